@@ -1,0 +1,301 @@
+"""The command line: one command per MLflow entry point, with the same names and defaults.
+
+Commands parse, call and report. Their imports stand inside them, so that `--help` needs neither
+torch nor MLflow nor GDAL.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from builtup.errors import BuiltupError
+
+if TYPE_CHECKING:
+    from builtup.steps import Summary
+
+__all__ = ["cli", "main"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+
+def main() -> None:
+    """Run a command; bad input ends in one line and exit status 1."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what matters is raised by us
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as e:
+        sys.exit(e.exit_code)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(e.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; run the same command again to go on", err=True)
+        sys.exit(130)
+    except BuiltupError as e:
+        click.echo(f"error: {' '.join(str(e).split())}", err=True)
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="builtup", prog_name="builtup")
+def cli() -> None:
+    """Maps of buildings and settlements from Sentinel-1 radar."""
+
+
+def _io(input_default: str, output_default: str) -> Callable[[F], F]:
+    """Options `input_path` and `output_path`."""
+
+    def decorate(function: F) -> F:
+        function = click.option("--output_path", type=PATH, default=output_default)(function)
+        return click.option("--input_path", type=PATH, default=input_default)(function)
+
+    return decorate
+
+
+def _work(function: F) -> F:
+    """Options of every data step."""
+    function = click.option(
+        "--on_error",
+        type=click.Choice(["stop", "skip"]),
+        default="stop",
+        help="stop at bad input, or go on and list what was skipped",
+    )(function)
+    return click.option("--num_workers", type=click.IntRange(1), default=2, help="processes")(
+        function
+    )
+
+
+def _tiling(tile_size: int, overlap: int) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        function = click.option(
+            "--materialize",
+            type=bool,
+            default=True,
+            help="write tile files; false lets the list point into the scenes",
+        )(function)
+        function = click.option("--overlap", type=click.IntRange(0), default=overlap)(function)
+        return click.option("--tile_size", type=click.IntRange(16), default=tile_size)(function)
+
+    return decorate
+
+
+def _results(function: F) -> F:
+    """Options that choose a set of predictions."""
+    function = click.option(
+        "--run_id", default="", help="an inference run; the newest finished one by default"
+    )(function)
+    return click.option("--input_path", default="", help="a folder of predictions")(function)
+
+
+def _vectors(function: F) -> F:
+    function = click.option(
+        "--simplify", type=click.FloatRange(0), default=10, help="tolerance in metres (GeoPackage)"
+    )(function)
+    return click.option(
+        "--min_area", type=click.FloatRange(0), default=400, help="square metres (GeoPackage)"
+    )(function)
+
+
+_threshold = click.option(
+    "--threshold", default="", help="of the probability; the run's by default"
+)
+
+
+def _report(*summaries: Summary) -> None:
+    """Print the summary lines; log them to MLflow inside an `mlflow run`."""
+    from builtup import tracking
+
+    for summary in summaries:
+        click.echo(summary.line())
+    tracking.log_steps(summaries)
+
+
+@cli.command()
+def setup() -> None:
+    """Create output/mlflow.db and the experiments Trainings and Inferences."""
+    from builtup import tracking
+
+    for line in tracking.setup(Path.cwd()):
+        click.echo(line)
+
+
+@cli.command()
+@click.option("--input_path", type=PATH, default="input")
+def inspect(input_path: Path) -> None:
+    """Show what a folder of scenes holds and what would be refused."""
+    from builtup.sar.inspect import inspect as run
+
+    click.echo(run(input_path))
+
+
+@cli.command()
+@click.option("--output_path", type=PATH, default="output/simulated")
+@click.option("--cities", type=click.IntRange(0), default=6, help="cities of the training split")
+@click.option("--test_cities", type=click.IntRange(0), default=3)
+@click.option("--dates", type=click.IntRange(1), default=2)
+@click.option("--size", type=click.IntRange(64), default=1024, help="pixels of 10 m along a side")
+@click.option("--seed", type=int, default=0)
+@click.option("--footprints", default="", help="a file of building polygons instead of a plan")
+@click.option("--labels", type=click.Choice(["builtup", "footprints"]), default="builtup")
+@click.option("--num_workers", type=click.IntRange(1), default=2, help="processes")
+def simulate(**options: Any) -> None:
+    """Write a data set of simulated Sentinel-1 towns in the UNOSAT layout."""
+    from builtup.sar.simulate import simulate as run
+
+    _report(run(**options))
+
+
+@cli.command()
+@click.option("--input_path", type=PATH, default="input")
+@click.option("--output_path", type=PATH, default="output")
+@click.option("--tiles_path", type=PATH, default="input")
+@_work
+def prepare(**options: Any) -> None:
+    """Run the five data steps for train and test."""
+    from builtup.prepare import prepare as run
+
+    _report(*run(**options))
+
+
+@cli.command("generate_3b_images")
+@_io("input/train", "output/train/images_3b")
+@_work
+def generate_3b_images(**options: Any) -> None:
+    """Merge the VV and VH files of each scene into one file of three bands."""
+    from builtup.sar.merge import generate_3b_images as run
+
+    _report(run(**options))
+
+
+@cli.command()
+@_io("input/train", "output/train/masks")
+@click.option(
+    "--all_touched", type=bool, default=True, help="burn every pixel that a polygon touches"
+)
+@_work
+def rasterize(**options: Any) -> None:
+    """Rasterise each city's polygons onto the grids of its scenes."""
+    from builtup.labels.rasterize import rasterize as run
+
+    _report(run(**options))
+
+
+@cli.command("generate_tiles")
+@_io("output/train/images_3b", "input/train_tiles/images")
+@_tiling(512, 32)
+@_work
+def generate_tiles(**options: Any) -> None:
+    """Cut scenes or masks into training tiles."""
+    from builtup.tiles.tiling import generate_tiles as run
+
+    _report(run(step_name="generate_tiles", **options))
+
+
+@cli.command("generate_test_tiles")
+@_io("output/test/images_3b", "input/test_tiles/images")
+@_tiling(1024, 256)
+@_work
+def generate_test_tiles(**options: Any) -> None:
+    """Cut scenes into overlapping tiles for inference."""
+    from builtup.tiles.tiling import generate_tiles as run
+
+    _report(run(step_name="generate_test_tiles", **options))
+
+
+@cli.command("generate_tiles_stats")
+@_io("input/train_tiles", "input/train_tiles")
+@click.option("--folds", type=click.Choice(["auto", "city", "blocks"]), default="auto")
+@click.option("--blocks", default="2x2", help="rows x columns of spatial blocks")
+@click.option("--gap", type=click.IntRange(0), default=32, help="pixels around a held-out block")
+@_work
+def generate_tiles_stats(**options: Any) -> None:
+    """Measure the training tiles and assign their folds."""
+    from builtup.tiles.stats import generate_tiles_stats as run
+
+    _report(run(**options))
+
+
+@cli.command("main")
+@click.option("--script_path", type=PATH, default="code/scripts/training.py")
+@click.option("--config_path", type=PATH, required=True)
+@click.option("--num_gpus", type=click.IntRange(1), default=1, help="processes, on a CPU too")
+@click.option("--overrides", default="", help='settings to replace: "num_epochs=3 seed=1"')
+def main_command(**options: Any) -> None:
+    """Run a script (training, inference) with a config."""
+    from builtup.config import run_script
+
+    run_script(**options)
+
+
+@cli.command("merge_tiles")
+@_results
+@_work
+def merge_tiles(**options: Any) -> None:
+    """Blend predicted tiles into one probability raster a scene."""
+    from builtup.inference.mosaic import merge_tiles as run
+
+    _report(run(**options))
+
+
+@cli.command("all_agg_by_city")
+@_results
+@_threshold
+@_work
+def all_agg_by_city(**options: Any) -> None:
+    """Average the dates of each city and threshold the mean."""
+    from builtup.inference.cities import all_agg_by_city as run
+
+    _report(run(**options))
+
+
+@cli.command()
+@_results
+@_vectors
+@_work
+def polygonize(**options: Any) -> None:
+    """Turn city masks into polygons."""
+    from builtup.labels.polygonize import polygonize as run
+
+    _report(run(**options))
+
+
+@cli.command("to_submission")
+@_results
+@_threshold
+@_vectors
+@_work
+def to_submission(**options: Any) -> None:
+    """Merge tiles, aggregate by city and polygonise."""
+    from builtup.inference.submission import to_submission as run
+
+    _report(*run(**options))
+
+
+@cli.command()
+@click.option("--preds_path", default="", help="a folder of predictions")
+@click.option("--gt_path", type=PATH, default="input/train", help="the split with the polygons")
+@click.option("--run_id", default="", help="an inference run; the newest finished one by default")
+def validate(**options: Any) -> None:
+    """Score city masks and polygons against ground truth."""
+    from builtup.inference.validate import validate as run
+
+    click.echo(run(**options))
+
+
+@cli.command()
+@click.option("--output_path", type=PATH, default="output/demo")
+@click.option("--seed", type=int, default=0)
+@click.option("--max_minutes", type=float, default=3.0, help="training time")
+def demo(**options: Any) -> None:
+    """Run the whole chain on simulated towns and write a report."""
+    from builtup.demo import demo as run
+
+    run(**options)

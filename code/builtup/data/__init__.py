@@ -1,0 +1,1 @@
+"""Datasets, samplers and transforms that feed a network."""

@@ -1,0 +1,47 @@
+"""The small family of errors that a user may meet.
+
+Each message is one line: what (a file, a setting), the problem, the remedy. The command line
+prints it and exits with status 1; any other exception is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class BuiltupError(Exception):
+    """Base of all errors that are the input's fault and not ours."""
+
+
+class InputError(BuiltupError):
+    """A file or folder that cannot be used: `path: problem; remedy`."""
+
+    def __init__(self, path: Path | str, problem: str, remedy: str) -> None:
+        super().__init__(f"{path}: {problem}; {remedy}")
+        self.path = str(path)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        # errors cross from worker processes by pickle
+        return type(self), (self.path, self.problem, self.remedy)
+
+
+class GridError(InputError):
+    """Two rasters that should lie on one grid and do not."""
+
+
+class OutputError(InputError):
+    """An output that cannot be written (no permission, disk full)."""
+
+
+class ConfigError(BuiltupError):
+    """A config or override with a missing, unknown or wrongly typed name."""
+
+
+class LeakageError(BuiltupError):
+    """Training ground within the gap of validation ground."""
+
+
+class RunError(BuiltupError):
+    """An MLflow run that does not exist or lacks what is asked of it."""

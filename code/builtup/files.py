@@ -1,0 +1,123 @@
+"""Files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from builtup.errors import OutputError
+
+__all__ = [
+    "SPACE_REMEDY",
+    "atomic_directory",
+    "atomic_path",
+    "output_error",
+    "sync",
+    "write_text_atomically",
+]
+
+SPACE_REMEDY = "check the free space and the permissions of the folder"
+
+
+@contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """A path beside `final` to write to; on success it is synced and takes `final`'s place.
+
+    On any failure nothing is left behind, and what a killed process left is swept away first.
+    The temporary name keeps the suffix, from which GDAL drivers choose their format.
+    """
+    with _reserve(final) as temporary:
+        yield temporary
+        if not temporary.exists():
+            raise OutputError(final, "was not written", "report this as a bug")
+        sync(temporary)
+        temporary.replace(final)
+        sync(final.parent)
+
+
+@contextmanager
+def atomic_directory(final: Path) -> Iterator[Path]:
+    """A folder beside `final` to fill; on success it takes `final`'s place, whole."""
+    with _reserve(final) as temporary:
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                sync(file)
+        if final.exists():
+            # rename cannot replace a folder that is not empty
+            retired = final.with_name(f".{final.name}.{os.getpid()}.old.partial")
+            final.rename(retired)
+            temporary.rename(final)
+            shutil.rmtree(retired)
+        else:
+            temporary.rename(final)
+        sync(final.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _reserve(final: Path) -> Iterator[Path]:
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(final)
+    except OSError as e:
+        raise output_error(final, e) from e
+    stem, dot, suffix = final.name.rpartition(".")
+    name = f".{stem}.{os.getpid()}.partial.{suffix}" if dot else f".{suffix}.{os.getpid()}.partial"
+    temporary = final.with_name(name)
+    try:
+        yield temporary
+    except OSError as e:
+        raise output_error(final, e) from e
+    finally:
+        _remove(temporary)
+
+
+def _sweep(final: Path) -> None:
+    """Remove what dead processes left of earlier tries at `final`."""
+    stem = final.name.rpartition(".")[0] or final.name
+    for leftover in final.parent.glob(f".{_escape(stem)}.*.partial*"):
+        pid = leftover.name[len(stem) + 2 :].split(".")[0]
+        if not pid.isdigit() or int(pid) == os.getpid() or not Path(f"/proc/{pid}").exists():
+            _remove(leftover)
+
+
+def _escape(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a small text file (UTF-8) so that a reader sees the old or the new one, whole."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def output_error(path: Path, e: OSError) -> OutputError:
+    """Say why `path` cannot be written."""
+    remedy = {
+        errno.ENOSPC: "free some space or choose another output_path",
+        errno.EDQUOT: "free some space or choose another output_path",
+        errno.EACCES: "choose an output_path that you may write to",
+        errno.EROFS: "choose an output_path that you may write to",
+    }.get(e.errno or 0, SPACE_REMEDY)
+    return OutputError(path, f"cannot be written ({e.strerror or e})", remedy)

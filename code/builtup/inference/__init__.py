@@ -1,0 +1,1 @@
+"""From weights and tiles to probabilities, mosaics and city maps."""

@@ -1,0 +1,1 @@
+"""Rasters without radar: grids, windows, block reads, atomic writes, blending."""

@@ -1,0 +1,135 @@
+"""Reading rasters block by block, and writing them with every failure noticed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.io import DatasetReader, DatasetWriter
+
+from builtup.errors import InputError, OutputError
+from builtup.files import SPACE_REMEDY, output_error
+from builtup.raster.windows import Window
+
+__all__ = [
+    "create_raster",
+    "gdal_env",
+    "open_raster",
+    "read_window",
+    "translate_to_cog",
+]
+
+log = logging.getLogger(__name__)
+
+#: GDAL's own default is 5 % of the machine's memory, which breaks the promise of flat memory.
+GDAL_CACHE_MB = 64
+
+
+def gdal_env(**options: Any) -> rasterio.Env:
+    """A GDAL environment with a small block cache and dates in files that never change."""
+    settings: dict[str, Any] = {
+        "GDAL_CACHEMAX": GDAL_CACHE_MB,
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no look for side files in huge folders
+        "GDAL_PAM_ENABLED": "NO",  # never write .aux.xml beside somebody's data
+        "OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z",
+        **options,
+    }
+    return rasterio.Env(**settings)
+
+
+@contextmanager
+def open_raster(path: Path | str) -> Iterator[DatasetReader]:
+    """Open a raster for reading; raise InputError where it is missing, empty or no raster."""
+    p = Path(path)
+    if not p.exists():
+        raise InputError(p, "no such file", "check the path")
+    if p.is_file() and p.stat().st_size == 0:
+        raise InputError(p, "empty file (0 bytes)", "copy or download it again")
+    try:
+        dataset = rasterio.open(p)
+    except RasterioIOError as e:
+        raise InputError(
+            p, f"not a readable raster ({_brief(e)})", "copy or export it again as GeoTIFF"
+        ) from e
+    with dataset:
+        yield dataset
+
+
+def read_window(
+    dataset: DatasetReader, window: Window | None = None, indexes: int | list[int] | None = None
+) -> NDArray[Any]:
+    """Read a window (the whole by default); raise InputError where the file is truncated."""
+    try:
+        return dataset.read(indexes, window=None if window is None else window.rasterio)
+    except RasterioError as e:
+        raise InputError(
+            dataset.name, f"cannot be read to its end ({_brief(e)})", "copy or download it again"
+        ) from e
+
+
+@contextmanager
+def create_raster(path: Path, **profile: Any) -> Iterator[DatasetWriter]:
+    """Create a GeoTIFF; raise OutputError where a write fails, also at closing (disk full)."""
+    with _write_errors(path), rasterio.open(path, "w", driver="GTiff", **profile) as dataset:
+        yield dataset
+
+
+def translate_to_cog(source: Path, target: Path, **options: Any) -> None:
+    """Copy a tiled GeoTIFF into a Cloud Optimized GeoTIFF, in flat memory.
+
+    rasterio holds the whole raster when the COG driver is written to directly; the copy does not.
+    """
+    settings = {"compress": "ZSTD", "blocksize": 512, "num_threads": 1, "bigtiff": "IF_SAFER"}
+    with _write_errors(target):
+        rasterio.shutil.copy(source, target, driver="COG", **{**settings, **options})
+
+
+class _ErrorRecords(logging.Handler):
+    """Collects the errors that GDAL only logs (a failed write shows itself at closing)."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    records = _ErrorRecords()
+    logger = logging.getLogger("rasterio._env")
+    logger.addHandler(records)
+    try:
+        yield
+    except RasterioError as e:
+        raise OutputError(path, f"cannot be written ({_brief(e)})", SPACE_REMEDY) from e
+    except OSError as e:
+        raise output_error(path, e) from e
+    finally:
+        logger.removeHandler(records)
+    if records.messages:
+        raise OutputError(path, f"cannot be written ({records.messages[0][:120]})", SPACE_REMEDY)
+
+
+def _brief(e: Exception) -> str:
+    """The innermost message of GDAL's chain, on one line."""
+    while e.__cause__ is not None and isinstance(e.__cause__, Exception):
+        e = e.__cause__
+    return " ".join(str(e).split())[:160]
+
+
+def as_nan(values: NDArray[Any], nodata: float | None) -> NDArray[np.float32]:
+    """float32 copy in which the declared no-data value is NaN."""
+    out = values.astype(np.float32)
+    if nodata is not None and not np.isnan(nodata):
+        out[values == nodata] = np.nan
+    return out

@@ -1,0 +1,117 @@
+"""Backscatter of two polarisations: the no-data rule, decibels and the channel sets.
+
+Power is linear (σ⁰ or γ⁰, whatever the scenes hold). The functions work on numpy arrays; what a
+network is fed is computed on its device by `builtup.models.channels`, which tests hold to these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "BAND_NAMES",
+    "CHANNEL_SETS",
+    "DB_FLOOR",
+    "IGNORE",
+    "NODATA_POWER",
+    "ChannelSet",
+    "invalid",
+    "mean_power",
+    "to_db",
+]
+
+#: Powers at or below this are no-data, whatever the file declares.
+NODATA_POWER = -9999.0
+#: Power below which decibels are cut (−50 dB), far under the noise floor of Sentinel-1.
+DB_FLOOR = 1e-5
+#: Invalid or unlabelled in masks and in 8-bit probabilities.
+IGNORE = 255
+#: Bands of a 3-band scene, in order.
+BAND_NAMES = ("VH", "VV", "mean")
+
+Float = NDArray[np.float32]
+
+
+def invalid(
+    vh: Float, vv: Float, vh_nodata: float | None = None, vv_nodata: float | None = None
+) -> NDArray[np.bool_]:
+    """Pixels without a measurement: (H, W) bool from two (H, W) float32 powers.
+
+    Invalid is where either polarisation is not finite, equals its file's declared no-data value,
+    or is at or below −9999, or where both are exactly 0. Small negative powers are valid: they
+    come from the subtraction of thermal noise.
+    """
+    bad = (vh == 0) & (vv == 0)
+    for power, nodata in ((vh, vh_nodata), (vv, vv_nodata)):
+        # one comparison for NaN, −inf and ≤ −9999, one for +inf
+        bad |= ~((power > NODATA_POWER) & (power < np.inf))
+        if nodata is not None and np.isfinite(nodata) and nodata > NODATA_POWER and nodata != 0:
+            bad |= power == np.float32(nodata)
+        elif nodata == 0:
+            bad |= power == 0
+    return bad
+
+
+def mean_power(vh: Float, vv: Float) -> Float:
+    """(VH + VV) / 2, the third band."""
+    return (vh + vv) * np.float32(0.5)
+
+
+def to_db(power: Float) -> Float:
+    """Decibels, 10 log₁₀ of the power, floored at −50 dB; NaN stays NaN."""
+    return np.float32(10) * np.log10(np.maximum(power, np.float32(DB_FLOOR)))
+
+
+def log_square(power: Float) -> Float:
+    """log(x²), natural, with the floor of `to_db`."""
+    return np.float32(2) * np.log(np.maximum(power, np.float32(DB_FLOOR)))
+
+
+@dataclass(frozen=True)
+class ChannelSet:
+    """A set of channels: names, and the function that makes (C, H, W) from VH and VV power."""
+
+    names: tuple[str, ...]
+    compute: Callable[[Float, Float], Float]
+
+
+def _linear_3b(vh: Float, vv: Float) -> Float:
+    return np.stack([vh, vv, mean_power(vh, vv)])
+
+
+def _db_3b(vh: Float, vv: Float) -> Float:
+    return to_db(_linear_3b(vh, vv))
+
+
+def _log_3b(vh: Float, vv: Float) -> Float:
+    return log_square(_linear_3b(vh, vv))
+
+
+def _linear_5b(vh: Float, vv: Float) -> Float:
+    return np.stack([vh, vv, mean_power(vh, vv), vh - vv, np.hypot(vh, vv)])
+
+
+def _db_5b(vh: Float, vv: Float) -> Float:
+    vh_db, vv_db, mean_db = _db_3b(vh, vv)
+    # in decibels the product is a sum and the ratio a difference: neither explodes near 0
+    return np.stack([vh_db, vv_db, mean_db, vv_db + vh_db, vv_db - vh_db])
+
+
+def _linear_6b(vh: Float, vv: Float) -> Float:
+    ratio = vv / np.maximum(vh, np.float32(DB_FLOOR))
+    return np.stack([vh, vv, mean_power(vh, vv), vv * vh, ratio, np.hypot(vh, vv)])
+
+
+#: The channel variants that configs name. Normalisation is the config's: see tile statistics.
+CHANNEL_SETS: dict[str, ChannelSet] = {
+    "linear_3b": ChannelSet(("VH", "VV", "mean"), _linear_3b),
+    "db_3b": ChannelSet(("VH dB", "VV dB", "mean dB"), _db_3b),
+    "log_3b": ChannelSet(("log VH²", "log VV²", "log mean²"), _log_3b),
+    "linear_5b": ChannelSet(("VH", "VV", "mean", "VH-VV", "root"), _linear_5b),
+    "db_5b": ChannelSet(("VH dB", "VV dB", "mean dB", "VV·VH dB", "VV/VH dB"), _db_5b),
+    "linear_6b": ChannelSet(("VH", "VV", "mean", "VV·VH", "VV/VH", "root"), _linear_6b),
+}

@@ -1,0 +1,264 @@
+"""Running the jobs of a step: what is done already, several processes, one summary line.
+
+A job (usually a scene) writes its outputs atomically, then a manifest: size, mtime and sha256 of
+each input, the settings, and the step's version. A job is done when its manifest says so, never
+because a file exists. So a killed step goes on where it was, and a changed input, setting or
+version redoes exactly the jobs that depend on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from builtup.errors import BuiltupError, InputError
+from builtup.files import write_text_atomically
+
+__all__ = ["Job", "Step", "Summary", "describe_input", "is_done", "record_done", "run_step"]
+
+log = logging.getLogger(__name__)
+
+#: Manifests stand in this folder beside the outputs.
+MANIFESTS = ".manifest"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step's name and the version that its author raises when its output changes."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work: `outputs` (files, or folders filled by this job) made from `inputs`.
+
+    `settings` are whatever else the outputs depend on, as JSON values. `pixels` is for the
+    summary; `context` is passed on to the work function and is no part of what is compared.
+    """
+
+    name: str
+    inputs: tuple[Path, ...]
+    outputs: tuple[Path, ...]
+    settings: Mapping[str, Any]
+    pixels: int = 0
+    context: Any = None
+
+    @property
+    def manifest(self) -> Path:
+        """Where the job's manifest stands."""
+        first = self.outputs[0]
+        return first.parent / MANIFESTS / f"{first.name}.json"
+
+
+@dataclass
+class Summary:
+    """What a step did, for its one line at the end and for MLflow."""
+
+    step: str
+    done: int = 0
+    up_to_date: int = 0
+    pixels: int = 0
+    seconds: float = 0.0
+    skipped: list[BuiltupError] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    noun: str = "scenes"
+
+    def line(self) -> str:
+        """`rasterize: 16 scenes, 1929.0 Mpx in 61.2 s (31.5 Mpx/s), …`."""
+        if self.done == 0 and not self.skipped:
+            return (
+                f"{self.step}: nothing to do, {self.up_to_date} {self.noun} up to date "
+                f"({self.seconds:.1f} s)"
+            )
+        rate = self.pixels / 1e6 / max(self.seconds, 1e-9)
+        parts = [f"{self.done} {self.noun}"]
+        parts += [f"{count} {noun}" for noun, count in self.counts.items()]
+        parts.append(f"{self.pixels / 1e6:.1f} Mpx in {self.seconds:.1f} s ({rate:.1f} Mpx/s)")
+        if self.up_to_date:
+            parts.append(f"{self.up_to_date} up to date")
+        if self.skipped:
+            parts.append(f"{len(self.skipped)} skipped")
+        return f"{self.step}: " + ", ".join(parts)
+
+    def metrics(self) -> dict[str, float]:
+        """The figures for MLflow."""
+        return {
+            "done": self.done,
+            "up_to_date": self.up_to_date,
+            "skipped": len(self.skipped),
+            "megapixels": self.pixels / 1e6,
+            "seconds": self.seconds,
+            **{noun.replace(" ", "_"): count for noun, count in self.counts.items()},
+        }
+
+
+#: What a job's work returns: counts for the summary ("tiles": 529), or nothing.
+Work = Callable[[Job], "dict[str, int] | None"]
+
+
+def run_step(
+    step: Step,
+    jobs: Sequence[Job],
+    work: Work,
+    *,
+    num_workers: int = 1,
+    on_error: str = "stop",
+    problems: Sequence[BuiltupError] = (),
+    noun: str = "scenes",
+) -> Summary:
+    """Run `work` (a function at module level) for each job that is not done yet.
+
+    `problems` are inputs refused before any job: with `on_error="stop"` the first is raised before
+    anything is written; with `"skip"` they and the jobs that fail are listed in the summary.
+    Several processes are used only where there are several jobs.
+    """
+    started = time.monotonic()
+    if on_error not in {"stop", "skip"}:
+        raise BuiltupError(f"on_error={on_error}: unknown value; use stop or skip")
+    if num_workers < 1:
+        raise BuiltupError(f"num_workers={num_workers}: must be at least 1; use 1 or more")
+    if problems and on_error == "stop":
+        raise problems[0]
+    summary = Summary(step.name, skipped=list(problems), noun=noun)
+    todo = []
+    for job in jobs:
+        if is_done(step, job):
+            summary.up_to_date += 1
+        else:
+            todo.append(job)
+    bar = tqdm(total=len(todo), desc=step.name, unit="job", disable=None, leave=False)
+    with bar:
+        for job, counts, error in _execute(step, todo, work, num_workers):
+            bar.update()
+            if error is not None:
+                if on_error == "stop":
+                    raise error
+                summary.skipped.append(error)
+                continue
+            summary.done += 1
+            summary.pixels += job.pixels
+            for key, count in counts.items():
+                summary.counts[key] = summary.counts.get(key, 0) + count
+    summary.seconds = time.monotonic() - started
+    for problem in summary.skipped:
+        log.warning("skipped: %s", problem)
+    return summary
+
+
+Outcome = tuple[Job, dict[str, int], BuiltupError | None]
+
+
+def _execute(step: Step, jobs: Sequence[Job], work: Work, num_workers: int) -> Any:
+    """Yield the outcome of each job as it ends."""
+    if num_workers == 1 or len(jobs) < 2:
+        for job in jobs:
+            yield _run_job(step, job, work)
+        return
+    context = multiprocessing.get_context("spawn")  # GDAL and forks do not mix
+    with ProcessPoolExecutor(min(num_workers, len(jobs)), mp_context=context) as pool:
+        pending: set[Future[Outcome]] = {pool.submit(_run_job, step, job, work) for job in jobs}
+        try:
+            while pending:
+                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield future.result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _run_job(step: Step, job: Job, work: Work) -> Outcome:
+    try:
+        with ThreadPoolExecutor(1) as thread:  # hashing releases the GIL: it costs no time
+            described = thread.submit(lambda: [describe_input(path) for path in job.inputs])
+            job.manifest.unlink(missing_ok=True)
+            counts = work(job) or {}
+            record_done(step, job, described.result())
+    except BuiltupError as e:
+        return job, {}, e
+    return job, counts, None
+
+
+def describe_input(path: Path) -> dict[str, Any]:
+    """Name, size, mtime and sha256 of a file, as manifests hold them."""
+    stat = _stat(path)
+    with path.open("rb") as f:
+        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    return {"name": path.name, "size": stat.st_size, "mtime": stat.st_mtime_ns, "sha256": digest}
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as e:
+        raise InputError(path, f"cannot be read ({e.strerror})", "check the path") from e
+
+
+def is_done(step: Step, job: Job) -> bool:
+    """Whether the job's manifest shows that its outputs were made from these very inputs."""
+    try:
+        manifest = json.loads(job.manifest.read_text())
+        if (
+            manifest["step"] != step.name
+            or manifest["version"] != step.version
+            or manifest["settings"] != _as_json(job.settings)
+            or manifest["outputs"] != [_describe_output(path) for path in job.outputs]
+            or len(manifest["inputs"]) != len(job.inputs)
+        ):
+            return False
+        return all(
+            _same_input(path, known)
+            for path, known in zip(job.inputs, manifest["inputs"], strict=True)
+        )
+    except (OSError, ValueError, KeyError):
+        return False  # no manifest, an unreadable one, or an output that is gone
+
+
+def _same_input(path: Path, known: Mapping[str, Any]) -> bool:
+    stat = path.stat()
+    if path.name != known["name"] or stat.st_size != known["size"]:
+        return False
+    return stat.st_mtime_ns == known["mtime"] or describe_input(path)["sha256"] == known["sha256"]
+
+
+def record_done(step: Step, job: Job, inputs: Sequence[Mapping[str, Any]]) -> None:
+    """Write the job's manifest; `inputs` were described before the work began."""
+    manifest = {
+        "step": step.name,
+        "version": step.version,
+        "settings": _as_json(job.settings),
+        "inputs": list(inputs),
+        "outputs": [_describe_output(path) for path in job.outputs],
+    }
+    write_text_atomically(job.manifest, json.dumps(manifest, indent=1) + "\n")
+
+
+def _describe_output(path: Path) -> dict[str, Any]:
+    """Name and size of a file; name, number of files and their size of a folder."""
+    if path.is_dir():
+        sizes = [entry.stat().st_size for entry in os.scandir(path) if entry.is_file()]
+        return {"name": path.name, "files": len(sizes), "size": sum(sizes)}
+    return {"name": path.name, "size": path.stat().st_size}
+
+
+def _as_json(settings: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(dict(settings), sort_keys=True))

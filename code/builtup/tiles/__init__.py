@@ -1,0 +1,1 @@
+"""Tilings of scenes, their statistics, and the folds of cross-validation."""

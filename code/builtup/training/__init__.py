@@ -1,0 +1,1 @@
+"""Trainer, evaluator, handlers and metrics."""
