@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from builtup import __version__
 from builtup.errors import BuiltupError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.version_option(package_name="builtup", prog_name="builtup")
+@click.version_option(__version__, prog_name="builtup")
 def cli() -> None:
     """Maps of buildings and settlements from Sentinel-1 radar."""
 

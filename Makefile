@@ -1,0 +1,58 @@
+# make demo and make test set up everything they need; the other targets do too.
+# A system without uv gets it inside .venv; where that fails, pip installs the same versions.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$p && break; done)
+STAMP := $(VENV)/.installed
+export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/output/mlflow.db
+
+.PHONY: help venv setup demo test lint bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/ -/'
+
+venv: $(STAMP) ## create .venv with exact versions
+
+$(STAMP): requirements.txt requirements-dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found; install one, or run make PYTHON=/path/to/python"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be had, pip does it"
+	@if [ -x $(VENV)/bin/uv ]; then \
+		$(VENV)/bin/uv pip install --quiet --python $(PY) -r requirements.txt -r requirements-dev.txt && \
+		$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps -e . ; \
+	else \
+		$(PY) -m pip install --quiet -r requirements.txt -r requirements-dev.txt && \
+		$(PY) -m pip install --quiet --no-deps -e . ; \
+	fi
+	@touch $@
+
+setup: venv ## create output/mlflow.db with its experiments
+	@$(PY) -m builtup setup
+
+demo: setup ## the whole chain on simulated towns, with a report
+	@$(PY) -m builtup demo
+
+test: venv ## run the tests
+	@$(PY) -m pytest
+
+lint: venv ## ruff and mypy
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+bench: venv ## measure the claims of benchmarks/
+	@$(PY) benchmarks/run.py
+
+lock: venv ## compile requirements*.txt anew from pyproject.toml
+	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+		--no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.txt $(UPGRADE)
+	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+		--no-annotate --custom-compile-command "make lock" -c requirements.txt --group dev \
+		-o requirements-dev.txt $(UPGRADE)
+
+clean: ## remove .venv and caches; input/ and output/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/.venvs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
