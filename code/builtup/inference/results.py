@@ -1,0 +1,198 @@
+"""A set of predictions: which folder it is, and the tags that its rasters carry.
+
+`<folder>/raw/` holds tiles, scene mosaics, city rasters and polygons. Every prediction raster says
+itself which scene, city, grid, run, threshold and classes it belongs to: later steps read these
+tags and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builtup.errors import InputError, RunError
+from builtup.raster.io import open_raster
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from rasterio.io import DatasetReader, DatasetWriter
+
+__all__ = [
+    "PROBABILITY_NODATA",
+    "PROBABILITY_SCALE",
+    "PredictionTags",
+    "Results",
+    "read_tags",
+    "resolve_results",
+    "upload_results",
+    "write_tags",
+]
+
+log = logging.getLogger(__name__)
+
+#: The experiment whose newest finished run is taken where nothing else is said.
+EXPERIMENT = "Inferences"
+#: The folder of a run's artifacts that holds its rasters and polygons.
+RAW = "raw"
+#: 8-bit probabilities: value v means v/254, 255 is no-data.
+PROBABILITY_SCALE = 254
+PROBABILITY_NODATA = 255
+
+_PREFIX = "BUILTUP_"
+
+
+@dataclass(frozen=True)
+class PredictionTags:
+    """What a prediction raster says of itself.
+
+    `scene` is the scene id with braces (empty in a city's rasters, which join several), `city`
+    the key `<TILE>_<City>`, `width` and `height` the whole scene's or city's grid in pixels,
+    `run_id` the inference run, `threshold` that of the building probability, in (0, 1).
+    """
+
+    scene: str
+    city: str
+    width: int
+    height: int
+    run_id: str
+    threshold: float
+    classes: tuple[str, ...] = ()
+
+    def as_gdal(self) -> dict[str, str]:
+        """The tags as GDAL metadata, for `dataset.update_tags(**tags.as_gdal())`."""
+        return {
+            "BUILTUP_SCENE": self.scene,
+            "BUILTUP_CITY": self.city,
+            "BUILTUP_GRID": f"{self.width},{self.height}",
+            "BUILTUP_RUN_ID": self.run_id,
+            "BUILTUP_THRESHOLD": repr(float(self.threshold)),
+            "BUILTUP_CLASSES": ",".join(self.classes),
+        }
+
+
+def write_tags(dataset: DatasetWriter, tags: PredictionTags) -> None:
+    """Put the tags on an open raster."""
+    dataset.update_tags(**tags.as_gdal())
+
+
+def read_tags(source: Path | str | DatasetReader) -> PredictionTags:
+    """The tags of a prediction raster; InputError where it has none or they make no sense."""
+    if isinstance(source, Path | str):
+        with open_raster(source) as dataset:
+            return _parse(dataset.tags(), dataset.name)
+    return _parse(source.tags(), source.name)
+
+
+def _parse(raw: dict[str, str], name: str) -> PredictionTags:
+    remedy = "run the inference again, or take the rasters that it wrote"
+    missing = [key for key in ("CITY", "GRID", "THRESHOLD") if not raw.get(_PREFIX + key)]
+    if missing:
+        names = ", ".join(_PREFIX + key for key in missing)
+        raise InputError(name, f"no prediction of ours: it lacks the tags {names}", remedy)
+    try:
+        width, height = (int(part) for part in raw["BUILTUP_GRID"].split(","))
+        threshold = float(raw["BUILTUP_THRESHOLD"])
+    except ValueError as e:
+        raise InputError(name, f"tags that make no sense ({e})", remedy) from e
+    if width < 1 or height < 1 or not 0 <= threshold <= 1:
+        raise InputError(
+            name, f"tags that make no sense (grid {width},{height}, threshold {threshold})", remedy
+        )
+    return PredictionTags(
+        scene=raw.get("BUILTUP_SCENE", ""),
+        city=raw["BUILTUP_CITY"],
+        width=width,
+        height=height,
+        run_id=raw.get("BUILTUP_RUN_ID", ""),
+        threshold=threshold,
+        classes=tuple(filter(None, raw.get("BUILTUP_CLASSES", "").split(","))),
+    )
+
+
+@dataclass(frozen=True)
+class Results:
+    """A folder of predictions and, where it is known, the run that made them.
+
+    `remote` says that the run's artifacts live elsewhere and `folder` is our copy.
+    """
+
+    folder: Path
+    run_id: str | None = None
+    remote: bool = False
+
+    @property
+    def raw(self) -> Path:
+        """The folder of the rasters and polygons."""
+        return self.folder / RAW
+
+
+def resolve_results(input_path: str = "", run_id: str = "") -> Results:
+    """Find the predictions: `input_path`, else the run, else the newest finished inference run.
+
+    A run in a local store is its artifact folder; else output/predictions/<run id>, fetched from
+    the store where it is not there yet. Raises InputError for a folder without raw/, RunError for
+    an unknown run.
+    """
+    if input_path:
+        return Results(_require_raw(Path(input_path)), run_id or None)
+    from builtup import tracking
+
+    if run_id:
+        run = tracking.find_run(run_id)
+    else:
+        run = tracking.newest_run(EXPERIMENT)
+        log.info("newest finished run of %s: %s", EXPERIMENT, run.info.run_id)
+    return _results_of(run)
+
+
+def _results_of(run: Run) -> Results:
+    from builtup import tracking
+
+    own_id = run.info.run_id
+    local = tracking.artifact_folder(run)
+    if local is not None:
+        return Results(_require_raw(local), own_id)
+    folder = Path("output") / "predictions" / own_id
+    if not (folder / RAW).is_dir():
+        _download(own_id, folder)
+    return Results(_require_raw(folder), own_id, remote=True)
+
+
+def _require_raw(folder: Path) -> Path:
+    if folder.name == RAW and folder.is_dir() and not (folder / RAW).exists():
+        return folder.parent
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "give a folder of predictions, or a run_id")
+    if not (folder / RAW).is_dir():
+        raise InputError(
+            folder, "no folder raw/ in it", "give a folder of predictions, or a run_id"
+        )
+    return folder
+
+
+def _download(run_id: str, folder: Path) -> None:
+    from mlflow.exceptions import MlflowException
+
+    from builtup import tracking
+
+    folder.mkdir(parents=True, exist_ok=True)
+    log.info("fetching the predictions of run %s into %s", run_id, folder)
+    try:
+        tracking.client().download_artifacts(run_id, RAW, str(folder))
+    except (MlflowException, OSError) as e:
+        raise RunError(
+            f"run_id={run_id}: its predictions cannot be fetched ({e}); "
+            "check the artifact store, or give input_path"
+        ) from e
+
+
+def upload_results(results: Results) -> None:
+    """Put raw/ into the run's artifact store, where this is not local; else do nothing."""
+    if not results.remote or results.run_id is None:
+        return
+    from builtup import tracking
+
+    log.info("uploading %s to run %s", results.raw, results.run_id)
+    tracking.client().log_artifacts(results.run_id, str(results.raw), RAW)
