@@ -1,6 +1,8 @@
 """Scene names, and the discovery of VV–VH pairs in a folder of the UNOSAT layout.
 
-`<split>/<City>_<year>/**/s1a_<TILE>_{vv|vh}[_{ASC|DES}]_<YYYYMMDD>[t<HHMMSS|xxxxxx>][_N].tif`
+`<split>/<City>_<year>/**/s1a_<TILE>_{vv|vh}[_{ASC|DES}]_<YYYYMMDD>[t<HHMMSS|xxxxxx>][_N].tif`,
+and S1Tiling's later names, with the relative orbit before the date (`…_DES_007_20200108txxxxxx`)
+and the calibration after it (`…_NormLim`, `…_GammaNaughtRTC`).
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ KINDS = ("3b", "mask", "prob", "std", "count")
 
 _NAME = re.compile(
     r"(?P<satellite>s1[a-d])_(?P<tile>\d{2}[A-Za-z]{3})_(?P<kind>vv|vh|3b|mask|prob|std|count)"
-    r"(?:_(?P<orbit>asc|des))?_(?P<date>\d{8})(?P<time>t(?:\d{6}|x{6}))?(?:_(?P<number>\d+))?",
+    r"(?:_(?P<orbit>asc|des))?(?:_(?P<track>\d{3}))?_(?P<date>\d{8})(?P<time>t(?:\d{6}|x{6}))?"
+    r"(?:_(?P<calibration>NormLim|GammaNaughtRTC))?(?:_(?P<number>\d+))?",
     re.IGNORECASE,
 )
 _CITY_FOLDER = re.compile(r"(?P<name>.+?)_(?P<year>\d{4})")
