@@ -1,0 +1,62 @@
+"""Networks of segmentation_models_pytorch: U-Net, FPN, PSPNet, DeepLabV3, LinkNet and more."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import segmentation_models_pytorch as library
+from torch import nn
+
+from builtup.errors import ConfigError
+from builtup.models.weights import fetch
+
+__all__ = ["smp_network"]
+
+
+def smp_network(
+    architecture: str,
+    encoder: str = "resnet50",
+    *,
+    in_channels: int,
+    num_classes: int,
+    pretrained: bool = False,
+    **options: Any,
+) -> nn.Module:
+    """A network by name, e.g. `smp_network("unet", "resnet50", in_channels=3, num_classes=2)`.
+
+    Takes (B, in_channels, H, W), sides multiples of 32, and gives (B, num_classes, H, W) logits.
+    `options` go to the library's class. `pretrained` asks for the encoder's ImageNet weights.
+    Raises ConfigError for an unknown name or option, BuiltupError where weights cannot be fetched.
+    """
+    architectures = library.MODEL_ARCHITECTURES_MAPPING
+    if architecture.lower() not in architectures:
+        raise ConfigError(
+            f"network {architecture!r}: unknown; choose one of {', '.join(architectures)}"
+        )
+    if not encoder.startswith("tu-") and encoder not in library.encoders.encoders:
+        raise ConfigError(
+            f"encoder {encoder!r}: unknown; choose one of "
+            f"{', '.join(library.encoders.encoders)} or tu-<name in timm>"
+        )
+
+    # the library passes unknown options on to encoders, most of which swallow them
+    known = inspect.signature(architectures[architecture.lower()]).parameters
+    unknown = [name for name in options if name not in known]
+    if unknown and not encoder.startswith("tu-"):
+        raise ConfigError(
+            f"network {architecture!r}: unknown option {unknown[0]!r}; it takes {', '.join(known)}"
+        )
+
+    def create() -> nn.Module:
+        network: nn.Module = library.create_model(
+            architecture,
+            encoder_name=encoder,
+            encoder_weights="imagenet" if pretrained else None,
+            in_channels=in_channels,
+            classes=num_classes,
+            **options,
+        )
+        return network
+
+    return fetch(encoder, create) if pretrained else create()

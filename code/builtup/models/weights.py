@@ -1,0 +1,60 @@
+"""Pretrained weights: fetched on request, with one clear line where they cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from builtup.errors import BuiltupError
+
+__all__ = ["adapt_input", "fetch"]
+
+T = TypeVar("T")
+
+
+def fetch(name: str, download: Callable[[], T]) -> T:
+    """Run a download of weights; raise BuiltupError where there is no network, disk or file.
+
+    Libraries raise many kinds here (URLError, HTTP errors of three clients, wrong hash as
+    RuntimeError): OSError, ValueError and RuntimeError are what they derive from.
+    """
+    try:
+        return download()
+    except (OSError, ValueError, RuntimeError) as e:
+        reason = " ".join(str(e).split())[:120] or type(e).__name__
+        raise BuiltupError(
+            f"pretrained weights of {name}: cannot be fetched ({reason}); connect to the network "
+            "once to fill the cache, or set pretrained = False in the config"
+        ) from e
+
+
+def adapt_input(conv: nn.Conv2d, in_channels: int, *, keep_weights: bool) -> nn.Conv2d:
+    """A first convolution for `in_channels` instead of three.
+
+    With `keep_weights` the filters are repeated over the new channels and scaled by the ratio of
+    the numbers, so that the size of the activations stays.
+    """
+    if conv.in_channels == in_channels:
+        return conv
+    new = nn.Conv2d(
+        in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
+    )
+    with torch.no_grad():
+        if keep_weights:
+            index = torch.arange(in_channels) % conv.in_channels
+            new.weight.copy_(conv.weight[:, index] * (conv.in_channels / in_channels))
+            if conv.bias is not None and new.bias is not None:
+                new.bias.copy_(conv.bias)
+        else:
+            nn.init.kaiming_normal_(new.weight, mode="fan_out")
+            if new.bias is not None:
+                nn.init.zeros_(new.bias)
+    return new
