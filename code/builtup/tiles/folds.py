@@ -1,0 +1,284 @@
+"""Which ground is held out in turn: whole cities, or blocks of a city with a gap around them.
+
+Training may learn from everything outside the held-out ground (and its gap), validation scores
+every pixel of it once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from builtup.errors import BuiltupError, InputError
+from builtup.raster.grid import Grid
+from builtup.raster.windows import Window
+from builtup.sar.bands import IGNORE
+from builtup.tiles.blocks import Block, city_blocks, parse_blocks
+from builtup.tiles.cores import exclusive_cores
+from builtup.tiles.reading import Tile, read_tile
+from builtup.tiles.table import TrainTile
+
+__all__ = ["FOLDS_JSON", "Folds", "SceneGround", "check_folds", "plan_folds"]
+
+FOLDS_JSON = "folds.json"
+
+
+@dataclass(frozen=True)
+class SceneGround:
+    """A scene's city and its grid."""
+
+    city: str
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The folds of a data set: `names[i]` is a city's key or a block's name `<city>/r0c1`.
+
+    `kind` is "city" or "blocks", `gap` the least distance in pixels between training and
+    validation ground, `scenes` the ground of each scene id, `blocks` empty for folds of cities.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    gap: int
+    scenes: Mapping[str, SceneGround]
+    blocks: tuple[Block, ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path) -> Folds:
+        """Read what `generate_tiles_stats` wrote into `folder`; InputError where it did not."""
+        path = folder / FOLDS_JSON
+        if not path.is_file():
+            raise InputError(path, "no such file", "run generate_tiles_stats first")
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise InputError(path, f"malformed ({e})", "run generate_tiles_stats again") from e
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Folds:
+        """The folds from what `to_json` gave."""
+        scenes = {
+            scene: SceneGround(
+                s["city"],
+                Grid(CRS.from_string(s["crs"]), Affine(*s["transform"]), s["width"], s["height"]),
+            )
+            for scene, s in values["scenes"].items()
+        }
+        blocks = tuple(
+            Block(
+                b["name"],
+                b["city"],
+                CRS.from_string(b["crs"]),
+                tuple(b["bounds"]),
+                tuple(b["gap"]),
+            )
+            for b in values["blocks"]
+        )
+        return cls(values["kind"], tuple(values["names"]), values["gap"], scenes, blocks)
+
+    def to_json(self) -> dict[str, Any]:
+        """The folds as JSON values; coordinates in CRS units, transforms as (a, b, c, d, e, f)."""
+        return {
+            "kind": self.kind,
+            "gap": self.gap,
+            "names": list(self.names),
+            "blocks": [
+                {
+                    "name": b.name,
+                    "city": b.city,
+                    "crs": b.crs.to_string(),
+                    "bounds": list(b.bounds),
+                    "gap": list(b.gap),
+                }
+                for b in self.blocks
+            ],
+            "scenes": {
+                scene: {
+                    "city": s.city,
+                    "crs": s.grid.crs.to_string(),
+                    "transform": list(s.grid.transform)[:6],
+                    "width": s.grid.width,
+                    "height": s.grid.height,
+                }
+                for scene, s in sorted(self.scenes.items())
+            },
+        }
+
+    def index_of(self, name_or_index: str | int) -> int:
+        """The index of a fold given by name, by the city's bare name, or by number."""
+        if str(name_or_index) in self.names:
+            return self.names.index(str(name_or_index))
+        short = [n.split("_", 1)[-1] for n in self.names]
+        if short.count(str(name_or_index)) == 1:
+            return short.index(str(name_or_index))
+        if str(name_or_index).isdigit() and int(name_or_index) < len(self.names):
+            return int(name_or_index)
+        known = ", ".join(f"{i}: {name}" for i, name in enumerate(self.names))
+        raise InputError(f"fold {name_or_index}", "the data have no such fold", f"known: {known}")
+
+    def city_of(self, fold: int) -> str:
+        """The key of the city in which the fold lies."""
+        return self.blocks[fold].city if self.blocks else self.names[fold]
+
+    def held_out(self, tile: Tile, fold: int, *, with_gap: bool = False) -> Window | None:
+        """The pixels of the tile's scene that the fold holds out (with its gap), or None.
+
+        For folds of cities that is the whole scene of each of the city's dates.
+        """
+        ground = self._ground(tile)
+        if ground.city != self.city_of(fold):
+            return None
+        if not self.blocks:
+            return Window(0, 0, ground.grid.height, ground.grid.width)
+        return self.blocks[fold].window(ground.grid, with_gap=with_gap)
+
+    def grid_of(self, tile: Tile) -> Grid:
+        """The grid of the tile's scene."""
+        return self._ground(tile).grid
+
+    def _ground(self, tile: Tile) -> SceneGround:
+        try:
+            return self.scenes[tile.scene]
+        except KeyError:
+            raise InputError(
+                tile.path,
+                f"the folds do not know its scene {tile.scene}",
+                "run generate_tiles_stats again",
+            ) from None
+
+    def fold_index(self, tile: Tile) -> int:
+        """The fold in whose ground the middle of the tile lies."""
+        candidates = [i for i in range(len(self.names)) if self.city_of(i) == tile.city]
+        if not self.blocks:
+            return candidates[0]
+        middle = Window(tile.y + tile.height // 2, tile.x + tile.width // 2, 1, 1)
+        for i in candidates:
+            window = self.held_out(tile, i)
+            if window is not None and window.intersection(middle):
+                return i
+        raise BuiltupError(f"tile {tile.tile_id}: outside all blocks; report this as a bug")
+
+    def training_allowed(self, tile: TrainTile, val_fold: int | None) -> NDArray[np.bool_] | None:
+        """(height, width) ground of the tile that training may learn from; None for all of it."""
+        inside = self._forbidden(tile.tile, val_fold)
+        if inside is None:
+            return None
+        allowed = np.ones((tile.tile.height, tile.tile.width), dtype=bool)
+        allowed[inside.relative_to(tile.tile.window).slices] = False
+        return allowed
+
+    def _forbidden(self, tile: Tile, val_fold: int | None) -> Window | None:
+        if val_fold is None:
+            return None
+        held = self.held_out(tile, val_fold, with_gap=True)
+        return None if held is None else held.intersection(tile.window)
+
+    def training_tiles(
+        self, tiles: Sequence[TrainTile], val_fold: int | None, drop_common: bool = False
+    ) -> list[TrainTile]:
+        """The tiles on which something valid and labelled is left for training.
+
+        `drop_common` leaves out those that touch ground which another city's tiles share with the
+        validation ground.
+        """
+        kept = [t for t in tiles if not t.skip and self._something_left(t, val_fold)]
+        if drop_common and val_fold is not None:
+            from builtup.tiles.leakage import leaks
+
+            leaking = {leak.training.tile.tile_id for leak in leaks(self, tiles, kept, val_fold)}
+            kept = [t for t in kept if t.tile.tile_id not in leaking]
+        return kept
+
+    def _something_left(self, tile: TrainTile, val_fold: int | None) -> bool:
+        inside = self._forbidden(tile.tile, val_fold)
+        if inside is None:
+            return True
+        if inside == tile.tile.window:
+            return False
+        allowed = self.training_allowed(tile, val_fold)
+        return bool(np.any((read_tile(tile.mask, 1) != IGNORE) & allowed))
+
+    def validation_tiles(self, tiles: Iterable[TrainTile], val_fold: int) -> list[TrainTile]:
+        """The tiles that score a part of the held-out ground, those without labels left out."""
+        tiles = list(tiles)
+        cores = exclusive_cores(t.tile for t in tiles)
+        kept = []
+        for t in tiles:
+            held = self.held_out(t.tile, val_fold)
+            if not t.skip and held is not None and held.intersection(cores[t.tile.tile_id]):
+                kept.append(t)
+        return kept
+
+    def validation_scored(
+        self, tile: TrainTile, tiles_of_scene: Sequence[TrainTile], val_fold: int
+    ) -> NDArray[np.bool_]:
+        """(height, width) pixels of the tile that are scored: its own core, held-out ground only.
+
+        The cores of a scene's tiles partition it, so that no pixel is counted twice.
+        """
+        scored = np.zeros((tile.tile.height, tile.tile.width), dtype=bool)
+        core = exclusive_cores(t.tile for t in tiles_of_scene)[tile.tile.tile_id]
+        held = self.held_out(tile.tile, val_fold)
+        part = None if held is None else held.intersection(core)
+        if part is not None:
+            scored[part.relative_to(tile.tile.window).slices] = True
+        return scored
+
+
+def plan_folds(
+    scenes: Mapping[str, SceneGround],
+    dates: Mapping[str, str],
+    *,
+    kind: str,
+    blocks: str,
+    gap: int,
+) -> Folds:
+    """The folds of `scenes` (by scene id; `dates` as YYYYMMDD): one a city, or one a block.
+
+    `kind` is "auto" (cities where there are several, else blocks), "city" or "blocks".
+    """
+    by_city: dict[str, list[str]] = defaultdict(list)
+    for scene in sorted(scenes, key=lambda s: (scenes[s].city, dates[s], s)):
+        by_city[scenes[scene].city].append(scene)
+    if kind == "auto":
+        kind = "city" if len(by_city) > 1 else "blocks"
+    if kind == "city":
+        if len(by_city) == 1:
+            raise BuiltupError(
+                f"folds=city: the data hold one city only ({next(iter(by_city))}); use folds=blocks"
+            )
+        return Folds("city", tuple(by_city), gap, scenes)
+    plan = parse_blocks(blocks)
+    cut = [
+        block
+        for city, ids in by_city.items()
+        for block in city_blocks(city, [scenes[s].grid for s in ids], plan, gap)
+    ]
+    return Folds("blocks", tuple(b.name for b in cut), gap, scenes, tuple(cut))
+
+
+def check_folds(
+    folds: Folds, tiles: Sequence[TrainTile], val_fold: int | None, *, folds_drop: bool = False
+) -> None:
+    """Raise LeakageError where training ground comes within the gap of validation ground.
+
+    It tests the ground that `training_tiles` (with `folds_drop` as its `drop_common`) and
+    `validation_tiles` give, wherever the tiles came from; see `builtup.tiles.leakage`.
+    """
+    if val_fold is None:
+        return
+    from builtup.tiles.leakage import require_no_leaks
+
+    training = folds.training_tiles(tiles, val_fold, folds_drop)
+    require_no_leaks(folds, tiles, training, val_fold)

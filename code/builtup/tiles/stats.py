@@ -1,0 +1,265 @@
+"""Measuring the training tiles in one pass: their statistics, their folds, what to normalise by.
+
+Each scene is one job that leaves its figures in `<out>/.stats/`; what covers all scenes
+(tile_stats.csv, stats.json, the folds, the histograms) is made of these in a moment.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builtup.errors import BuiltupError, InputError
+from builtup.files import write_text_atomically
+from builtup.raster.grid import Grid
+from builtup.sar.bands import CHANNEL_SETS
+from builtup.sar.scenes import plain_id
+from builtup.steps import Job, Step, Summary, is_done, run_step
+from builtup.tiles.accumulate import Moments, select, total
+from builtup.tiles.blocks import parse_blocks
+from builtup.tiles.cores import exclusive_cores
+from builtup.tiles.folds import FOLDS_JSON, Folds, SceneGround, plan_folds
+from builtup.tiles.measure import SceneMeasures, measure_scene, scene_cells
+from builtup.tiles.reading import Tile, open_tile_grid, read_tiles
+from builtup.tiles.table import (
+    TILE_STATS_CSV,
+    TrainTile,
+    read_tile_stats,
+    write_tile_stats,
+)
+from builtup.tiles.tiling import TILES_CSV
+
+__all__ = [
+    "TrainTile",
+    "channel_statistics",
+    "generate_tiles_stats",
+    "read_tile_stats",
+]
+
+log = logging.getLogger(__name__)
+
+STEP = Step("generate_tiles_stats", 1)
+STATS_JSON = "stats.json"
+PARTS = ".stats"
+
+
+@dataclass(frozen=True)
+class SceneTiles:
+    """The tiles of one scene, image and mask side by side, in one order."""
+
+    scene: str
+    images: tuple[Tile, ...]
+    masks: tuple[Tile, ...]
+    ground: SceneGround
+
+
+def generate_tiles_stats(
+    *,
+    input_path: Path,
+    output_path: Path,
+    folds: str = "auto",
+    blocks: str = "2x2",
+    gap: int = 32,
+    num_workers: int = 2,
+    on_error: str = "stop",
+) -> Summary:
+    """Measure the tiles of `<input_path>/images` with their masks, and assign their folds.
+
+    Writes tile_stats.csv, stats.json, folds.json, folds.gpkg and histograms.png into
+    `output_path`. `folds` is auto (a city each; blocks where there is one city), city or blocks;
+    `blocks` as in `parse_blocks`, `gap` in pixels. Raises InputError where the lists of images
+    and masks differ, or a tile cannot be read.
+    """
+    started = time.monotonic()
+    parse_blocks(blocks)
+    scenes, problems = _pair(input_path)
+    if not scenes and problems:
+        raise problems[0]
+    plan = plan_folds(
+        {s.scene: s.ground for s in scenes},
+        {s.scene: s.images[0].date for s in scenes},
+        kind=folds,
+        blocks=blocks,
+        gap=gap,
+    )
+    jobs = [_job(s, plan, output_path) for s in scenes]
+    summary = run_step(
+        STEP, jobs, measure_scene, num_workers=num_workers, on_error=on_error, problems=problems
+    )
+    done = [(s, job) for s, job in zip(scenes, jobs, strict=True) if is_done(STEP, job)]
+    collected = run_step(STEP, [_collection(done, plan, output_path)], collect)
+    if collected.done and not summary.done:
+        summary.done, summary.noun = 1, "list"
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def _pair(input_path: Path) -> tuple[list[SceneTiles], list[BuiltupError]]:
+    """The scenes of the two lists; a problem for each scene whose masks do not match."""
+    lists = {kind: input_path / kind / TILES_CSV for kind in ("images", "masks")}
+    images, masks = (_by_scene(read_tiles(path)) for path in lists.values())
+    scenes: list[SceneTiles] = []
+    problems: list[BuiltupError] = []
+    for scene, tiles in sorted(images.items(), key=lambda item: (item[1][0].city, item[0])):
+        of_scene = {t.tile_id: t for t in masks.get(scene, [])}
+        partners = [of_scene.get(t.tile_id) for t in tiles]
+        matched = [
+            m
+            for t, m in zip(tiles, partners, strict=True)
+            if m is not None and (m.width, m.height) == (t.width, t.height)
+        ]
+        if len(matched) < len(tiles):
+            problems.append(
+                InputError(
+                    lists["masks"],
+                    f"{len(matched)} of the {len(tiles)} tiles of {scene} have a mask",
+                    "rasterize the scene, and tile images and masks with the same settings",
+                )
+            )
+            continue
+        grid = _scene_grid(tiles[0], tiles)
+        mask_grid = open_tile_grid(matched[0])
+        different = open_tile_grid(tiles[0]).difference(mask_grid)
+        if different:
+            problems.append(
+                InputError(
+                    matched[0].path,
+                    f"lies on another grid than {tiles[0].path} ({different})",
+                    "rasterize the scene again",
+                )
+            )
+            continue
+        ground = SceneGround(tiles[0].city, grid)
+        scenes.append(SceneTiles(scene, tuple(tiles), tuple(matched), ground))
+    return scenes, problems
+
+
+def _by_scene(tiles: Sequence[Tile]) -> dict[str, list[Tile]]:
+    by_scene: dict[str, list[Tile]] = defaultdict(list)
+    for tile in tiles:
+        by_scene[tile.scene].append(tile)
+    return by_scene
+
+
+def _scene_grid(tile: Tile, tiles: Sequence[Tile]) -> Grid:
+    """The grid of the whole scene, from that of one of its tiles."""
+    grid = open_tile_grid(tile)
+    width = max(t.x + t.width for t in tiles)
+    height = max(t.y + t.height for t in tiles)
+    return grid.window(-tile.x, -tile.y, width, height)
+
+
+def _job(scene: SceneTiles, folds: Folds, output_path: Path) -> Job:
+    cells = scene_cells(folds, scene.images[0])
+    files = dict.fromkeys(t.path for tiles in (scene.images, scene.masks) for t in tiles)
+    return Job(
+        name=scene.scene,
+        inputs=tuple(files),
+        outputs=(output_path / PARTS / f"{plain_id(scene.scene)}.npz",),
+        settings={
+            "cells": [cell.to_json() for cell in cells],
+            "tiles": [[t.x, t.y, t.width, t.height] for t in scene.images],
+        },
+        pixels=scene.ground.grid.pixels,
+        context=(scene.images, scene.masks, exclusive_cores(scene.images), cells),
+    )
+
+
+def _collection(done: Sequence[tuple[SceneTiles, Job]], folds: Folds, output_path: Path) -> Job:
+    names = (TILE_STATS_CSV, STATS_JSON, FOLDS_JSON)
+    return Job(
+        name="collect",
+        inputs=tuple(job.outputs[0] for _, job in done),
+        outputs=tuple(output_path / name for name in names),
+        settings={
+            "folds": folds.to_json(),
+            "scenes": [_place(s, output_path.resolve()) for s, _ in done],
+        },
+        context=([s for s, _ in done], folds),
+    )
+
+
+def _place(scene: SceneTiles, home: Path) -> list[str]:
+    """What the list says of a scene: its id, and where its first tiles lie."""
+    first = (scene.images[0].path, scene.masks[0].path)
+    return [scene.scene, *(os.path.relpath(p.parent.resolve() / p.name, home) for p in first)]
+
+
+def collect(job: Job) -> dict[str, int]:
+    """Write what covers all scenes from the figures of each: the work of the last job."""
+    scenes: list[SceneTiles]
+    folds: Folds
+    scenes, folds = job.context
+    if not scenes:
+        raise InputError(job.outputs[0], "no scene could be measured", "see the problems above")
+    measures = [SceneMeasures.read(path) for path in job.inputs]
+    table, stats, folds_json = job.outputs
+    _write_json(stats, _statistics(folds, measures))
+    _write_json(folds_json, folds.to_json())
+    rows = [
+        (image, mask, folds.fold_index(image), measure)
+        for scene, figures in zip(scenes, measures, strict=True)
+        for image, mask, measure in zip(scene.images, scene.masks, figures.tiles, strict=True)
+    ]
+    write_tile_stats(table, rows)
+    return {"tiles": len(rows)}
+
+
+def _write_json(path: Path, values: object) -> None:
+    write_text_atomically(path, json.dumps(values, indent=1) + "\n")
+
+
+def _statistics(folds: Folds, measures: Sequence[SceneMeasures]) -> dict[str, object]:
+    """Mean and deviation of each channel set over the training pixels of each fold."""
+    cells = [pair for m in measures for pair in zip(m.cells, m.moments, strict=True)]
+    moments = {"all": total(part for _, part in cells)}
+    for fold, name in enumerate(folds.names):
+        of_fold = total(part for cell, part in cells if fold not in cell.held_out_by)
+        if of_fold.count == 0:
+            raise InputError(
+                name,
+                "holding this fold out leaves no valid pixel to train on",
+                "use fewer or larger blocks, or a smaller gap",
+            )
+        moments[str(fold)] = of_fold
+    return {
+        "folds": {key: _by_channel_set(m) for key, m in moments.items()},
+        "names": list(folds.names),
+        "pixels": {key: m.count for key, m in moments.items()},
+        "channels": {key: list(c.names) for key, c in CHANNEL_SETS.items()},
+    }
+
+
+def _by_channel_set(moments: Moments) -> dict[str, dict[str, list[float]]]:
+    return {
+        key: dict(zip(("mean", "std"), select(moments, key), strict=True)) for key in CHANNEL_SETS
+    }
+
+
+def channel_statistics(
+    folder: Path, channel_set: str, val_fold: int | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over the training pixels of a fold.
+
+    `folder` is what `generate_tiles_stats` wrote to; None means all pixels. Raises InputError
+    where the file, the fold or the channel set is missing.
+    """
+    path = folder / STATS_JSON
+    if not path.is_file():
+        raise InputError(path, "no such file", "run generate_tiles_stats first")
+    key = "all" if val_fold is None else str(val_fold)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))["folds"][key][channel_set]
+        return tuple(values["mean"]), tuple(values["std"])
+    except KeyError as e:
+        raise InputError(
+            path, f"holds nothing for {e}", f"channel sets: {', '.join(CHANNEL_SETS)}"
+        ) from e
+    except (OSError, ValueError, TypeError) as e:
+        raise InputError(path, f"malformed ({e})", "run generate_tiles_stats again") from e
