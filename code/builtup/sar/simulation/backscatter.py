@@ -1,0 +1,257 @@
+"""What buildings, roads and single strong scatterers add to a block of a scene."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rasterio.features
+from affine import Affine
+from numpy.typing import NDArray
+
+from builtup.sar.simulation.buildings import Buildings
+
+__all__ = ["Canvas", "Scatterers", "View", "building_returns"]
+
+#: Side of a pixel in metres, and of the finer cells that footprints are split into.
+PIXEL = 10.0
+FINE = 4
+
+#: Double bounce per square metre of wall (VV), for a wall that faces the sensor and for any
+#: other, and the angle (degrees) over which it falls: the shape that Franceschetti, Iodice &
+#: Riccio (2002, IEEE TGRS 40(8)) derive and Koppel et al. (2017, IJRS 38(22)) measured with
+#: Sentinel-1, where blocks turned by more than about 15° lose most of their VV return.
+FACING = 2.6
+ANY = 0.42
+FALL_DEGREES = 13.0
+#: VH per square metre of wall: a share of the VV, and what a rotated dihedral turns into
+#: cross-polarisation, sin²(2φ) (Lee & Ainsworth 2011, IEEE TGRS 49(1), orientation angle shift).
+CROSS_SHARE = 0.055
+CROSS_ROTATED = 0.11
+#: Share of a wall's return that comes from its face, in the layover before its foot.
+FACE_SHARE = 0.3
+#: Walls count up to about this height (m): further up the second bounce misses the street.
+EFFECTIVE_HEIGHT = 12.0
+#: σ⁰ of roofs.
+ROOF_VV, ROOF_VH = 0.13, 0.022
+
+Float = NDArray[np.float32]
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the sensor stands.
+
+    `look`: horizontal unit vector away from the sensor (east, south); `incidence` in degrees;
+    `side`: 0 ascending, 1 descending.
+    """
+
+    look: tuple[float, float]
+    incidence: float
+    side: int
+
+    @property
+    def layover(self) -> float:
+        """Metres towards the sensor by which a metre of height is displaced."""
+        return 1 / math.tan(math.radians(self.incidence))
+
+    @property
+    def shadow(self) -> float:
+        """Metres of shadow behind a metre of height."""
+        return math.tan(math.radians(self.incidence))
+
+
+class Canvas:
+    """Sums of what falls into the pixels of a block, split bilinearly between neighbours.
+
+    `left`, `top`: ground position (metres) of the block's upper left corner.
+    """
+
+    def __init__(self, left: float, top: float, height: int, width: int) -> None:
+        self.left, self.top = left, top
+        self.height, self.width = height, width
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Least x and y, greatest x and y, in metres."""
+        right, bottom = self.left + self.width * PIXEL, self.top + self.height * PIXEL
+        return self.left, self.top, right, bottom
+
+    def splat(self, points: Points, *amounts: NDArray[Any]) -> list[Float]:
+        """Sums (height, width) of each amount (n,) given at points (n, 2)."""
+        u = (points[:, 0] - self.left) / PIXEL - 0.5
+        v = (points[:, 1] - self.top) / PIXEL - 0.5
+        column, row = np.floor(u).astype(np.intp), np.floor(v).astype(np.intp)
+        fu, fv = u - column, v - row
+        # a frame of one pixel takes what falls beside the block
+        inside = (column >= -1) & (row >= -1) & (column < self.width) & (row < self.height)
+        column, row, fu, fv = column[inside], row[inside], fu[inside], fv[inside]
+        shape = (self.height + 2, self.width + 2)
+        first = (row + 1) * shape[1] + column + 1
+        corners = (
+            (first, (1 - fu) * (1 - fv)),
+            (first + 1, fu * (1 - fv)),
+            (first + shape[1], (1 - fu) * fv),
+            (first + shape[1] + 1, fu * fv),
+        )
+        out = []
+        for amount in amounts:
+            total = np.zeros(shape[0] * shape[1])
+            for index, weight in corners:
+                total += np.bincount(index, weight * amount[inside], len(total))
+            out.append(total.reshape(shape)[1:-1, 1:-1].astype(np.float32))
+        return out
+
+
+@dataclass(frozen=True)
+class Scatterers:
+    """Strong single scatterers: points (n, 2) in metres, radar cross-sections in m²."""
+
+    points: Points
+    vv: NDArray[np.float64]
+    vh: NDArray[np.float64]
+
+    def near(self, bounds: tuple[float, float, float, float]) -> Scatterers:
+        """Those within bounds and 20 m around."""
+        x, y = self.points.T
+        keep = (x > bounds[0] - 20) & (y > bounds[1] - 20)
+        keep &= (x < bounds[2] + 20) & (y < bounds[3] + 20)
+        return Scatterers(self.points[keep], self.vv[keep], self.vh[keep])
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Of a block: power added (σ⁰), shares of the ground under roofs and in shadow."""
+
+    vv: Float
+    vh: Float
+    covered: Float
+    shaded: Float
+
+
+def building_returns(canvas: Canvas, buildings: Buildings, view: View) -> Returns:
+    """Roofs, walls, layover and shadow of the buildings on a block."""
+    area = PIXEL * PIXEL
+    points, tall, own = _roof_points(canvas, buildings)
+    cell = np.full(len(points), (PIXEL / FINE) ** 2 / area)
+    (covered,) = canvas.splat(points, cell)
+    toward = -np.asarray(view.look)
+    lifted = points + toward * (tall * view.layover)[:, None]
+    roof = cell * np.sqrt(buildings.strength[own, view.side])
+    vv, vh = canvas.splat(lifted, roof * ROOF_VV, roof * ROOF_VH)
+    walls = _Walls.of(buildings)
+    for points, more_vv, more_vh in _wall_returns(walls, view):
+        added = canvas.splat(points, more_vv / area, more_vh / area)
+        vv += added[0]
+        vh += added[1]
+    (shaded,) = canvas.splat(*_shadow_points(walls, view))
+    return Returns(vv, vh, np.minimum(covered, 1), np.minimum(shaded / area, 1))
+
+
+def _roof_points(
+    canvas: Canvas, buildings: Buildings
+) -> tuple[Points, NDArray[np.float64], NDArray[np.intp]]:
+    """Middles of the fine cells under roofs, their heights, and whose they are."""
+    shape = (canvas.height * FINE, canvas.width * FINE)
+    step = PIXEL / FINE
+    if not len(buildings):
+        return np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.intp)
+    numbers = np.arange(1, len(buildings) + 1)
+    burned = rasterio.features.rasterize(
+        zip(buildings.polygons(), numbers, strict=True),
+        shape,
+        transform=Affine(step, 0, canvas.left, 0, step, canvas.top),
+        dtype=np.int32,
+    )
+    rows, columns = np.nonzero(burned)
+    own = burned[rows, columns] - 1
+    points = np.stack([columns + 0.5, rows + 0.5], axis=1) * step
+    return points + (canvas.left, canvas.top), buildings.heights[own].astype(np.float64), own
+
+
+@dataclass(frozen=True)
+class _Walls:
+    """Edges of footprints: start and vector (n, 2), length, outward normal, building's number."""
+
+    start: Points
+    vector: Points
+    length: NDArray[np.float64]
+    normal: Points
+    height: NDArray[np.float64]
+    strength: Float
+
+    @classmethod
+    def of(cls, buildings: Buildings) -> _Walls:
+        points = buildings.points
+        counts = np.diff(buildings.starts)
+        owner = np.repeat(np.arange(len(buildings)), counts)
+        same = owner[1:] == owner[:-1]
+        start, vector = points[:-1][same], np.diff(points, axis=0)[same]
+        own = owner[:-1][same]
+        length = np.hypot(*vector.T)
+        # twice the signed area tells which side is outside
+        cross = start[:, 0] * vector[:, 1] - start[:, 1] * vector[:, 0]
+        turn = np.sign(np.bincount(own, cross, len(buildings)))[own]
+        normal = np.stack([vector[:, 1], -vector[:, 0]], axis=1)
+        normal *= (turn / np.maximum(length, 1e-9))[:, None]
+        heights = buildings.heights[own].astype(np.float64)
+        return cls(start, vector, length, normal, heights, buildings.strength[own])
+
+    def sample(self, keep: NDArray[np.bool_]) -> tuple[Points, NDArray[np.intp], NDArray[Any]]:
+        """Points about every 5 m along the walls to keep, the wall's number and share of each."""
+        index = np.flatnonzero(keep)
+        counts = np.maximum(1, np.ceil(self.length[index] / 5)).astype(np.intp)
+        wall = np.repeat(index, counts)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        t = (np.arange(len(wall)) - first + 0.5) / np.repeat(counts, counts)
+        return (
+            self.start[wall] + t[:, None] * self.vector[wall],
+            wall,
+            1 / np.repeat(counts, counts),
+        )
+
+
+def wall_sections(
+    facing: NDArray[np.float64], length: NDArray[Any], height: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Radar cross-sections (VV, VH; m²) of walls; `facing` is the cosine of their turn φ."""
+    turn = np.arccos(np.clip(facing, -1, 1))
+    surface = length * EFFECTIVE_HEIGHT * (1 - np.exp(-height / EFFECTIVE_HEIGHT))
+    aligned = np.exp(-((np.degrees(turn) / FALL_DEGREES) ** 2))
+    vv = surface * (FACING * aligned + ANY * facing)
+    vh = CROSS_SHARE * vv + surface * CROSS_ROTATED * np.sin(2 * turn) ** 2
+    return vv, vh
+
+
+def _wall_returns(
+    walls: _Walls, view: View
+) -> list[tuple[Points, NDArray[np.float64], NDArray[np.float64]]]:
+    """Points, VV and VH cross-sections of what walls return, at their feet and in layover."""
+    toward = -np.asarray(view.look)
+    facing = walls.normal @ toward
+    points, wall, share = walls.sample(facing > 0.05)
+    vv, vh = wall_sections(facing[wall], walls.length[wall] * share, walls.height[wall])
+    strength = walls.strength[wall, view.side]
+    vv, vh = vv * strength, vh * np.sqrt(strength)
+    found = [(points, vv * (1 - FACE_SHARE), vh * (1 - FACE_SHARE))]
+    for part in (0.3, 0.8):
+        lifted = points + toward * (part * walls.height[wall] * view.layover)[:, None]
+        found.append((lifted, vv * (FACE_SHARE / 2), vh * (FACE_SHARE / 2)))
+    return found
+
+
+def _shadow_points(walls: _Walls, view: View) -> tuple[Points, NDArray[np.float64]]:
+    """Points behind the walls turned away, each with the shaded area it stands for (m²)."""
+    look = np.asarray(view.look)
+    behind = walls.normal @ look
+    points, wall, share = walls.sample(behind > 0.05)
+    reach = walls.height[wall] * view.shadow
+    steps = np.maximum(1, np.ceil(reach / 5)).astype(np.intp)
+    owner = np.repeat(np.arange(len(wall)), steps)
+    first = np.repeat(np.cumsum(steps) - steps, steps)
+    t = (np.arange(len(owner)) - first + 0.5) / steps[owner]
+    area = walls.length[wall] * share * behind[wall] * reach / steps
+    return points[owner] + look * (t * reach[owner])[:, None], area[owner]

@@ -1,0 +1,106 @@
+"""Ground truth of a simulated city: polygons with DN = 255 in EPSG:4326."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio.features
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from builtup.raster.windows import tiling
+from builtup.sar.simulation.backscatter import PIXEL
+from builtup.sar.simulation.buildings import Buildings
+
+__all__ = ["builtup_mask", "builtup_polygons", "footprint_polygons", "write_polygons"]
+
+BLOCK = 1024
+#: Radius of the closing in pixels: gaps of up to 60 m between houses belong to the built-up area.
+CLOSING = 3
+#: Polygons keep this distance (m) from the pixel edges that they follow, so that `all_touched`
+#: burns their own pixels and not, by rounding, the neighbours'.
+INSET = 0.5
+
+
+def builtup_mask(buildings: Buildings, size: int) -> NDArray[np.bool_]:
+    """Built-up area (size, size): footprints grown by one pixel, then closed."""
+    out = np.zeros((size, size), np.bool_)
+    box = buildings.bounds
+    for window in tiling(size, size, BLOCK, 0):
+        halo = 2 * CLOSING + 2
+        left, top = (window.x - halo) * PIXEL, (window.y - halo) * PIXEL
+        shape = (window.height + 2 * halo, window.width + 2 * halo)
+        right, bottom = left + shape[1] * PIXEL, top + shape[0] * PIXEL
+        near = (box[:, 2] > left) & (box[:, 3] > top) & (box[:, 0] < right) & (box[:, 1] < bottom)
+        if not near.any():
+            continue
+        grown = shapely.buffer(buildings.take(np.flatnonzero(near)).polygons(), PIXEL, quad_segs=2)
+        transform = Affine(PIXEL, 0, left, 0, PIXEL, top)
+        burned = rasterio.features.rasterize(
+            ((polygon, 1) for polygon in grown if not polygon.is_empty),
+            shape,
+            transform=transform,
+            dtype=np.uint8,
+        )
+        closed = ndimage.binary_closing(burned, _disk(CLOSING)) | (burned > 0)
+        inner = closed[halo:-halo, halo:-halo]
+        out[window.slices] |= inner
+    return out
+
+
+def _disk(radius: int) -> NDArray[np.bool_]:
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return x * x + y * y <= radius * radius + 1
+
+
+def builtup_polygons(mask: NDArray[np.bool_]) -> NDArray[Any]:
+    """Outlines of a mask in metres east and south of its upper left corner."""
+    found = rasterio.features.shapes(
+        mask.view(np.uint8), mask=mask, transform=Affine.scale(PIXEL), connectivity=4
+    )
+    outlines = [
+        shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:]) for shape, _ in found
+    ]
+    inset = shapely.buffer(np.array(outlines, dtype=object), -INSET, join_style="mitre")
+    return shapely.get_parts(inset)
+
+
+def footprint_polygons(buildings: Buildings, size: int) -> NDArray[Any]:
+    """The footprints, cut at the scene's edge."""
+    box = shapely.box(0, 0, size * PIXEL, size * PIXEL)
+    parts = shapely.get_parts(shapely.intersection(buildings.polygons(), box))
+    return parts[(shapely.get_type_id(parts) == 3) & ~shapely.is_empty(parts)]
+
+
+def write_polygons(path: Path, polygons: NDArray[Any], epsg: int, corner: Any) -> None:
+    """Write polygons as a shapefile in EPSG:4326 with DN = 255.
+
+    `polygons` are metres east and south of `corner` (easting, northing) in `epsg`.
+    """
+    import pyogrio
+    import pyproj
+    from pyogrio.raw import write
+
+    transformer = pyproj.Transformer.from_crs(epsg, 4326, always_xy=True)
+
+    def to_degrees(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = corner[0] + points[:, 0], corner[1] - points[:, 1]
+        return np.stack(transformer.transform(x, y), axis=1)
+
+    geometry = shapely.to_wkb(shapely.transform(polygons, to_degrees))
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z"})
+    write(
+        path,
+        geometry,
+        [np.full(len(geometry), 255, np.int32)],
+        fields=["DN"],
+        geometry_type="Polygon",
+        crs="EPSG:4326",
+        driver="ESRI Shapefile",
+        encoding="UTF-8",
+        layer_options={"DBF_DATE_LAST_UPDATE": "2000-01-01"},
+    )

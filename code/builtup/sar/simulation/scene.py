@@ -1,0 +1,156 @@
+"""Synthesis of one acquisition, block by block, into its files."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.io import DatasetWriter
+from scipy import ndimage
+
+from builtup.raster.io import create_raster, gdal_env
+from builtup.raster.windows import Window
+from builtup.sar.simulation.backscatter import PIXEL, Canvas, building_returns
+from builtup.sar.simulation.city import City, Date, ground_transform
+from builtup.sar.simulation.landcover import LEVELS
+from builtup.sar.simulation.speckle import SpeckleRows
+
+__all__ = ["BLOCK", "write_scene"]
+
+#: Side of a block of the files and of the synthesis, in pixels.
+BLOCK = 512
+#: Pixels around a block that take part: layover and shadow, urban ground, impulse response.
+HALO = 24
+#: Deviation (pixels) of the Gaussian that, after bilinear splitting, makes an impulse response of
+#: 20 m between its half-power points.
+RESPONSE = 0.76
+POLARISATIONS = ("vv", "vh")
+
+Float = NDArray[np.float32]
+
+
+def write_scene(city: City, date: Date, folder: Path) -> None:
+    """Write the VV and VH files of a date and their BorderMasks into a folder."""
+    folder.mkdir(parents=True)
+    tile = city.spec.tile
+    profile = {
+        "width": date.width,
+        "height": date.height,
+        "count": 1,
+        "crs": f"EPSG:{city.spec.epsg}",
+        "transform": ground_transform(city.spec, date),
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "ZSTD",
+        "zstd_level": 1,
+    }
+    with ExitStack() as stack:
+        stack.enter_context(gdal_env())
+        files = []
+        for polarisation in POLARISATIONS:
+            stem = date.stem(tile, polarisation)
+            powers = {**profile, "dtype": "float32", "predictor": 3}
+            masks = {**profile, "dtype": "uint8"}
+            power = create_raster(folder / f"{stem}.tif", **powers)
+            border = create_raster(folder / f"{stem}_BorderMask.tif", **masks)
+            files.append((stack.enter_context(power), stack.enter_context(border)))
+        _write_blocks(city, date, files)
+
+
+def _write_blocks(city: City, date: Date, files: list[tuple[DatasetWriter, Any]]) -> None:
+    key = (*city.spec.key, 8, date.number)
+    sources = [SpeckleRows((*key, number), date.width) for number in range(len(POLARISATIONS))]
+    box = city.buildings.bounds
+    for y in range(0, date.height, BLOCK):
+        height = min(BLOCK, date.height - y)
+        speckle = [source.next(height) for source in sources]
+        for x in range(0, date.width, BLOCK):
+            window = Window(y, x, height, min(BLOCK, date.width - x))
+            valid = _valid(date, window)
+            columns = slice(x, x + window.width)
+            for number, mean in enumerate(mean_power(city, date, window, box)):
+                noise = np.float32(date.noise)
+                # what thermal noise adds is subtracted again, as the product's annotation has it
+                power = (mean + noise) * speckle[number][:, columns] - noise
+                power[~valid] = 0
+                files[number][0].write(power, 1, window=window.rasterio)
+                files[number][1].write(valid.astype(np.uint8), 1, window=window.rasterio)
+
+
+def _axes(date: Date, window: Window, halo: int) -> tuple[Any, Any]:
+    """Ground positions (metres) of the pixel middles of a window's columns and rows."""
+    x = date.shift[0] + (np.arange(-halo, window.width + halo) + window.x + 0.5) * PIXEL
+    y = date.shift[1] + (np.arange(-halo, window.height + halo) + window.y + 0.5) * PIXEL
+    return x, y
+
+
+def _valid(date: Date, window: Window) -> NDArray[np.bool_]:
+    if date.wedge is None:
+        return np.ones((window.height, window.width), np.bool_)
+    a, b, c = date.wedge
+    x, y = _axes(date, window, 0)
+    return a * x[None, :] + b * y[:, None] <= c
+
+
+def mean_power(
+    city: City, date: Date, window: Window, box: NDArray[np.float64]
+) -> tuple[Float, Float]:
+    """Mean σ⁰ (VV, VH; linear) of a window of a date's grid, before speckle and noise.
+
+    `box` are the bounds of the city's buildings.
+    """
+    x, y = _axes(date, window, HALO)
+    vv, vh, _ = city.country.backscatter(x, y, date.weather, date.view.look)
+    canvas = Canvas(x[0] - PIXEL / 2, y[0] - PIXEL / 2, len(y), len(x))
+    vv, vh = _with_roads(city, canvas, vv, vh)
+    left, top, right, bottom = canvas.bounds
+    near = (box[:, 2] > left) & (box[:, 3] > top) & (box[:, 0] < right) & (box[:, 1] < bottom)
+    if near.any():
+        vv, vh = _with_buildings(city, date, canvas, vv, vh, np.flatnonzero(near), (x, y))
+    for scatterers in (city.scatterers, date.ships):
+        few = scatterers.near(canvas.bounds)
+        area = PIXEL * PIXEL
+        more = canvas.splat(few.points, few.vv / area, few.vh / area)
+        vv, vh = vv + more[0], vh + more[1]
+    inner = (slice(HALO, -HALO), slice(HALO, -HALO))
+    first, second = (ndimage.gaussian_filter(p, RESPONSE, truncate=4)[inner] for p in (vv, vh))
+    return first, second
+
+
+def _with_roads(city: City, canvas: Canvas, vv: Float, vh: Float) -> tuple[Float, Float]:
+    """Asphalt takes the share of each pixel that it covers."""
+    left, top, right, bottom = canvas.bounds
+    share = np.zeros_like(vv)
+    for road in city.roads:
+        x, y = road.points.T
+        near = (x > left - 20) & (y > top - 20) & (x < right + 20) & (y < bottom + 20)
+        if near.any():
+            points = road.points[near]
+            share += canvas.splat(points, np.full(len(points), road.width * 5 / PIXEL**2))[0]
+    np.minimum(share, 1, out=share)
+    level = LEVELS["road"]
+    asphalt = (np.float32(10 ** (level.vv / 10)), np.float32(10 ** (level.vh / 10)))
+    return vv + share * (asphalt[0] - vv), vh + share * (asphalt[1] - vh)
+
+
+def _with_buildings(
+    city: City,
+    date: Date,
+    canvas: Canvas,
+    vv: Float,
+    vh: Float,
+    near: NDArray[np.intp],
+    axes: tuple[Any, Any],
+) -> tuple[Float, Float]:
+    """Ground between houses, less what is under roofs or in shadow, plus the houses' returns."""
+    returns = building_returns(canvas, city.buildings.take(near), date.view)
+    urban = np.clip(5 * ndimage.gaussian_filter(returns.covered, 2.0, truncate=4), 0, 1)
+    garden_vv, garden_vh = city.country.garden(*axes)
+    lit = (1 - returns.covered) * (1 - returns.shaded)
+    vv = (vv + urban * (garden_vv - vv)) * lit + returns.vv
+    vh = (vh + urban * (garden_vh - vh)) * lit + returns.vh
+    return vv, vh
