@@ -1,0 +1,187 @@
+"""Tiles as samples: power with NaN as no-data, and a mask in which 255 is not learned or scored.
+
+What a fold forbids is put into the mask here, so that loss and metrics need to know of 255 only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from builtup.data.samplers import Draw
+from builtup.data.transforms import Crop, ResizePower, ignore_gaps, pad_sample
+from builtup.raster.windows import Window
+from builtup.sar.bands import IGNORE, mean_power
+from builtup.tiles.cores import exclusive_cores
+from builtup.tiles.folds import Folds
+from builtup.tiles.table import TrainTile
+from builtup.tiles.tiling import Tile, read_tile
+
+__all__ = ["Batch", "Sample", "TrainTiles", "ValidationTiles", "collate"]
+
+
+class Sample(TypedDict):
+    """`image` (3, H, W) float32 power VH, VV, mean; `mask` (H, W) int64; `index` of the tile."""
+
+    image: Tensor
+    mask: Tensor
+    index: int
+
+
+class Batch(TypedDict):
+    """`image` (B, 3, H, W) float32, `mask` (B, H, W) int64, `index` (B,) int64."""
+
+    image: Tensor
+    mask: Tensor
+    index: Tensor
+
+
+class TrainTiles(Dataset[Sample]):
+    """Random crops of training tiles, augmented; what the fold forbids is 255 in the mask.
+
+    Indexed by `Draw`, whose seed decides crop and augmentation, or by a plain index, for which
+    torch's generator does.
+    """
+
+    def __init__(
+        self,
+        tiles: Sequence[TrainTile],
+        folds: Folds,
+        val_fold: int | None,
+        crop: Crop,
+        augment: v2.Transform | None = None,
+    ) -> None:
+        self.tiles = list(tiles)
+        self.folds = folds
+        self.val_fold = val_fold
+        self.crop = crop
+        steps = [ResizePower(crop.size)] + ([augment] if augment is not None else [])
+        self.transform = v2.Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, draw: Draw | int) -> Sample:
+        index, seed = (draw.index, draw.seed) if isinstance(draw, Draw) else (draw, None)
+        tile = self.tiles[index]
+        with _seeded(seed):
+            window = self.crop.window(tile.tile.height, tile.tile.width)
+            allowed = self.folds.training_allowed(tile, self.val_fold)
+            image, mask = _read(tile, window, allowed)
+            image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
+        return _sample(image, mask, index)
+
+
+class ValidationTiles(Dataset[Sample]):
+    """Whole tiles, each scored on its own core, so that no pixel of a scene counts twice.
+
+    What is scored is the ground of the fold `val_fold`, or with `of_training` the ground that
+    training may learn from. `all_tiles` are those from which the tiles were chosen.
+    """
+
+    def __init__(
+        self,
+        tiles: Sequence[TrainTile],
+        all_tiles: Sequence[TrainTile],
+        folds: Folds,
+        val_fold: int | None,
+        *,
+        of_training: bool = False,
+    ) -> None:
+        self.tiles = list(tiles)
+        self.folds = folds
+        self.val_fold = val_fold
+        self.of_training = of_training
+        self._of_scene: dict[str, list[TrainTile]] = defaultdict(list)
+        for tile in all_tiles:
+            self._of_scene[tile.tile.scene].append(tile)
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, index: int) -> Sample:
+        tile = self.tiles[index]
+        image, mask = _read(tile, None, self._scored(tile))
+        return _sample(torch.from_numpy(image), torch.from_numpy(mask), index)
+
+    def _scored(self, tile: TrainTile) -> NDArray[np.bool_]:
+        of_scene = self._of_scene[tile.tile.scene]
+        if not self.of_training and self.val_fold is not None:
+            return self.folds.validation_scored(tile, of_scene, self.val_fold)
+        core = exclusive_cores(t.tile for t in of_scene)[tile.tile.tile_id]
+        scored = np.zeros((tile.tile.height, tile.tile.width), dtype=bool)
+        scored[core.relative_to(tile.tile.window).slices] = True
+        allowed = self.folds.training_allowed(tile, self.val_fold)
+        return scored if allowed is None else scored & allowed
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples, the smaller filled up with no-data to the right and below."""
+    height = max(s["mask"].shape[0] for s in samples)
+    width = max(s["mask"].shape[1] for s in samples)
+    padded = [pad_sample(s["image"], s["mask"], height, width) for s in samples]
+    return {
+        "image": torch.stack([image for image, _ in padded]),
+        "mask": torch.stack([mask for _, mask in padded]),
+        "index": torch.tensor([s["index"] for s in samples], dtype=torch.int64),
+    }
+
+
+def _sample(image: Tensor, mask: Tensor, index: int) -> Sample:
+    image, mask = image.as_subclass(Tensor), mask.as_subclass(Tensor)
+    return {"image": image, "mask": ignore_gaps(image, mask).long(), "index": index}
+
+
+def _read(
+    tile: TrainTile, window: Window | None, used: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Power (3, h, w) and mask (h, w) of a window of the tile, which may reach over its edges.
+
+    Outside the tile and where `used` is false nothing is known: NaN, and 255 in the mask.
+    """
+    whole = Window(0, 0, tile.tile.height, tile.tile.width)
+    window = window or whole
+    part = window.intersection(whole)
+    image = np.full((3, window.height, window.width), np.nan, dtype=np.float32)
+    mask = np.full((window.height, window.width), IGNORE, dtype=np.uint8)
+    if part is not None:
+        rows, columns = part.relative_to(window).slices
+        image[:, rows, columns] = _power(tile.tile, part)
+        known = read_tile(tile.mask, 1, part)
+        if used is not None:
+            known = np.where(used[part.slices], known, np.uint8(IGNORE))
+        mask[rows, columns] = known
+    return image, mask
+
+
+def _power(tile: Tile, window: Window) -> NDArray[np.float32]:
+    """VH, VV and their mean, which is computed: reading it would cost a third more."""
+    vh, vv = read_tile(tile, [1, 2], window)
+    return np.stack([vh, vv, mean_power(vh, vv)])
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Seed torch's CPU generator for one sample, and give it its state back.
+
+    Not torch.manual_seed, which would seed the accelerators, and dropout with them, as well.
+    """
+    if seed is None:
+        yield
+        return
+    state = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)

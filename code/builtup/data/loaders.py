@@ -1,0 +1,194 @@
+"""Loaders, ready for a config: from a folder of tiles and the name of the fold held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from torch.utils.data import DataLoader
+
+from builtup.data.datasets import Batch, TrainTiles, ValidationTiles, collate
+from builtup.data.samplers import TrainingBatches, ValidationBatches
+from builtup.data.transforms import Crop, RandomCrop, RandomResizedCrop, dihedral
+from builtup.errors import InputError
+from builtup.tiles.folds import Folds, check_folds
+from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
+
+__all__ = ["TileLoader", "train_eval_loader", "train_loader", "val_loader"]
+
+
+class TileLoader:
+    """Batches (`builtup.data.datasets.Batch`) on the CPU, and what they were made from.
+
+    `tiles` are all rows of the folder's tile_stats.csv, `dataset.tiles[index]` those in use;
+    `folds`, `val_fold` (its index, or None) and `drop_common` say what is held out. It holds a
+    DataLoader and is none: its batches are those of this process already, and code that shares a
+    DataLoader out among processes must not do it twice.
+    """
+
+    def __init__(
+        self,
+        dataset: TrainTiles | ValidationTiles,
+        batch_sampler: TrainingBatches | ValidationBatches,
+        tiles: Sequence[TrainTile],
+        *,
+        num_workers: int = 0,
+        drop_common: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_sampler = batch_sampler
+        self.tiles = list(tiles)
+        self.folds = dataset.folds
+        self.val_fold = dataset.val_fold
+        self.drop_common = drop_common
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=batch_sampler,
+            collate_fn=collate,
+            num_workers=num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=num_workers > 0,
+            worker_init_fn=_start_worker if num_workers > 0 else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the stream of an epoch (see `builtup.data.samplers`); validation has one only."""
+        if isinstance(self.batch_sampler, TrainingBatches):
+            self.batch_sampler.set_epoch(epoch)
+
+    def check_folds(self) -> None:
+        """Raise LeakageError where training ground lies within the gap of validation ground."""
+        check_folds(self.folds, self.tiles, self.val_fold, folds_drop=self.drop_common)
+
+
+def train_loader(
+    folder: str | Path,
+    *,
+    val_fold: str | int | None,
+    batch_size: int,
+    crop: int,
+    sampler_weights: tuple[float, float] | None = (0.5, 0.5),
+    scale: tuple[float, float] | None = (0.7, 1.0),
+    ratio: tuple[float, float] = (0.9, 1.1),
+    flips: bool = True,
+    num_workers: int = 0,
+    seed: int = 0,
+    drop_common: bool = False,
+    max_tiles: int | None = None,
+    samples_per_epoch: int | None = None,
+) -> TileLoader:
+    """Random crops of `crop` pixels from the tiles below `folder` that `val_fold` leaves.
+
+    `val_fold` is a fold's name or index, None to hold nothing out. `batch_size` counts the
+    samples of all processes. `sampler_weights` are those of a tile (without, with built-up
+    pixels); None takes every tile once an epoch. `scale=None` crops without resizing, `flips`
+    are flips and quarter turns. `drop_common` leaves out ground that other cities share with the
+    held-out one. `max_tiles` takes that many, evenly spread. Raises InputError where the folder
+    has no statistics, the fold is unknown or no tile is left.
+    """
+    tiles, folds, held = _open(folder, val_fold)
+    chosen = _spread(folds.training_tiles(tiles, held, drop_common), max_tiles)
+    _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
+    how: Crop
+    how = RandomCrop(crop) if scale is None else RandomResizedCrop(crop, scale, ratio)
+    batches = TrainingBatches(
+        len(chosen),
+        batch_size,
+        weights=None if sampler_weights is None else _weights(chosen, sampler_weights),
+        samples=samples_per_epoch,
+        seed=seed,
+        rank=idist.get_rank(),
+        world_size=idist.get_world_size(),
+    )
+    dataset = TrainTiles(chosen, folds, held, how, dihedral() if flips else None)
+    return TileLoader(dataset, batches, tiles, num_workers=num_workers, drop_common=drop_common)
+
+
+def val_loader(
+    folder: str | Path,
+    *,
+    val_fold: str | int,
+    batch_size: int,
+    num_workers: int = 0,
+    drop_common: bool = False,
+    max_tiles: int | None = None,
+) -> TileLoader:
+    """The tiles of the held-out ground, whole, each valid labelled pixel scored once.
+
+    `batch_size` counts the samples of one process; batches are dealt to processes whole.
+    """
+    tiles, folds, held = _open(folder, val_fold)
+    chosen = _spread(folds.validation_tiles(tiles, held), max_tiles) if held is not None else []
+    _require(chosen, folder, f"nothing to validate on in {_name(folds, held)}")
+    dataset = ValidationTiles(chosen, tiles, folds, held)
+    return _whole_tiles(dataset, batch_size, tiles, num_workers, drop_common)
+
+
+def train_eval_loader(
+    folder: str | Path,
+    *,
+    val_fold: str | int | None,
+    batch_size: int,
+    num_workers: int = 0,
+    drop_common: bool = False,
+    max_tiles: int | None = None,
+) -> TileLoader:
+    """Training tiles as validation sees its own: whole, not augmented, each pixel scored once."""
+    tiles, folds, held = _open(folder, val_fold)
+    chosen = _spread(folds.training_tiles(tiles, held, drop_common), max_tiles)
+    _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
+    dataset = ValidationTiles(chosen, tiles, folds, held, of_training=True)
+    return _whole_tiles(dataset, batch_size, tiles, num_workers, drop_common)
+
+
+def _whole_tiles(dataset: ValidationTiles, batch_size: int, *arguments: Any) -> TileLoader:
+    batches = ValidationBatches(
+        len(dataset), batch_size, rank=idist.get_rank(), world_size=idist.get_world_size()
+    )
+    tiles, num_workers, drop_common = arguments
+    return TileLoader(dataset, batches, tiles, num_workers=num_workers, drop_common=drop_common)
+
+
+def _open(
+    folder: str | Path, val_fold: str | int | None
+) -> tuple[list[TrainTile], Folds, int | None]:
+    folder = Path(folder)
+    tiles = read_tile_stats(folder / TILE_STATS_CSV)
+    folds = Folds.read(folder)
+    return tiles, folds, None if val_fold is None else folds.index_of(val_fold)
+
+
+def _weights(tiles: Sequence[TrainTile], weights: tuple[float, float]) -> list[float]:
+    without, with_target = weights
+    return [with_target if t.target_ratio > 0 else without for t in tiles]
+
+
+def _spread(tiles: list[TrainTile], most: int | None) -> list[TrainTile]:
+    if most is None or most >= len(tiles):
+        return tiles
+    return [tiles[i * len(tiles) // most] for i in range(most)]
+
+
+def _require(tiles: Sequence[TrainTile], folder: str | Path, problem: str) -> None:
+    if not tiles:
+        raise InputError(
+            Path(folder) / TILE_STATS_CSV, problem, "add labelled scenes or hold out another fold"
+        )
+
+
+def _name(folds: Folds, fold: int | None) -> str:
+    return "no fold" if fold is None else folds.names[fold]
+
+
+def _start_worker(_: int) -> None:
+    """One thread a worker: several workers that each use all cores are slower than one."""
+    torch.set_num_threads(1)

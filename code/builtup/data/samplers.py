@@ -1,0 +1,135 @@
+"""Which tiles make the batches of an epoch, the same whatever the number of processes.
+
+Every sample carries the seed of its own crop and augmentation, so that workers and processes do
+not change what is seen. An epoch is drawn whole, when it begins. To resume at the start of an
+epoch, exactly, either the generator's state then (`TrainingBatches.generator`) or the epoch's
+number (`set_epoch`, before every epoch of both runs) is all that is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import Sampler
+
+from builtup.errors import ConfigError
+
+__all__ = ["Draw", "TrainingBatches", "ValidationBatches"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A sample to be made: the tile's index and the seed of its augmentation."""
+
+    index: int
+    seed: int
+
+
+class TrainingBatches(Sampler[list[Draw]]):
+    """Batches of random tiles; every process gets its part of each batch.
+
+    With `weights` (one a tile, any scale) tiles are drawn with replacement, and an epoch has as
+    many full batches as `samples` (default: the number of tiles) fill, rounded up. Without, an
+    epoch is a random order of all tiles, cut to full batches (one short batch where there are
+    fewer tiles than that). `batch_size` counts the samples of all processes: each takes every
+    `world_size`-th of a batch, none is seen twice and none is padded, and all make equal steps.
+    Raises ConfigError where a batch cannot be shared out evenly.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        weights: Sequence[float] | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch_size < 1 or batch_size % world_size:
+            raise ConfigError(
+                f"batch_size={batch_size}: must be a multiple of the {world_size} processes "
+                "that share each batch"
+            )
+        if count < 1 or (weights is not None and not _usable(weights, count)):
+            raise ConfigError(
+                "sampler: no tile can be drawn; sampler_weights must be finite, at least 0 and "
+                "above 0 for tiles that exist"
+            )
+        self.count = count
+        self.batch_size = batch_size
+        self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+        self.samples = count if samples is None else samples
+        self.seed = seed
+        self.generator = torch.Generator().manual_seed(seed)
+        self.rank, self.world_size = rank, world_size
+        if weights is None and count < world_size:
+            raise ConfigError(f"{count} tiles cannot feed {world_size} processes")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the stream of an epoch by its number; without, epochs follow one another."""
+        self.generator.manual_seed(_mix(self.seed, epoch))
+
+    def __len__(self) -> int:
+        if self.weights is None:
+            return max(1, self.count // self.batch_size)
+        return math.ceil(self.samples / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        draws, size = self._draw()
+        starts = range(0, len(draws), size)
+        return iter([draws[s + self.rank : s + size : self.world_size] for s in starts])
+
+    def _draw(self) -> tuple[list[Draw], int]:
+        """The samples of the next epoch, for all processes, and how many make a batch."""
+        g = self.generator
+        if self.weights is None:
+            order = torch.randperm(self.count, generator=g)
+        else:
+            total = len(self) * self.batch_size
+            order = torch.multinomial(self.weights, total, replacement=True, generator=g)
+        size = min(self.batch_size, len(order) // self.world_size * self.world_size)
+        seeds = torch.randint(2**62, (len(self) * size,), generator=g).tolist()
+        indices = order[: len(seeds)].tolist()
+        return [Draw(*pair) for pair in zip(indices, seeds, strict=True)], size
+
+
+class ValidationBatches(Sampler[list[int]]):
+    """All tiles once, in order, in batches that do not depend on the number of processes.
+
+    Whole batches are dealt to the processes in turn: nothing is padded or counted twice, and
+    whatever depends on a batch's company is the same for any number of them. One process may
+    have one batch more than another, so reduce sums over processes only at the end.
+    """
+
+    def __init__(self, count: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}: must be at least 1")
+        starts = range(rank * batch_size, count, world_size * batch_size)
+        self.batches = [list(range(s, min(s + batch_size, count))) for s in starts]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+
+def _usable(weights: Sequence[float], count: int) -> bool:
+    return (
+        len(weights) == count
+        and all(0 <= w < math.inf for w in weights)
+        and any(w > 0 for w in weights)
+    )
+
+
+def _mix(seed: int, epoch: int) -> int:
+    """A seed from two numbers; neighbours give unrelated streams (SplitMix64's finaliser)."""
+    z = (seed * 0x9E3779B97F4A7C15 + epoch + 1) & (2**64 - 1)
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return (z ^ (z >> 31)) & (2**63 - 1)
