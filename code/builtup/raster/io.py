@@ -16,10 +16,12 @@ from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.io import DatasetReader, DatasetWriter
 
 from builtup.errors import InputError, OutputError
-from builtup.files import SPACE_REMEDY, output_error
+from builtup.files import SPACE_REMEDY, atomic_path, output_error
+from builtup.raster.grid import Grid
 from builtup.raster.windows import Window
 
 __all__ = [
+    "create_cog",
     "create_raster",
     "gdal_env",
     "open_raster",
@@ -90,6 +92,28 @@ def translate_to_cog(source: Path, target: Path, **options: Any) -> None:
     settings = {"compress": "ZSTD", "blocksize": 512, "num_threads": 1, "bigtiff": "IF_SAFER"}
     with _write_errors(target):
         rasterio.shutil.copy(source, target, driver="COG", **{**settings, **options})
+
+
+@contextmanager
+def create_cog(
+    final: Path, grid: Grid, *, resampling: str = "average", **profile: Any
+) -> Iterator[DatasetWriter]:
+    """A raster on `grid` to write to in any order, which becomes the COG `final`, whole.
+
+    `profile` holds count, dtype and nodata; `resampling` makes the overviews. The draft is not
+    compressed: a compressed block that is written twice would leave a hole in the file.
+    """
+    with atomic_path(final) as temporary:
+        draft = temporary.with_name(f"{temporary.stem}.draft{temporary.suffix}")
+        layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "interleave": "band"}
+        place = {"crs": grid.crs, "transform": grid.transform}
+        size = {"width": grid.width, "height": grid.height, "bigtiff": "IF_SAFER"}
+        try:
+            with create_raster(draft, **layout, **place, **size, **profile) as out:
+                yield out
+            translate_to_cog(draft, temporary, overview_resampling=resampling)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 class _ErrorRecords(logging.Handler):
