@@ -1,0 +1,212 @@
+"""A network over a tile or a scene: overlapping windows in, 8-bit building probability out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader, DatasetWriter
+from torch import Tensor, nn
+
+from builtup.errors import ConfigError
+from builtup.files import atomic_path
+from builtup.inference.results import PredictionTags, write_tags
+from builtup.inference.stream import Stream, predict_stream
+from builtup.inference.tta import average_views, views_of
+from builtup.raster.blend import NODATA
+from builtup.raster.grid import Grid
+from builtup.raster.io import (
+    as_nan,
+    create_cog,
+    create_raster,
+    gdal_env,
+    open_raster,
+    read_window,
+)
+from builtup.raster.windows import Window
+
+__all__ = [
+    "Prediction",
+    "make_stream",
+    "pick_device",
+    "predict_array",
+    "predict_scene",
+    "write_tile",
+]
+
+log = logging.getLogger(__name__)
+
+#: Polarisations that a network is given: VH and VV (the third band of a scene is their mean).
+INDEXES = [1, 2]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a prediction did: windows that the network saw, pixels written."""
+
+    windows: int
+    pixels: int
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of that name; `auto` is the first CUDA device, or the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as e:
+        raise ConfigError(f"device={name!r}: no such device; use auto, cpu or cuda") from e
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={name!r}: this machine has no CUDA; use auto or cpu")
+    return device
+
+
+def make_stream(
+    model: nn.Module,
+    *,
+    window: int = 512,
+    overlap: int = 64,
+    batch_size: int = 4,
+    tta: str = "none",
+    device: str | torch.device = "auto",
+    amp: bool = True,
+    num_classes: int = 2,
+) -> Stream:
+    """Make what predicts windows from `model`: power (B, C, H, W) to logits (B, classes, H, W).
+
+    The model is moved to the device (channels last) and set to evaluation. Two classes give one
+    band, the building's probability (class 1); more give a band each. `amp` (half precision) acts
+    on CUDA only. Raises ConfigError for settings that make no sense.
+    """
+    if window < 1 or not 0 <= overlap < window:
+        raise ConfigError(f"window={window} overlap={overlap}: overlap must be below the window")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size}: must be at least 1")
+    place = pick_device(device) if isinstance(device, str) else device
+    views = views_of(tta)
+    model = model.to(place, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    half = amp and place.type == "cuda"
+
+    def probabilities(power: Tensor) -> Tensor:
+        with torch.autocast(place.type, dtype=torch.float16, enabled=half):
+            logits = model(power)
+        return class_probabilities(logits.float())
+
+    return Stream(
+        lambda power: average_views(probabilities, power, views),
+        bands=1 if num_classes == 2 else num_classes,
+        window=window,
+        overlap=overlap,
+        batch_size=batch_size,
+        device=place,
+    )
+
+
+def class_probabilities(logits: Tensor) -> Tensor:
+    """Softmax of (B, classes, H, W); of two classes the second only, (B, 1, H, W)."""
+    if logits.shape[1] == 2:
+        # softmax of two is the logistic of their difference
+        return (logits[:, 1:] - logits[:, :1]).sigmoid_()
+    return logits.softmax(dim=1)
+
+
+def predict_array(power: NDArray[np.float32], stream: Stream) -> NDArray[np.uint8]:
+    """Predict an array (C, H, W) of linear power, NaN where invalid: (bands, H, W) uint8."""
+    power = mark_invalid(power)
+    _, height, width = power.shape
+    out = np.empty((stream.bands, height, width), np.uint8)
+
+    def read(window: Window) -> NDArray[np.float32]:
+        rows, columns = window.slices
+        return power[:, rows, columns]
+
+    def write(window: Window, values: NDArray[np.uint8]) -> None:
+        rows, columns = window.slices
+        out[:, rows, columns] = values
+
+    predict_stream(read, write, width, height, stream)
+    return out
+
+
+def mark_invalid(power: NDArray[np.float32], nodata: float | None = None) -> NDArray[np.float32]:
+    """Make what is not finite, or the declared no-data value, NaN."""
+    if nodata is not None and not np.isnan(nodata):
+        power = as_nan(power, nodata)
+    infinite = np.isinf(power)
+    return np.where(infinite, np.float32(np.nan), power) if infinite.any() else power
+
+
+def predict_scene(
+    path: Path,
+    model: nn.Module,
+    output_path: Path,
+    *,
+    window: int = 512,
+    overlap: int = 64,
+    batch_size: int = 4,
+    tta: str = "none",
+    device: str | torch.device = "auto",
+    amp: bool = True,
+    num_classes: int = 2,
+    tags: PredictionTags | None = None,
+) -> Prediction:
+    """Predict a whole 3-band scene into a COG of 8-bit probabilities, in flat memory.
+
+    `model` maps VH and VV power (B, 2, window, window) to logits. The result lies on the scene's
+    grid; it appears whole or not at all.
+    """
+    stream = make_stream(
+        model,
+        window=window,
+        overlap=overlap,
+        batch_size=batch_size,
+        tta=tta,
+        device=device,
+        amp=amp,
+        num_classes=num_classes,
+    )
+    with gdal_env(), open_raster(path) as scene:
+        grid = Grid.of(scene)
+        profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
+        with create_cog(output_path, grid, **profile) as out:
+            windows = _scene_stream(scene, out, stream)
+            if tags is not None:
+                write_tags(out, tags)
+        return Prediction(windows, grid.pixels)
+
+
+def write_tile(path: Path, values: NDArray[np.uint8], grid: Grid, tags: PredictionTags) -> None:
+    """Write a tile's prediction (bands, H, W) on its own `grid`, whole or not at all.
+
+    The band's description is the class it holds: the last one where there is one band.
+    """
+    layout = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "ZSTD"}
+    place = {"crs": grid.crs, "transform": grid.transform}
+    size = {"width": grid.width, "height": grid.height, "count": len(values)}
+    with (
+        gdal_env(),
+        atomic_path(path) as temporary,
+        create_raster(
+            temporary, dtype="uint8", nodata=NODATA, **layout, **place, **size
+        ) as dataset,
+    ):
+        write_tags(dataset, tags)
+        dataset.descriptions = tags.classes[-len(values) :] or ("building",)
+        dataset.write(values)
+
+
+def _scene_stream(scene: DatasetReader, out: DatasetWriter, stream: Stream) -> int:
+    nodata = scene.nodata
+
+    def read(window: Window) -> NDArray[np.float32]:
+        return mark_invalid(read_window(scene, window, INDEXES), nodata)
+
+    def write(window: Window, values: NDArray[np.uint8]) -> None:
+        out.write(values, window=window.rasterio)
+
+    return predict_stream(read, write, scene.width, scene.height, stream)

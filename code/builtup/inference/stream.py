@@ -1,0 +1,200 @@
+"""Windowed prediction as a stream: windows in, blended 8-bit probabilities out, in flat memory.
+
+Windows are taken row by row, some neighbours at a time. What is kept between them is what later
+windows will still see: the overlapping columns to the right and the overlapping rows below, not a
+strip of the scene. Overlaps are blended by running means, first across, then down: weights are
+products of a row's and a column's, so the order gives the mean by weight, no sum of weights is
+stored, and where only one window looks nothing is computed.
+
+A pixel is valid where no band is NaN. That is a property of the scene, so it has the same validity
+in every window, takes no part in the weights, and is applied when the pixel is finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from builtup.errors import BuiltupError
+from builtup.raster.blend import NODATA, AxisBlend
+from builtup.raster.windows import Window
+
+__all__ = ["SCALE", "Stream", "predict_stream"]
+
+#: 8-bit probabilities: value v means v / 254.
+SCALE = 254.0
+
+Read = Callable[[Window], NDArray[np.float32]]
+Write = Callable[[Window, NDArray[np.uint8]], None]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How a raster is cut and what predicts a batch of windows.
+
+    `probabilities` maps linear power (B, C, window, window), NaN where invalid, on `device`, to
+    probabilities (B, bands, window, window), float32. `batch_size` windows go through together.
+    """
+
+    probabilities: Callable[[Tensor], Tensor]
+    bands: int = 1
+    window: int = 512
+    overlap: int = 64
+    batch_size: int = 4
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Neighbouring windows of one row, predicted together: window indexes [first, last]."""
+
+    row: int
+    first: int
+    last: int
+
+
+@torch.inference_mode()
+def predict_stream(read: Read, write: Write, width: int, height: int, stream: Stream) -> int:
+    """Predict a raster of `width` x `height` pixels; return the number of windows predicted.
+
+    `read` gives power (C, h, w), float32, NaN where invalid; it is called from another thread,
+    one window ahead. `write` takes (bands, h, w), uint8, round(254 · p) or 255, each pixel once.
+    Windows without a valid pixel are skipped.
+    """
+    rows = AxisBlend.of(height, stream.window, stream.overlap)
+    columns = AxisBlend.of(width, stream.window, stream.overlap)
+    blend = _Blend(rows, columns, stream)
+    groups = list(_groups(len(rows), len(columns), stream.batch_size))
+    places = [_place(group, rows, columns) for group in groups]
+    windows = 0
+    for group, place, values in zip(groups, places, _ahead(read, places), strict=True):
+        power = _to_device(values, stream.device)
+        valid = ~torch.isnan(power).any(dim=0)
+        offsets = [columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
+        alive = [bool(valid[:, x : x + columns.size].any()) for x in offsets]
+        windows += sum(alive)
+        parts = _predict(power, offsets, alive, columns.size, stream)
+        block = blend.across(group, parts)
+        block = blend.down(group, block)
+        finished = valid[: block.shape[1], : block.shape[2]]
+        part = Window(place.y, place.x, block.shape[1], block.shape[2])
+        write(part, _to_bytes(block, finished))
+    return windows
+
+
+def _groups(rows: int, columns: int, batch_size: int) -> Iterator[_Group]:
+    count = -(-columns // batch_size)
+    edges = [i * columns // count for i in range(count + 1)]
+    for row in range(rows):
+        for start, end in pairwise(edges):
+            yield _Group(row, start, end - 1)
+
+
+def _place(group: _Group, rows: AxisBlend, columns: AxisBlend) -> Window:
+    """The pixels that a group's windows cover."""
+    x = columns.offsets[group.first]
+    width = columns.offsets[group.last] + columns.size - x
+    return Window(rows.offsets[group.row], x, rows.size, width)
+
+
+def _ahead(read: Read, places: Sequence[Window]) -> Iterator[NDArray[np.float32]]:
+    """Read each place while the one before it is worked on."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(read, places[0])
+        for place in places[1:]:
+            values = waiting.result()
+            waiting = thread.submit(read, place)
+            yield values
+        yield waiting.result()
+
+
+def _to_device(values: NDArray[np.float32], device: torch.device) -> Tensor:
+    power = torch.from_numpy(values)
+    if device.type == "cuda":
+        return power.pin_memory().to(device, non_blocking=True)
+    return power.to(device)
+
+
+def _predict(
+    power: Tensor, offsets: Sequence[int], alive: Sequence[bool], width: int, stream: Stream
+) -> list[Tensor | None]:
+    """Probabilities (bands, height, width) of each window, None for those without a valid pixel."""
+    chosen = [x for x, yes in zip(offsets, alive, strict=True) if yes]
+    if not chosen:
+        return [None] * len(offsets)
+    channels, height, _ = power.shape
+    shape = (len(chosen), channels, stream.window, stream.window)
+    if (height, width) == shape[2:]:
+        batch = torch.empty(shape, device=power.device)
+    else:
+        batch = torch.full(shape, torch.nan, device=power.device)
+    for i, x in enumerate(chosen):
+        batch[i, :, :height, :width] = power[:, :, x : x + width]
+    found = iter(stream.probabilities(batch)[:, :, :height, :width])
+    return [next(found) if yes else None for yes in alive]
+
+
+class _Blend:
+    """The running means, and what of them is carried from group to group and row to row."""
+
+    def __init__(self, rows: AxisBlend, columns: AxisBlend, stream: Stream) -> None:
+        self.rows, self.columns, self.stream = rows, columns, stream
+        self.across_shares = [torch.from_numpy(s).to(stream.device) for s in columns.shares]
+        self.down_shares = [torch.from_numpy(s).to(stream.device)[:, None] for s in rows.shares]
+        self.right: Tensor | None = None
+        shape = (stream.bands, rows.most_carried, columns.length)
+        self.below = torch.zeros(shape, device=stream.device)
+
+    def across(self, group: _Group, parts: Sequence[Tensor | None]) -> Tensor:
+        """Mix a group's windows; return the columns (bands, h, w) that no later group will see."""
+        start = self.columns.offsets[group.first]
+        end = self.columns.offsets[group.last] + self.columns.size
+        shape = (self.stream.bands, self.rows.size, end - start)
+        span = torch.empty(shape, device=self.stream.device)
+        if group.first:
+            assert self.right is not None  # the group to the left left it
+            span[:, :, : self.right.shape[2]] = self.right
+        for index, part in enumerate(parts, group.first):
+            x = self.columns.offsets[index] - start
+            seen = self.columns.overlap(index)
+            if part is None:  # all its pixels are invalid: any finite value will do
+                span[:, :, x + seen : x + self.columns.size] = 0
+                continue
+            if seen:
+                share = self.across_shares[index]
+                span[:, :, x : x + seen].lerp_(part[:, :, :seen], share)
+            span[:, :, x + seen : x + self.columns.size] = part[:, :, seen:]
+        finished = self.columns.offsets[group.last] - start + self.columns.finished(group.last)
+        self.right = span[:, :, finished:].clone()
+        return span[:, :, :finished]
+
+    def down(self, group: _Group, block: Tensor) -> Tensor:
+        """Mix a block with what the rows above left; return the rows that are finished."""
+        x = self.columns.offsets[group.first]
+        below = self.below[:, :, x : x + block.shape[2]]
+        seen = self.rows.overlap(group.row)
+        if seen:
+            above = below[:, :seen]
+            above.lerp_(block[:, :seen], self.down_shares[group.row])
+            block[:, :seen] = above
+        finished = self.rows.finished(group.row)
+        below[:, : self.rows.size - finished] = block[:, finished:]
+        return block[:, :finished]
+
+
+def _to_bytes(block: Tensor, valid: Tensor) -> NDArray[np.uint8]:
+    """round(254 · p), 255 where invalid; `block` is used up."""
+    scaled = block.mul_(SCALE).round_().masked_fill_(~valid, float(NODATA))
+    if not bool(torch.isfinite(scaled.sum())):
+        raise BuiltupError(
+            "the network gives NaN or infinite probabilities on valid pixels; "
+            "check its weights and normalisation, or set amp=False"
+        )
+    return scaled.to(torch.uint8).cpu().numpy()
