@@ -1,0 +1,101 @@
+"""One measurement in a process of its own: `python child.py FILE.py '{"key": value}'`.
+
+FILE.py is imported (its imports are not measured), `load(**arguments)` builds what stands before
+the work (a model, an index; not measured), then `run(state)` or, without `load`, `run(**arguments)`
+does the work and returns a dict with `work`, the amount done in the case's unit. The last line
+on stdout is JSON: seconds, work, memory, versions. Only the standard library is used here, because
+the same file runs in the environments of the peers.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+PACKAGES = ("builtup", "rasterio", "numpy", "torch", "torchgeo", "monai", "pyogrio", "shapely")
+
+
+def main() -> None:
+    """Measure the file named by the first argument, with the arguments of the second."""
+    path, arguments = Path(sys.argv[1]), json.loads(sys.argv[2])
+    module = _import(path)
+    load = getattr(module, "load", None)
+    state = load(**arguments) if load else None
+    before = _status_mb("VmRSS")
+    reset = _reset_peak()
+    started = time.perf_counter()
+    result = module.run(state) if load else module.run(**arguments)
+    seconds = time.perf_counter() - started
+    peak = _status_mb("VmHWM") if reset else _maxrss_mb(resource.RUSAGE_SELF)
+    memory = max(peak - before, _children_mb())
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "work": float(result["work"]),
+                "memory_mb": memory,
+                "loaded_mb": before,
+                "versions": _versions() | result.get("versions", {}),
+            }
+        )
+    )
+
+
+def _import(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{path}: not a Python file")
+    sys.path.insert(0, str(Path(__file__).parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _status_mb(field: str) -> float:
+    """A size of this process from /proc, in MB (10⁶ bytes)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise SystemExit(f"/proc/self/status has no {field}: the benchmarks need Linux")
+
+
+def _reset_peak() -> bool:
+    """Let VmHWM start again at the present size; False where the kernel refuses."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _maxrss_mb(who: int) -> float:
+    return resource.getrusage(who).ru_maxrss * 1024 / 1e6
+
+
+def _children_mb() -> float:
+    """Peak of the largest child process; one that is no larger than Python itself counts 0."""
+    peak = _maxrss_mb(resource.RUSAGE_CHILDREN)
+    return peak if peak > _maxrss_mb(resource.RUSAGE_SELF) else 0.0
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        if name in sys.modules:
+            found[name] = importlib.metadata.version(name)
+    rasterio = sys.modules.get("rasterio")
+    if rasterio is not None:
+        found["gdal"] = rasterio.__gdal_version__
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""The step polygonize over one city: exact shapefile, simplified GeoPackage, both."""
+
+from __future__ import annotations
+
+from builtup.labels.polygonize import polygonize
+
+
+def run(folder: str) -> dict[str, float]:
+    """Outline, write, hash; work in megapixels."""
+    summary = polygonize(input_path=folder)
+    return {"work": summary.pixels / 1e6, "regions": summary.counts["polygons"]}

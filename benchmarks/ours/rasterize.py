@@ -1,0 +1,19 @@
+"""The step rasterize over one scene: polygons onto its grid, 255 where it is invalid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builtup.labels.rasterize import rasterize
+
+
+def run(train: str, output: str) -> dict[str, float]:
+    """Reproject, burn, mask, hash, write; work in megapixels."""
+    summary = rasterize(
+        input_path=Path(train),
+        output_path=Path(output),
+        all_touched=True,
+        num_workers=2,
+        on_error="stop",
+    )
+    return {"work": summary.pixels / 1e6}
