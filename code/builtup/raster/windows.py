@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
-__all__ = ["Window", "blend_weights", "even_offsets", "tiling"]
+__all__ = ["Window", "aligned", "blend_weights", "even_offsets", "tiling"]
 
 
 @dataclass(frozen=True, order=True)
@@ -42,6 +42,14 @@ class Window:
     def relative_to(self, other: Window) -> Window:
         """The same rectangle counted from the upper left pixel of `other`."""
         return Window(self.y - other.y, self.x - other.x, self.height, self.width)
+
+
+def aligned(width: int, height: int, window: tuple[int, int]) -> Iterator[Window]:
+    """Windows of (rows, columns) side by side from the upper left, row by row, cut at the edges."""
+    rows, columns = window
+    for y in range(0, height, rows):
+        for x in range(0, width, columns):
+            yield Window(y, x, min(rows, height - y), min(columns, width - x))
 
 
 def even_offsets(length: int, size: int, overlap: int) -> list[int]:
