@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from builtup.errors import OutputError
 __all__ = [
     "SPACE_REMEDY",
     "atomic_directory",
+    "atomic_files",
     "atomic_path",
     "output_error",
     "sync",
@@ -57,6 +58,27 @@ def atomic_directory(final: Path) -> Iterator[Path]:
         else:
             temporary.rename(final)
         sync(final.parent)
+
+
+@contextmanager
+def atomic_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A folder beside its files' places to write `names` in; on success all take their places.
+
+    For formats of several files: they appear in the order of `names`, the one that readers open
+    last, and its old version goes first, so that no reader meets parts of different versions.
+    """
+    last = folder / names[-1]
+    with _reserve(folder / f"{names[-1]}.parts") as temporary:
+        temporary.mkdir()
+        yield temporary
+        for name in names:
+            if not (temporary / name).exists():
+                raise OutputError(folder / name, "was not written", "report this as a bug")
+            sync(temporary / name)
+        last.unlink(missing_ok=True)
+        for name in names:
+            (temporary / name).replace(folder / name)
+        sync(folder)
 
 
 def sync(path: Path) -> None:

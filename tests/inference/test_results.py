@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.transform import from_origin
+
 from builtup.errors import InputError, RunError
 from builtup.inference.results import (
     PredictionTags,
@@ -15,9 +19,6 @@ from builtup.inference.results import (
     upload_results,
     write_tags,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from rasterio.transform import from_origin
 
 TAGS = PredictionTags(
     "s1a_38SLF_{}_ASC_20150101", "38SLF_Alpha", 30, 20, "abc", 0.37, ("background", "building")

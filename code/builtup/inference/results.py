@@ -8,6 +8,7 @@ tags and nothing else.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = [
     "PROBABILITY_NODATA",
     "PROBABILITY_SCALE",
+    "CityRasters",
     "PredictionTags",
     "Results",
+    "city_rasters",
     "read_tags",
     "resolve_results",
     "upload_results",
@@ -41,6 +44,7 @@ PROBABILITY_SCALE = 254
 PROBABILITY_NODATA = 255
 
 _PREFIX = "BUILTUP_"
+_CITY_MASK = re.compile(r"\d{2}[A-Za-z]{3}_(?!.*_(?:prob|std|count)$).+")
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,30 @@ def _download(run_id: str, folder: Path) -> None:
             f"run_id={run_id}: its predictions cannot be fetched ({e}); "
             "check the artifact store, or give input_path"
         ) from e
+
+
+@dataclass(frozen=True)
+class CityRasters:
+    """The mask (0/1/255) and the 8-bit probability of one city, in raw/."""
+
+    city: str
+    mask: Path
+    prob: Path
+
+
+def city_rasters(results: Results) -> list[CityRasters]:
+    """The cities' masks, sorted; InputError where there is none or one lacks its probability."""
+    found = []
+    for mask in sorted(results.raw.glob("*.tif")):
+        if not _CITY_MASK.fullmatch(mask.stem):
+            continue
+        prob = mask.with_name(f"{mask.stem}_prob.tif")
+        if not prob.exists():
+            raise InputError(mask, f"no {prob.name} beside it", "run all_agg_by_city again")
+        found.append(CityRasters(mask.stem, mask, prob))
+    if not found:
+        raise InputError(results.raw, "no city masks in it", "run all_agg_by_city first")
+    return found
 
 
 def upload_results(results: Results) -> None:
