@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 
 from builtup.files import atomic_path
 from builtup.raster.windows import Window
-from builtup.sar.bands import IGNORE
+from builtup.sar.bands import BAND_NAMES, IGNORE
 from builtup.steps import Job
-from builtup.tiles.accumulate import CHANNELS, Moments, channel_moments
+from builtup.tiles.accumulate import CHANNELS, Moments, channel_moments, moments, valid_pixels
 from builtup.tiles.folds import Folds
+from builtup.tiles.histogram import CLASSES, EDGES, histogram
 from builtup.tiles.reading import Tile, read_tile
 from builtup.tiles.table import TileMeasure
 
 __all__ = ["Cell", "SceneMeasures", "measure_scene", "measure_tile", "scene_cells"]
+
+
+_EMPTY = (np.nan,) * len(BAND_NAMES)
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,14 @@ def scene_cells(folds: Folds, tile: Tile) -> tuple[Cell, ...]:
 
 @dataclass(frozen=True)
 class SceneMeasures:
-    """The figures of one scene: of each tile, and the moments of all channels over each cell."""
+    """The figures of one scene: of each tile, the moments of all channels over each cell, and
+    the (classes, bands, bins) histograms.
+    """
 
     tiles: tuple[TileMeasure, ...]
     cells: tuple[Cell, ...]
     moments: tuple[Moments, ...]
+    histogram: NDArray[np.int64]
 
     def write(self, path: Path) -> None:
         """Write them so that they appear whole."""
@@ -81,6 +88,7 @@ class SceneMeasures:
             "count": np.array([m.count for m in self.moments]),
             "mean": np.array([m.mean for m in self.moments]),
             "squares": np.array([m.squares for m in self.moments]),
+            "histogram": self.histogram,
         }
         with atomic_path(path) as temporary, temporary.open("wb") as f:
             np.savez(f, **arrays)  # type: ignore[arg-type]
@@ -95,17 +103,18 @@ class SceneMeasures:
                 tuple(_from_row(row) for row in arrays["tiles"]),
                 tuple(Cell.from_json(c) for c in meta["cells"]),
                 tuple(Moments(int(n), mean, squares) for n, mean, squares in moments),
+                arrays["histogram"],
             )
 
 
 def _as_row(t: TileMeasure) -> list[float]:
-    figures = [v for band in (t.minimum, t.maximum, t.mean, t.std) for v in band or (np.nan,) * 3]
+    figures = [v for band in (t.minimum, t.maximum, t.mean, t.std) for v in band or _EMPTY]
     return [t.valid_fraction, t.target_ratio, float(t.skip), *figures]
 
 
 def _from_row(row: NDArray[np.float64]) -> TileMeasure:
     valid_fraction, target_ratio, skip, *figures = row.tolist()
-    bands = [tuple(figures[i : i + 3]) for i in range(0, 12, 3)]
+    bands = [tuple(part) for part in np.reshape(figures, (4, -1)).tolist()]
     if valid_fraction == 0:
         bands = [()] * 4
     return TileMeasure(valid_fraction, target_ratio, bool(skip), *bands)
@@ -119,17 +128,21 @@ def measure_scene(job: Job) -> dict[str, int]:
     cells: Sequence[Cell]
     images, masks, cores, cells = job.context
     measures = []
-    moments = [Moments.none(len(CHANNELS)) for _ in cells]
+    sums = [Moments.none(len(CHANNELS)) for _ in cells]
+    counts = np.zeros((len(CLASSES), len(BAND_NAMES), len(EDGES) - 1), dtype=np.int64)
     for image, mask in zip(images, masks, strict=True):
         power = read_tile(image)
-        measures.append(measure_tile(power, read_tile(mask, 1)))
+        labels = read_tile(mask, 1)
+        measures.append(measure_tile(power, labels))
         core = cores[image.tile_id]
+        own = core.relative_to(image.window).slices
+        counts += histogram(power[(slice(None), *own)], labels[own])
         for i, cell in enumerate(cells):
             part = core.intersection(cell.window)
             if part is not None:
                 inside = power[(slice(None), *part.relative_to(image.window).slices)]
-                moments[i] = moments[i] + channel_moments(inside)
-    SceneMeasures(tuple(measures), tuple(cells), tuple(moments)).write(job.outputs[0])
+                sums[i] = sums[i] + channel_moments(inside)
+    SceneMeasures(tuple(measures), tuple(cells), tuple(sums), counts).write(job.outputs[0])
     return {"tiles": len(images)}
 
 
@@ -139,14 +152,15 @@ def measure_tile(power: NDArray[np.float32], mask: NDArray[np.uint8]) -> TileMea
     labelled = valid & (mask != IGNORE)
     count = int(labelled.sum())
     built = int((labelled & (mask == 1)).sum())
-    values = power[:, valid]
     figures: list[tuple[float, ...]] = [()] * 4
-    if values.size:
+    if valid.any():
+        values = valid_pixels(power)
+        of_bands = moments(values)
         figures = [
             tuple(values.min(axis=1).tolist()),
             tuple(values.max(axis=1).tolist()),
-            tuple(values.mean(axis=1, dtype=np.float64).tolist()),
-            tuple(values.std(axis=1, dtype=np.float64).tolist()),
+            tuple(of_bands.mean.tolist()),
+            tuple(of_bands.std.tolist()),
         ]
     return TileMeasure(
         valid_fraction=float(valid.mean()),

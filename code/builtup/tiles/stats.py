@@ -11,9 +11,12 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from builtup.errors import BuiltupError, InputError
 from builtup.files import write_text_atomically
@@ -21,10 +24,12 @@ from builtup.raster.grid import Grid
 from builtup.sar.bands import CHANNEL_SETS
 from builtup.sar.scenes import plain_id
 from builtup.steps import Job, Step, Summary, is_done, run_step
-from builtup.tiles.accumulate import Moments, select, total
+from builtup.tiles.accumulate import CHANNELS, Moments, select, total
+from builtup.tiles.atlas import FOLDS_GPKG, write_folds_gpkg
 from builtup.tiles.blocks import parse_blocks
 from builtup.tiles.cores import exclusive_cores
 from builtup.tiles.folds import FOLDS_JSON, Folds, SceneGround, plan_folds
+from builtup.tiles.histogram import draw_histograms
 from builtup.tiles.measure import SceneMeasures, measure_scene, scene_cells
 from builtup.tiles.reading import Tile, open_tile_grid, read_tiles
 from builtup.tiles.table import (
@@ -46,6 +51,7 @@ log = logging.getLogger(__name__)
 
 STEP = Step("generate_tiles_stats", 1)
 STATS_JSON = "stats.json"
+HISTOGRAMS_PNG = "histograms.png"
 PARTS = ".stats"
 
 
@@ -172,7 +178,7 @@ def _job(scene: SceneTiles, folds: Folds, output_path: Path) -> Job:
 
 
 def _collection(done: Sequence[tuple[SceneTiles, Job]], folds: Folds, output_path: Path) -> Job:
-    names = (TILE_STATS_CSV, STATS_JSON, FOLDS_JSON)
+    names = (TILE_STATS_CSV, STATS_JSON, FOLDS_JSON, FOLDS_GPKG, HISTOGRAMS_PNG)
     return Job(
         name="collect",
         inputs=tuple(job.outputs[0] for _, job in done),
@@ -199,9 +205,11 @@ def collect(job: Job) -> dict[str, int]:
     if not scenes:
         raise InputError(job.outputs[0], "no scene could be measured", "see the problems above")
     measures = [SceneMeasures.read(path) for path in job.inputs]
-    table, stats, folds_json = job.outputs
+    table, stats, folds_json, gpkg, picture = job.outputs
     _write_json(stats, _statistics(folds, measures))
     _write_json(folds_json, folds.to_json())
+    write_folds_gpkg(gpkg, folds)
+    draw_histograms(picture, _by_city(scenes, measures))
     rows = [
         (image, mask, folds.fold_index(image), measure)
         for scene, figures in zip(scenes, measures, strict=True)
@@ -211,6 +219,16 @@ def collect(job: Job) -> dict[str, int]:
     return {"tiles": len(rows)}
 
 
+def _by_city(
+    scenes: Sequence[SceneTiles], measures: Sequence[SceneMeasures]
+) -> dict[str, NDArray[np.int64]]:
+    counts: dict[str, NDArray[np.int64]] = {}
+    for scene, figures in zip(scenes, measures, strict=True):
+        city = scene.ground.city
+        counts[city] = counts.get(city, 0) + figures.histogram
+    return counts
+
+
 def _write_json(path: Path, values: object) -> None:
     write_text_atomically(path, json.dumps(values, indent=1) + "\n")
 
@@ -218,9 +236,9 @@ def _write_json(path: Path, values: object) -> None:
 def _statistics(folds: Folds, measures: Sequence[SceneMeasures]) -> dict[str, object]:
     """Mean and deviation of each channel set over the training pixels of each fold."""
     cells = [pair for m in measures for pair in zip(m.cells, m.moments, strict=True)]
-    moments = {"all": total(part for _, part in cells)}
+    moments = {"all": _total(part for _, part in cells)}
     for fold, name in enumerate(folds.names):
-        of_fold = total(part for cell, part in cells if fold not in cell.held_out_by)
+        of_fold = _total(part for cell, part in cells if fold not in cell.held_out_by)
         if of_fold.count == 0:
             raise InputError(
                 name,
@@ -234,6 +252,10 @@ def _statistics(folds: Folds, measures: Sequence[SceneMeasures]) -> dict[str, ob
         "pixels": {key: m.count for key, m in moments.items()},
         "channels": {key: list(c.names) for key, c in CHANNEL_SETS.items()},
     }
+
+
+def _total(parts: Iterable[Moments]) -> Moments:
+    return total(parts, len(CHANNELS))
 
 
 def _by_channel_set(moments: Moments) -> dict[str, dict[str, list[float]]]:
