@@ -6,6 +6,7 @@ in 0.25 s instead of 4.3 s).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from builtup.errors import InputError
 
-__all__ = ["PolygonSet", "distance_to_box", "read_polygons", "reproject", "vector_files"]
+__all__ = ["PolygonSet", "distance_to", "read_polygons", "reproject", "vector_files"]
 
 #: What a shapefile cannot be read without, and what each holds.
 SIDECARS = {".shx": "the index", ".dbf": "the attributes", ".prj": "the CRS"}
@@ -105,11 +106,14 @@ def reproject(polygons: PolygonSet, crs: Any) -> PolygonSet:
     return replace(polygons, geometries=moved[finite], crs=target)
 
 
-def distance_to_box(polygons: PolygonSet, bounds: tuple[float, float, float, float]) -> float:
-    """Least distance from any polygon to a box, in units of the CRS; infinite without polygons."""
+def distance_to(polygons: PolygonSet, corners: Sequence[tuple[float, float]]) -> float:
+    """Least distance from any polygon to the area within `corners`, in units of the CRS.
+
+    Infinite without polygons.
+    """
     if len(polygons) == 0:
         return float("inf")
-    return float(shapely.distance(polygons.geometries, shapely.box(*bounds)).min())
+    return float(shapely.distance(polygons.geometries, shapely.Polygon(corners)).min())
 
 
 def _read(path: Path) -> tuple[dict[str, Any], NDArray[Any]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.files import atomic_path
+from builtup.raster.ahead import map_ahead
 from builtup.raster.grid import Grid
 from builtup.raster.io import create_raster, gdal_env
 from builtup.raster.windows import Window, aligned
@@ -70,10 +70,11 @@ def merge_pair(pair: ScenePair, output: Path) -> None:
     """
     with gdal_env(), open_pair(pair) as scene:
         grid = scene.grid
-        with atomic_path(output) as partial, create_raster(partial, **scene_profile(grid)) as out:
+        with atomic_path(output) as beside, create_raster(beside, **scene_profile(grid)) as out:
             out.descriptions = bands.BAND_NAMES
             valid = 0
-            for window, power, count in _merged(scene):
+            windows = aligned(grid.width, grid.height, WINDOW)
+            for window, power, count in map_ahead(partial(_merge_window, scene), windows):
                 out.write(power, window=window.rasterio)
                 valid += count
             if valid == 0:
@@ -100,20 +101,6 @@ def scene_profile(grid: Grid) -> dict[str, Any]:
 
 def _merge_job(job: Job) -> None:
     merge_pair(job.context, job.outputs[0])
-
-
-def _merged(scene: OpenPair) -> Iterator[tuple[Window, NDArray[np.float32], int]]:
-    """Each window with its three bands and its number of valid pixels, one read ahead."""
-    windows = aligned(scene.grid.width, scene.grid.height, WINDOW)
-    with ThreadPoolExecutor(1) as reader:
-        ahead = None
-        for window in windows:
-            coming = reader.submit(_merge_window, scene, window)
-            if ahead is not None:
-                yield ahead.result()
-            ahead = coming
-        if ahead is not None:
-            yield ahead.result()
 
 
 def _merge_window(scene: OpenPair, window: Window) -> tuple[Window, NDArray[np.float32], int]:

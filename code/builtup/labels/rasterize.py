@@ -1,0 +1,195 @@
+"""Ground truth masks: a city's polygons on the grid of each of its scenes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builtup.errors import BuiltupError, InputError
+from builtup.files import atomic_path
+from builtup.labels.burn import Burner
+from builtup.labels.vectors import (
+    PolygonSet,
+    distance_to,
+    read_polygons,
+    reproject,
+    vector_files,
+)
+from builtup.raster.ahead import map_ahead
+from builtup.raster.grid import Grid
+from builtup.raster.io import create_raster, gdal_env
+from builtup.raster.windows import Window, aligned
+from builtup.sar.bands import IGNORE
+from builtup.sar.pairs import OpenPair, all_invalid, check_pairs, open_pair
+from builtup.sar.scenes import ScenePair, discover_pairs
+from builtup.steps import Job, Step, Summary, run_step
+
+__all__ = ["CityLabels", "city_labels", "mask_profile", "rasterize", "rasterize_scene"]
+
+log = logging.getLogger(__name__)
+
+STEP = Step("rasterize", 1)
+BLOCK = 256
+WINDOW = (256, 2048)
+
+
+@dataclass(frozen=True)
+class CityLabels:
+    """The files of a city's ground truth: polygons, and where they are complete (None: all)."""
+
+    polygons: Path
+    labelled_area: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that are read, side files too; InputError where one is missing."""
+        areas = () if self.labelled_area is None else vector_files(self.labelled_area)
+        return (*vector_files(self.polygons), *areas)
+
+
+def city_labels(root: Path, city_folder: str, city: str) -> CityLabels:
+    """`<root>/<City>_<year>/<TILE>_<City>.shp` and `…_labelled_area.shp`, if there is one.
+
+    `city` is the key `<TILE>_<City>`. Raises InputError where the city has no polygons.
+    """
+    folder = root / city_folder
+    polygons = folder / f"{city}.shp"
+    if not polygons.exists():
+        raise InputError(polygons, "no such file: the city has no polygons", _LABEL_REMEDY)
+    area = folder / f"{city}_labelled_area.shp"
+    return CityLabels(polygons, area if area.exists() else None)
+
+
+_LABEL_REMEDY = "add them, or leave the city out of this folder"
+
+
+def rasterize(
+    *,
+    input_path: Path,
+    output_path: Path,
+    all_touched: bool = True,
+    num_workers: int = 2,
+    on_error: str = "stop",
+) -> Summary:
+    """Rasterise the polygons of each city below `input_path` (one split) for each of its scenes.
+
+    Writes `<output_path>/<City>_<year>/<scene, kind mask>.tif`. Raises InputError or GridError, or
+    with `on_error="skip"` lists them in the summary.
+    """
+    discovery = discover_pairs(input_path)
+    usable, problems = check_pairs(discovery.pairs)
+    jobs = []
+    for pair, grid in usable:
+        try:
+            jobs.append(_job(input_path, output_path, pair, grid, all_touched))
+        except BuiltupError as e:
+            problems.append(e)
+    return run_step(
+        STEP,
+        jobs,
+        _rasterize_job,
+        num_workers=num_workers,
+        on_error=on_error,
+        problems=[*discovery.problems, *problems],
+    )
+
+
+def rasterize_scene(
+    pair: ScenePair, labels: CityLabels, output: Path, *, all_touched: bool = True
+) -> dict[str, int]:
+    """Write the mask of one scene, block by block: uint8, 1 built-up, 0 not, 255 unknown.
+
+    255 is where the scene is invalid and outside the labelled area (a pixel is inside when its
+    centre is). Returns counts: polygons on the scene, geometries repaired.
+    """
+    polygons = read_polygons(labels.polygons)
+    area = None if labels.labelled_area is None else read_polygons(labels.labelled_area)
+    with gdal_env(), open_pair(pair) as scene:
+        burner = _burner(polygons, scene.grid, pair, all_touched=all_touched)
+        inside = None if area is None else _burner(area, scene.grid, pair, all_touched=False)
+        with atomic_path(output) as beside:
+            _write(beside, scene, pair, burner, inside)
+    counts = {"polygons": len(burner)}
+    repaired = polygons.repaired + (0 if area is None else area.repaired)
+    return {**counts, "repaired": repaired} if repaired else counts
+
+
+def mask_profile(grid: Grid) -> dict[str, Any]:
+    """How masks are stored, as settings of rasterio."""
+    return {
+        "width": grid.width,
+        "height": grid.height,
+        "count": 1,
+        "dtype": "uint8",
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "nodata": IGNORE,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "ZSTD",
+        "zstd_level": 9,
+        "bigtiff": "IF_SAFER",
+    }
+
+
+def _job(root: Path, output: Path, pair: ScenePair, grid: Grid, all_touched: bool) -> Job:
+    labels = city_labels(root, pair.city_folder, pair.city)
+    return Job(
+        name=pair.scene_id,
+        inputs=(pair.vv, pair.vh, *labels.files),
+        outputs=(pair.output(output, "mask"),),
+        settings={"all_touched": all_touched},
+        pixels=grid.pixels,
+        context=(pair, labels),
+    )
+
+
+def _rasterize_job(job: Job) -> dict[str, int]:
+    pair, labels = job.context
+    all_touched = bool(job.settings["all_touched"])
+    return rasterize_scene(pair, labels, job.outputs[0], all_touched=all_touched)
+
+
+def _burner(polygons: PolygonSet, grid: Grid, pair: ScenePair, *, all_touched: bool) -> Burner:
+    moved = reproject(polygons, grid.crs)
+    burner = Burner.of(moved, grid, all_touched=all_touched)
+    if len(burner) == 0:
+        distance = distance_to(moved, grid.corners)
+        far = f"{distance / 1000:.1f} km away" if math.isfinite(distance) else "elsewhere on Earth"
+        log.warning(
+            "%s: its polygons do not meet the scene %s (%s); check their CRS and the city's folder",
+            polygons.path,
+            pair.vv,
+            far,
+        )
+    return burner
+
+
+def _write(
+    path: Path, scene: OpenPair, pair: ScenePair, burner: Burner, inside: Burner | None
+) -> None:
+    valid = 0
+    with create_raster(path, **mask_profile(scene.grid)) as out:
+        windows = aligned(scene.grid.width, scene.grid.height, WINDOW)
+        for window, bad in map_ahead(partial(_invalid, scene), windows):
+            mask = burner.burn(window)
+            valid += bad.size - int(np.count_nonzero(bad))
+            if inside is not None:
+                bad |= inside.burn(window) == 0
+            np.copyto(mask, np.uint8(IGNORE), where=bad)
+            out.write(mask, 1, window=window.rasterio)
+        if valid == 0:
+            raise all_invalid(pair)
+
+
+def _invalid(scene: OpenPair, window: Window) -> tuple[Window, NDArray[np.bool_]]:
+    power = np.empty((2, window.height, window.width), dtype=np.float32)
+    return window, scene.read(window, power)
