@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Iterable
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +21,17 @@ if TYPE_CHECKING:
 
     from builtup.steps import Summary
 
-__all__ = ["artifact_folder", "client", "find_run", "log_steps", "newest_run", "setup"]
+__all__ = [
+    "Recorder",
+    "artifact_folder",
+    "client",
+    "find_run",
+    "log_steps",
+    "newest_run",
+    "recording",
+    "run_artifacts",
+    "setup",
+]
 
 log = logging.getLogger(__name__)
 
@@ -133,3 +148,134 @@ def artifact_folder(run: Run) -> Path | None:
     if parsed.scheme in {"", "file"}:
         return Path(unquote(parsed.path))
     return None
+
+
+class Recorder:
+    """What one run says to MLflow, and the folder that its artifacts are written to.
+
+    Of several processes only rank 0 holds a real one; the others' is silent and has no run id.
+    Where the artifact store is local, `folder` is the run's own artifact folder; otherwise it is
+    output/runs/<run id> and is uploaded when the run ends.
+    """
+
+    def __init__(self, run: Run | None = None) -> None:
+        self.run_id = "" if run is None else str(run.info.run_id)
+        local = None if run is None else artifact_folder(run)
+        self._upload = run is not None and local is None
+        self.folder = local or Path("output") / "runs" / (self.run_id or "silent")
+
+    def params(self, values: Mapping[str, Any], prefix: str = "cfg/") -> None:
+        """Log parameters under a prefix: MLflow keeps the entry point's own without one."""
+        if self.run_id:
+            import mlflow
+
+            mlflow.log_params(
+                {f"{prefix}{key}": _shortened(value) for key, value in values.items()}
+            )
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log metrics at a step; what is undefined (NaN) is left out."""
+        defined = {key: float(value) for key, value in values.items() if math.isfinite(value)}
+        if self.run_id and defined:
+            import mlflow
+
+            mlflow.log_metrics(defined, step=step)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        if self.run_id:
+            import mlflow
+
+            mlflow.set_tags({key: _shortened(value) for key, value in values.items()})
+
+    def finish(self) -> None:
+        """Upload the artifacts where the store is not local."""
+        if self._upload:
+            import mlflow
+
+            mlflow.log_artifacts(str(self.folder))
+
+
+@contextmanager
+def recording(experiment: str, name: str, *, active: bool = True) -> Iterator[Recorder]:
+    """A run in `experiment`: the one that `mlflow run` opened (MLFLOW_RUN_ID), else a new one.
+
+    It ends as FINISHED, as FAILED on any error (its one line is the tag `error`) and as KILLED on
+    an interrupt or SIGTERM. With `active=False` (every rank but 0) nothing is said to MLflow.
+    """
+    if not active:
+        yield Recorder()
+        return
+    import mlflow
+
+    run = _start_run(experiment, name)
+    recorder = Recorder(run)
+    status = "FAILED"
+    try:
+        with _terminable():
+            recorder.folder.mkdir(parents=True, exist_ok=True)
+            yield recorder
+            recorder.finish()
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    except Exception as e:
+        mlflow.set_tag("error", _shortened(" ".join(str(e).split())))
+        raise
+    finally:
+        mlflow.end_run(status)
+
+
+def _start_run(experiment: str, name: str) -> Run:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    own = client()
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    try:
+        if run_id:
+            return mlflow.start_run(run_id=run_id, log_system_metrics=True)
+        found = own.get_experiment_by_name(experiment)
+        experiment_id = found.experiment_id if found else own.create_experiment(experiment)
+        return mlflow.start_run(experiment_id=experiment_id, run_name=name, log_system_metrics=True)
+    except MlflowException as e:
+        raise RunError(
+            f"MLflow at {own.tracking_uri}: no run can be started ({_first_line(e)}); "
+            "check MLFLOW_TRACKING_URI and MLFLOW_RUN_ID"
+        ) from e
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that the run is closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run_artifacts(run_id: str) -> Path:
+    """A run's artifacts as a local folder, downloaded where the store is remote."""
+    run = find_run(run_id)
+    folder = artifact_folder(run)
+    if folder is not None:
+        return folder
+    import mlflow
+
+    target = Path("output") / "runs" / run_id
+    target.mkdir(parents=True, exist_ok=True)
+    return Path(mlflow.artifacts.download_artifacts(run_id=run_id, dst_path=str(target)))
+
+
+def _shortened(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 5000 else f"{text[:4990]}…"
+
+
+def _first_line(e: Exception) -> str:
+    return str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__

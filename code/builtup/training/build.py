@@ -1,0 +1,193 @@
+"""What a training is made of, built from its config."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine
+from ignite.utils import manual_seed
+
+from builtup.config import Config
+from builtup.errors import ConfigError, InputError
+from builtup.launch import pick_device
+from builtup.tiles.stats import channel_statistics
+from builtup.training.checkpoints import Progress, find_artifacts, load_state, restore
+from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
+from builtup.training.learner import Learner
+from builtup.training.trainer import optimiser_steps
+
+__all__ = [
+    "Data",
+    "build_data",
+    "build_learner",
+    "resume",
+    "seed_everything",
+    "start_at",
+]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The loaders of a training; `length` is an epoch's number of batches in every process."""
+
+    train: Any
+    val: Any
+    train_eval: Any
+    prepare: PrepareBatch
+    length: int
+
+    @property
+    def places(self) -> Places:
+        """Where the training samples lie."""
+        return Places.of(self.train)
+
+    @property
+    def held_out(self) -> str:
+        """The name of the fold held out, or nothing."""
+        fold, folds = getattr(self.train, "val_fold", None), getattr(self.train, "folds", None)
+        return "" if fold is None or folds is None else str(folds.names[fold])
+
+    @property
+    def val_cities(self) -> list[str]:
+        """The cities validated on."""
+        return [] if self.val is None else list(Places.of(self.val).cities)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch, each process differently."""
+    manual_seed(seed + idist.get_rank())
+
+
+def build_data(config: Config) -> Data:
+    """Run the builders of loaders; refuse validation ground that training can see."""
+    config.provide(device=pick_device(config))
+    config.build("model")  # comes first in the contract: its settings fail before data are read
+    train = config.build("train_loader")
+    if hasattr(train, "check_folds"):
+        train.check_folds()
+    val, train_eval = config.build("val_loader"), config.build("train_eval_loader")
+    length = int(idist.all_reduce(len(train), op="MIN"))
+    if length == 0:
+        raise InputError(config.path, "train_loader gives no batch", "lower batch_size")
+    return Data(train, val, train_eval, config.build("prepare_batch") or prepare_batch, length)
+
+
+def build_learner(config: Config, data: Data) -> Learner:
+    """Build model, criterion, optimiser and schedule on the config's device."""
+    device = pick_device(config)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    model = config.build("model")
+    _normalise(config, model, data)
+    memory_format = torch.channels_last if config.channels_last else torch.preserve_format
+    model.to(device, memory_format=memory_format)
+    criterion = config.build("criterion").to(device)
+    optimizer = config.build("optimizer")
+    steps = optimiser_steps(data.length, config.num_epochs, config.accumulation_steps)
+    config.provide(total_steps=steps)
+    scheduler = config.build("lr_scheduler")
+    learner = Learner(model, criterion, optimizer, scheduler, device, _amp_dtype(config, device))
+    learner.wrap(compiled=config.compile)
+    if config.ema_decay is not None:
+        learner.average(config.ema_decay)
+    return learner
+
+
+def _normalise(config: Config, model: Any, data: Data) -> None:
+    if config.normalisation == "config":
+        return
+    if config.normalisation != "stats":
+        raise ConfigError(
+            f"{config.path}: normalisation = {config.normalisation!r}: expected config or stats"
+        )
+    mean, std = channel_statistics(
+        Path(config.data_path), model.channels.channel_set, getattr(data.train, "val_fold", None)
+    )
+    model.channels.set_normalisation(mean, std)
+
+
+def _amp_dtype(config: Config, device: torch.device) -> torch.dtype | None:
+    if device.type == "cuda":
+        return None if config.amp is False else torch.float16
+    return torch.bfloat16 if config.amp else None
+
+
+def resume(config: Config, learner: Learner, data: Data, folder: Path) -> Progress:
+    """Go on from the last checkpoint of `resume_from`, or begin.
+
+    The best checkpoint so far is copied into the new run's `folder`.
+    """
+    progress = Progress()
+    if not config.resume_from:
+        return progress
+    last = Path(idist.broadcast(_last_checkpoint(config), src=0, safe_mode=True))
+    restore(load_state(last), last, learner, progress, data.train)
+    if idist.get_rank() > 0:  # the state is rank 0's
+        manual_seed(config.seed + idist.get_rank() + progress.iteration)
+    if progress.iteration >= data.length * config.num_epochs:
+        raise ConfigError(
+            f"resume_from={config.resume_from}: all its {progress.epoch} epochs are done; "
+            f"raise num_epochs above {config.num_epochs} to go on"
+        )
+    if idist.get_rank() == 0:
+        _copy_best(last.parent.parent, folder)
+    log.info("going on from %s, iteration %d", last, progress.iteration)
+    return progress
+
+
+def _last_checkpoint(config: Config) -> str | None:
+    """Rank 0 alone asks MLflow."""
+    if idist.get_rank() != 0:
+        return None
+    path = Path(config.resume_from)
+    if not path.is_file():
+        path = find_artifacts(config.resume_from)[0] / "checkpoints" / "last.pt"
+    return str(path.absolute())
+
+
+def _copy_best(source: Path, target: Path) -> None:
+    for name in ("checkpoints/best.pt", "weights/best.pt"):
+        if (source / name).is_file() and source.resolve() != target.resolve():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target / name)
+
+
+def start_at(trainer: Engine, loader: Any, progress: Progress, length: int, num_epochs: int) -> Any:
+    """Set the trainer to where `progress` stands; return what it is to iterate over.
+
+    A run that stopped within an epoch takes the rest of that epoch's batches.
+    """
+    if progress.iteration == 0:
+        return loader
+    trainer.load_state_dict(
+        {"iteration": progress.iteration, "epoch_length": length, "max_epochs": num_epochs}
+    )
+    return _Rest(loader, progress.iteration % length)
+
+
+class _Rest:
+    """A loader whose first iteration leaves out the first batches."""
+
+    def __init__(self, loader: Any, skip: int) -> None:
+        self.loader, self.skip = loader, skip
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = iter(self.loader)
+        for _ in range(self.skip):
+            next(batches)
+        self.skip = 0
+        return batches

@@ -1,0 +1,260 @@
+"""Checkpoints of full state, weights, and trained models rebuilt from their runs.
+
+All of it is tensors, numbers and text, read back with `weights_only`: a checkpoint is no code.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from builtup import config as configs
+from builtup.errors import InputError, RunError
+from builtup.files import atomic_path
+from builtup.training.learner import Learner
+
+__all__ = [
+    "Progress",
+    "Trained",
+    "find_artifacts",
+    "full_state",
+    "load_state",
+    "load_trained",
+    "restore",
+    "save_state",
+    "set_weights",
+]
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+
+
+@dataclass
+class Progress:
+    """How far a training is, and its best validation so far.
+
+    `best` holds that validation as JSON values: scores, threshold, threshold_f1, confusion.
+    """
+
+    iteration: int = 0
+    epoch: int = 0
+    best_score: float = float("-inf")
+    best_iteration: int = 0
+    without_better: int = 0  # validations since
+    best: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model in eval mode with what inference needs to know of its run."""
+
+    model: nn.Module
+    settings: dict[str, Any]
+    threshold: float
+    class_names: tuple[str, ...]
+    run_id: str
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write a state atomically."""
+    with atomic_path(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a state onto the CPU; InputError where the file is none or holds code."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as e:
+        raise InputError(path, "does not exist", "give a run id or a file of weights") from e
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as e:
+        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        raise InputError(
+            path,
+            f"cannot be read as weights ({reason[:200]})",
+            "choose another file, or train anew",
+        ) from e
+    if not isinstance(state, dict):
+        raise InputError(path, "holds no weights by name", "save the model's state_dict")
+    return state
+
+
+def full_state(learner: Learner, progress: Progress, loader: Any) -> dict[str, Any]:
+    """Everything that a continued run needs to go on as if it had not stopped."""
+    return {
+        "version": VERSION,
+        "model": learner.model.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "scheduler": None if learner.scheduler is None else learner.scheduler.state_dict(),
+        "scaler": learner.scaler.state_dict(),
+        "ema": None if learner.ema is None else learner.ema.state_dict(),
+        "progress": vars(progress).copy(),
+        "random": _random_state(),
+        "generators": [generator.get_state() for generator in _generators(loader)],
+    }
+
+
+def restore(
+    state: Mapping[str, Any], path: Path, learner: Learner, progress: Progress, loader: Any
+) -> None:
+    """Put a full state back; InputError where it does not fit (all missing keys listed)."""
+    if state.get("version") != VERSION:
+        raise InputError(
+            path,
+            "is no checkpoint of full state of this version",
+            "give resume_from a training run",
+        )
+    set_weights(learner.model, state["model"], path)
+    learner.optimizer.load_state_dict(state["optimizer"])
+    if learner.scheduler is not None and state["scheduler"] is not None:
+        learner.scheduler.load_state_dict(state["scheduler"])
+    learner.scaler.load_state_dict(state["scaler"])
+    if learner.ema is not None:
+        set_weights(learner.ema, state["ema"] or _as_average(state["model"]), path)
+    for name, value in state["progress"].items():
+        setattr(progress, name, value)
+    _set_random_state(state["random"])
+    for generator, saved in zip(_generators(loader), state["generators"], strict=False):
+        generator.set_state(saved)
+
+
+def set_weights(model: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
+    """Load a state_dict; InputError lists what is missing, unexpected and of another shape."""
+    own = model.state_dict()
+    missing = sorted(own.keys() - weights.keys())
+    unexpected = sorted(weights.keys() - own.keys())
+    shapes = [
+        f"{key} {tuple(weights[key].shape)} for {tuple(own[key].shape)}"
+        for key in sorted(own.keys() & weights.keys())
+        if isinstance(weights[key], Tensor) and weights[key].shape != own[key].shape
+    ]
+    found = [
+        f"{name} {len(keys)} ({', '.join(keys)})"
+        for name, keys in (("missing", missing), ("unexpected", unexpected), ("reshaped", shapes))
+        if keys
+    ]
+    if found:
+        raise InputError(
+            path,
+            f"weights do not fit the model: {'; '.join(found)}",
+            "use the config that they were trained with",
+        )
+    model.load_state_dict(weights)
+
+
+def find_artifacts(run_id_or_path: str | Path) -> tuple[Path, str]:
+    """The folder of a run's artifacts and the run id; RunError or InputError where there is none.
+
+    A path may be that folder, or a file or folder within it.
+    """
+    path = Path(run_id_or_path)
+    if path.exists():
+        for folder in (path, *path.absolute().parents[:2]):
+            if (folder / "config" / "settings.json").is_file():
+                return folder, _run_id_of(folder)
+        raise InputError(
+            path, "has no config/settings.json beside it", "give a run id or its artifact folder"
+        )
+    text = str(run_id_or_path)
+    if "/" in text or path.suffix in {".pt", ".pth"}:
+        raise InputError(path, "does not exist", "check the path, or give a run id")
+    from builtup import tracking
+
+    folder = tracking.run_artifacts(text)
+    if not (folder / "config" / "settings.json").is_file():
+        raise RunError(
+            f"run_id={text}: has no config/settings.json in {folder}; "
+            "choose a training run of builtup"
+        )
+    return folder, text
+
+
+def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
+    """Rebuild a trained Segmenter from a run id, an artifact folder or a file of weights.
+
+    `which` is best or last. The model comes from the config that the run logged, without
+    downloading pretrained weights. Raises RunError, InputError or ConfigError, in one line.
+    """
+    folder, run_id = find_artifacts(run_id_or_path)
+    path = Path(run_id_or_path)
+    if not path.is_file():
+        path = folder / "weights" / f"{which}.pt"
+    config = configs.load_logged(folder / "config", pretrained=False)
+    weights = load_state(path)
+    model = config.build("model")
+    if model is None:
+        raise InputError(folder / "config", "defines no model", "choose a training run")
+    full = weights.get("model")
+    set_weights(model, full if isinstance(full, dict) else weights, path)
+    summary = _read_summary(folder)
+    return Trained(
+        model=model.eval(),
+        settings=dict(config.settings),
+        threshold=float(summary.get("threshold", 0.5)),
+        class_names=tuple(config.get("class_names", ())),
+        run_id=run_id,
+    )
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+    file = folder / "summary.json"
+    if not file.is_file():
+        log.warning("%s: does not exist, the run did not end; the threshold is 0.5", file)
+        return {}
+    summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return summary
+
+
+def _run_id_of(folder: Path) -> str:
+    """Artifacts lie in <experiment's location>/<run id>[/artifacts]."""
+    name = folder.resolve().name
+    return folder.resolve().parent.name if name == "artifacts" else name
+
+
+def _as_average(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    average = {f"module.{key}": value for key, value in weights.items()}
+    return {"n_averaged": torch.tensor(0), **average}
+
+
+def _random_state() -> dict[str, Any]:
+    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (libraries use it)
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, cached),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _generators(loader: Any) -> Iterator[torch.Generator]:
+    """The random generators that a loader and its samplers hold, each once."""
+    seen: set[int] = set()
+    owners = [loader]
+    for name in ("sampler", "batch_sampler"):
+        owner = getattr(loader, name, None)
+        owners += [owner, getattr(owner, "sampler", None)]
+    for owner in owners:
+        generator = getattr(owner, "generator", None)
+        if isinstance(generator, torch.Generator) and id(generator) not in seen:
+            seen.add(id(generator))
+            yield generator

@@ -1,0 +1,291 @@
+"""What happens around the training steps: validation, checkpoints, limits, the log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from tqdm import tqdm
+
+from builtup.files import write_text_atomically
+from builtup.tracking import Recorder
+from builtup.training.checkpoints import Progress, full_state, save_state
+from builtup.training.evaluator import deal_batches, evaluate
+from builtup.training.learner import Learner
+from builtup.training.metrics import SegmentationScores, choose_threshold
+from builtup.training.trainer import Step
+
+__all__ = [
+    "Saver",
+    "Validation",
+    "attach_curves",
+    "attach_early_stopping",
+    "attach_epochs",
+    "attach_progress_bar",
+    "attach_saver",
+    "attach_time_limit",
+    "attach_validation",
+]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Saver:
+    """Writes checkpoints of full state, weights and the summary into the run's artifacts.
+
+    `summary` are facts of the run that stand in summary.json besides the best validation.
+    """
+
+    learner: Learner
+    progress: Progress
+    loader: Any
+    folder: Path
+    summary: dict[str, Any]
+
+    def save(self, name: str) -> None:
+        """Write checkpoints/<name>.pt and weights/<name>.pt (rank 0)."""
+        if idist.get_rank() != 0:
+            return
+        state = full_state(self.learner, self.progress, self.loader)
+        save_state(state, self.folder / "checkpoints" / f"{name}.pt")
+        save_state(self.learner.weights.state_dict(), self.folder / "weights" / f"{name}.pt")
+
+    def write_summary(self, *, finished: bool) -> None:
+        """Write summary.json (rank 0)."""
+        if idist.get_rank() != 0:
+            return
+        best = self.progress.best
+        record = {
+            **self.summary,
+            "finished": finished,
+            "epochs": self.progress.epoch,
+            "iterations": self.progress.iteration,
+            "best_iteration": self.progress.best_iteration or self.progress.iteration,
+            "threshold": best.get("threshold", 0.5),
+            "threshold_f1": best.get("threshold_f1"),
+            "threshold_tuned_on": self.summary.get("val_cities", []) if best else [],
+            "metrics": best.get("scores", {}),
+            "confusion": best.get("confusion", {}),
+        }
+        path = self.folder / "summary.json"
+        write_text_atomically(path, json.dumps(record, indent=1) + "\n")
+
+
+@dataclass
+class Validation:
+    """Validates the learner's weights, logs the scores and keeps the best weights.
+
+    `names` are the scores that are logged, for all pixels and per city; the first decides which
+    weights are the best (an undefined score never is). `on_better(iteration)` is
+    called on rank 0.
+    """
+
+    learner: Learner
+    evaluator: Engine
+    loader: Any
+    recorder: Recorder
+    saver: Saver
+    names: Sequence[str]
+    on_better: Callable[[int], None] | None = None
+    prefix: str = "val"
+    validated: int = -1  # iteration
+    seconds: float = 0.0  # that it took last
+
+    def __post_init__(self) -> None:
+        self.loader = deal_batches(self.loader)
+
+    def run(self, iteration: int) -> None:
+        """Validate now, unless these weights were validated already."""
+        if self.validated == iteration:
+            return
+        self.validated = iteration
+        started = time.monotonic()
+        self.learner.sync_buffers()
+        found = evaluate(self.evaluator, self.learner.weights, self.loader)
+        self._log(found, iteration)
+        if self.prefix == "val":
+            self._compare(found, iteration)
+        self.seconds = time.monotonic() - started
+
+    def _log(self, found: dict[str, float], iteration: int) -> None:
+        wanted = {
+            f"{self.prefix}/{name}": value
+            for name, value in found.items()
+            if name.rpartition("/")[2] in self.names
+        }
+        self.recorder.metrics(wanted, iteration)
+        headline = ", ".join(f"{name} {_figure(found[name])}" for name in self.names)
+        log.info("iteration %d: %s %s", iteration, self.prefix, headline)
+
+    def _compare(self, found: dict[str, float], iteration: int) -> None:
+        progress = self.saver.progress
+        score = found[self.names[0]]
+        if math.isnan(score) or score <= progress.best_score:
+            progress.without_better += 1
+            return
+        progress.best_score, progress.best_iteration = score, iteration
+        progress.without_better = 0
+        progress.best = _as_record(found, self.evaluator.scores)
+        self.recorder.metrics(
+            {
+                "val/threshold": progress.best["threshold"],
+                "val/f1_at_threshold": progress.best["threshold_f1"],
+            },
+            iteration,
+        )
+        self.saver.save("best")
+        self.saver.write_summary(finished=False)
+        if self.on_better is not None and idist.get_rank() == 0:
+            self.on_better(iteration)
+
+
+def _as_record(found: dict[str, float], scores: SegmentationScores) -> dict[str, Any]:
+    threshold = choose_threshold(scores.histogram)
+    return {
+        "scores": {name: None if math.isnan(value) else value for name, value in found.items()},
+        "threshold": 0.5 if threshold is None else threshold.value,
+        "threshold_f1": found["f1"] if threshold is None else threshold.f1,
+        "confusion": {
+            city: matrix.tolist()
+            for city, matrix in zip(scores.cities or ("all",), scores.matrices, strict=True)
+        },
+    }
+
+
+def _figure(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.3f}"
+
+
+def attach_epochs(trainer: Engine, progress: Progress, loader: Any) -> None:
+    """Count iterations and epochs; tell the loader's samplers which epoch begins."""
+    owners = [loader, *(getattr(loader, name, None) for name in ("sampler", "batch_sampler"))]
+
+    @trainer.on(Events.EPOCH_STARTED)
+    def tell() -> None:
+        for owner in owners:
+            if owner is not None and hasattr(owner, "set_epoch"):
+                owner.set_epoch(trainer.state.epoch)
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def count() -> None:
+        progress.iteration = trainer.state.iteration
+        progress.epoch = trainer.state.iteration // trainer.state.epoch_length
+
+
+def attach_curves(trainer: Engine, learner: Learner, recorder: Recorder, log_interval: int) -> None:
+    """Log train/loss, the mean over valid pixels since the last point, and lr."""
+    sums = [0.0, 0]
+    epoch = [0.0, 0, time.monotonic()]
+
+    @trainer.on(Events.EPOCH_STARTED)
+    def begin() -> None:
+        epoch[:] = [0.0, 0, time.monotonic()]
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def add() -> None:
+        step: Step = trainer.state.output
+        sums[0] += step.loss * step.pixels
+        sums[1] += step.pixels
+
+    @trainer.on(Events.ITERATION_COMPLETED(every=log_interval) | Events.EPOCH_COMPLETED)
+    def point() -> None:
+        loss, pixels = (idist.all_reduce(value) for value in sums)
+        sums[:] = [0.0, 0]
+        epoch[0] += loss
+        epoch[1] += pixels
+        if pixels:
+            rate = learner.optimizer.param_groups[0]["lr"]
+            recorder.metrics({"train/loss": loss / pixels, "lr": rate}, trainer.state.iteration)
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def line() -> None:
+        log.info(
+            "epoch %d/%d: loss %.4f, %.1f s",
+            trainer.state.epoch,
+            trainer.state.max_epochs,
+            epoch[0] / max(1, epoch[1]),
+            time.monotonic() - epoch[2],
+        )
+
+
+def attach_validation(
+    trainer: Engine, validation: Validation, every: int, *, at_start: bool = False
+) -> None:
+    """Validate every `every` epochs and at the end, at the start where asked for."""
+    if at_start:
+        trainer.add_event_handler(Events.STARTED, lambda: validation.run(trainer.state.iteration))
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED(every=every) | Events.COMPLETED,
+        lambda: validation.run(trainer.state.iteration),
+    )
+
+
+def attach_early_stopping(trainer: Engine, progress: Progress, patience: int) -> None:
+    """Stop after `patience` validations without a better one; attach after the validation."""
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def stop() -> None:
+        if progress.without_better >= patience and not trainer.should_terminate:
+            log.info("stopped early: %d validations without a better one", patience)
+            trainer.terminate()
+
+
+def attach_time_limit(trainer: Engine, validation: Validation | None, minutes: float) -> None:
+    """End training in time for a last validation within `minutes` from now.
+
+    It ends after an optimiser step, in all processes after the same one.
+    """
+    started = time.monotonic()
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def stop() -> None:
+        if not trainer.state.output.stepped or trainer.should_terminate:
+            return
+        reserve = 0.0 if validation is None else validation.seconds
+        late = time.monotonic() - started + reserve > minutes * 60
+        if idist.broadcast(float(late), src=0):
+            log.info("max_minutes = %g reached in epoch %d", minutes, trainer.state.epoch)
+            trainer.terminate()
+
+
+def attach_saver(trainer: Engine, saver: Saver) -> None:
+    """Save the last state after each epoch and at the end; attach after the validation."""
+    saved = [-1]
+
+    @trainer.on(Events.EPOCH_COMPLETED | Events.COMPLETED)
+    def save() -> None:
+        if saved[0] != trainer.state.iteration:
+            saver.save("last")
+            saved[0] = trainer.state.iteration
+
+    @trainer.on(Events.COMPLETED)
+    def finish() -> None:
+        saver.write_summary(finished=True)
+
+
+def attach_progress_bar(trainer: Engine) -> None:
+    """One bar an epoch, on rank 0, silent off a terminal."""
+    if idist.get_rank() != 0:
+        return
+    bar = tqdm(unit="batch", disable=None, leave=False)
+
+    @trainer.on(Events.EPOCH_STARTED)
+    def begin() -> None:
+        bar.reset(trainer.state.epoch_length)
+        bar.set_description(f"epoch {trainer.state.epoch}/{trainer.state.max_epochs}")
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def tick() -> None:
+        bar.set_postfix_str(f"loss {trainer.state.output.loss:.3f}", refresh=False)
+        bar.update()
+
+    trainer.add_event_handler(Events.COMPLETED, bar.close)

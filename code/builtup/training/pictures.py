@@ -1,0 +1,147 @@
+"""Pictures of validation tiles: image, prediction and ground truth, alone and laid over."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from builtup.files import atomic_path
+from builtup.sar.bands import IGNORE, to_db
+from builtup.tracking import Recorder
+from builtup.training.build import Data
+from builtup.training.evaluator import Places, probabilities
+from builtup.training.learner import Learner
+from builtup.training.metrics import BUILDING, tile_iou
+
+__all__ = ["PictureMaker", "backscatter_picture", "tile_picture"]
+
+Rgb = NDArray[np.uint8]
+
+MARGIN = 16
+#: Decibels that are black and white.
+VH_RANGE = (-28.0, -5.0)
+VV_RANGE = (-22.0, 2.0)
+PREDICTED = (230, 60, 30)
+TRUE = (40, 200, 90)
+UNKNOWN = (60, 60, 90)
+
+
+class PictureMaker:
+    """Draws the same few validation tiles whenever the weights got better (call on rank 0).
+
+    Writes pictures/<tile id>_<iteration>.png into the run's artifacts. Tiles with buildings come
+    first, evenly spread over those that the loader offers.
+    """
+
+    def __init__(self, learner: Learner, data: Data, recorder: Recorder, count: int) -> None:
+        self.learner = learner
+        self.data = data
+        self.recorder = recorder
+        self.dataset = getattr(data.val, "dataset", None)
+        self.places = Places.of(data.val)
+        self.indices = [] if self.dataset is None else _spread(self.dataset, count)
+
+    def __call__(self, iteration: int) -> None:
+        """Predict and draw the tiles with the weights as they are now."""
+        model = self.learner.weights
+        model.eval()
+        for index in self.indices:
+            sample = self.dataset[index]  # type: ignore[index]
+            batch = {
+                "image": sample["image"][None],
+                "mask": torch.as_tensor(sample["mask"])[None],
+                "index": [index],
+            }
+            power, target = self.data.prepare(batch, self.learner.device, False)
+            with torch.inference_mode(), self.learner.autocast():
+                logits = model(power)
+            picture = tile_picture(
+                sample["image"].numpy(),
+                probabilities(logits)[0].cpu().numpy(),
+                logits.argmax(1)[0].cpu().numpy(),
+                target[0].cpu().numpy(),
+                title=f"{self.places.names(batch)[0]}  iteration {iteration}",
+            )
+            name = f"{self.places.names(batch)[0].replace(' ', '_')}_{iteration:06d}.png"
+            with atomic_path(self.recorder.folder / "pictures" / name) as path:
+                picture.save(path)
+
+
+def tile_picture(
+    power: NDArray[np.float32],
+    probability: NDArray[np.float32],
+    label: NDArray[Any],
+    target: NDArray[Any],
+    title: str = "",
+) -> Image.Image:
+    """Five panels side by side, with the tile's building IoU in the caption.
+
+    Image, building probability, ground truth, prediction on the image, ground truth on the image.
+    `power` (2 or 3, H, W) linear VH, VV; `probability` (H, W) 0 to 1; `label`, `target` (H, W).
+    """
+    image = backscatter_picture(power)
+    grey = np.repeat(np.round(probability * 255).astype(np.uint8)[..., None], 3, axis=2)
+    truth = np.zeros_like(image)
+    truth[target == BUILDING] = 255
+    truth[target == IGNORE] = UNKNOWN
+    panels = [
+        ("VV, VH, VV-VH", image),
+        ("probability", grey),
+        ("ground truth", truth),
+        ("image + prediction", _overlay(image, label == BUILDING, PREDICTED)),
+        ("image + truth", _overlay(image, target == BUILDING, TRUE)),
+    ]
+    iou = tile_iou(label, target)
+    caption = f"{title}  IoU {'undefined' if math.isnan(iou) else f'{iou:.3f}'}"
+    return _side_by_side(panels, caption.strip())
+
+
+def backscatter_picture(power: NDArray[np.float32]) -> Rgb:
+    """(H, W, 3) uint8 from linear VH, VV: red VV, green VH, blue their difference in dB."""
+    vh, vv = to_db(power[0]), to_db(power[1])
+    bands = (
+        _stretched(vv, *VV_RANGE),
+        _stretched(vh, *VH_RANGE),
+        _stretched(vv - vh, 2.0, 16.0),
+    )
+    picture = np.stack(bands, axis=-1)
+    picture[~np.isfinite(vh + vv)] = UNKNOWN
+    return picture
+
+
+def _stretched(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
+    share = np.nan_to_num((values - low) / (high - low), nan=0.0)
+    return np.round(np.clip(share, 0, 1) * 255).astype(np.uint8)
+
+
+def _overlay(image: Rgb, where: NDArray[np.bool_], colour: tuple[int, int, int]) -> Rgb:
+    over = image.copy()
+    over[where] = (0.5 * image[where] + 0.5 * np.array(colour)).astype(np.uint8)
+    return over
+
+
+def _side_by_side(panels: list[tuple[str, Rgb]], caption: str) -> Image.Image:
+    height, width = panels[0][1].shape[:2]
+    sheet = Image.new("RGB", (len(panels) * (width + 4) - 4, height + 2 * MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((2, 2), caption, fill="black")
+    for number, (name, pixels) in enumerate(panels):
+        left = number * (width + 4)
+        sheet.paste(Image.fromarray(pixels), (left, MARGIN))
+        draw.text((left + 2, height + MARGIN + 2), name, fill="black")
+    return sheet
+
+
+def _spread(dataset: Any, count: int) -> list[int]:
+    tiles = getattr(dataset, "tiles", None)
+    known = list(range(len(dataset)))
+    if tiles is not None:
+        built = [i for i in known if getattr(tiles[i], "target_ratio", 1) > 0]
+        known = built or known
+    most = min(count, len(known))
+    return [known[i * len(known) // most] for i in range(most)]

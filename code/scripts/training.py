@@ -1,0 +1,86 @@
+"""Train a network: `mlflow run … -P script_path=code/scripts/training.py -P config_path=…`."""
+
+from __future__ import annotations
+
+import ignite.distributed as idist
+
+from builtup.config import Config
+from builtup.tracking import Recorder, recording
+from builtup.training.build import build_data, build_learner, resume, seed_everything, start_at
+from builtup.training.evaluator import Places, create_evaluator
+from builtup.training.handlers import (
+    Saver,
+    Validation,
+    attach_curves,
+    attach_early_stopping,
+    attach_epochs,
+    attach_progress_bar,
+    attach_saver,
+    attach_time_limit,
+    attach_validation,
+)
+from builtup.training.pictures import PictureMaker
+from builtup.training.provenance import facts, log_run
+from builtup.training.trainer import create_trainer
+
+
+def run(config: Config) -> None:
+    """Train what the config describes, in this process of perhaps several."""
+    config.require(
+        *("seed", "num_classes", "num_epochs"),
+        *("model", "train_loader", "criterion", "optimizer"),
+    )
+    with recording("Trainings", config.path.stem, active=idist.get_rank() == 0) as recorder:
+        train(config, recorder)
+
+
+def train(config: Config, recorder: Recorder) -> None:
+    """Build from the config, attach the handlers, run."""
+    # build
+    seed_everything(config.seed)
+    data = build_data(config)
+    learner = build_learner(config, data)
+    progress = resume(config, learner, data, recorder.folder)
+    log_run(config, data, learner, recorder)
+
+    # trainer and validations
+    trainer = create_trainer(
+        learner, data.places, data.prepare, config.accumulation_steps, config.clip_grad_norm
+    )
+    saver = Saver(learner, progress, data.train, recorder.folder, facts(config, data))
+    validation, seen = (
+        None
+        if loader is None
+        else Validation(
+            learner,
+            create_evaluator(learner, Places.of(loader), config.num_classes, data.prepare),
+            loader,
+            recorder,
+            saver,
+            config.val_metrics,
+            prefix=prefix,
+        )
+        for prefix, loader in (("val", data.val), ("train", data.train_eval))
+    )
+
+    # handlers, in the order in which they act
+    attach_epochs(trainer, progress, data.train)
+    attach_progress_bar(trainer)
+    attach_curves(trainer, learner, recorder, config.log_interval)
+    if seen is not None:
+        attach_validation(trainer, seen, config.val_interval)
+    if validation is not None:
+        attach_validation(
+            trainer, validation, config.val_interval, at_start=config.start_by_validation
+        )
+        if config.log_predictions > 0:
+            validation.on_better = PictureMaker(learner, data, recorder, config.log_predictions)
+        if config.es_patience is not None:
+            attach_early_stopping(trainer, progress, config.es_patience)
+    if config.max_minutes is not None:
+        attach_time_limit(trainer, validation, config.max_minutes)
+    attach_saver(trainer, saver)
+
+    # run
+    batches = start_at(trainer, data.train, progress, data.length, config.num_epochs)
+    trainer.run(batches, max_epochs=config.num_epochs, epoch_length=data.length)
