@@ -1,7 +1,7 @@
 """Which tiles make the batches of an epoch, the same whatever the number of processes.
 
 Every sample carries the seed of its own crop and augmentation, so that workers and processes do
-not change what is seen. An epoch is drawn whole, when it begins. To resume at the start of an
+not change what is seen. An epoch is drawn whole, with its first batch. To resume at the start of an
 epoch, exactly, either the generator's state then (`TrainingBatches.generator`) or the epoch's
 number (`set_epoch`, before every epoch of both runs) is all that is needed.
 """
@@ -80,9 +80,10 @@ class TrainingBatches(Sampler[list[Draw]]):
         return math.ceil(self.samples / self.batch_size)
 
     def __iter__(self) -> Iterator[list[Draw]]:
+        # a generator: DataLoader makes iterators that it throws away, which must draw nothing
         draws, size = self._draw()
-        starts = range(0, len(draws), size)
-        return iter([draws[s + self.rank : s + size : self.world_size] for s in starts])
+        for start in range(0, len(draws), size):
+            yield draws[start + self.rank : start + size : self.world_size]
 
     def _draw(self) -> tuple[list[Draw], int]:
         """The samples of the next epoch, for all processes, and how many make a batch."""

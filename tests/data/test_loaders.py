@@ -1,0 +1,152 @@
+import pytest
+import torch
+from affine import Affine
+
+from builtup.data import loaders
+from builtup.data.loaders import train_eval_loader, train_loader, val_loader
+from builtup.errors import ConfigError, InputError, LeakageError
+from builtup.tiles.stats import generate_tiles_stats
+from tile_data import add_scene, tile_all
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three cities; the second and third lie 100 and 200 km east of the first."""
+    root = tmp_path_factory.mktemp("cities")
+    for i, city in enumerate(("Alpha", "Beta", "Gamma")):
+        transform = Affine(10, 0, 300_000 + 100_000 * i, 0, -10, 4_000_000)
+        add_scene(root, f"{city}_2015", f"38SL{'FGH'[i]}", transform=transform)
+    tiles = tile_all(root)
+    generate_tiles_stats(input_path=tiles, output_path=tiles, num_workers=1)
+    return tiles
+
+
+def tile_ids(loader):
+    return [loader.dataset.tiles[int(i)].tile.tile_id for batch in loader for i in batch["index"]]
+
+
+def equal(a, b):
+    return len(a) == len(b) and all(
+        torch.equal(x[key].nan_to_num(), y[key].nan_to_num())
+        for x, y in zip(a, b, strict=True)
+        for key in ("image", "mask", "index")
+    )
+
+
+def test_batches_have_the_shapes_and_types_of_the_contract(folder):
+    loader = train_loader(folder, val_fold="38SLG_Beta", batch_size=4, crop=24)
+    batches = list(loader)
+    assert len(batches) == len(loader) == -(-len(loader.dataset) // 4)
+    for batch in batches:
+        assert batch["image"].shape == (4, 3, 24, 24) and batch["image"].dtype == torch.float32
+        assert batch["mask"].shape == (4, 24, 24) and batch["mask"].dtype == torch.int64
+        assert batch["index"].shape == (4,) and batch["index"].dtype == torch.int64
+        assert set(batch["mask"].unique().tolist()) <= {0, 1, 255}
+
+
+def test_training_and_validation_are_on_different_cities(folder):
+    train = train_loader(folder, val_fold="Beta", batch_size=4, crop=24)
+    val = val_loader(folder, val_fold="Beta", batch_size=4)
+    assert {t.tile.city for t in train.dataset.tiles} == {"38SLF_Alpha", "38SLH_Gamma"}
+    assert {t.tile.city for t in val.dataset.tiles} == {"38SLG_Beta"}
+    ids = tile_ids(val)
+    assert len(ids) == len(set(ids)) == len(val.dataset)
+    assert len(train.tiles) == len(val.tiles) == 3 * len(val.dataset)
+    train.check_folds()
+
+
+def test_no_fold_held_out_trains_on_every_city(folder):
+    loader = train_loader(folder, val_fold=None, batch_size=4, crop=24)
+    assert len({t.tile.city for t in loader.dataset.tiles}) == 3
+    loader.check_folds()
+
+
+@pytest.mark.parametrize("make", [train_loader, train_eval_loader, val_loader])
+def test_an_unknown_city_is_one_line_that_lists_the_known_ones(folder, make):
+    options = {"crop": 24} if make is train_loader else {}
+    with pytest.raises(InputError, match=r"Delta.*38SLF_Alpha.*38SLG_Beta.*38SLH_Gamma"):
+        make(folder, val_fold="Delta", batch_size=2, **options)
+
+
+def test_a_folder_without_statistics_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"tile_stats.csv.*generate_tiles_stats"):
+        val_loader(tmp_path, val_fold=0, batch_size=2)
+
+
+def test_workers_change_nothing_and_epochs_differ(folder):
+    def epochs(num_workers):
+        loader = train_loader(
+            folder, val_fold=0, batch_size=4, crop=24, num_workers=num_workers, seed=5
+        )
+        out = []
+        for epoch in (1, 2):
+            loader.set_epoch(epoch)
+            out.append(list(loader))
+        return out
+
+    alone, with_workers = epochs(0), epochs(2)
+    assert equal(alone[0], with_workers[0]) and equal(alone[1], with_workers[1])
+    assert not equal(alone[0], alone[1])
+
+
+def test_resuming_at_an_epoch_gives_its_stream(folder):
+    def loader():
+        return train_loader(folder, val_fold=0, batch_size=4, crop=24, seed=5)
+
+    through = loader()
+    through.set_epoch(1)
+    list(through)
+    through.set_epoch(2)
+    resumed = loader()
+    resumed.set_epoch(2)
+    assert equal(list(through), list(resumed))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_what_one_process_sees(folder, monkeypatch, world):
+    def make(rank, size):
+        monkeypatch.setattr(loaders.idist, "get_rank", lambda: rank)
+        monkeypatch.setattr(loaders.idist, "get_world_size", lambda: size)
+        train = train_loader(folder, val_fold=0, batch_size=6, crop=24, seed=1)
+        val = val_loader(folder, val_fold=0, batch_size=2)
+        return list(train), list(val)
+
+    train, val = make(0, 1)
+    shares = [make(rank, world) for rank in range(world)]
+    for step, batch in enumerate(train):
+        image = torch.stack([s[0][step]["image"] for s in shares], 1).flatten(0, 1)
+        assert torch.equal(image.nan_to_num(), batch["image"].nan_to_num())
+    dealt = sorted((b for s in shares for b in s[1]), key=lambda b: b["index"][0].item())
+    assert equal(dealt, val)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(loaders.idist, "get_world_size", lambda: 2)
+    with pytest.raises(ConfigError, match="multiple of the 2 processes"):
+        train_loader(folder, val_fold=0, batch_size=3, crop=24)
+
+
+def test_sampler_weights_tell_tiles_with_buildings_from_tiles_without(folder):
+    loader = train_loader(folder, val_fold=0, batch_size=4, crop=24, sampler_weights=(0, 1))
+    drawn = {int(i) for _ in range(3) for batch in loader for i in batch["index"]}
+    assert all(loader.dataset.tiles[i].target_ratio > 0 for i in drawn)
+    assert any(t.target_ratio == 0 for t in loader.dataset.tiles)
+    with pytest.raises(ConfigError, match="no tile can be drawn"):
+        train_loader(folder, val_fold=0, batch_size=4, crop=24, sampler_weights=(0, 0))
+
+
+def test_max_tiles_takes_an_even_spread(folder):
+    loader = train_eval_loader(folder, val_fold=0, batch_size=2, max_tiles=4)
+    assert len(tile_ids(loader)) == 4
+    assert {t.tile.city for t in loader.dataset.tiles} == {"38SLG_Beta", "38SLH_Gamma"}
+
+
+def test_the_fold_check_of_a_loader_finds_shared_ground(tmp_path):
+    for city, tile in (("Alpha", "38SLF"), ("Beta", "38SLG")):
+        add_scene(tmp_path, f"{city}_2015", tile)  # one and the same ground
+    tiles = tile_all(tmp_path)
+    generate_tiles_stats(input_path=tiles, output_path=tiles, num_workers=1)
+    with pytest.raises(LeakageError):
+        train_loader(tiles, val_fold="Beta", batch_size=2, crop=24).check_folds()
+    with pytest.raises(InputError, match="nothing to train on"):
+        train_loader(tiles, val_fold="Beta", batch_size=2, crop=24, drop_common=True)
