@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import rasterio.features
-from affine import Affine
 from numpy.typing import NDArray
 
 from builtup.sar.simulation.buildings import Buildings
 
 __all__ = ["Canvas", "Scatterers", "View", "building_returns"]
 
-#: Side of a pixel in metres, and of the finer cells that footprints are split into.
+#: Side of a pixel in metres, and distance of the points that stand for a roof.
 PIXEL = 10.0
-FINE = 4
+ROOF_STEP = 4.0
 
 #: Double bounce per square metre of wall (VV), for a wall that faces the sensor and for any
 #: other, and the angle (degrees) over which it falls: the shape that Franceschetti, Iodice &
 #: Riccio (2002, IEEE TGRS 40(8)) derive and Koppel et al. (2017, IJRS 38(22)) measured with
 #: Sentinel-1, where blocks turned by more than about 15° lose most of their VV return.
-FACING = 2.6
-ANY = 0.42
+FACING = 8.0
+ANY = 2.2
 FALL_DEGREES = 13.0
 #: VH per square metre of wall: a share of the VV, and what a rotated dihedral turns into
 #: cross-polarisation, sin²(2φ) (Lee & Ainsworth 2011, IEEE TGRS 49(1), orientation angle shift).
 CROSS_SHARE = 0.055
-CROSS_ROTATED = 0.11
+CROSS_ROTATED = 0.2
 #: Share of a wall's return that comes from its face, in the layover before its foot.
 FACE_SHARE = 0.3
 #: Walls count up to about this height (m): further up the second bounce misses the street.
-EFFECTIVE_HEIGHT = 12.0
+EFFECTIVE_HEIGHT = 7.0
 #: σ⁰ of roofs.
 ROOF_VV, ROOF_VH = 0.13, 0.022
 
@@ -89,20 +88,15 @@ class Canvas:
         # a frame of one pixel takes what falls beside the block
         inside = (column >= -1) & (row >= -1) & (column < self.width) & (row < self.height)
         column, row, fu, fv = column[inside], row[inside], fu[inside], fv[inside]
-        shape = (self.height + 2, self.width + 2)
-        first = (row + 1) * shape[1] + column + 1
-        corners = (
-            (first, (1 - fu) * (1 - fv)),
-            (first + 1, fu * (1 - fv)),
-            (first + shape[1], (1 - fu) * fv),
-            (first + shape[1] + 1, fu * fv),
-        )
+        stride, rows = self.width + 2, self.height + 2
+        first = (row + 1) * stride + column + 1
+        index = np.concatenate([first, first + 1, first + stride, first + stride + 1])
+        weights = ((1 - fu) * (1 - fv), fu * (1 - fv), (1 - fu) * fv, fu * fv)
         out = []
         for amount in amounts:
-            total = np.zeros(shape[0] * shape[1])
-            for index, weight in corners:
-                total += np.bincount(index, weight * amount[inside], len(total))
-            out.append(total.reshape(shape)[1:-1, 1:-1].astype(np.float32))
+            parts = np.concatenate([weight * amount[inside] for weight in weights])
+            total = np.bincount(index, parts, rows * stride).reshape(rows, stride)
+            out.append(total[1:-1, 1:-1].astype(np.float32))
         return out
 
 
@@ -114,6 +108,15 @@ class Scatterers:
     vv: NDArray[np.float64]
     vh: NDArray[np.float64]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Scatterers]) -> Scatterers:
+        """All of several sets."""
+        return cls(
+            np.concatenate([part.points for part in parts]),
+            np.concatenate([part.vv for part in parts]),
+            np.concatenate([part.vh for part in parts]),
+        )
+
     def near(self, bounds: tuple[float, float, float, float]) -> Scatterers:
         """Those within bounds and 20 m around."""
         x, y = self.points.T
@@ -124,10 +127,9 @@ class Scatterers:
 
 @dataclass(frozen=True)
 class Returns:
-    """Of a block: power added (σ⁰), shares of the ground under roofs and in shadow."""
+    """Of buildings on a block: scatterers, and shares of the ground under roofs and in shadow."""
 
-    vv: Float
-    vh: Float
+    scatterers: list[Scatterers]
     covered: Float
     shaded: Float
 
@@ -135,41 +137,14 @@ class Returns:
 def building_returns(canvas: Canvas, buildings: Buildings, view: View) -> Returns:
     """Roofs, walls, layover and shadow of the buildings on a block."""
     area = PIXEL * PIXEL
-    points, tall, own = _roof_points(canvas, buildings)
-    cell = np.full(len(points), (PIXEL / FINE) ** 2 / area)
-    (covered,) = canvas.splat(points, cell)
-    toward = -np.asarray(view.look)
-    lifted = points + toward * (tall * view.layover)[:, None]
+    points, own, cell = buildings.roof_points(ROOF_STEP)
+    (covered,) = canvas.splat(points, cell / area)
+    lifted = points - np.outer(buildings.heights[own] * view.layover, view.look)
     roof = cell * np.sqrt(buildings.strength[own, view.side])
-    vv, vh = canvas.splat(lifted, roof * ROOF_VV, roof * ROOF_VH)
     walls = _Walls.of(buildings)
-    for points, more_vv, more_vh in _wall_returns(walls, view):
-        added = canvas.splat(points, more_vv / area, more_vh / area)
-        vv += added[0]
-        vh += added[1]
     (shaded,) = canvas.splat(*_shadow_points(walls, view))
-    return Returns(vv, vh, np.minimum(covered, 1), np.minimum(shaded / area, 1))
-
-
-def _roof_points(
-    canvas: Canvas, buildings: Buildings
-) -> tuple[Points, NDArray[np.float64], NDArray[np.intp]]:
-    """Middles of the fine cells under roofs, their heights, and whose they are."""
-    shape = (canvas.height * FINE, canvas.width * FINE)
-    step = PIXEL / FINE
-    if not len(buildings):
-        return np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.intp)
-    numbers = np.arange(1, len(buildings) + 1)
-    burned = rasterio.features.rasterize(
-        zip(buildings.polygons(), numbers, strict=True),
-        shape,
-        transform=Affine(step, 0, canvas.left, 0, step, canvas.top),
-        dtype=np.int32,
-    )
-    rows, columns = np.nonzero(burned)
-    own = burned[rows, columns] - 1
-    points = np.stack([columns + 0.5, rows + 0.5], axis=1) * step
-    return points + (canvas.left, canvas.top), buildings.heights[own].astype(np.float64), own
+    scatterers = [Scatterers(lifted, roof * ROOF_VV, roof * ROOF_VH), *_wall_returns(walls, view)]
+    return Returns(scatterers, np.minimum(covered, 1), np.minimum(shaded / area, 1))
 
 
 @dataclass(frozen=True)
@@ -192,9 +167,7 @@ class _Walls:
         start, vector = points[:-1][same], np.diff(points, axis=0)[same]
         own = owner[:-1][same]
         length = np.hypot(*vector.T)
-        # twice the signed area tells which side is outside
-        cross = start[:, 0] * vector[:, 1] - start[:, 1] * vector[:, 0]
-        turn = np.sign(np.bincount(own, cross, len(buildings)))[own]
+        turn = np.sign(buildings.signed_areas())[own]
         normal = np.stack([vector[:, 1], -vector[:, 0]], axis=1)
         normal *= (turn / np.maximum(length, 1e-9))[:, None]
         heights = buildings.heights[own].astype(np.float64)
@@ -226,20 +199,18 @@ def wall_sections(
     return vv, vh
 
 
-def _wall_returns(
-    walls: _Walls, view: View
-) -> list[tuple[Points, NDArray[np.float64], NDArray[np.float64]]]:
-    """Points, VV and VH cross-sections of what walls return, at their feet and in layover."""
+def _wall_returns(walls: _Walls, view: View) -> list[Scatterers]:
+    """What walls return, at their feet and in the layover before them."""
     toward = -np.asarray(view.look)
     facing = walls.normal @ toward
     points, wall, share = walls.sample(facing > 0.05)
     vv, vh = wall_sections(facing[wall], walls.length[wall] * share, walls.height[wall])
     strength = walls.strength[wall, view.side]
     vv, vh = vv * strength, vh * np.sqrt(strength)
-    found = [(points, vv * (1 - FACE_SHARE), vh * (1 - FACE_SHARE))]
+    found = [Scatterers(points, vv * (1 - FACE_SHARE), vh * (1 - FACE_SHARE))]
     for part in (0.3, 0.8):
         lifted = points + toward * (part * walls.height[wall] * view.layover)[:, None]
-        found.append((lifted, vv * (FACE_SHARE / 2), vh * (FACE_SHARE / 2)))
+        found.append(Scatterers(lifted, vv * (FACE_SHARE / 2), vh * (FACE_SHARE / 2)))
     return found
 
 

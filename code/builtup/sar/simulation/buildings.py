@@ -62,6 +62,61 @@ class Buildings:
         rows = np.arange(starts[-1]) + np.repeat(self.starts[:-1][index] - starts[:-1], counts)
         return Buildings(self.points[rows], starts, self.heights[index], self.strength[index])
 
+    def roof_points(
+        self, step: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]:
+        """Points (m, 2) about every `step` metres under roofs, whose they are, and square metres.
+
+        A lattice in the frame of each building's first wall; the points of a building share its
+        area equally.
+        """
+        counts = np.diff(self.starts)
+        owner = np.repeat(np.arange(len(self)), counts)
+        first = self.points[self.starts[:-1]]
+        wall = self.points[self.starts[:-1] + 1] - first
+        wall /= np.maximum(np.hypot(*wall.T), 1e-9)[:, None]
+        offset = self.points - first[owner]
+        frame = np.stack(
+            [
+                (offset * wall[owner]).sum(1),
+                offset[:, 1] * wall[owner, 0] - offset[:, 0] * wall[owner, 1],
+            ],
+            1,
+        )
+        low = np.minimum.reduceat(frame, self.starts[:-1])
+        size = np.maximum.reduceat(frame, self.starts[:-1]) - low
+        steps = np.maximum(1, np.ceil(size / step)).astype(np.intp)
+        total = steps[:, 0] * steps[:, 1]
+        own = np.repeat(np.arange(len(self)), total)
+        number = np.arange(len(own)) - np.repeat(np.cumsum(total) - total, total)
+        cell = np.stack([number % steps[own, 0], number // steps[own, 0]], 1)
+        uv = low[own] + (cell + 0.5) * (size / steps)[own]
+        along, across = wall[own], np.stack([-wall[own, 1], wall[own, 0]], 1)
+        points = first[own] + uv[:, :1] * along + uv[:, 1:] * across
+        keep = counts[own] == 5
+        odd = np.flatnonzero(~keep)
+        if len(odd):
+            polygons = self.polygons()
+            shapely.prepare(polygons)
+            keep[odd] = shapely.contains_xy(polygons[own[odd]], points[odd, 0], points[odd, 1])
+        points, own = points[keep], own[keep]
+        share = self.areas() / np.maximum(np.bincount(own, minlength=len(self)), 1)
+        return points, own, share[own]
+
+    def areas(self) -> NDArray[np.float64]:
+        """Square metres of each footprint."""
+        return np.abs(self.signed_areas())
+
+    def signed_areas(self) -> NDArray[np.float64]:
+        """Square metres, positive where the ring turns from x to y."""
+        counts = np.diff(self.starts)
+        owner = np.repeat(np.arange(len(self)), counts)
+        offset = self.points - self.points[self.starts[:-1]][owner]
+        x, y = offset.T
+        cross = np.append(x[:-1] * y[1:] - x[1:] * y[:-1], 0.0)
+        cross[self.starts[1:] - 1] = 0
+        return np.bincount(owner, cross, len(self)) / 2
+
     def polygons(self) -> NDArray[Any]:
         """The footprints as shapely polygons."""
         rings = np.arange(len(self) + 1)
@@ -78,7 +133,7 @@ def boxes(
     heights: NDArray[Any],
     strength: Float,
 ) -> Buildings:
-    """Rectangles: centres (n, 2), lengths along `angles` (radians), widths and heights in metres."""
+    """Rectangles: centres (n, 2), lengths along `angles` (radians), widths, heights; metres."""
     along = np.stack([np.cos(angles), np.sin(angles)], axis=1) * (lengths / 2)[:, None]
     across = np.stack([-np.sin(angles), np.cos(angles)], axis=1) * (widths / 2)[:, None]
     corners = np.stack(

@@ -158,11 +158,10 @@ def draw_city(spec: CitySpec) -> City:
 
 
 def _on_dry_land(houses: Buildings, country: Country) -> Buildings:
-    """The buildings that do not stand in water or on bare rock; few stand in woods."""
+    """The buildings that do not stand in water or on bare rock."""
     box = houses.bounds
     x, y = (box[:, 0] + box[:, 2]) / 2, (box[:, 1] + box[:, 3]) / 2
-    wood = country.wood(x, y) & (np.arange(len(houses)) % 4 > 0)
-    return houses.take(np.flatnonzero(~(country.water(x, y) | country.rock(x, y) | wood)))
+    return houses.take(np.flatnonzero(~(country.water(x, y) | country.rock(x, y))))
 
 
 def _lasting_scatterers(rng: np.random.Generator, extent: float, houses: Buildings) -> Scatterers:
@@ -196,7 +195,7 @@ def draw_date(city: City, number: int) -> Date:
     width, height = spec.size + (rng.integers(-2, 3, 2) if number else np.zeros(2, int))
     east, south = math.cos(TILT), -math.sin(TILT)
     look = (east, south) if ascending else (-east, south)
-    weather = Weather(day / 365, float(rng.normal(0, 1.1)), float(rng.normal(0, 1.8)))
+    weather = Weather(day / 365, float(rng.normal(0, 0.8)), float(rng.normal(0, 1.8)))
     return Date(
         number=number,
         day=(datetime.date(YEAR, 1, 8) + datetime.timedelta(days=day)).strftime("%Y%m%d"),
@@ -207,7 +206,7 @@ def draw_date(city: City, number: int) -> Date:
         height=int(height),
         weather=weather,
         view=View(look, float(rng.uniform(32, 44)), int(not ascending)),
-        noise=float(10 ** (rng.uniform(-26, -23.5) / 10)),
+        noise=float(10 ** (rng.uniform(-29, -25) / 10)),
         wedge=_wedge(rng, look, spec.extent) if rng.random() < 0.4 else None,
         ships=_ships(rng, city.country, spec.extent),
     )

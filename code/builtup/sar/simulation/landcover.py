@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ LEVELS = {
     "ploughed": Level(-11.2, -20.0, 2.2, 1.0),
     "orchard": Level(-8.6, -14.0, 0.9, 0.6),
     "wet": Level(-6.3, -15.5, 2.0, 2.5),
-    "forest": Level(-9.3, -14.4, 0.8, 0.7),
+    "forest": Level(-9.8, -15.0, 0.8, 0.7),
     "bare": Level(-14.0, -23.0, 1.8, 0.5),
     "rock": Level(-9.8, -16.5, 1.3, 0.2),
     "water": Level(-21.0, -28.5, 0.6, 0.0),
@@ -59,6 +60,8 @@ TEMPERATE = (0.30, 0.16, 0.28, 0.13, 0.06, 0.03, 0.04)
 DRY = (0.22, 0.08, 0.08, 0.22, 0.08, 0.06, 0.26)
 #: Shape of the gamma texture within a stand (∞: none): K-distributed clutter after speckle.
 TEXTURE = {"forest": 9.0, "orchard": 7.0, "rock": 2.2, "garden": 4.0}
+#: How much the small `edges` field frays the outlines of woods and rock.
+FRAY = 0.22
 #: Incidence dependence of land at C band, dB per degree from 38°.
 PER_DEGREE = -0.13
 
@@ -88,39 +91,37 @@ class Country:
     lakes: FractalField
     warp: tuple[SmoothField, SmoothField]
     soil: SmoothField
+    edges: FractalField
     rock_level: float
     wood_level: float
     lake_level: float
     river_width: float
     district: float
 
-    def water(self, x: NDArray[Any], y: NDArray[Any], *, grid: bool = False) -> NDArray[np.bool_]:
-        """Where water stands, at points or on a grid of columns x and rows y."""
-        river = self.rivers.grid(x, y) if grid else self.rivers.at(x, y)
-        lake = self.lakes.grid(x, y) if grid else self.lakes.at(x, y)
+    def water(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where water stands, at points (metres)."""
+        return self._is_water(self.rivers.at(x, y), self.lakes.at(x, y))
+
+    def rock(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where bare rock stands, at points (metres)."""
+        return self.rocks.at(x, y) + FRAY * self.edges.at(x, y) > self.rock_level
+
+    def wood(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where forest stands, at points (metres)."""
+        return self.woods.at(x, y) + FRAY * self.edges.at(x, y) > self.wood_level
+
+    def _is_water(self, river: Float, lake: Float) -> NDArray[np.bool_]:
         return (np.abs(river) < self.river_width) | (lake > self.lake_level)
-
-    def rock(self, x: NDArray[Any], y: NDArray[Any], *, grid: bool = False) -> NDArray[np.bool_]:
-        """Where bare rock stands."""
-        field = self.rocks.grid(x, y) if grid else self.rocks.at(x, y)
-        return field > self.rock_level
-
-    def wood(self, x: NDArray[Any], y: NDArray[Any], *, grid: bool = False) -> NDArray[np.bool_]:
-        """Where forest stands."""
-        field = self.woods.grid(x, y) if grid else self.woods.at(x, y)
-        return field > self.wood_level
 
     def backscatter(
         self, x: NDArray[Any], y: NDArray[Any], weather: Weather, look: tuple[float, float]
-    ) -> tuple[Float, Float, NDArray[np.bool_]]:
-        """Mean σ⁰ (linear VV, VH) without towns on a grid, and where water is.
+    ) -> tuple[Float, Float]:
+        """Mean σ⁰ (linear VV, VH) without towns on a grid.
 
         `x` (columns) and `y` (rows) are metres; `look` is the horizontal direction from the
         sensor (east, south).
         """
         code, parcel = self._classes(x, y)
-        water = self.water(x, y, grid=True)
-        code[water] = CODE["water"]
         table = np.array([(level.vv, level.vh) for level in LEVELS.values()], np.float32)
         vv, vh = table[:, 0][code], table[:, 1][code]
         change = self._stand_change(code, parcel, weather) + self._slopes(x, y, code, look)
@@ -128,7 +129,7 @@ class Country:
         vv += change
         vh += change * np.float32(0.8) + self._cross_change(code, parcel, weather)
         texture = self._texture(x, y, code)
-        return _power(vv) * texture, _power(vh) * texture, water
+        return _power(vv) * texture, _power(vh) * texture
 
     def garden(self, x: NDArray[Any], y: NDArray[Any]) -> tuple[Float, Float]:
         """σ⁰ (VV, VH) of the ground between houses: gardens, trees, pavement."""
@@ -141,15 +142,17 @@ class Country:
     def _classes(
         self, x: NDArray[Any], y: NDArray[Any]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-        """Class codes without water, and a hash of each pixel's parcel."""
+        """Class codes, and a hash of each pixel's parcel."""
         parcel, edge = self._parcels(x, y)
         shares = (1 - self.dryness) * np.array(TEMPERATE) + self.dryness * np.array(DRY)
         steps = np.cumsum(shares / shares.sum())[:-1]
         codes = np.array([CODE[name] for name in CROPS], np.uint8)
         code = codes[np.searchsorted(steps.astype(np.float32), hash_uniform(parcel))]
         code[edge] = CODE["grass"]
-        code[self.wood(x, y, grid=True)] = CODE["forest"]
-        code[self.rock(x, y, grid=True)] = CODE["rock"]
+        fray = np.float32(FRAY) * self.edges.grid(x, y)
+        code[self.woods.grid(x, y) + fray > self.wood_level] = CODE["forest"]
+        code[self.rocks.grid(x, y) + fray > self.rock_level] = CODE["rock"]
+        code[self._is_water(self.rivers.grid(x, y), self.lakes.grid(x, y))] = CODE["water"]
         return code, parcel
 
     def _parcels(
@@ -157,14 +160,14 @@ class Country:
     ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
         """A hash of each pixel's parcel, and the banks between parcels.
 
-        Districts are squares bent by a smooth field; each has its own direction, width and length
-        of parcels.
+        Districts are squares with bent sides; each has its own direction and size of parcels.
         """
-        wide = np.float32(0.28 * self.district)
-        across = x.astype(np.float32)[None, :] + wide * self.warp[0].grid(x, y)
-        down = y.astype(np.float32)[:, None] + wide * self.warp[1].grid(x, y)
+        across, down = x.astype(np.float32)[None, :], y.astype(np.float32)[:, None]
+        wide = np.float32(0.3 * self.district)
         area = hash_cells(
-            np.floor(across / self.district), np.floor(down / self.district), self.salt
+            np.floor((across + wide * self.warp[0].grid(x, y)) / self.district),
+            np.floor((down + wide * self.warp[1].grid(x, y)) / self.district),
+            self.salt,
         )
         angle = hash_uniform(area, 1) * np.float32(math.pi)
         cos, sin = np.cos(angle), np.sin(angle)
@@ -192,7 +195,7 @@ class Country:
         stand = special.ndtri(np.clip(hash_uniform(parcel, 7), 0.002, 0.998)).astype(np.float32)
         whole = (code == CODE["forest"]) | (code == CODE["rock"]) | (code == CODE["water"])
         stand[whole] = 0
-        phase = hash_uniform(parcel, 8) * np.float32(0.25) + np.float32(weather.year)
+        phase = hash_uniform(parcel, 8) * np.float32(0.6) + np.float32(weather.year)
         change = spread * stand + season * np.sin(np.float32(2 * math.pi) * phase)
         change += moist[code] * np.float32(weather.moisture)
         change += np.where(code == CODE["water"], np.float32(weather.wind), np.float32(0))
@@ -203,7 +206,7 @@ class Country:
     ) -> Float:
         """dB of VH beyond that of VV: vegetation in its season."""
         season = np.array([level.season for level in LEVELS.values()], np.float32)[code]
-        phase = hash_uniform(parcel, 8) * np.float32(0.25) + np.float32(weather.year)
+        phase = hash_uniform(parcel, 8) * np.float32(0.6) + np.float32(weather.year)
         extra = hash_uniform(parcel, 9) * np.float32(3) - np.float32(1.5)
         extra[code == CODE["water"]] = 0
         return np.float32(0.4) * season * np.sin(np.float32(2 * math.pi) * phase) + extra
@@ -218,7 +221,7 @@ class Country:
         height = self.hills.grid(x_long, y_long)
         rise = look[0] * np.diff(height, axis=1)[:-1] + look[1] * np.diff(height, axis=0)[:, :-1]
         gain = np.full(len(NAMES), 4.0, np.float32)
-        gain[CODE["rock"]] = 42.0
+        gain[CODE["rock"]] = 60.0
         gain[CODE["forest"]] = 12.0
         gain[CODE["water"]] = 0.0
         return np.float32(7) * np.tanh(gain[code] * rise / np.float32(7))
@@ -227,13 +230,18 @@ class Country:
         """Gamma texture of mean 1, fixed on the ground in cells of 15 m."""
         draw = hash_uniform(hash_cells(*_cells(x, y, 15.0), self.salt + 6))
         out = np.ones(code.shape, np.float32)
-        grid = np.linspace(0.0005, 0.9995, 500)
         for name, shape in TEXTURE.items():
             here = code == CODE[name]
-            if here.any():
-                table = special.gammaincinv(shape, grid) / shape
-                out[here] = np.interp(draw[here], grid, table).astype(np.float32)
+            rank = (draw[here] * np.float32(1000)).astype(np.int32)
+            out[here] = _gamma_quantiles(shape)[rank]
         return out
+
+
+@cache
+def _gamma_quantiles(shape: float) -> Float:
+    """A thousand quantiles of a gamma variable of mean 1."""
+    ranks = (np.arange(1000) + 0.5) / 1000
+    return (special.gammaincinv(shape, ranks) / shape).astype(np.float32)
 
 
 def _cells(x: NDArray[Any], y: NDArray[Any], size: float) -> tuple[Any, Any]:
@@ -251,13 +259,14 @@ def draw_country(rng: np.random.Generator, extent: float) -> Country:
     return Country(
         salt=int(rng.integers(1, 2**31)),
         dryness=dryness,
-        hills=FractalField.draw(rng, extent, 1200, 6, gain=0.55),
-        rocks=FractalField.draw(rng, extent, 1500, 6, gain=0.55),
-        woods=FractalField.draw(rng, extent, 1300, 6, gain=0.6),
+        hills=FractalField.draw(rng, extent, 1200, 5, gain=0.6),
+        rocks=FractalField.draw(rng, extent, 1500, 3, gain=0.5),
+        woods=FractalField.draw(rng, extent, 1300, 3, gain=0.5),
         rivers=FractalField.draw(rng, extent, 6000, 5, gain=0.42),
-        lakes=FractalField.draw(rng, extent, 2200, 4, gain=0.45),
-        warp=(SmoothField.draw(rng, extent, 900), SmoothField.draw(rng, extent, 900)),
+        lakes=FractalField.draw(rng, extent, 2200, 3, gain=0.45),
+        warp=(SmoothField.draw(rng, extent, 700), SmoothField.draw(rng, extent, 700)),
         soil=SmoothField.draw(rng, extent, 500),
+        edges=FractalField.draw(rng, extent, 220, 3, gain=0.6),
         rock_level=rng.uniform(1.15, 1.6),
         wood_level=rng.uniform(0.75, 1.4) + 0.5 * dryness,
         lake_level=rng.uniform(1.9, 2.5),

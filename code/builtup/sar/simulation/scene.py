@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from builtup.raster.io import create_raster, gdal_env
 from builtup.raster.windows import Window
-from builtup.sar.simulation.backscatter import PIXEL, Canvas, building_returns
+from builtup.sar.simulation.backscatter import PIXEL, Canvas, Returns, Scatterers, building_returns
 from builtup.sar.simulation.city import City, Date, ground_transform
 from builtup.sar.simulation.landcover import LEVELS
 from builtup.sar.simulation.speckle import SpeckleRows
@@ -104,18 +104,20 @@ def mean_power(
     `box` are the bounds of the city's buildings.
     """
     x, y = _axes(date, window, HALO)
-    vv, vh, _ = city.country.backscatter(x, y, date.weather, date.view.look)
+    vv, vh = city.country.backscatter(x, y, date.weather, date.view.look)
     canvas = Canvas(x[0] - PIXEL / 2, y[0] - PIXEL / 2, len(y), len(x))
     vv, vh = _with_roads(city, canvas, vv, vh)
     left, top, right, bottom = canvas.bounds
     near = (box[:, 2] > left) & (box[:, 3] > top) & (box[:, 0] < right) & (box[:, 1] < bottom)
+    scatterers = [group.near(canvas.bounds) for group in (city.scatterers, date.ships)]
     if near.any():
-        vv, vh = _with_buildings(city, date, canvas, vv, vh, np.flatnonzero(near), (x, y))
-    for scatterers in (city.scatterers, date.ships):
-        few = scatterers.near(canvas.bounds)
-        area = PIXEL * PIXEL
-        more = canvas.splat(few.points, few.vv / area, few.vh / area)
-        vv, vh = vv + more[0], vh + more[1]
+        returns = building_returns(canvas, city.buildings.take(np.flatnonzero(near)), date.view)
+        scatterers += returns.scatterers
+        vv, vh = _urban_ground(city, returns, vv, vh, (x, y))
+    strong = Scatterers.joined(scatterers)
+    area = PIXEL * PIXEL
+    more_vv, more_vh = canvas.splat(strong.points, strong.vv / area, strong.vh / area)
+    vv, vh = vv + more_vv, vh + more_vh
     inner = (slice(HALO, -HALO), slice(HALO, -HALO))
     first, second = (ndimage.gaussian_filter(p, RESPONSE, truncate=4)[inner] for p in (vv, vh))
     return first, second
@@ -124,33 +126,26 @@ def mean_power(
 def _with_roads(city: City, canvas: Canvas, vv: Float, vh: Float) -> tuple[Float, Float]:
     """Asphalt takes the share of each pixel that it covers."""
     left, top, right, bottom = canvas.bounds
-    share = np.zeros_like(vv)
+    parts = []
     for road in city.roads:
         x, y = road.points.T
         near = (x > left - 20) & (y > top - 20) & (x < right + 20) & (y < bottom + 20)
-        if near.any():
-            points = road.points[near]
-            share += canvas.splat(points, np.full(len(points), road.width * 5 / PIXEL**2))[0]
-    np.minimum(share, 1, out=share)
+        covered = np.full(np.count_nonzero(near), road.width * 5 / PIXEL**2)
+        parts.append((road.points[near], covered))
+    if not any(len(points) for points, _ in parts):
+        return vv, vh
+    points, covered = (np.concatenate(part) for part in zip(*parts, strict=True))
+    share = np.minimum(canvas.splat(points, covered)[0], 1)
     level = LEVELS["road"]
     asphalt = (np.float32(10 ** (level.vv / 10)), np.float32(10 ** (level.vh / 10)))
     return vv + share * (asphalt[0] - vv), vh + share * (asphalt[1] - vh)
 
 
-def _with_buildings(
-    city: City,
-    date: Date,
-    canvas: Canvas,
-    vv: Float,
-    vh: Float,
-    near: NDArray[np.intp],
-    axes: tuple[Any, Any],
+def _urban_ground(
+    city: City, returns: Returns, vv: Float, vh: Float, axes: tuple[Any, Any]
 ) -> tuple[Float, Float]:
-    """Ground between houses, less what is under roofs or in shadow, plus the houses' returns."""
-    returns = building_returns(canvas, city.buildings.take(near), date.view)
+    """Gardens and pavement between houses, less what is under roofs or in shadow."""
     urban = np.clip(5 * ndimage.gaussian_filter(returns.covered, 2.0, truncate=4), 0, 1)
     garden_vv, garden_vh = city.country.garden(*axes)
     lit = (1 - returns.covered) * (1 - returns.shaded)
-    vv = (vv + urban * (garden_vv - vv)) * lit + returns.vv
-    vh = (vh + urban * (garden_vh - vh)) * lit + returns.vh
-    return vv, vh
+    return (vv + urban * (garden_vv - vv)) * lit, (vh + urban * (garden_vh - vh)) * lit

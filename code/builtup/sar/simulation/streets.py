@@ -42,7 +42,7 @@ class Kind:
 KINDS = {
     "core": Kind((19, 22), 10, 5, (14, 19), (11, 17), (8, 24), 0.93, 1.5),
     "rows": Kind((27, 30), 13, 4, (17, 26), (9, 13), (6, 15), 0.82, 1.5),
-    "suburb": Kind((23, 31), 11, 6, (9, 15), (8, 12), (3.5, 8), 0.68, 6),
+    "suburb": Kind((23, 31), 11, 6, (9, 15), (8, 12), (3.5, 8), 0.75, 6),
     "industry": Kind((75, 62), 18, 2, (30, 66), (20, 46), (6, 13), 0.6, 1),
     "village": Kind((25, 34), 9, 7, (9, 20), (8, 13), (3.5, 9), 0.6, 10),
 }
@@ -90,11 +90,11 @@ def _draw_region(
     found = []
     if rng.random() < 0.75 or first:
         x, y = rng.uniform(0.36, 0.64, 2) * side
-        radius = rng.uniform(0.13, 0.185) * side
+        radius = rng.uniform(0.15, 0.235) * side
         found.append(_settlement(rng, left + x, top + y, radius, True))
-    for _ in range(rng.poisson(12 * (side / REGION) ** 2) + 1):
+    for _ in range(rng.poisson(18 * (side / REGION) ** 2) + 1):
         x, y = rng.uniform(0.03, 0.97, 2) * side
-        radius = min(160 * math.exp(rng.normal(0, 0.5)), 0.12 * side)
+        radius = min(170 * math.exp(rng.normal(0, 0.55)), 0.12 * side)
         new = _settlement(rng, left + x, top + y, radius, False)
         near = (math.hypot(new.x - s.x, new.y - s.y) - radius - 1.2 * s.radius for s in found)
         if min(near, default=1000.0) > 250:
