@@ -41,10 +41,14 @@ MANIFESTS = ".manifest"
 
 @dataclass(frozen=True)
 class Step:
-    """A step's name and the version that its author raises when its output changes."""
+    """A step's name and the version that its author raises when its output changes.
+
+    Below `spawn_above` pixels in all, one process is done before others have started.
+    """
 
     name: str
     version: int
+    spawn_above: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ Outcome = tuple[Job, dict[str, int], BuiltupError | None]
 
 def _execute(step: Step, jobs: Sequence[Job], work: Work, num_workers: int) -> Any:
     """Yield the outcome of each job as it ends."""
-    if num_workers == 1 or len(jobs) < 2:
+    if num_workers == 1 or len(jobs) < 2 or sum(job.pixels for job in jobs) < step.spawn_above:
         for job in jobs:
             yield _run_job(step, job, work)
         return

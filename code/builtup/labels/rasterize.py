@@ -35,7 +35,7 @@ __all__ = ["CityLabels", "city_labels", "mask_profile", "rasterize", "rasterize_
 
 log = logging.getLogger(__name__)
 
-STEP = Step("rasterize", 1)
+STEP = Step("rasterize", version=1, spawn_above=40_000_000)
 BLOCK = 256
 WINDOW = (256, 2048)
 

@@ -21,7 +21,7 @@ from builtup.steps import Job, Step, Summary, run_step
 
 __all__ = ["generate_3b_images", "merge_pair", "scene_profile"]
 
-STEP = Step("generate_3b_images", 1)
+STEP = Step("generate_3b_images", version=1, spawn_above=40_000_000)
 
 #: Uncompressed 256-blocks are the fastest to read patches from: 269 random patches of 256 px/s
 #: from a 12,288² scene, 105–187 with ZSTD, which saves only 16 % of speckle.
