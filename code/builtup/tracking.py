@@ -54,9 +54,11 @@ def client() -> MlflowClient:
     import mlflow
 
     _quiet()
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
         setup(Path.cwd())
-        mlflow.set_tracking_uri(database_uri(Path.cwd()))
+        uri = database_uri(Path.cwd())
+    mlflow.set_tracking_uri(uri)
     return mlflow.MlflowClient()
 
 

@@ -23,6 +23,7 @@ __all__ = ["PictureMaker", "backscatter_picture", "tile_picture"]
 Rgb = NDArray[np.uint8]
 
 MARGIN = 16
+LEAST_SIDE = 192
 #: Decibels that are black and white.
 VH_RANGE = (-28.0, -5.0)
 VV_RANGE = (-22.0, 2.0)
@@ -126,15 +127,22 @@ def _overlay(image: Rgb, where: NDArray[np.bool_], colour: tuple[int, int, int])
 
 
 def _side_by_side(panels: list[tuple[str, Rgb]], caption: str) -> Image.Image:
-    height, width = panels[0][1].shape[:2]
+    images = [(name, _enlarged(Image.fromarray(pixels))) for name, pixels in panels]
+    width, height = images[0][1].size
     sheet = Image.new("RGB", (len(panels) * (width + 4) - 4, height + 2 * MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((2, 2), caption, fill="black")
-    for number, (name, pixels) in enumerate(panels):
+    for number, (name, image) in enumerate(images):
         left = number * (width + 4)
-        sheet.paste(Image.fromarray(pixels), (left, MARGIN))
+        sheet.paste(image, (left, MARGIN))
         draw.text((left + 2, height + MARGIN + 2), name, fill="black")
     return sheet
+
+
+def _enlarged(image: Image.Image) -> Image.Image:
+    """Whole multiples of small images, so that their captions fit."""
+    factor = -(-LEAST_SIDE // min(image.size))
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def _spread(dataset: Any, count: int) -> list[int]:

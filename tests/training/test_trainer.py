@@ -1,0 +1,139 @@
+"""Training steps: accumulated gradients, the schedule, what stops them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from builtup.errors import BuiltupError
+from builtup.training.evaluator import Places
+from builtup.training.learner import Learner
+from builtup.training.schedules import poly
+from builtup.training.trainer import create_trainer, optimiser_steps
+
+IGNORE = 255
+
+
+def batch(count: int, seed: int, ignored: int = 0) -> dict[str, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    mask = torch.randint(0, 2, (count, 6, 6), generator=g)
+    mask.view(-1)[:ignored] = IGNORE
+    return {"image": torch.randn(count, 3, 6, 6, generator=g), "mask": mask}
+
+
+def learner_of(lr: float = 1.0) -> Learner:
+    torch.manual_seed(0)
+    model = nn.Conv2d(3, 2, 3)
+    nn.init.normal_(model.weight)
+    model = nn.Sequential(nn.ConstantPad2d(1, 0.0), model)
+    criterion = nn.CrossEntropyLoss(ignore_index=IGNORE)
+    return Learner(model, criterion, torch.optim.SGD(model.parameters(), lr=lr))
+
+
+def train(learner: Learner, batches: Sequence[Any], **options: Any) -> list[Any]:
+    trainer = create_trainer(learner, Places(), **options)
+    outputs: list[Any] = []
+    from ignite.engine import Events
+
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: outputs.append(trainer.state.output)
+    )
+    trainer.run(batches, max_epochs=1)
+    return outputs
+
+
+def joined(*batches: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: torch.cat([b[key] for b in batches]) for key in batches[0]}
+
+
+def weights(learner: Learner) -> Tensor:
+    return torch.cat([p.detach().ravel() for p in learner.model.parameters()])
+
+
+def test_an_accumulated_step_is_the_step_of_one_large_batch() -> None:
+    parts = [batch(2, seed=i, ignored=20 * i) for i in range(3)]
+    accumulated, at_once = learner_of(), learner_of()
+    outputs = train(accumulated, parts, accumulation_steps=3)
+    train(at_once, [joined(*parts)])
+    assert [step.stepped for step in outputs] == [False, False, True]
+    torch.testing.assert_close(weights(accumulated), weights(at_once))
+
+
+def test_an_incomplete_last_group_is_divided_by_its_own_size() -> None:
+    parts = [batch(2, seed=i) for i in range(3)]
+    accumulated, by_hand = learner_of(), learner_of()
+    outputs = train(accumulated, parts, accumulation_steps=2)
+    train(by_hand, [joined(*parts[:2]), parts[2]])
+    assert [step.stepped for step in outputs] == [False, True, True]
+    torch.testing.assert_close(weights(accumulated), weights(by_hand))
+
+
+def test_a_plain_step_is_torchs_own() -> None:
+    data = batch(2, seed=5, ignored=9)
+    ours, plain = learner_of(0.3), learner_of(0.3)
+    train(ours, [data])
+    plain.criterion(plain.model(data["image"]), data["mask"]).backward()
+    plain.optimizer.step()
+    torch.testing.assert_close(weights(ours), weights(plain))
+
+
+def test_a_group_without_a_valid_pixel_changes_nothing() -> None:
+    from builtup.models.losses import CrossEntropy
+
+    learner = learner_of()
+    learner.criterion = CrossEntropy()
+    before = weights(learner)
+    train(learner, [batch(1, seed=0, ignored=36)])
+    assert torch.equal(weights(learner), before)
+
+
+def test_the_gradient_is_clipped_after_it_is_averaged() -> None:
+    learner = learner_of(lr=1.0)
+    before = weights(learner)
+    train(learner, [batch(2, 0), batch(2, 1)], accumulation_steps=2, clip_grad_norm=1e-3)
+    assert (weights(learner) - before).norm() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_training_stops_at_nan_and_names_the_tiles() -> None:
+    bad = batch(2, seed=1) | {"index": torch.tensor([1, 0])}
+    bad["image"][1] = float("nan")
+    trainer = create_trainer(learner_of(), Places(tile_ids=["38SLF_0_0", "38SLF_480_0"]))
+    with pytest.raises(
+        BuiltupError,
+        match="loss is nan at epoch 1, iteration 1, tiles 38SLF_480_0, 38SLF_0_0;",
+    ) as caught:
+        trainer.run([bad], max_epochs=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_moving_average_follows_the_steps() -> None:
+    learner = learner_of()
+    learner.average(0.5)
+    train(learner, [batch(2, 0)])  # the first update copies
+    first = weights(learner)
+    train(learner, [batch(2, 1)])
+    assert learner.ema is not None
+    averaged = torch.cat([p.detach().ravel() for p in learner.weights.parameters()])
+    torch.testing.assert_close(averaged, (first + weights(learner)) / 2)
+
+
+def test_steps_of_a_run_count_short_groups() -> None:
+    assert optimiser_steps(5, 3, 2) == 9
+    assert optimiser_steps(4, 3, 2) == 6
+
+
+def test_the_poly_schedule_ends_at_0_and_is_never_complex() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    schedule = poly(optimizer, 4)
+    rates = []
+    for _ in range(6):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    expected = [2.0, 2 * 0.75**0.9, 2 * 0.5**0.9, 2 * 0.25**0.9, 0.0, 0.0]
+    assert rates == pytest.approx(expected)
+    assert all(isinstance(rate, float) for rate in rates)
