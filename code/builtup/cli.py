@@ -299,4 +299,7 @@ def demo(**options: Any) -> None:
     """Run the whole chain on simulated towns and write a report."""
     from builtup.demo import demo as run
 
-    run(**options)
+    outcome = run(**options)
+    for line in outcome.lines():
+        click.echo(line)
+    outcome.check()

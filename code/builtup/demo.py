@@ -1,0 +1,209 @@
+"""The demo: the whole chain on simulated towns, one city of which training never sees.
+
+simulate → prepare → train → infer → merge, aggregate, polygonise → validate → report, beside a
+per-pixel random forest trained on the same cities. Writes under its output folder and into the
+project's MLflow database only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builtup import tracking
+from builtup.config import run_script
+from builtup.errors import BuiltupError
+from builtup.inference.cities import all_agg_by_city
+from builtup.inference.reference import fit_on_scenes, map_scenes
+from builtup.inference.results import city_rasters, resolve_results
+from builtup.inference.submission import to_submission
+from builtup.inference.validate import validate
+from builtup.labels.polygonize import polygonize
+from builtup.labels.rasterize import rasterize
+from builtup.prepare import prepare
+from builtup.report import CityMaps, Table, write_report
+from builtup.sar.scenes import find_rasters
+from builtup.sar.simulate import simulate
+
+__all__ = ["demo"]
+
+log = logging.getLogger(__name__)
+
+#: Training cities (one of them chooses the threshold and the best weights), and the unseen one.
+CITIES, TEST_CITIES = 5, 1
+DATES, SIZE = 2, 1024
+#: What the demo must reach on the unseen city with its own settings.
+LEAST_F1 = 0.80
+
+
+@dataclass
+class _Clock:
+    """Seconds of each named step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        log.info("%s …", name)
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a demo leaves: scores of `validate` for the network and the forest, and the paths."""
+
+    network: Mapping[str, float]
+    forest: Mapping[str, float]
+    report: Path
+    results: Path
+
+    def lines(self) -> list[str]:
+        """What to print at the end."""
+        return [
+            "",
+            f"unseen city, building F1: network {self.network['f1']:.3f}, "
+            f"random forest {self.forest['f1']:.3f}",
+            f"report:   {self.report}",
+            f"polygons: {self.results / 'raw'}",
+            f"runs:     mlflow server --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']} "
+            "--host 127.0.0.1 --port 6026",
+        ]
+
+    def check(self) -> None:
+        """Raise BuiltupError where the network is not worth its training."""
+        if self.network["f1"] < LEAST_F1:
+            raise BuiltupError(
+                f"demo: building F1 {self.network['f1']:.3f} is below {LEAST_F1}; "
+                "give it more training (--max_minutes) or report it"
+            )
+        if self.network["f1"] <= self.forest["f1"]:
+            raise BuiltupError(
+                "demo: the network does not beat the random forest; "
+                "give it more training (--max_minutes) or report it"
+            )
+
+
+def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
+    """Run the chain on simulated towns under `output_path`, training for `max_minutes`."""
+    os.environ.pop("MLFLOW_RUN_ID", None)  # training and inference are runs of their own
+    root = Path.cwd()
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        os.environ["MLFLOW_TRACKING_URI"] = tracking.database_uri(root)
+    clock = _Clock()
+    data = output_path / "data"
+    with clock.step("simulate"):
+        simulate(
+            output_path=data,
+            cities=CITIES,
+            test_cities=TEST_CITIES,
+            dates=DATES,
+            size=SIZE,
+            seed=seed,
+        )
+    with clock.step("prepare"):
+        prepare(input_path=data, output_path=output_path, tiles_path=output_path)
+    with clock.step("train"):
+        training = _run(
+            "training",
+            "configs/train/demo.py",
+            f"seed={seed} max_minutes={max_minutes} data_path={output_path / 'train_tiles'}",
+        )
+    with clock.step("infer"):
+        inference = _run(
+            "inference",
+            "configs/inference/demo.py",
+            f"run_id={training} data_path={output_path / 'test_tiles' / 'images'}",
+        )
+    with clock.step("merge, aggregate, polygonise"):
+        to_submission(run_id=inference)
+    with clock.step("validate"):
+        validate(gt_path=data / "test", run_id=inference)
+    forest_folder = output_path / "forest"
+    with clock.step("random forest"):
+        _forest(output_path, forest_folder, data / "test", seed)
+    results = resolve_results(run_id=inference).folder
+    network, forest = _scores(results), _scores(forest_folder)
+    report = output_path / "report.html"
+    with clock.step("report"):
+        rasterize(input_path=data / "test", output_path=output_path / "test" / "masks")
+        _write_report(report, output_path, results, network, forest, clock.seconds)
+        tracking.client().log_artifact(inference, str(report))
+    return Outcome(network, forest, report, results)
+
+
+def _run(script: str, config: str, overrides: str) -> str:
+    """Run a script in this process; return the id of its MLflow run."""
+    run_script(Path("code/scripts") / f"{script}.py", Path(config), overrides=overrides)
+    experiment = {"training": "Trainings", "inference": "Inferences"}[script]
+    return str(tracking.newest_run(experiment).info.run_id)
+
+
+def _forest(output_path: Path, folder: Path, truth: Path, seed: int) -> None:
+    """Train the forest on the training cities, map the test cities, score the maps."""
+    shutil.rmtree(folder, ignore_errors=True)  # ours alone, and made anew from other pixels
+    train = output_path / "train"
+    images, masks = find_rasters(train / "images_3b", "3b"), find_rasters(train / "masks", "mask")
+    forest = fit_on_scenes(images, masks, seed=seed)
+    map_scenes(forest, find_rasters(output_path / "test" / "images_3b", "3b"), folder)
+    all_agg_by_city(input_path=str(folder))
+    polygonize(input_path=str(folder))
+    validate(preds_path=str(folder), gt_path=truth)
+
+
+def _scores(results: Path) -> Mapping[str, float]:
+    """The pooled scores that `validate` wrote."""
+    scores = json.loads((results / "validation.json").read_text(encoding="utf-8"))["scores"]
+    return {
+        key: float("nan") if value is None else value for key, value in scores["pooled"].items()
+    }
+
+
+def _write_report(
+    path: Path,
+    output_path: Path,
+    results: Path,
+    network: Mapping[str, float],
+    forest: Mapping[str, float],
+    seconds: Mapping[str, float],
+) -> None:
+    images = {file.city: file.path for file in find_rasters(output_path / "test/images_3b", "3b")}
+    masks = {file.city: file.path for file in find_rasters(output_path / "test/masks", "mask")}
+    cities = [
+        CityMaps(
+            rasters.city,
+            images[rasters.city],
+            rasters.prob,
+            rasters.mask.with_name(f"{rasters.city}_std.tif"),
+            rasters.mask.with_suffix(".gpkg"),
+            masks.get(rasters.city),
+        )
+        for rasters in city_rasters(resolve_results(str(results)))
+    ]
+    keys = [key for key in network if key in forest]
+    tables = [
+        Table(
+            "Scores on the unseen city",
+            ["", *keys],
+            [
+                [name, *(f"{scores[key]:.3f}" for key in keys)]
+                for name, scores in (("network", network), ("random forest", forest))
+            ],
+            "Simulated data. The network's threshold was chosen on a training city, the "
+            "forest's is 0.5; neither saw a pixel of this city.",
+        ),
+        Table("Seconds of each step", ["step", "s"], [[k, f"{s:.1f}"] for k, s in seconds.items()]),
+    ]
+    summary = (
+        f"{CITIES} simulated training cities and {TEST_CITIES} unseen, {DATES} dates each, "
+        f"{SIZE} pixels of 10 m a side. The maps show the unseen city."
+    )
+    write_report(path, "builtup demo", summary, cities, tables)
