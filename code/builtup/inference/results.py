@@ -26,6 +26,7 @@ __all__ = [
     "CityRasters",
     "PredictionTags",
     "Results",
+    "building_band",
     "city_rasters",
     "read_tags",
     "resolve_results",
@@ -202,18 +203,20 @@ class CityRasters:
 
 
 def city_rasters(results: Results) -> list[CityRasters]:
-    """The cities' masks, sorted; InputError where there is none or one lacks its probability."""
-    found = []
-    for mask in sorted(results.raw.glob("*.tif")):
-        if not _CITY_MASK.fullmatch(mask.stem):
-            continue
-        prob = mask.with_name(f"{mask.stem}_prob.tif")
-        if not prob.exists():
-            raise InputError(mask, f"no {prob.name} beside it", "run all_agg_by_city again")
-        found.append(CityRasters(mask.stem, mask, prob))
+    """The cities' rasters, sorted; InputError where there is no mask."""
+    found = [
+        CityRasters(mask.stem, mask, mask.with_name(f"{mask.stem}_prob.tif"))
+        for mask in sorted(results.raw.glob("*.tif"))
+        if _CITY_MASK.fullmatch(mask.stem)
+    ]
     if not found:
         raise InputError(results.raw, "no city masks in it", "run all_agg_by_city first")
     return found
+
+
+def building_band(dataset: DatasetReader) -> int:
+    """The band (from 1) of the building's probability: the only one, or that of class 1."""
+    return 1 if dataset.count == 1 else 2
 
 
 def upload_results(results: Results) -> None:

@@ -16,14 +16,16 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
-from builtup.errors import GridError, InputError
+from builtup.errors import BuiltupError, GridError, InputError
 from builtup.inference.results import (
     PROBABILITY_NODATA,
     PROBABILITY_SCALE,
     CityRasters,
+    building_band,
     city_rasters,
     read_tags,
     resolve_results,
+    upload_results,
 )
 from builtup.labels.areas import ground_areas, metres_per_pixel
 from builtup.labels.outlines import Regions, trace
@@ -53,24 +55,47 @@ def polygonize(
     `min_area` (m²) and `simplify` (tolerance in metres) concern the GeoPackage only. Raises
     InputError where there are no city masks, or one does not fit its probability raster.
     """
+    results = resolve_results(input_path, run_id)
     settings = {"min_area": float(min_area), "simplify": float(simplify)}
-    jobs = [
-        _job(rasters, settings) for rasters in city_rasters(resolve_results(input_path, run_id))
-    ]
-    return run_step(STEP, jobs, _work, num_workers=num_workers, on_error=on_error, noun="cities")
+    jobs: list[Job] = []
+    problems: list[BuiltupError] = []
+    for rasters in city_rasters(results):
+        try:
+            jobs.append(_job(rasters, settings))
+        except BuiltupError as e:
+            problems.append(e)
+    summary = run_step(
+        STEP,
+        jobs,
+        _work,
+        num_workers=num_workers,
+        on_error=on_error,
+        problems=problems,
+        noun="cities",
+    )
+    upload_results(results)
+    return summary
 
 
 def _job(rasters: CityRasters, settings: dict[str, float]) -> Job:
     shapefile = rasters.mask.with_suffix(".shp")
     parts = [shapefile.with_suffix(suffix) for suffix in reversed(SHAPEFILE_PARTS)]
-    with open_raster(rasters.mask) as mask:
-        pixels = mask.width * mask.height
+    with gdal_env(), open_raster(rasters.mask) as mask, open_raster(rasters.prob) as prob:
+        read_tags(mask)
+        grid = Grid.of(mask)
+        difference = grid.difference(Grid.of(prob))
+    if difference is not None:
+        raise GridError(
+            rasters.mask,
+            f"not on the grid of {rasters.prob.name} ({difference})",
+            "run all_agg_by_city again",
+        )
     return Job(
         rasters.city,
         (rasters.mask, rasters.prob),
         (*parts, rasters.mask.with_suffix(".gpkg")),
         settings,
-        pixels,
+        grid.pixels,
         rasters,
     )
 
@@ -89,21 +114,14 @@ def polygonize_city(rasters: CityRasters, *, min_area: float, simplify: float) -
         open_raster(rasters.prob) as prob,
     ):
         city, grid = read_tags(mask).city, Grid.of(mask)
-        difference = grid.difference(Grid.of(prob))
-        if difference is not None:
-            raise GridError(
-                rasters.mask,
-                f"not on the grid of {rasters.prob.name} ({difference})",
-                "run all_agg_by_city again",
-            )
         crs = grid.crs.to_wkt()
         kept: list[_Batch] = []
         batches = _batches(trace(grid.width, grid.height, _reader(mask, prob)), grid)
         exact = _keeping(kept, batches, min_area, grid)
-        write_shapefile(rasters.mask.with_suffix(".shp"), exact, city=city, crs=crs)
+        total = write_shapefile(rasters.mask.with_suffix(".shp"), exact, city=city, crs=crs)
     work = _simplified(kept, simplify, grid)
     write_geopackage(rasters.mask.with_suffix(".gpkg"), [work], city=city, crs=crs)
-    return {"polygons in the GeoPackages": len(work)}
+    return {"polygons": total, "simplified": len(work)}
 
 
 def _reader(
@@ -111,9 +129,11 @@ def _reader(
 ) -> Callable[[Window], tuple[NDArray[np.bool_], NDArray[np.uint8]]]:
     """Reads what is built up in a window, and its 8-bit probability."""
 
+    band = building_band(prob)
+
     def read(window: Window) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
         built_up = read_window(mask, window, 1) == 1
-        value = read_window(prob, window, 1)
+        value = read_window(prob, window, band)
         if (built_up & (value == PROBABILITY_NODATA)).any():
             raise InputError(
                 mask.name,

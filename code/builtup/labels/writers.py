@@ -46,22 +46,25 @@ class Features:
         return len(self.id)
 
 
-def write_shapefile(path: Path, batches: Iterable[Features], *, city: str, crs: str) -> None:
-    """Write polygons batch by batch to `path` (.shp and its siblings); `crs` is WKT.
+def write_shapefile(path: Path, batches: Iterable[Features], *, city: str, crs: str) -> int:
+    """Write polygons batch by batch to `path` (.shp and its siblings); return their number.
 
-    Raises OutputError where a file cannot be written or the format's 2 GB do not suffice.
+    `crs` is WKT. Raises OutputError where a file cannot be written or the format's 2 GB do not
+    suffice.
     """
     names = [path.with_suffix(suffix).name for suffix in SHAPEFILE_PARTS]
     with atomic_files(path.parent, names) as folder:
-        written = 0
+        count = size = 0
         for first, batch in _batches(batches):
-            written += _shapefile_bytes(batch)
-            if written > _SHAPEFILE_BYTES:
+            count += len(batch)
+            size += _shapefile_bytes(batch)
+            if size > _SHAPEFILE_BYTES:
                 raise OutputError(
                     path, "more than the 2 GB that a shapefile holds", "use the GeoPackage"
                 )
             options = {"DBF_DATE_LAST_UPDATE": _DATE} if first else {}
             _write(path, folder / path.name, batch, city, crs, append=not first, options=options)
+    return count
 
 
 def write_geopackage(path: Path, batches: Iterable[Features], *, city: str, crs: str) -> None:

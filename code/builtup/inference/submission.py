@@ -1,0 +1,45 @@
+"""From predicted tiles to the polygons that are handed in: three steps under one name."""
+
+from __future__ import annotations
+
+from builtup.inference.cities import all_agg_by_city
+from builtup.inference.mosaic import merge_tiles
+from builtup.inference.results import resolve_results, upload_results
+from builtup.labels.polygonize import polygonize
+from builtup.steps import Summary
+
+__all__ = ["to_submission"]
+
+
+def to_submission(
+    *,
+    input_path: str = "",
+    run_id: str = "",
+    threshold: str = "",
+    min_area: float = 400,
+    simplify: float = 10,
+    num_workers: int = 2,
+    on_error: str = "stop",
+) -> list[Summary]:
+    """Merge tiles, average the dates of each city, polygonise; return the three summaries.
+
+    The set of predictions is looked up once, so that all three work on the same one, and uploaded
+    once, at the end, where the run's store is not local. Parameters as of the steps.
+    """
+    results = resolve_results(input_path, run_id)
+    folder = str(results.folder)
+    summaries = [
+        merge_tiles(input_path=folder, num_workers=num_workers, on_error=on_error),
+        all_agg_by_city(
+            input_path=folder, threshold=threshold, num_workers=num_workers, on_error=on_error
+        ),
+        polygonize(
+            input_path=folder,
+            min_area=min_area,
+            simplify=simplify,
+            num_workers=num_workers,
+            on_error=on_error,
+        ),
+    ]
+    upload_results(results)
+    return summaries

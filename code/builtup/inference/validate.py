@@ -1,0 +1,349 @@
+"""Scoring the maps of cities against polygons of ground truth.
+
+A pixel counts where the map is valid, inside the labelled area, if the city has one, and inside
+`scored_area.gpkg` of the predictions, if there (the held-out block of a training on blocks). Truth
+is what the polygons touch, as in training. Polygon F1 compares the exact outlines of the map's
+regions with the polygons as they were given, touching ones not joined, both cut at the limits of
+the labelled and the scored area; polygons of the truth over no-data are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+
+from builtup.errors import InputError
+from builtup.files import write_text_atomically
+from builtup.inference.results import (
+    PROBABILITY_NODATA,
+    CityRasters,
+    Results,
+    building_band,
+    city_rasters,
+    read_tags,
+    resolve_results,
+)
+from builtup.inference.scoring import PixelCounts, PolygonCounts, match_polygons
+from builtup.labels.burn import Burner
+from builtup.labels.outlines import trace
+from builtup.labels.polygonize import on_ground
+from builtup.labels.vectors import PolygonSet, read_polygons, reproject
+from builtup.raster.grid import Grid
+from builtup.raster.io import gdal_env, open_raster, read_window
+from builtup.raster.windows import Window
+from builtup.sar.scenes import require_folder
+
+__all__ = ["CityScore", "validate"]
+
+log = logging.getLogger(__name__)
+
+#: A file of polygons in the predictions' folder: scores are restricted to them.
+SCORED_AREA = "scored_area.gpkg"
+_COLUMNS = (
+    "f1",
+    "iou",
+    "precision",
+    "recall",
+    "average_precision",
+    "brier",
+    "polygon_f1",
+)
+_POOLED, _MACRO = "pooled", "macro mean over cities"
+
+
+@dataclass(frozen=True)
+class CityScore:
+    """What was counted for one city (or for several, pooled)."""
+
+    name: str
+    pixels: PixelCounts
+    polygons: PolygonCounts
+    threshold: float = math.nan
+
+    def scores(self) -> dict[str, float]:
+        """The scores by their names; NaN where undefined."""
+        own = {key: float(getattr(self.pixels, key)) for key in _COLUMNS[:-1]}
+        return {**own, "polygon_f1": self.polygons.f1}
+
+
+def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
+    """Score the city maps of a set of predictions; return a table to print.
+
+    `gt_path` is a split: `<City>_<year>/<TILE>_<City>.shp` and `…_labelled_area.shp`. Writes
+    validation.csv and validation.json into the predictions' folder and logs the scores to the run.
+    Cities without ground truth are listed; InputError where none has any.
+    """
+    results = resolve_results(preds_path, run_id)
+    truths, unknown = _find_truths(city_rasters(results), require_folder(gt_path))
+    scored_area = _scored_area(results)
+    scores = [_score_city(rasters, truth, scored_area) for rasters, truth in truths]
+    rows = _rows(scores)
+    notes = _notes(scores, unknown, scored_area)
+    _write(results, scores, rows, notes)
+    _log_metrics(results, rows)
+    return "\n".join([_table(scores, rows), *notes])
+
+
+# --- what is compared ---------------------------------------------------------------------------
+
+
+def _find_truths(
+    cities: Iterable[CityRasters], root: Path
+) -> tuple[list[tuple[CityRasters, Path]], list[str]]:
+    """The polygons of each city, and the cities that have none."""
+    found, unknown = [], []
+    for rasters in cities:
+        files = sorted(root.glob(f"*/{rasters.city}.shp"))
+        if len(files) > 1:
+            raise InputError(
+                files[0],
+                f"ground truth of {rasters.city} stands in {files[1].parent} as well",
+                "give a folder that holds one of them",
+            )
+        if files:
+            found.append((rasters, files[0]))
+        else:
+            unknown.append(rasters.city)
+    if not found:
+        raise InputError(
+            root,
+            f"no ground truth of any predicted city ({', '.join(unknown)})",
+            "give the split that holds <City>_<year>/<TILE>_<City>.shp",
+        )
+    return found, unknown
+
+
+def _scored_area(results: Results) -> PolygonSet | None:
+    path = results.folder / SCORED_AREA
+    return read_polygons(path) if path.exists() else None
+
+
+@dataclass(frozen=True)
+class _City:
+    """A city's rasters, open, and its ground truth in their CRS.
+
+    `truth` burns the polygons, `areas` the limits within which pixels count.
+    """
+
+    mask: DatasetReader
+    prob: DatasetReader
+    grid: Grid
+    truth: Burner
+    areas: tuple[Burner, ...]
+
+    def scored(self, window: Window, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Where the pixels of a window count."""
+        counted = mask != PROBABILITY_NODATA
+        for area in self.areas:
+            counted &= area.burn(window) == 1
+        return counted
+
+    def read(self, window: Window) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+        """What is built up and counts; for the outlines (their second value is not used)."""
+        mask = read_window(self.mask, window, 1)
+        return (mask == 1) & self.scored(window, mask), mask
+
+
+def _score_city(rasters: CityRasters, truth: Path, scored_area: PolygonSet | None) -> CityScore:
+    labelled = truth.with_name(f"{truth.stem}_labelled_area.shp")
+    with gdal_env(), open_raster(rasters.mask) as mask, open_raster(rasters.prob) as prob:
+        grid = Grid.of(mask)
+        polygons = reproject(read_polygons(truth), grid.crs)
+        areas = [read_polygons(labelled)] if labelled.exists() else []
+        areas += [] if scored_area is None else [scored_area]
+        areas = [reproject(area, grid.crs) for area in areas]
+        city = _City(
+            mask,
+            prob,
+            grid,
+            Burner.of(polygons, grid, all_touched=True),
+            tuple(Burner.of(area, grid, all_touched=False) for area in areas),
+        )
+        if not len(city.truth):
+            log.warning("%s: its polygons do not meet %s; check their CRS", truth, rasters.mask)
+        return CityScore(
+            rasters.city,
+            _count_pixels(city),
+            match_polygons(_predicted(city), _true(city, polygons, areas)),
+            read_tags(mask).threshold,
+        )
+
+
+def _windows(grid: Grid) -> Iterator[Window]:
+    for y in range(0, grid.height, 512):
+        for x in range(0, grid.width, 2048):
+            yield Window(y, x, min(512, grid.height - y), min(2048, grid.width - x))
+
+
+def _count_pixels(city: _City) -> PixelCounts:
+    counts = PixelCounts.zero()
+    band = building_band(city.prob)
+    for window in _windows(city.grid):
+        mask = read_window(city.mask, window, 1)
+        counted = city.scored(window, mask)
+        if not counted.any():
+            continue
+        truth = city.truth.burn(window)[counted] == 1
+        level = read_window(city.prob, window, band)[counted]
+        if (level == PROBABILITY_NODATA).any():
+            raise InputError(
+                city.mask.name,
+                f"valid where {Path(city.prob.name).name} has no data",
+                "run all_agg_by_city again",
+            )
+        counts += PixelCounts.of(truth, mask[counted] == 1, level)
+    return counts
+
+
+def _predicted(city: _City) -> NDArray[np.object_]:
+    regions = [r.outlines for r in trace(city.grid.width, city.grid.height, city.read)]
+    return on_ground(np.concatenate([np.zeros(0, object), *regions]), city.grid)
+
+
+def _true(city: _City, polygons: PolygonSet, areas: Iterable[PolygonSet]) -> NDArray[np.object_]:
+    """The polygons of the truth within the areas, without those over no-data."""
+    limits: list[shapely.Geometry] = [shapely.Polygon(city.grid.corners)]
+    limits += [shapely.union_all(area.geometries) for area in areas]
+    kept = polygons.geometries
+    for limit in limits:
+        shapely.prepare(limit)
+        kept = kept[shapely.intersects(limit, kept)]
+        cut = ~shapely.contains(limit, kept)
+        kept = kept.copy()
+        kept[cut] = shapely.intersection(kept[cut], limit)
+        kept = kept[shapely.area(kept) > 0]
+    return kept[_on_data(city, kept)] if len(kept) else kept
+
+
+def _on_data(city: _City, polygons: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Whether the map is valid at a point inside each polygon."""
+    points = shapely.get_coordinates(shapely.point_on_surface(polygons))
+    t = ~city.grid.transform
+    column = np.floor(t.a * points[:, 0] + t.b * points[:, 1] + t.c).astype(int)
+    row = np.floor(t.d * points[:, 0] + t.e * points[:, 1] + t.f).astype(int)
+    column, row = column.clip(0, city.grid.width - 1), row.clip(0, city.grid.height - 1)
+    valid = np.zeros(len(polygons), bool)
+    for window in _windows(city.grid):
+        here = (row >= window.y) & (row < window.y + window.height)
+        here &= (column >= window.x) & (column < window.x + window.width)
+        if here.any():
+            mask = read_window(city.mask, window, 1)
+            valid[here] = mask[row[here] - window.y, column[here] - window.x] != PROBABILITY_NODATA
+    return valid
+
+
+# --- what is said -------------------------------------------------------------------------------
+
+
+def _rows(scores: list[CityScore]) -> dict[str, dict[str, float]]:
+    """Scores by row: each city, all pixels pooled, and the mean of the cities' scores."""
+    rows = {score.name: score.scores() for score in scores}
+    pooled = CityScore(_POOLED, PixelCounts.zero(), PolygonCounts(0, 0, 0))
+    for score in scores:
+        pooled = CityScore(_POOLED, pooled.pixels + score.pixels, pooled.polygons + score.polygons)
+    macro = {}
+    for key in _COLUMNS:
+        defined = [row[key] for row in rows.values() if math.isfinite(row[key])]
+        macro[key] = sum(defined) / len(defined) if defined else math.nan
+    return {**rows, _POOLED: pooled.scores(), _MACRO: macro}
+
+
+def _notes(
+    scores: list[CityScore], unknown: list[str], scored_area: PolygonSet | None
+) -> list[str]:
+    notes = []
+    if scored_area is not None:
+        notes.append(f"scored inside {scored_area.path} only")
+    empty = [score.name for score in scores if score.pixels.pixels == 0]
+    if empty:
+        notes.append(f"no valid labelled pixel to score: {', '.join(empty)}")
+    if unknown:
+        notes.append(f"no ground truth: {', '.join(unknown)}")
+    return notes
+
+
+def _table(scores: list[CityScore], rows: dict[str, dict[str, float]]) -> str:
+    head = ["", *(key.replace("_", " ") for key in _COLUMNS), "pixels", "polygons"]
+    sizes = {
+        s.name: [f"{s.pixels.pixels:,}", f"{s.polygons.predicted:,} / {s.polygons.truth:,}"]
+        for s in scores
+    }
+    lines = [head]
+    for name, row in rows.items():
+        lines.append([name, *(_figure(row[key]) for key in _COLUMNS), *sizes.get(name, ["", ""])])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "–"
+
+
+def _write(
+    results: Results,
+    scores: list[CityScore],
+    rows: dict[str, dict[str, float]],
+    notes: list[str],
+) -> None:
+    lines = [",".join(["name", *_COLUMNS])]
+    for name, row in rows.items():
+        lines.append(",".join([name, *(_number(row[key]) for key in _COLUMNS)]))
+    write_text_atomically(results.folder / "validation.csv", "\n".join(lines) + "\n")
+    values = {
+        "scores": {
+            name: {key: value if math.isfinite(value) else None for key, value in row.items()}
+            for name, row in rows.items()
+        },
+        "cities": {
+            score.name: {
+                "threshold": score.threshold,
+                "confusion_matrix": score.pixels.matrix.tolist(),
+                "polygons_predicted": score.polygons.predicted,
+                "polygons_truth": score.polygons.truth,
+                "polygons_matched": score.polygons.matched,
+            }
+            for score in scores
+        },
+        "notes": notes,
+    }
+    write_text_atomically(results.folder / "validation.json", json.dumps(values, indent=1) + "\n")
+
+
+def _number(value: float) -> str:
+    return repr(value) if math.isfinite(value) else ""
+
+
+def _log_metrics(results: Results, rows: dict[str, dict[str, float]]) -> None:
+    """Log to the run of the predictions and to the one that `mlflow run` opened."""
+    runs = {run for run in (results.run_id, os.environ.get("MLFLOW_RUN_ID")) if run}
+    if not runs:
+        return
+    from builtup import tracking
+
+    own = tracking.client()
+    for run_id in sorted(runs):
+        tracking.find_run(run_id)
+        for name, row in rows.items():
+            place = {_POOLED: "", _MACRO: "macro_"}.get(name, f"{name}/")
+            for key, value in row.items():
+                if math.isfinite(value):
+                    own.log_metric(run_id, f"validation/{place}{key}", value)
+        if results.remote and run_id == results.run_id:
+            for name in ("validation.csv", "validation.json"):
+                own.log_artifact(run_id, str(results.folder / name))
