@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,11 +27,13 @@ from builtup.errors import BuiltupError
 from builtup.raster.blend import NODATA, AxisBlend
 from builtup.raster.windows import Window
 
-__all__ = ["SCALE", "Stream", "predict_stream"]
+__all__ = ["SCALE", "Stream", "ahead", "predict_stream"]
 
 #: 8-bit probabilities: value v means v / 254.
 SCALE = 254.0
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Read = Callable[[Window], NDArray[np.float32]]
 Write = Callable[[Window, NDArray[np.uint8]], None]
 
@@ -74,7 +77,7 @@ def predict_stream(read: Read, write: Write, width: int, height: int, stream: St
     groups = list(_groups(len(rows), len(columns), stream.batch_size))
     places = [_place(group, rows, columns) for group in groups]
     windows = 0
-    for group, place, values in zip(groups, places, _ahead(read, places), strict=True):
+    for group, place, values in zip(groups, places, ahead(read, places), strict=True):
         power = _to_device(values, stream.device)
         valid = ~torch.isnan(power).any(dim=0)
         offsets = [columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
@@ -104,15 +107,17 @@ def _place(group: _Group, rows: AxisBlend, columns: AxisBlend) -> Window:
     return Window(rows.offsets[group.row], x, rows.size, width)
 
 
-def _ahead(read: Read, places: Sequence[Window]) -> Iterator[NDArray[np.float32]]:
-    """Read each place while the one before it is worked on."""
+def ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Call `read` for each item, in another thread, while the result before is worked on."""
     with ThreadPoolExecutor(1) as thread:
-        waiting = thread.submit(read, places[0])
-        for place in places[1:]:
-            values = waiting.result()
-            waiting = thread.submit(read, place)
-            yield values
-        yield waiting.result()
+        waiting = thread.submit(read, items[0]) if items else None
+        for following in items[1:]:
+            assert waiting is not None
+            result = waiting.result()
+            waiting = thread.submit(read, following)
+            yield result
+        if waiting is not None:
+            yield waiting.result()
 
 
 def _to_device(values: NDArray[np.float32], device: torch.device) -> Tensor:

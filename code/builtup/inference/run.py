@@ -1,0 +1,279 @@
+"""What an inference is made of, from its config, and what it says to MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from torch import nn
+
+from builtup import tracking
+from builtup.config import Config
+from builtup.errors import ConfigError, RunError
+from builtup.files import write_text_atomically
+from builtup.inference.predictor import make_stream
+from builtup.inference.results import Results, upload_results
+from builtup.inference.selection import Selection, select_all, select_held_out
+from builtup.inference.stream import Stream
+from builtup.inference.tiles import Tally, TileWork
+from builtup.launch import pick_device
+from builtup.tracking import Recorder
+from builtup.training.checkpoints import (
+    Trained,
+    find_artifacts,
+    load_state,
+    load_trained,
+    set_weights,
+)
+from builtup.training.metrics import scores
+from builtup.training.provenance import git_commit, write_config
+
+__all__ = ["Plan", "log_plan", "log_tally", "make_work", "output_folder", "plan", "upload"]
+
+log = logging.getLogger(__name__)
+
+#: What the pixels of a prediction depend on; a run is resumed only where it is the same.
+RECORD = "inference.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tiles, what predicts them, and the run that this was learnt in."""
+
+    selection: Selection
+    stream: Stream
+    trained: Trained
+    threshold: float
+    record: dict[str, Any]
+    previous: Path | None
+
+
+def plan(config: Config) -> Plan:
+    """Load the trained model and the list of tiles; refuse what cannot work before any run.
+
+    Raises ConfigError, RunError or InputError, in one line.
+    """
+    if config.get("backend", "torch") != "torch":
+        raise ConfigError(f"{config.path}: backend = {config.backend!r}: unknown; use torch")
+    trained = _trained(config)
+    fold = config.get("val_fold", trained.settings.get("val_fold"))
+    data_path = Path(config.data_path)
+    selection = select_held_out(data_path, fold) if config.has_targets else select_all(data_path)
+    stream = _stream(config, trained, selection)
+    record = {
+        "training_run": trained.run_id,
+        "weights": _digest(trained.model),
+        "classes": list(trained.class_names),
+        "tta": _tta(config),
+        "window": stream.window,
+        "overlap": stream.overlap,
+        "held_out": selection.fold_name,
+    }
+    previous = _previous(config, record)
+    threshold = _threshold(config, trained)
+    return Plan(selection, stream, trained, threshold, record, previous)
+
+
+def _trained(config: Config) -> Trained:
+    """The model of the training run, or of this config's own `model()` with that run's weights."""
+    which = config.get("weights", "best")
+    source = config.run_id or _newest_training(config)
+    if not config.has("model"):
+        if which not in {"best", "last"}:
+            return load_trained(which)
+        return load_trained(source, which)
+    trained = load_trained(source)
+    path = Path(which)
+    if which in {"best", "last"}:
+        path = find_artifacts(source)[0] / "weights" / f"{which}.pt"
+    model = config.build("model")
+    set_weights(model, load_state(path), path)
+    return Trained(
+        model.eval(), trained.settings, trained.threshold, trained.class_names, trained.run_id
+    )
+
+
+def _newest_training(config: Config) -> str:
+    """The newest finished training of this config's namesake: validate_X and test_X name X."""
+    name = config.path.stem.removeprefix("validate_").removeprefix("test_")
+    run = tracking.newest_run("Trainings", config=name)
+    log.info("run_id is empty: the newest finished training of %s is %s", name, run.info.run_id)
+    return str(run.info.run_id)
+
+
+def _stream(config: Config, trained: Trained, selection: Selection) -> Stream:
+    window, overlap = config.get("window", 512), config.get("overlap", 64)
+    if window is None:  # a tile at a time
+        window = max(max(tile.width, tile.height) for tile in selection.tiles)
+        overlap = 0
+    return make_stream(
+        trained.model,
+        window=window,
+        overlap=64 if overlap is None else overlap,
+        batch_size=config.get("batch_size", 4),
+        tta=_tta(config),
+        device=pick_device(config),
+        amp=config.get("amp") is not False,
+        num_classes=max(2, len(trained.class_names)),
+    )
+
+
+def _tta(config: Config) -> str:
+    name = config.get("tta")
+    if name in (None, False, ""):
+        return "none"
+    if not isinstance(name, str):
+        raise ConfigError(f"{config.path}: tta = {name!r}: expected none, hflip, rotations or d4")
+    return name
+
+
+def _threshold(config: Config, trained: Trained) -> float:
+    given = config.get("threshold")
+    if given in (None, ""):
+        return trained.threshold
+    try:
+        value = float(given)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise ConfigError(f"{config.path}: threshold = {given!r}: expected a number in (0, 1]")
+    return value
+
+
+def _digest(model: nn.Module) -> str:
+    """sha256 of all weights and buffers, by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(
+            value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        )
+    return digest.hexdigest()
+
+
+def _previous(config: Config, record: dict[str, Any]) -> Path | None:
+    """The folder of the run to go on with, or None; ConfigError where it predicted otherwise."""
+    if not config.resume_from:
+        return None
+    given = Path(config.resume_from)
+    folder = given if given.is_dir() else _predictions_of(config.resume_from)
+    path = folder / RECORD
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise RunError(
+            f"resume_from={config.resume_from}: no {RECORD} can be read in {folder}; "
+            "give an inference run"
+        ) from e
+    for key, value in record.items():
+        if before.get(key) != value:
+            raise ConfigError(
+                f"{config.path}: resume_from={config.resume_from} was predicted with "
+                f"{key}={before.get(key)!r}, not {value!r}; leave resume_from out, or set {key} so"
+            )
+    return folder
+
+
+def _predictions_of(run_id: str) -> Path:
+    run = tracking.find_run(run_id)
+    return tracking.artifact_folder(run) or Path("output") / "predictions" / run_id
+
+
+def output_folder(recorder: Recorder) -> Path:
+    """Where the run's predictions go: its artifacts, or output/predictions/<run id>."""
+    return _predictions_of(recorder.run_id) if recorder.run_id else recorder.folder
+
+
+def upload(recorder: Recorder, folder: Path) -> None:
+    """Upload predictions that were not written into the artifact store itself."""
+    upload_results(Results(folder, recorder.run_id, remote=folder != recorder.folder))
+
+
+def make_work(config: Config, prepared: Plan, folder: Path, run_id: str) -> TileWork:
+    """What this process does with each of its tiles."""
+    pictures = config.get("save_overlays", False)
+    return TileWork(
+        selection=prepared.selection,
+        stream=prepared.stream,
+        folder=folder,
+        run_id=run_id,
+        threshold=prepared.threshold,
+        classes=prepared.trained.class_names,
+        save=config.get("save_raw_predictions", True),
+        scored=config.has_targets,
+        overlays=len(prepared.selection.tiles) if pictures is True else int(pictures),
+        previous=prepared.previous,
+    )
+
+
+def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -> None:
+    """Log settings, provenance and the config before the first tile."""
+    write_config(config, recorder.folder / "config")
+    write_text_atomically(folder / RECORD, json.dumps(prepared.record, indent=1) + "\n")
+    recorder.params(
+        {
+            **config.settings,
+            "threshold": prepared.threshold,
+            "overrides": " ".join(config.overrides),
+            "processes": idist.get_world_size(),
+        }
+    )
+    recorder.tags(
+        {
+            "training_run": prepared.trained.run_id,
+            "config": config.path.stem,
+            "git_commit": git_commit(),
+            "fold": prepared.selection.fold_name,
+            "cities": ", ".join(prepared.selection.cities),
+        }
+    )
+    log.info(
+        "%d tiles of %s, threshold %.3f",
+        len(prepared.selection.tiles),
+        ", ".join(prepared.selection.cities),
+        prepared.threshold,
+    )
+
+
+def log_tally(work: TileWork, tally: Tally, seconds: float, recorder: Recorder) -> None:
+    """Sum what the processes did; log counts, rate and scores (all processes must call this)."""
+    counts = torch.tensor([tally.predicted, tally.kept, tally.pixels, len(tally.pictures)])
+    predicted, kept, pixels, pictures = _summed(counts)
+    matrix = np.array(_summed(torch.from_numpy(tally.matrix))).reshape(tally.matrix.shape)
+    slowest = float(idist.all_reduce(seconds, op="MAX"))
+    figures = {
+        "tiles": float(predicted + kept),
+        "tiles_predicted": float(predicted),
+        "overlays": float(pictures),
+        "seconds": slowest,
+        "pixels_per_second": pixels / slowest if pixels else float("nan"),
+    }
+    log.info(
+        "%d tiles predicted, %d kept from before, %.1f Mpx in %.1f s (%.2f Mpx/s)",
+        *(predicted, kept, pixels / 1e6, slowest, pixels / 1e6 / slowest),
+    )
+    if work.scored:
+        figures |= _scores(work.selection.cities, matrix)
+    recorder.metrics(figures, step=0)
+
+
+def _scores(cities: tuple[str, ...], matrix: np.ndarray) -> dict[str, float]:
+    """Scores over all cities and for each; the headline goes to the log."""
+    found = {f"val/{name}": value for name, value in scores(matrix.sum(axis=0)).items()}
+    for city, counts in zip(cities, matrix, strict=True):
+        found |= {f"val/{city}/{name}": value for name, value in scores(counts).items()}
+    log.info("building F1 %.3f, IoU %.3f at the threshold", found["val/f1"], found["val/iou"])
+    return found
+
+
+def _summed(counts: torch.Tensor) -> list[int]:
+    """Integer counts summed over the processes, as a flat list."""
+    total = idist.all_reduce(counts.to(idist.device()).to(torch.int64).flatten())
+    return [int(value) for value in total.tolist()]

@@ -1,0 +1,53 @@
+"""Map what a network knows: `mlflow run … -P script_path=code/scripts/inference.py -P …`.
+
+Predicts the tiles of a test set (`test_` configs), or those of the scenes that the training run
+held out, scored against their ground truth (`validate_` configs). Weights, model, transform and
+threshold come from the training run `run_id`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import ignite.distributed as idist
+
+from builtup.config import Config
+from builtup.inference.run import (
+    Plan,
+    log_plan,
+    log_tally,
+    make_work,
+    output_folder,
+    plan,
+    upload,
+)
+from builtup.inference.tiles import predict_tiles
+from builtup.tracking import Recorder, recording
+
+log = logging.getLogger("builtup")
+
+
+def run(config: Config) -> None:
+    """Predict what the config names, in this process of perhaps several."""
+    config.require("run_id", "data_path", "has_targets")
+    prepared = plan(config)
+    with recording("Inferences", config.path.stem, active=idist.get_rank() == 0) as recorder:
+        infer(config, prepared, recorder)
+
+
+def infer(config: Config, prepared: Plan, recorder: Recorder) -> None:
+    """Predict this process's share of the tiles; rank 0 reports on all."""
+    run_id = str(idist.broadcast(recorder.run_id, src=0))
+    folder = Path(str(idist.broadcast(str(output_folder(recorder)), src=0)))
+    if idist.get_rank() == 0:
+        log_plan(config, prepared, recorder, folder)
+    work = make_work(config, prepared, folder, run_id)
+    tiles = work.selection.tiles[idist.get_rank() :: idist.get_world_size()]
+    started = time.monotonic()
+    tally = predict_tiles(work, tiles, quiet=idist.get_rank() > 0)
+    log_tally(work, tally, time.monotonic() - started, recorder)
+    if idist.get_rank() == 0:
+        upload(recorder, folder)
+        log.info("predictions: %s", folder / "raw")

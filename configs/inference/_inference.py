@@ -1,0 +1,10 @@
+"""What all inferences share. Model, weights and threshold are those of the training run."""
+
+run_id = ""  # a training run; empty: the newest finished one of the config of the same name
+weights = "best"  # best, last, or a file
+tta = "rotations"  # none, hflip, rotations, d4
+window, overlap = 512, 64
+batch_size = 4
+threshold = None  # None: the one chosen on the validation cities
+save_raw_predictions = True
+save_overlays = 16  # pictures of the first tiles; True for all
