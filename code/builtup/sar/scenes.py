@@ -202,7 +202,15 @@ def discover_pairs(root: Path) -> Discovery:
             problems.append(problem)
             continue
         vv, vh = files["vv"][0], files["vh"][0]
-        pairs.append(ScenePair(vv, vh, names[scene_id], vv.relative_to(root).parts[0]))
+        cities = [path.relative_to(root).parts[0] for path in (vv, vh)]
+        if cities[0] != cities[1]:
+            problems.append(
+                InputError(
+                    vv, f"its VH is in another city: {vh}", "put both into one city's folder"
+                )
+            )
+            continue
+        pairs.append(ScenePair(vv, vh, names[scene_id], cities[0]))
     pairs.sort(key=lambda p: (p.city_folder, p.scene_id))
     return Discovery(tuple(pairs), tuple(problems), tuple(ignored))
 
