@@ -16,7 +16,7 @@ from typing import Any
 from cases import CASES
 from environments import Unavailable
 from harness import HERE, Comparison, SideFailed, compare, machine
-from scene import ROOT, Workspace
+from scene import ROOT, StepFailed, Workspace
 from startup import DATA_COMMANDS, Startup, measure_startup
 
 SMALL = 4096
@@ -44,7 +44,7 @@ def main() -> int:
         try:
             case = CASES[name](large, small, options.threads)
             comparisons.append(compare(case, options.pairs))
-        except (Unavailable, SideFailed) as e:
+        except (Unavailable, SideFailed, StepFailed) as e:
             notes.append(f"{name}: not measured: {e}")
             print(notes[-1], file=sys.stderr)
     startups = [measure_startup(c) for c in DATA_COMMANDS] if STARTUP in chosen else []

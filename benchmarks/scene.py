@@ -20,12 +20,16 @@ from builtup.files import atomic_path
 from builtup.inference.results import PredictionTags, write_tags
 from builtup.raster.io import gdal_env
 
-__all__ = ["ROOT", "Workspace", "city_rasters"]
+__all__ = ["ROOT", "StepFailed", "Workspace", "city_rasters"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = "0"
 BLOCK = 512
 CITY = "38SLF_Bench"
+
+
+class StepFailed(RuntimeError):
+    """A step that makes the scene failed; the message is its last line."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +125,12 @@ class Workspace:
 
 
 def _builtup(*arguments: object) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "builtup", *map(str, arguments)],
-        check=True,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-    )
+    """Run a command of ours; StepFailed with the end of what it said."""
+    command = [sys.executable, "-m", "builtup", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise StepFailed(f"builtup {arguments[0]}: {said[-1]}")
 
 
 def _recompress(source: Path, target: Path) -> None:

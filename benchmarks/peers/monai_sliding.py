@@ -1,8 +1,9 @@
 """MONAI's sliding window over a whole scene, then the write of the 8-bit probabilities.
 
-The least that a user of MONAI would do for our product: the scene is read whole, its no-data set
-to 0 after normalisation, the probability of the second class blended with the Gaussian weights
-that MONAI has, rounded to 254 steps, no-data set to 255, and written tiled and compressed.
+As MONAI's own examples do it: the network is the predictor, its outputs are blended with MONAI's
+Gaussian weights, and activation comes after. The scene is read whole and its no-data set to 0
+after normalisation; the second class is rounded to 254 steps, no-data set to 255, and written
+tiled and compressed, without the overviews that we write.
 """
 
 from __future__ import annotations
@@ -36,15 +37,16 @@ def run(state: Any) -> dict[str, float]:
     power /= STD
     np.nan_to_num(power, copy=False, nan=0.0)
     with torch.inference_mode():
-        probability = sliding_window_inference(
+        logits = sliding_window_inference(
             torch.from_numpy(power)[None],
             (window, window),
             batch_size,
-            lambda x: torch.softmax(model(x), 1)[:, 1:],
+            model,
             overlap=overlap / window,
             mode="gaussian",
         )
-    levels = torch.round(probability[0, 0] * 254).to(torch.uint8).numpy()
+        probability = torch.softmax(logits, 1)[0, 1]
+    levels = torch.round(probability * 254).to(torch.uint8).numpy()
     levels[~valid] = 255
     profile = {k: profile[k] for k in ("crs", "transform", "width", "height")}
     with rasterio.open(
