@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyogrio
-import pyogrio.errors
-import pyogrio.raw
 import shapely
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -32,6 +30,10 @@ def write_folds_gpkg(path: Path, folds: Folds) -> None:
     They are in the CRS of the scenes where that is one, else in EPSG:4326. Raises OutputError
     where the file cannot be written.
     """
+    import pyogrio  # late: it brings pandas along, which takes a second
+    import pyogrio.errors
+
+    logging.getLogger("pyogrio").setLevel(logging.WARNING)  # it reports every layer
     systems = {g.grid.crs.to_wkt(): g.grid.crs for g in folds.scenes.values()}
     crs = next(iter(systems.values())) if len(systems) == 1 else _WGS84
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z"})
@@ -88,6 +90,8 @@ def _layer(
     shapes: Sequence[BaseGeometry],
     **fields: list[str] | NDArray[np.int32],
 ) -> None:
+    import pyogrio.raw
+
     geometry = np.empty(len(shapes), dtype=object)
     geometry[:] = [shapely.to_wkb(shapely.multipolygons(shapely.get_parts(s))) for s in shapes]
     pyogrio.raw.write(

@@ -19,7 +19,7 @@ from builtup.steps import Job
 from builtup.tiles.accumulate import CHANNELS, Moments, channel_moments, moments, valid_pixels
 from builtup.tiles.folds import Folds
 from builtup.tiles.histogram import CLASSES, EDGES, histogram
-from builtup.tiles.reading import Tile, read_tile
+from builtup.tiles.reading import Tile, check_tiles, read_tile
 from builtup.tiles.table import TileMeasure
 
 __all__ = ["Cell", "SceneMeasures", "measure_scene", "measure_tile", "scene_cells"]
@@ -126,7 +126,9 @@ def measure_scene(job: Job) -> dict[str, int]:
     masks: Sequence[Tile]
     cores: Mapping[str, Window]
     cells: Sequence[Cell]
-    images, masks, cores, cells = job.context
+    lists, images, masks, cores, cells = job.context
+    for path, tiles in zip(lists, (images, masks), strict=True):
+        check_tiles(path, tiles)
     measures = []
     sums = [Moments.none(len(CHANNELS)) for _ in cells]
     counts = np.zeros((len(CLASSES), len(BAND_NAMES), len(EDGES) - 1), dtype=np.int64)

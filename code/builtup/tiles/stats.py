@@ -31,7 +31,7 @@ from builtup.tiles.cores import exclusive_cores
 from builtup.tiles.folds import FOLDS_JSON, Folds, SceneGround, plan_folds
 from builtup.tiles.histogram import draw_histograms
 from builtup.tiles.measure import SceneMeasures, measure_scene, scene_cells
-from builtup.tiles.reading import Tile, open_tile_grid, read_tiles
+from builtup.tiles.reading import Tile, open_tile_grid, read_list
 from builtup.tiles.table import (
     TILE_STATS_CSV,
     TrainTile,
@@ -53,6 +53,7 @@ STEP = Step("generate_tiles_stats", 1)
 STATS_JSON = "stats.json"
 HISTOGRAMS_PNG = "histograms.png"
 PARTS = ".stats"
+KINDS = ("images", "masks")
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def generate_tiles_stats(
         blocks=blocks,
         gap=gap,
     )
-    jobs = [_job(s, plan, output_path) for s in scenes]
+    jobs = [_job(s, plan, input_path, output_path) for s in scenes]
     summary = run_step(
         STEP, jobs, measure_scene, num_workers=num_workers, on_error=on_error, problems=problems
     )
@@ -108,8 +109,8 @@ def generate_tiles_stats(
 
 def _pair(input_path: Path) -> tuple[list[SceneTiles], list[BuiltupError]]:
     """The scenes of the two lists; a problem for each scene whose masks do not match."""
-    lists = {kind: input_path / kind / TILES_CSV for kind in ("images", "masks")}
-    images, masks = (_by_scene(read_tiles(path)) for path in lists.values())
+    lists = {kind: input_path / kind / TILES_CSV for kind in KINDS}
+    images, masks = (_by_scene(read_list(path)) for path in lists.values())
     scenes: list[SceneTiles] = []
     problems: list[BuiltupError] = []
     for scene, tiles in sorted(images.items(), key=lambda item: (item[1][0].city, item[0])):
@@ -161,7 +162,8 @@ def _scene_grid(tile: Tile, tiles: Sequence[Tile]) -> Grid:
     return grid.window(-tile.x, -tile.y, width, height)
 
 
-def _job(scene: SceneTiles, folds: Folds, output_path: Path) -> Job:
+def _job(scene: SceneTiles, folds: Folds, input_path: Path, output_path: Path) -> Job:
+    lists = tuple(input_path / kind / TILES_CSV for kind in KINDS)
     cells = scene_cells(folds, scene.images[0])
     files = dict.fromkeys(t.path for tiles in (scene.images, scene.masks) for t in tiles)
     return Job(
@@ -173,7 +175,7 @@ def _job(scene: SceneTiles, folds: Folds, output_path: Path) -> Job:
             "tiles": [[t.x, t.y, t.width, t.height] for t in scene.images],
         },
         pixels=scene.ground.grid.pixels,
-        context=(scene.images, scene.masks, exclusive_cores(scene.images), cells),
+        context=(lists, scene.images, scene.masks, exclusive_cores(scene.images), cells),
     )
 
 
