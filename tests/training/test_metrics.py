@@ -100,7 +100,8 @@ def test_the_threshold_is_the_best_of_all(seed: int) -> None:
     assert found is not None
 
     def f1_at(least: int) -> float:
-        return float(sklearn_metrics.f1_score(target, level >= least, zero_division=0))
+        built = level >= least
+        return float(2 * (built & (target == 1)).sum() / (built.sum() + target.sum()))
 
     assert found.f1 == pytest.approx(max(f1_at(v) for v in range(1, 255)))
     assert f1_at(math.ceil(254 * found.value)) == pytest.approx(found.f1)

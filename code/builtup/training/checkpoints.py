@@ -9,6 +9,7 @@ import json
 import logging
 import pickle
 import random
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,11 +75,13 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
 
 def load_state(path: Path) -> dict[str, Any]:
     """Read a state onto the CPU; InputError where the file is none or holds code."""
+    if not path.is_file():
+        raise InputError(path, "does not exist", "give a run id or a file of weights")
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("no file of torch.save, or cut off")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as e:
-        raise InputError(path, "does not exist", "give a run id or a file of weights") from e
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as e:
+    except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as e:
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise InputError(
             path,

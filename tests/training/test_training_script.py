@@ -1,0 +1,207 @@
+"""Whole trainings: what is logged, resumed, stopped, and shared among processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import write_tiny
+
+from builtup import config, tracking
+from builtup.errors import BuiltupError, ConfigError
+from builtup.training.checkpoints import load_state, load_trained
+
+SCRIPT = Path(__file__).parents[2] / "code" / "scripts" / "training.py"
+
+
+def train(folder: Path, overrides: str = "", processes: int = 1) -> Any:
+    """Run the script; return the MLflow run."""
+    config.run_script(SCRIPT, write_tiny(folder), processes, overrides)
+    return newest()
+
+
+def newest() -> Any:
+    own = tracking.client()
+    experiment = own.get_experiment_by_name("Trainings")
+    return own.search_runs(
+        [experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1
+    )[0]
+
+
+def artifacts(run: Any) -> Path:
+    folder = tracking.artifact_folder(run)
+    assert folder is not None
+    return folder
+
+
+def curve(run: Any, name: str) -> dict[int, float]:
+    points = tracking.client().get_metric_history(run.info.run_id, name)
+    return {point.step: point.value for point in points}
+
+
+@pytest.fixture(scope="module")
+def finished(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One uninterrupted training, shared by the tests that read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(database)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", tracking.database_uri(database))
+        return train(
+            tmp_path_factory.mktemp("finished"),
+            "num_epochs=4 log_interval=1 es_patience=9 ema_decay=0.9 log_predictions=2",
+        )
+
+
+def test_a_training_logs_its_settings_scores_and_origin(finished: Any, project: Path) -> None:
+    assert finished.info.status == "FINISHED"
+    params, metrics, tags = finished.data.params, finished.data.metrics, finished.data.tags
+    assert params["cfg/lr"] == "0.05"
+    assert params["cfg/num_epochs"] == "4"
+    assert params["cfg/loss"] == "CE(0.75, 1.5)"
+    assert "num_epochs=4" in params["cfg/overrides"]
+    assert tags["city"] == "City0, City1"
+    assert len(tags["git_commit"]) >= 7
+    expected = {"train/loss", "lr", "val/f1", "val/iou", "val/precision", "val/recall"}
+    assert expected | {"val/macro_f1", "val/City0/f1", "val/City1/f1"} <= metrics.keys()
+    assert sorted(curve(finished, "val/f1")) == [3, 6, 9, 12]
+    assert sorted(curve(finished, "train/loss")) == list(range(1, 13))
+    assert metrics["val/f1"] > 0.5
+
+
+def test_a_training_leaves_config_weights_checkpoints_and_pictures(
+    finished: Any, project: Path
+) -> None:
+    folder = artifacts(finished)
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    wanted = {
+        f"{kind}/{name}.pt" for kind in ("weights", "checkpoints") for name in ("best", "last")
+    }
+    assert wanted | {"config/tiny.py", "config/settings.json", "summary.json"} <= found
+    assert not [name for name in found if "partial" in name]
+    assert len([name for name in found if name.startswith("pictures/tile_10")]) >= 2
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["threshold_tuned_on"] == ["City0", "City1"]
+    best = max(curve(finished, "val/f1").values())
+    assert summary["metrics"]["f1"] == pytest.approx(best)
+    assert summary["threshold_f1"] >= summary["metrics"]["f1"] - 1e-6
+    trained = load_trained(finished.info.run_id)
+    assert (trained.run_id, trained.threshold) == (finished.info.run_id, summary["threshold"])
+
+
+def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(
+    finished: Any, project: Path, tmp_path: Path
+) -> None:
+    options = "log_interval=1 es_patience=9 ema_decay=0.9 log_predictions=0"
+    # stopped by its limit of epochs; the schedule is that of the longer run
+    write_tiny(tmp_path)
+    interrupted = _interrupted_after(tmp_path, 2, options)
+    run = train(tmp_path, f"num_epochs=4 {options} resume_from={interrupted.info.run_id}")
+    whole = curve(finished, "train/loss")
+    assert curve(interrupted, "train/loss") == {k: v for k, v in whole.items() if k <= 6}
+    assert curve(run, "train/loss") == {k: v for k, v in whole.items() if k > 6}
+    assert curve(run, "val/f1") == {k: v for k, v in curve(finished, "val/f1").items() if k > 6}
+    ours, theirs = (load_state(artifacts(r) / "weights" / "last.pt") for r in (run, finished))
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+    assert (artifacts(run) / "weights" / "best.pt").is_file()
+
+
+def _interrupted_after(folder: Path, epochs: int, options: str) -> Any:
+    """A training of 4 epochs that is interrupted when the given number is done."""
+    extra = f"""
+_scheduler = lr_scheduler
+
+
+def lr_scheduler(optimizer, total_steps):
+    schedule = _scheduler(optimizer, total_steps)
+    step = schedule.step
+
+    def interrupt():
+        if schedule.last_epoch == {epochs * 3}:
+            raise KeyboardInterrupt
+        step()
+
+    schedule.step = interrupt
+    return schedule
+"""
+    path = write_tiny(folder, extra)
+    with pytest.raises(KeyboardInterrupt):
+        config.run_script(SCRIPT, path, 1, f"num_epochs=4 {options}")
+    run = newest()
+    assert run.info.status == "KILLED"
+    write_tiny(folder)
+    return run
+
+
+def test_nothing_is_left_to_resume_of_a_finished_training(
+    finished: Any, project: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"all its 4 epochs are done; raise num_epochs above 4"):
+        train(tmp_path, f"num_epochs=4 ema_decay=0.9 resume_from={finished.info.run_id}")
+
+
+def test_a_failed_training_is_logged_as_failed_and_says_why(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuiltupError, match=r"loss is \S+ at epoch 1, iteration \d, tiles .*tile_3"):
+        train(tmp_path, "nan_at=3 lr=1e30 log_predictions=0")
+    run = newest()
+    assert run.info.status == "FAILED"
+    assert "tile_3" in run.data.tags["error"]
+
+
+def test_max_minutes_ends_with_a_validation_and_checkpoints(project: Path, tmp_path: Path) -> None:
+    run = train(tmp_path, "num_epochs=1000 max_minutes=0 log_predictions=0 accumulation_steps=2")
+    assert run.info.status == "FINISHED"
+    summary = json.loads((artifacts(run) / "summary.json").read_text())
+    assert (summary["finished"], summary["iterations"], summary["epochs"]) == (True, 2, 0)
+    assert list(curve(run, "val/f1")) == [2]
+    assert load_state(artifacts(run) / "checkpoints" / "last.pt")["progress"]["iteration"] == 2
+
+
+def test_early_stopping_counts_validations_without_a_better_one(
+    project: Path, tmp_path: Path
+) -> None:
+    run = train(tmp_path, "num_epochs=50 lr=0 es_patience=2 log_predictions=0")
+    # BatchNorm's statistics still move at rate 0, so a few validations may be better
+    summary = json.loads((artifacts(run) / "summary.json").read_text())
+    assert summary["iterations"] == summary["best_iteration"] + 2 * 3
+    assert summary["epochs"] < 50
+
+
+def test_a_config_without_a_model_is_refused_before_a_run_is_opened(
+    project: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "empty.py"
+    path.write_text("seed, num_classes, num_epochs = 1, 2, 3\n")
+    before = newest().info.run_id
+    with pytest.raises(ConfigError, match=r"empty\.py: model is missing"):
+        config.run_script(SCRIPT, path, 1, "")
+    assert newest().info.run_id == before
+
+
+def test_two_processes_give_the_scores_of_one_to_the_last_digit(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    options = "num_epochs=1 start_by_validation=true lr=0 log_predictions=0 dropout=0"
+    one, two = train(tmp_path, options), train(tmp_path, options, processes=2)
+    assert two.data.params["cfg/processes"] == "2"
+    names = [name for name in one.data.metrics if name.startswith("val/")]
+    assert len(names) > 10
+    for name in names:
+        assert curve(two, name)[0] == curve(one, name)[0], name
+    confusion = [
+        json.loads((artifacts(r) / "summary.json").read_text())["confusion"] for r in (one, two)
+    ]
+    assert len(confusion[0]) == 2
+
+
+def test_an_error_in_a_process_comes_back_as_one_line(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.raises(BuiltupError, match="the loss is") as caught:
+        train(tmp_path, "nan_at=3 lr=1e30 log_predictions=0", processes=2)
+    assert "\n" not in str(caught.value)
+    assert newest().info.status == "FAILED"
