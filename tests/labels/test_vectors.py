@@ -1,0 +1,156 @@
+"""Reading polygons: repair, reprojection, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builtup.errors import InputError
+from builtup.labels.vectors import distance_to, read_polygons, reproject, vector_files
+from helpers import write_polygons
+
+SQUARE = shapely.box(300_000, 3_999_000, 300_100, 3_999_100)
+BOWTIE = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
+RING = shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(3, 3), (3, 6), (6, 6), (6, 3)]])
+
+
+def test_polygons_come_back_as_they_were_written(tmp_path: Path) -> None:
+    found = read_polygons(write_polygons(tmp_path / "a.shp", [SQUARE, RING]))
+    assert found.repaired == 0
+    assert pyproj.CRS(found.crs).to_epsg() == 32638
+    assert [g.equals(e) for g, e in zip(found.geometries, [SQUARE, RING], strict=True)] == [1, 1]
+
+
+def test_multipolygons_come_as_their_parts(tmp_path: Path) -> None:
+    parts = [shapely.box(0, 0, 1, 1), shapely.box(5, 5, 7, 6)]
+    found = read_polygons(write_polygons(tmp_path / "a.shp", [shapely.MultiPolygon(parts)]))
+    assert sorted(g.area for g in found.geometries) == [1, 2]
+
+
+def test_invalid_geometries_are_repaired_and_counted(tmp_path: Path) -> None:
+    found = read_polygons(write_polygons(tmp_path / "a.shp", [BOWTIE, SQUARE]))
+    assert found.repaired == 1
+    assert shapely.is_valid(found.geometries).all()
+    assert shapely.union_all(found.geometries[:2]).area == pytest.approx(2)  # both lobes
+
+
+def test_other_formats_are_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    path.write_text(
+        '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {},'
+        ' "geometry": {"type": "Polygon", "coordinates": [[[1, 2], [3, 2], [3, 4], [1, 2]]]}}]}'
+    )
+    assert read_polygons(path).geometries[0].area == 2
+    assert vector_files(path) == (path,)
+
+
+def test_heights_are_dropped(tmp_path: Path) -> None:
+    path = write_polygons(tmp_path / "a.shp", [shapely.force_3d(SQUARE, 7)])
+    assert not shapely.has_z(read_polygons(path).geometries).any()
+
+
+def without(suffix: str) -> Callable[[Path], None]:
+    return lambda path: path.with_suffix(suffix).unlink()
+
+
+def cut(suffix: str) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        file = path.with_suffix(suffix)
+        file.write_bytes(file.read_bytes()[:-10])
+
+    return spoil
+
+
+def zero(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def noise(path: Path) -> None:
+    path.write_bytes(b"no shapefile" * 100)
+
+
+def unknown_crs(path: Path) -> None:
+    path.with_suffix(".prj").write_text("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda path: path.unlink(), "no such file"),
+        (without(".shx"), ".shx file is missing"),
+        (without(".dbf"), ".dbf file is missing"),
+        (without(".prj"), ".prj file is missing"),
+        (cut(".shp"), "cut off"),
+        (cut(".shx"), "cut off"),
+        (cut(".dbf"), "cut off"),
+        (zero, "empty file"),
+        (noise, "cut off"),
+        (unknown_crs, "CRS"),
+    ],
+)
+def test_bad_shapefiles_are_refused_in_one_line(
+    tmp_path: Path, spoil: Callable[[Path], None], why: str
+) -> None:
+    path = write_polygons(tmp_path / "a.shp", [SQUARE] * 9)
+    spoil(path)
+    with pytest.raises(InputError) as caught:
+        read_polygons(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert why in message
+    assert "\n" not in message
+
+
+def test_a_file_without_polygons_is_refused(tmp_path: Path) -> None:
+    for name, shapes in (("none", []), ("empty", [shapely.Polygon()])):
+        path = write_polygons(tmp_path / f"{name}.shp", shapes)
+        with pytest.raises(InputError, match="holds no polygon"):
+            read_polygons(path)
+
+
+def test_other_geometries_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    path.write_text('{"type": "LineString", "coordinates": [[0, 0], [1, 1]]}')
+    with pytest.raises(InputError, match="holds a LineString"):
+        read_polygons(path)
+
+
+def test_side_files_in_capitals_are_found(tmp_path: Path) -> None:
+    path = write_polygons(tmp_path / "a.shp", [SQUARE])
+    path.with_suffix(".prj").rename(tmp_path / "a.PRJ")
+    assert tmp_path / "a.PRJ" in vector_files(path)
+
+
+@given(x=st.floats(200_000, 800_000), y=st.floats(10_000, 8_000_000), size=st.floats(1, 5000))
+def test_reprojection_there_and_back_moves_nothing(
+    tmp_path_factory: pytest.TempPathFactory, x: float, y: float, size: float
+) -> None:
+    box = shapely.box(x, y, x + size, y + size)
+    found = read_polygons(write_polygons(tmp_path_factory.mktemp("v") / "a.shp", [box]))
+    back = reproject(reproject(found, "EPSG:4326"), "EPSG:32638")
+    assert shapely.hausdorff_distance(back.geometries[0], box) < 1e-3  # metres
+
+
+def test_longitude_comes_first(tmp_path: Path) -> None:
+    mosul = shapely.box(43.1, 36.3, 43.2, 36.4)
+    found = read_polygons(write_polygons(tmp_path / "a.shp", [mosul], "EPSG:4326"))
+    left, bottom, *_ = reproject(found, "EPSG:32638").geometries[0].bounds
+    assert 300_000 < left < 400_000
+    assert 4_000_000 < bottom < 4_100_000
+
+
+def test_distance_is_that_of_the_nearest_polygon(tmp_path: Path) -> None:
+    shapes = [shapely.box(0, 0, 1, 1), shapely.box(100, 0, 101, 1)]
+    found = read_polygons(write_polygons(tmp_path / "a.shp", shapes))
+    corners = [(110.0, 0.0), (120.0, 0.0), (120.0, 9.0), (110.0, 9.0)]
+    assert distance_to(found, corners) == 9
+    assert distance_to(found, [(x - 60, y) for x, y in corners]) == 40
+    nowhere = np.empty(0, dtype=object)
+    assert distance_to(type(found)(found.path, nowhere, found.crs), corners) == float("inf")
