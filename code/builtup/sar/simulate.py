@@ -9,6 +9,7 @@ from typing import Any
 
 from builtup.errors import BuiltupError, InputError
 from builtup.files import atomic_directory
+from builtup.sar.scenes import POLARISATIONS
 from builtup.sar.simulation import labels as truth
 from builtup.sar.simulation.buildings import footprint_files
 from builtup.sar.simulation.city import (
@@ -18,6 +19,7 @@ from builtup.sar.simulation.city import (
     CitySpec,
     draw_city,
     draw_date,
+    draw_pass,
 )
 from builtup.sar.simulation.scene import write_scene
 from builtup.steps import Job, Step, Summary, run_step
@@ -26,7 +28,7 @@ __all__ = ["LABELS", "simulate"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("simulate", 1)
+STEP = Step("simulate", 2)
 LABELS = ("builtup", "footprints")
 #: Stands in every city's folder that we wrote; a folder without it is somebody's data.
 MARKER = "simulation.json"
@@ -113,9 +115,16 @@ def _parts(file: Path) -> list[Path]:
     ]
 
 
-def _outputs(spec: CitySpec, dates: int) -> list[str]:
+def _outputs(spec: CitySpec, dates: int) -> list[Path]:
+    """Every file of a city, relative to its folder; the shapefile first."""
     stem = f"{spec.tile}_{spec.name}"
-    return [f"{stem}{suffix}" for suffix in (".shp", ".shx", ".dbf", ".prj")] + [MARKER]
+    found = [Path(stem + suffix) for suffix in (".shp", ".shx", ".dbf", ".prj")]
+    for number in range(dates):
+        overpass = draw_pass(spec, number)
+        for polarisation in POLARISATIONS:
+            file = Path(overpass.folder, spec.tile, overpass.stem(spec.tile, polarisation))
+            found += [file.with_name(file.name + end) for end in (".tif", "_BorderMask.tif")]
+    return [*found, Path(MARKER)]
 
 
 def _warn_of_others(output_path: Path, wanted: set[Path]) -> None:
@@ -140,7 +149,7 @@ def _write_city(job: Job) -> dict[str, int]:
         polygons = _write_labels(city, labels, temporary)
         acquisitions = [draw_date(city, number) for number in range(dates)]
         for date in acquisitions:
-            write_scene(city, date, temporary / date.folder / spec.tile)
+            write_scene(city, date, temporary / date.overpass.folder / spec.tile)
         about = {"settings": dict(job.settings), "buildings": len(city.buildings)}
         (temporary / MARKER).write_text(json.dumps(about, indent=1) + "\n")
     return {"scenes": dates, "polygons": polygons}

@@ -6,9 +6,9 @@ import datetime
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 
 from builtup.sar.simulation import buildings as footprints
@@ -16,11 +16,12 @@ from builtup.sar.simulation.backscatter import PIXEL, Scatterers, View
 from builtup.sar.simulation.buildings import Buildings
 from builtup.sar.simulation.landcover import Country, Weather, draw_country
 from builtup.sar.simulation.noise import stream
-from builtup.sar.simulation.streets import Road, build, draw_roads, draw_settlements
+from builtup.sar.simulation.streets import Roads, build, draw_roads, draw_settlements
 
-__all__ = ["City", "CitySpec", "Date", "draw_city", "draw_date"]
+__all__ = ["City", "CitySpec", "Date", "Pass", "draw_city", "draw_date", "draw_pass"]
 
 YEAR = 2015
+FIRST_DAY = datetime.date(YEAR, 1, 8)
 #: Heading of the orbit from north: the sensor looks right, at 78° (ascending) and 282°.
 TILT = math.radians(12)
 #: Dates of a city are unlike below this number.
@@ -105,22 +106,44 @@ class City:
     spec: CitySpec
     country: Country
     buildings: Buildings
-    roads: tuple[Road, ...]
+    roads: Roads
     scatterers: Scatterers
 
 
 @dataclass(frozen=True)
+class Pass:
+    """When and from where a city is imaged: what the names of files and folders say."""
+
+    number: int
+    days: int
+    time: str
+    ascending: bool
+
+    @property
+    def date(self) -> str:
+        """YYYYMMDD."""
+        return (FIRST_DAY + datetime.timedelta(days=self.days)).strftime("%Y%m%d")
+
+    def stem(self, tile: str, polarisation: str) -> str:
+        """The stem of a polarisation's file."""
+        orbit = "ASC" if self.ascending else "DES"
+        return f"s1a_{tile}_{polarisation}_{orbit}_{self.date}t{self.time}"
+
+    @property
+    def folder(self) -> str:
+        """Name of the product that the files come from, shortened."""
+        return f"S1A_IW_GRDH_1SDV_{self.date}T{self.time}"
+
+
+@dataclass(frozen=True)
 class Date:
-    """An acquisition: time, grid, weather and view.
+    """An acquisition: pass, grid, weather and view.
 
     `shift`: metres east and south of the grid's corner from the city's; `wedge`: no-data where
     x·a + y·b > c (metres in the city's frame), if any; `noise`: noise-equivalent σ⁰.
     """
 
-    number: int
-    day: str
-    time: str
-    orbit: str
+    overpass: Pass
     shift: tuple[float, float]
     width: int
     height: int
@@ -129,15 +152,6 @@ class Date:
     noise: float
     wedge: tuple[float, float, float] | None
     ships: Scatterers
-
-    def stem(self, tile: str, polarisation: str) -> str:
-        """The file's stem."""
-        return f"s1a_{tile}_{polarisation}_{self.orbit}_{self.day}t{self.time}"
-
-    @property
-    def folder(self) -> str:
-        """Name of the product that the files come from, shortened."""
-        return f"S1A_IW_GRDH_1SDV_{self.day}T{self.time}"
 
 
 def draw_city(spec: CitySpec) -> City:
@@ -149,12 +163,12 @@ def draw_city(spec: CitySpec) -> City:
         rng = stream(*spec.key, 3)
         turn = 0.0 if spec.number == 0 and spec.split == "train" else rng.uniform(0, 2 * math.pi)
         houses = footprints.placed(polygons, heights, spec.extent, turn, rng)
-        roads: list[Road] = []
+        roads = Roads(np.zeros((0, 2)), np.zeros(0))
     else:
         houses = _on_dry_land(build(stream(*spec.key, 3), settlements, spec.extent), country)
         roads = draw_roads(stream(*spec.key, 4), settlements, spec.extent)
     lasting = _lasting_scatterers(stream(*spec.key, 5), spec.extent, houses)
-    return City(spec, country, houses, tuple(roads), lasting)
+    return City(spec, country, houses, roads, lasting)
 
 
 def _on_dry_land(houses: Buildings, country: Country) -> Buildings:
@@ -184,28 +198,31 @@ def _pylons(rng: np.random.Generator, extent: float) -> NDArray[np.float64]:
     return start + t * np.array([math.cos(angle), math.sin(angle)])
 
 
+def draw_pass(spec: CitySpec, number: int) -> Pass:
+    """Draw day, time and direction of a pass; directions take turns."""
+    first = int(stream(*spec.key, 7).integers(0, 60))
+    minute, second = stream(*spec.key, 10, number).integers(0, 60, 2)
+    ascending = (number + first) % 2 == 0
+    time = f"{'15' if ascending else '03'}{minute:02d}{second:02d}"
+    return Pass(number, (first + 97 * number) % MAX_DATES, time, ascending)
+
+
 def draw_date(city: City, number: int) -> Date:
     """Draw the acquisition of a number; the first lies on the city's own grid."""
-    spec = city.spec
+    spec, overpass = city.spec, draw_pass(city.spec, number)
     rng = stream(*spec.key, 6, number)
-    first = int(stream(*spec.key, 7).integers(0, 60))
-    day = (first + 97 * number) % MAX_DATES
-    ascending = (number + first) % 2 == 0
-    shift = tuple(np.round(rng.uniform(-4.5, 4.5, 2), 2)) if number else (0.0, 0.0)
+    shift = np.round(rng.uniform(-4.5, 4.5, 2), 2) if number else np.zeros(2)
     width, height = spec.size + (rng.integers(-2, 3, 2) if number else np.zeros(2, int))
     east, south = math.cos(TILT), -math.sin(TILT)
-    look = (east, south) if ascending else (-east, south)
-    weather = Weather(day / 365, float(rng.normal(0, 0.8)), float(rng.normal(0, 1.8)))
+    look = (east, south) if overpass.ascending else (-east, south)
+    year = overpass.days / 365
     return Date(
-        number=number,
-        day=(datetime.date(YEAR, 1, 8) + datetime.timedelta(days=day)).strftime("%Y%m%d"),
-        time=f"{'15' if ascending else '03'}{rng.integers(0, 60):02d}{rng.integers(0, 60):02d}",
-        orbit="ASC" if ascending else "DES",
+        overpass=overpass,
         shift=(float(shift[0]), float(shift[1])),
         width=int(width),
         height=int(height),
-        weather=weather,
-        view=View(look, float(rng.uniform(32, 44)), int(not ascending)),
+        weather=Weather(year, float(rng.normal(0, 0.8)), float(rng.normal(0, 1.8))),
+        view=View(look, float(rng.uniform(32, 44)), int(not overpass.ascending)),
         noise=float(10 ** (rng.uniform(-29, -25) / 10)),
         wedge=_wedge(rng, look, spec.extent) if rng.random() < 0.4 else None,
         ships=_ships(rng, city.country, spec.extent),
@@ -236,9 +253,7 @@ def _ships(rng: np.random.Generator, country: Country, extent: float) -> Scatter
     return Scatterers(points, sections, sections * 10 ** rng.uniform(-1.6, -0.8, len(points)))
 
 
-def ground_transform(spec: CitySpec, date: Date) -> Any:
+def ground_transform(spec: CitySpec, date: Date) -> Affine:
     """The geotransform of a date's grid."""
-    from affine import Affine
-
     left, top = spec.corner[0] + date.shift[0], spec.corner[1] - date.shift[1]
     return Affine(PIXEL, 0, left, 0, -PIXEL, top)

@@ -47,7 +47,7 @@ LEVELS = {
     "wet": Level(-6.3, -15.5, 2.0, 2.5),
     "forest": Level(-9.8, -15.0, 0.8, 0.7),
     "bare": Level(-14.0, -23.0, 1.8, 0.5),
-    "rock": Level(-9.8, -16.5, 1.3, 0.2),
+    "rock": Level(-8.6, -15.2, 1.3, 0.2),
     "water": Level(-21.0, -28.5, 0.6, 0.0),
     "road": Level(-16.5, -24.5, 0.7, 0.0),
     "garden": Level(-10.0, -16.2, 0.8, 0.8),
@@ -59,7 +59,7 @@ CROPS = ("cereal", "rowcrop", "grass", "ploughed", "orchard", "wet", "bare")
 TEMPERATE = (0.30, 0.16, 0.28, 0.13, 0.06, 0.03, 0.04)
 DRY = (0.22, 0.08, 0.08, 0.22, 0.08, 0.06, 0.26)
 #: Shape of the gamma texture within a stand (∞: none): K-distributed clutter after speckle.
-TEXTURE = {"forest": 9.0, "orchard": 7.0, "rock": 2.2, "garden": 4.0}
+TEXTURE = {"forest": 9.0, "orchard": 7.0, "rock": 1.5, "garden": 4.0}
 #: How much the small `edges` field frays the outlines of woods and rock.
 FRAY = 0.22
 #: Incidence dependence of land at C band, dB per degree from 38°.
@@ -114,18 +114,24 @@ class Country:
         return (np.abs(river) < self.river_width) | (lake > self.lake_level)
 
     def backscatter(
-        self, x: NDArray[Any], y: NDArray[Any], weather: Weather, look: tuple[float, float]
+        self,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        weather: Weather,
+        look: tuple[float, float],
+        incidence: float = 38.0,
     ) -> tuple[Float, Float]:
         """Mean σ⁰ (linear VV, VH) without towns on a grid.
 
         `x` (columns) and `y` (rows) are metres; `look` is the horizontal direction from the
-        sensor (east, south).
+        sensor (east, south), `incidence` in degrees.
         """
         code, parcel = self._classes(x, y)
         table = np.array([(level.vv, level.vh) for level in LEVELS.values()], np.float32)
         vv, vh = table[:, 0][code], table[:, 1][code]
         change = self._stand_change(code, parcel, weather) + self._slopes(x, y, code, look)
         change += np.float32(0.5) * self.soil.grid(x, y)
+        change += np.float32(PER_DEGREE * (incidence - 38))
         vv += change
         vh += change * np.float32(0.8) + self._cross_change(code, parcel, weather)
         texture = self._texture(x, y, code)
@@ -220,9 +226,9 @@ class Country:
         y_long = np.concatenate([y, [y[-1] + step]])
         height = self.hills.grid(x_long, y_long)
         rise = look[0] * np.diff(height, axis=1)[:-1] + look[1] * np.diff(height, axis=0)[:, :-1]
-        gain = np.full(len(NAMES), 4.0, np.float32)
-        gain[CODE["rock"]] = 60.0
-        gain[CODE["forest"]] = 12.0
+        gain = np.full(len(NAMES), 10.0, np.float32)
+        gain[CODE["rock"]] = 220.0
+        gain[CODE["forest"]] = 30.0
         gain[CODE["water"]] = 0.0
         return np.float32(7) * np.tanh(gain[code] * rise / np.float32(7))
 
@@ -267,7 +273,7 @@ def draw_country(rng: np.random.Generator, extent: float) -> Country:
         warp=(SmoothField.draw(rng, extent, 700), SmoothField.draw(rng, extent, 700)),
         soil=SmoothField.draw(rng, extent, 500),
         edges=FractalField.draw(rng, extent, 220, 3, gain=0.6),
-        rock_level=rng.uniform(1.15, 1.6),
+        rock_level=rng.uniform(1.0, 1.5),
         wood_level=rng.uniform(0.75, 1.4) + 0.5 * dryness,
         lake_level=rng.uniform(1.9, 2.5),
         river_width=rng.uniform(0.008, 0.03),

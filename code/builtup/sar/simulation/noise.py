@@ -50,7 +50,8 @@ class SmoothField:
         part = self.coefficients[
             first_row : first_row + rows.shape[1], first_column : first_column + columns.shape[1]
         ]
-        return rows @ part @ columns.T
+        values: Any = rows @ part @ columns.T
+        return values
 
     def at(self, x: NDArray[Any], y: NDArray[Any]) -> Float:
         """Values at points, in metres; points beyond the margin get the margin's edge."""
@@ -66,7 +67,7 @@ class SmoothField:
         scaled = (np.asarray(t, np.float64) + MARGIN) / self.spacing
         scaled = np.clip(scaled, 0, len(self.coefficients) - 4.001)
         whole = np.floor(scaled)
-        f = (scaled - whole).astype(np.float32)
+        f: Any = (scaled - whole).astype(np.float32)
         weights = [
             (1 - f) ** 3 / 6,
             (3 * f**3 - 6 * f**2 + 4) / 6,

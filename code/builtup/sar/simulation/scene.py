@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from builtup.raster.io import create_raster, gdal_env
 from builtup.raster.windows import Window
+from builtup.sar.scenes import POLARISATIONS
 from builtup.sar.simulation.backscatter import PIXEL, Canvas, Returns, Scatterers, building_returns
 from builtup.sar.simulation.city import City, Date, ground_transform
 from builtup.sar.simulation.landcover import LEVELS
@@ -27,7 +28,6 @@ HALO = 24
 #: Deviation (pixels) of the Gaussian that, after bilinear splitting, makes an impulse response of
 #: 20 m between its half-power points.
 RESPONSE = 0.76
-POLARISATIONS = ("vv", "vh")
 
 Float = NDArray[np.float32]
 
@@ -52,7 +52,7 @@ def write_scene(city: City, date: Date, folder: Path) -> None:
         stack.enter_context(gdal_env())
         files = []
         for polarisation in POLARISATIONS:
-            stem = date.stem(tile, polarisation)
+            stem = date.overpass.stem(tile, polarisation)
             powers = {**profile, "dtype": "float32", "predictor": 3}
             masks = {**profile, "dtype": "uint8"}
             power = create_raster(folder / f"{stem}.tif", **powers)
@@ -62,7 +62,7 @@ def write_scene(city: City, date: Date, folder: Path) -> None:
 
 
 def _write_blocks(city: City, date: Date, files: list[tuple[DatasetWriter, Any]]) -> None:
-    key = (*city.spec.key, 8, date.number)
+    key = (*city.spec.key, 8, date.overpass.number)
     sources = [SpeckleRows((*key, number), date.width) for number in range(len(POLARISATIONS))]
     box = city.buildings.bounds
     for y in range(0, date.height, BLOCK):
@@ -104,14 +104,15 @@ def mean_power(
     `box` are the bounds of the city's buildings.
     """
     x, y = _axes(date, window, HALO)
-    vv, vh = city.country.backscatter(x, y, date.weather, date.view.look)
+    view = date.view
+    vv, vh = city.country.backscatter(x, y, date.weather, view.look, view.incidence)
     canvas = Canvas(x[0] - PIXEL / 2, y[0] - PIXEL / 2, len(y), len(x))
     vv, vh = _with_roads(city, canvas, vv, vh)
     left, top, right, bottom = canvas.bounds
     near = (box[:, 2] > left) & (box[:, 3] > top) & (box[:, 0] < right) & (box[:, 1] < bottom)
     scatterers = [group.near(canvas.bounds) for group in (city.scatterers, date.ships)]
     if near.any():
-        returns = building_returns(canvas, city.buildings.take(np.flatnonzero(near)), date.view)
+        returns = building_returns(canvas, city.buildings.take(np.flatnonzero(near)), view)
         scatterers += returns.scatterers
         vv, vh = _urban_ground(city, returns, vv, vh, (x, y))
     strong = Scatterers.joined(scatterers)
@@ -126,19 +127,15 @@ def mean_power(
 def _with_roads(city: City, canvas: Canvas, vv: Float, vh: Float) -> tuple[Float, Float]:
     """Asphalt takes the share of each pixel that it covers."""
     left, top, right, bottom = canvas.bounds
-    parts = []
-    for road in city.roads:
-        x, y = road.points.T
-        near = (x > left - 20) & (y > top - 20) & (x < right + 20) & (y < bottom + 20)
-        covered = np.full(np.count_nonzero(near), road.width * 5 / PIXEL**2)
-        parts.append((road.points[near], covered))
-    if not any(len(points) for points, _ in parts):
+    x, y = city.roads.points.T
+    near = (x > left - 20) & (y > top - 20) & (x < right + 20) & (y < bottom + 20)
+    if not near.any():
         return vv, vh
-    points, covered = (np.concatenate(part) for part in zip(*parts, strict=True))
-    share = np.minimum(canvas.splat(points, covered)[0], 1)
+    asphalt = canvas.splat(city.roads.points[near], city.roads.area[near] / PIXEL**2)
+    share = np.minimum(asphalt[0], 1)
     level = LEVELS["road"]
-    asphalt = (np.float32(10 ** (level.vv / 10)), np.float32(10 ** (level.vh / 10)))
-    return vv + share * (asphalt[0] - vv), vh + share * (asphalt[1] - vh)
+    road_vv, road_vh = np.float32(10 ** (level.vv / 10)), np.float32(10 ** (level.vh / 10))
+    return vv + share * (road_vv - vv), vh + share * (road_vh - vh)
 
 
 def _urban_ground(

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from builtup.sar.simulation.buildings import Buildings, boxes, wall_strength
 
-__all__ = ["Road", "Settlement", "build", "draw_roads", "draw_settlements"]
+__all__ = ["Roads", "Settlement", "build", "draw_roads", "draw_settlements"]
 
 #: Side of the squares of country that hold one town each at most, in metres.
 REGION = 10240.0
@@ -66,11 +66,11 @@ class Settlement:
 
 
 @dataclass(frozen=True)
-class Road:
-    """A road through points (n, 2), in metres, of a width in metres."""
+class Roads:
+    """All roads: points (n, 2) about every 5 m and the square metres of asphalt at each."""
 
     points: Points
-    width: float
+    area: NDArray[np.float64]
 
 
 def draw_settlements(rng: np.random.Generator, extent: float) -> list[Settlement]:
@@ -131,15 +131,15 @@ def _houses(rng: np.random.Generator, town: Settlement) -> Points:
     main_angle = rng.uniform(0, math.pi)
     share = _share(town, harmonics, seeds)
     parts = []
-    for number in np.flatnonzero(share < 1.3):
+    for number in np.flatnonzero(share < 1.3).tolist():
         name = _kind_of(rng, town, share[number])
         angle = main_angle if rng.random() < 0.45 else rng.uniform(0, math.pi)
         if name is not None:
-            parts.append(_district(rng, KINDS[name], tree, number, angle, spacing * 1.6))
+            parts.append(_district(rng, KINDS[name], tree, number, angle, spacing))
     if not parts:
         return np.zeros((0, 6))
     table = np.concatenate(parts)
-    edge = np.clip((1.12 - _share(town, harmonics, table[:, :2])) / 0.3, 0, 1)
+    edge = np.clip((1.08 - _share(town, harmonics, table[:, :2])) / 0.16, 0, 1)
     table = table[rng.random(len(table)) < edge]
     table[:, :2] += (town.x, town.y)
     return table
@@ -189,7 +189,7 @@ def _district(
     u, v = (a.ravel() for a in np.meshgrid(u, v))
     cos, sin = math.cos(angle), math.sin(angle)
     centres = np.stack([u * cos - v * sin, u * sin + v * cos], axis=1) + tree.data[number]
-    own = tree.query(centres)[1] == number
+    own = tree.query(centres, distance_upper_bound=1.5 * reach)[1] == number
     centres = centres[own & (rng.random(len(centres)) < kind.occupied)]
     n = len(centres)
     centres += rng.normal(0, 1.2, (n, 2))
@@ -214,32 +214,30 @@ def _farms(rng: np.random.Generator, extent: float) -> Points:
     return np.column_stack([centres, length, width, angle, rng.uniform(3.5, 8, n)])
 
 
-def draw_roads(
-    rng: np.random.Generator, settlements: list[Settlement], extent: float
-) -> list[Road]:
+def draw_roads(rng: np.random.Generator, settlements: list[Settlement], extent: float) -> Roads:
     """Roads from each settlement to the nearest larger one, and two across the country."""
-    roads = []
+    roads: list[tuple[Points, float]] = []
     middles = np.array([(s.x, s.y) for s in settlements])
     for i, place in enumerate(settlements):
         larger = [j for j, s in enumerate(settlements) if s.rank > place.rank]
         if larger:
             gaps = np.hypot(*(middles[larger] - middles[i]).T)
             target = middles[larger[int(gaps.argmin())]]
-            roads.append(_road(rng, middles[i], target, 9.0))
+            roads.append((_road(rng, middles[i], target), 9.0))
     for place in [s for s in settlements if s.town]:
         angle = rng.uniform(0, math.pi)
         step = np.array([math.cos(angle), math.sin(angle)]) * min(extent, 2 * REGION)
         middle = np.array([place.x, place.y]) + rng.normal(0, place.radius * 0.7, 2)
-        roads.append(_road(rng, middle - step, middle + step, 24.0))
-    return roads
+        roads.append((_road(rng, middle - step, middle + step), 24.0))
+    parts = [np.full(len(points), 5 * width) for points, width in roads]
+    return Roads(np.concatenate([points for points, _ in roads]), np.concatenate(parts))
 
 
-def _road(rng: np.random.Generator, start: Points, end: Points, width: float) -> Road:
+def _road(rng: np.random.Generator, start: Points, end: Points) -> Points:
     """A gently winding road, a point every 5 m."""
     length = float(np.hypot(*(end - start)))
     n = max(2, int(length / 5))
     t = np.linspace(0, 1, n)
     normal = np.array([start[1] - end[1], end[0] - start[0]]) / max(length, 1.0)
     bend = sum(rng.normal(0, 0.05 * length / k) * np.sin(math.pi * k * t) for k in (1, 2, 3, 5))
-    points = start + t[:, None] * (end - start) + np.outer(bend, normal)
-    return Road(points, width)
+    return start + t[:, None] * (end - start) + np.outer(bend, normal)
