@@ -102,6 +102,10 @@ def _reserve(final: Path) -> Iterator[Path]:
     temporary = final.with_name(name)
     try:
         yield temporary
+    except OutputError as e:
+        if e.path != str(temporary):
+            raise
+        raise OutputError(final, e.problem, e.remedy) from e  # the name that the user knows
     except OSError as e:
         raise output_error(final, e) from e
     finally:

@@ -1,0 +1,136 @@
+"""Reading and writing rasters: every failure is noticed and named."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.crs import CRS as RasterioCRS
+
+from builtup.errors import InputError, OutputError
+from builtup.raster.ahead import map_ahead
+from builtup.raster.grid import Grid
+from builtup.raster.io import create_cog, create_raster, gdal_env, open_raster, read_window
+from builtup.raster.windows import Window
+from helpers import CRS, TRANSFORM, speckle, write_raster
+
+GRID = Grid(RasterioCRS.from_string(CRS), TRANSFORM, 300, 200)
+PROFILE = {"width": 300, "height": 200, "count": 1, "dtype": "float32"}
+
+
+def test_a_window_is_the_part_of_the_whole(tmp_path: Path) -> None:
+    values = speckle((20, 30))
+    path = write_raster(tmp_path / "a.tif", values)
+    with open_raster(path) as dataset:
+        part = read_window(dataset, Window(3, 5, 7, 11), 1)
+        np.testing.assert_array_equal(part, values[3:10, 5:16])
+        np.testing.assert_array_equal(read_window(dataset), values[None])
+        assert Grid.of(dataset) == Grid(GRID.crs, TRANSFORM, 30, 20)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "no such file"), (b"", "empty file"), (b"x" * 99, "not a readable")]
+)
+def test_what_is_no_raster_is_refused(tmp_path: Path, content: bytes | None, why: str) -> None:
+    path = tmp_path / "a.tif"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=why), open_raster(path):
+        pass
+
+
+@pytest.mark.parametrize("layout", [{}, {"compress": "deflate", "tiled": True}])
+def test_a_truncated_raster_is_refused_where_it_ends(
+    tmp_path: Path, layout: dict[str, object]
+) -> None:
+    path = write_raster(tmp_path / "a.tif", speckle((600, 600)), **layout)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    why = r"a\.tif: (cannot be read to its end|not a readable)"
+    with pytest.raises(InputError, match=why), open_raster(path) as dataset:
+        read_window(dataset)
+
+
+def test_reading_leaves_no_file_beside_somebody_s_data(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", speckle((20, 30)))
+    with gdal_env(), open_raster(path) as dataset:
+        dataset.stats()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_a_folder_that_is_not_there_is_an_output_error(tmp_path: Path) -> None:
+    missing = create_raster(tmp_path / "absent" / "a.tif", **PROFILE)
+    with pytest.raises(OutputError, match="cannot be written"), missing:
+        pass
+
+
+FULL = """
+import sys, numpy as np
+from pathlib import Path
+from builtup.errors import OutputError
+from builtup.files import atomic_path
+from builtup.raster.io import create_raster
+try:
+    with atomic_path(Path(sys.argv[1])) as path:
+        with create_raster(path, width=600, height=600, count=1, dtype="float32") as out:
+            out.write(np.random.rand(1, 600, 600).astype("f4"))
+except OutputError as e:
+    print(e)
+"""
+
+
+def limit_file_size() -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_an_output_that_does_not_fit_is_noticed_and_leaves_nothing(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk: the write fails in the same way."""
+    final = tmp_path / "out" / "a.tif"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FULL, final],
+        preexec_fn=limit_file_size,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(f"{final}: cannot be written")
+    assert list(final.parent.iterdir()) == []
+
+
+def test_a_cog_holds_what_was_written_in_any_order(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (200, 300)).astype(np.uint8)
+    windows = [Window(y, x, 50, 100) for y in range(0, 200, 50) for x in range(0, 300, 100)]
+    files = []
+    for order in (windows, windows[::-1]):
+        files.append(tmp_path / f"{len(files)}.tif")
+        with gdal_env(), create_cog(files[-1], GRID, count=1, dtype="uint8", nodata=255) as out:
+            for window in order:
+                out.write(values[window.slices], 1, window=window.rasterio)
+    with rasterio.open(files[0]) as dataset:
+        np.testing.assert_array_equal(dataset.read(1), values)
+        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_reading_ahead_keeps_order_and_raises_in_turn() -> None:
+    assert list(map_ahead(lambda x: x * x, range(5))) == [0, 1, 4, 9, 16]
+    assert list(map_ahead(abs, [])) == []
+
+    def fail_at_two(x: int) -> int:
+        if x == 2:
+            raise KeyError(x)
+        return x
+
+    results = map_ahead(fail_at_two, range(5))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(KeyError):
+        next(results)
