@@ -15,7 +15,8 @@ from builtup.models.segmenter import Segmenter
 from builtup.training.schedules import poly
 
 seed, num_classes, num_epochs = 3, 2, 3
-batch_size, samples, lr, dropout, nan_at, size = 2, 6, 0.05, 0.1, -1, 32
+batch_size, samples, lr, dropout, size = 2, 6, 0.05, 0.1, 32
+nan_at, stop_after = -1, 0  # a tile that gives NaN; training samples until an interrupt
 
 
 class Net(nn.Sequential):
@@ -34,12 +35,15 @@ class Towns(Dataset):
 
     def __init__(self, count, first):
         self.tiles = [Tile(i + first) for i in range(count)]
-        self.first = first
+        self.first, self.read = first, 0
 
     def __len__(self):
         return len(self.tiles)
 
     def __getitem__(self, index):
+        self.read += 1
+        if 0 < stop_after < self.read and self.first == 0:
+            raise KeyboardInterrupt
         g = torch.Generator().manual_seed(index + self.first)
         mask = torch.zeros((size, size), dtype=torch.int64)
         top, left = torch.randint(0, size // 2, (2,), generator=g).tolist()
