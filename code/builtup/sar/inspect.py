@@ -197,7 +197,7 @@ def _as_text(reports: Sequence[SplitReport]) -> str:
 
 def _rows(report: SplitReport) -> Iterator[tuple[str, ...]]:
     grids: dict[str, list[Grid]] = {}
-    for scene in report.scenes:
+    for scene in sorted(report.scenes, key=lambda s: (s.pair.city_folder, s.pair.name.date)):
         known = grids.setdefault(scene.pair.city, [])
         name, grid = scene.pair.name, scene.grid
         yield (

@@ -1,0 +1,163 @@
+"""Merge and rasterize, killed at random moments and run again, leave the same bytes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+
+from builtup.labels.rasterize import rasterize
+from builtup.sar.merge import generate_3b_images
+from builtup.steps import Summary
+from helpers import TRANSFORM, city_polygons, speckle, write_polygons, write_scene
+
+KILLS = 12
+SIZE = 800
+STEPS: list[Callable[..., Summary]] = [generate_3b_images, rasterize]
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cities, three dates in all, with some hundred buildings."""
+    root = tmp_path_factory.mktemp("data") / "train"
+    generator = np.random.default_rng(0)
+    for city, tile, dates in (
+        ("Alpha_2015", "38SLF", ("20150101", "20150113")),
+        ("Beta_2015", "38SMB", ("20150102",)),
+    ):
+        for date in dates:
+            vv = speckle((SIZE, SIZE), 0.14, int(date))
+            vv[: SIZE // 8] = np.nan
+            write_scene(root, city, tile, date, vv=vv)
+        centres = generator.uniform(0, 10 * SIZE, (300, 2)) + (TRANSFORM.c, TRANSFORM.f - 10 * SIZE)
+        houses = shapely.buffer(shapely.points(centres), generator.uniform(5, 60, 300))
+        write_polygons(city_polygons(root, city, tile), houses)
+    return root
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """Processes that start in no time: forked from one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["builtup.labels.rasterize", "builtup.sar.merge"])
+    warm = context.Process(target=time.sleep, args=(0,))
+    warm.start()
+    warm.join()
+    return context
+
+
+def outputs(root: Path) -> dict[str, bytes]:
+    """All files but the manifests, which hold the times of the inputs."""
+    files = [p for p in root.rglob("*") if p.is_file() and p.parent.name != ".manifest"]
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def run(step: Callable[..., Summary], split: Path, out: Path, **options: Any) -> Summary:
+    return step(input_path=split, output_path=out, **{"num_workers": 1, **options})
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_killed_step_goes_on_to_the_same_bytes(
+    step: Callable[..., Summary], split: Path, processes: Any, tmp_path: Path
+) -> None:
+    run(step, split, tmp_path / "whole")
+    started = time.monotonic()
+    run(step, split, tmp_path / "again")
+    longest = time.monotonic() - started
+    expected = outputs(tmp_path / "whole")
+    assert len(expected) == 3
+    assert outputs(tmp_path / "again") == expected
+    moments = random.Random(1)
+    options = {"input_path": split, "output_path": tmp_path / "hit", "num_workers": 1}
+    hits = 0
+    for _ in range(KILLS):
+        process = processes.Process(target=step, kwargs=options)
+        process.start()
+        process.join(moments.uniform(0.01, longest))
+        hits += process.is_alive()
+        process.kill()
+        process.join()
+        seen = outputs(tmp_path / "hit") if (tmp_path / "hit").exists() else {}
+        for name, content in seen.items():  # what is there under its name is whole
+            assert ".partial" in name or content == expected[name]
+        if process.exitcode == 0:  # it had finished: begin anew
+            shutil.rmtree(tmp_path / "hit")
+    assert hits >= KILLS // 3
+    summary = run(step, split, tmp_path / "hit")
+    assert summary.done + summary.up_to_date == 3
+    assert outputs(tmp_path / "hit") == expected
+    assert run(step, split, tmp_path / "hit").line().split(": ")[1].startswith("nothing to do")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_number_of_processes_changes_no_byte(
+    step: Callable[..., Summary], split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib
+
+    module = importlib.import_module(step.__module__)
+    whole = type(module.STEP)(module.STEP.name, module.STEP.version)  # spawn, small as it is
+    run(step, split, tmp_path / "one")
+    monkeypatch.setattr(module, "STEP", whole)
+    run(step, split, tmp_path / "two", num_workers=2)
+    assert outputs(tmp_path / "one") == outputs(tmp_path / "two")
+
+
+def copy(split: Path, target: Path) -> Path:
+    return Path(shutil.copytree(split, target))  # copy2 keeps the times
+
+
+def written(out: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in out.rglob("*.tif")}
+
+
+def changed(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_changed_polygons_redo_the_masks_of_their_city_only(split: Path, tmp_path: Path) -> None:
+    own = copy(split, tmp_path / "train")
+    run(rasterize, own, tmp_path / "masks")
+    run(generate_3b_images, own, tmp_path / "scenes")
+    before = written(tmp_path / "masks")
+    write_polygons(city_polygons(own), [shapely.box(300_100, 3_999_000, 300_300, 3_999_100)])
+    assert run(rasterize, own, tmp_path / "masks").done == 2
+    redone = changed(before, written(tmp_path / "masks"))
+    assert all("38SLF" in name for name in redone)
+    assert len(redone) == 2
+    assert run(generate_3b_images, own, tmp_path / "scenes").done == 0
+
+
+def test_a_new_labelled_area_and_another_rule_redo_the_masks(split: Path, tmp_path: Path) -> None:
+    own = copy(split, tmp_path / "train")
+    run(rasterize, own, tmp_path / "masks")
+    shp = city_polygons(own, "Beta_2015", "38SMB")
+    write_polygons(
+        shp.with_name("38SMB_Beta_labelled_area.shp"),
+        [shapely.box(300_000, 3_996_000, 304_000, 4_000_000)],
+    )
+    assert run(rasterize, own, tmp_path / "masks").done == 1
+    assert run(rasterize, own, tmp_path / "masks", all_touched=False).done == 3
+
+
+def test_a_changed_scene_redoes_itself_only(split: Path, tmp_path: Path) -> None:
+    own = copy(split, tmp_path / "train")
+    run(generate_3b_images, own, tmp_path / "scenes")
+    before = written(tmp_path / "scenes")
+    write_scene(own, "Alpha_2015", "38SLF", "20150113", vv=speckle((SIZE, SIZE), 0.2, 7))
+    assert run(generate_3b_images, own, tmp_path / "scenes").done == 1
+    (name,) = changed(before, written(tmp_path / "scenes"))
+    assert "20150113" in name
+    for path in own.rglob("*.tif"):
+        os.utime(path, ns=(5, 5))  # touched, not changed
+    assert run(generate_3b_images, own, tmp_path / "scenes").done == 0
