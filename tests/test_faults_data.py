@@ -38,7 +38,8 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
             vv = speckle((SIZE, SIZE), 0.14, int(date))
             vv[: SIZE // 8] = np.nan
             write_scene(root, city, tile, date, vv=vv)
-        centres = generator.uniform(0, 10 * SIZE, (300, 2)) + (TRANSFORM.c, TRANSFORM.f - 10 * SIZE)
+        corner = np.array([TRANSFORM.c, TRANSFORM.f - 10 * SIZE])
+        centres = corner + generator.uniform(0, 10 * SIZE, (300, 2))
         houses = shapely.buffer(shapely.points(centres), generator.uniform(5, 60, 300))
         write_polygons(city_polygons(root, city, tile), houses)
     return root
