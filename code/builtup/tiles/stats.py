@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from builtup.errors import BuiltupError, InputError
+from builtup.errors import BuiltupError, GridError, InputError
 from builtup.files import write_text_atomically
 from builtup.raster.grid import Grid
 from builtup.sar.bands import CHANNEL_SETS
@@ -48,6 +48,11 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+
+_NOTHING_LEFT = (
+    "holding this fold out leaves no valid pixel to train on; "
+    "validate on another, or use other blocks or a smaller gap"
+)
 
 STEP = Step("generate_tiles_stats", 1)
 STATS_JSON = "stats.json"
@@ -102,7 +107,7 @@ def generate_tiles_stats(
     done = [(s, job) for s, job in zip(scenes, jobs, strict=True) if is_done(STEP, job)]
     collected = run_step(STEP, [_collection(done, plan, output_path)], collect)
     if collected.done and not summary.done:
-        summary.done, summary.noun = 1, "list"
+        summary.done, summary.noun, summary.counts = 1, "list", collected.counts
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -114,37 +119,37 @@ def _pair(input_path: Path) -> tuple[list[SceneTiles], list[BuiltupError]]:
     scenes: list[SceneTiles] = []
     problems: list[BuiltupError] = []
     for scene, tiles in sorted(images.items(), key=lambda item: (item[1][0].city, item[0])):
-        of_scene = {t.tile_id: t for t in masks.get(scene, [])}
-        partners = [of_scene.get(t.tile_id) for t in tiles]
-        matched = [
-            m
-            for t, m in zip(tiles, partners, strict=True)
-            if m is not None and (m.width, m.height) == (t.width, t.height)
-        ]
-        if len(matched) < len(tiles):
-            problems.append(
-                InputError(
-                    lists["masks"],
-                    f"{len(matched)} of the {len(tiles)} tiles of {scene} have a mask",
-                    "rasterize the scene, and tile images and masks with the same settings",
-                )
-            )
+        try:
+            partners = _partners(lists["masks"], scene, tiles, masks.get(scene, []))
+        except InputError as e:
+            problems.append(e)
             continue
-        grid = _scene_grid(tiles[0], tiles)
-        mask_grid = open_tile_grid(matched[0])
-        different = open_tile_grid(tiles[0]).difference(mask_grid)
-        if different:
-            problems.append(
-                InputError(
-                    matched[0].path,
-                    f"lies on another grid than {tiles[0].path} ({different})",
-                    "rasterize the scene again",
-                )
-            )
-            continue
-        ground = SceneGround(tiles[0].city, grid)
-        scenes.append(SceneTiles(scene, tuple(tiles), tuple(matched), ground))
+        ground = SceneGround(tiles[0].city, _scene_grid(tiles))
+        scenes.append(SceneTiles(scene, tuple(tiles), partners, ground))
     return scenes, problems
+
+
+def _partners(
+    path: Path, scene: str, tiles: Sequence[Tile], masks: Sequence[Tile]
+) -> tuple[Tile, ...]:
+    """The mask tile of each image tile; InputError or GridError where they do not match."""
+    known = {(m.tile_id, m.width, m.height): m for m in masks}
+    keys = [(t.tile_id, t.width, t.height) for t in tiles]
+    found = tuple(known[key] for key in keys if key in known)
+    if len(found) < len(tiles):
+        raise InputError(
+            path,
+            f"{len(found)} of the {len(tiles)} tiles of {scene} have a mask",
+            "rasterize the scene, and tile images and masks with the same settings",
+        )
+    different = open_tile_grid(tiles[0]).difference(open_tile_grid(found[0]))
+    if different:
+        raise GridError(
+            found[0].path,
+            f"lies on another grid than {tiles[0].path} ({different})",
+            "rasterize the scene again",
+        )
+    return found
 
 
 def _by_scene(tiles: Sequence[Tile]) -> dict[str, list[Tile]]:
@@ -154,8 +159,9 @@ def _by_scene(tiles: Sequence[Tile]) -> dict[str, list[Tile]]:
     return by_scene
 
 
-def _scene_grid(tile: Tile, tiles: Sequence[Tile]) -> Grid:
-    """The grid of the whole scene, from that of one of its tiles."""
+def _scene_grid(tiles: Sequence[Tile]) -> Grid:
+    """The grid of the whole scene, from that of its first tile."""
+    tile = tiles[0]
     grid = open_tile_grid(tile)
     width = max(t.x + t.width for t in tiles)
     height = max(t.y + t.height for t in tiles)
@@ -242,11 +248,8 @@ def _statistics(folds: Folds, measures: Sequence[SceneMeasures]) -> dict[str, ob
     for fold, name in enumerate(folds.names):
         of_fold = _total(part for cell, part in cells if fold not in cell.held_out_by)
         if of_fold.count == 0:
-            raise InputError(
-                name,
-                "holding this fold out leaves no valid pixel to train on",
-                "use fewer or larger blocks, or a smaller gap",
-            )
+            log.warning("%s: %s", name, _NOTHING_LEFT)
+            continue
         moments[str(fold)] = of_fold
     return {
         "folds": {key: _by_channel_set(m) for key, m in moments.items()},
@@ -279,7 +282,10 @@ def channel_statistics(
         raise InputError(path, "no such file", "run generate_tiles_stats first")
     key = "all" if val_fold is None else str(val_fold)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))["folds"][key][channel_set]
+        stats = json.loads(path.read_text(encoding="utf-8"))
+        if key not in stats["folds"] and val_fold in range(len(stats["names"])):
+            raise BuiltupError(f"{stats['names'][val_fold]}: {_NOTHING_LEFT}")
+        values = stats["folds"][key][channel_set]
         return tuple(values["mean"]), tuple(values["std"])
     except KeyError as e:
         raise InputError(

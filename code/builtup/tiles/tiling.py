@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rasterio
 from rasterio.io import DatasetReader
 
 from builtup.errors import BuiltupError, InputError
@@ -183,7 +182,7 @@ def _write_tile(scene: DatasetReader, window: Window, path: Path) -> None:
         "width": window.width,
         "height": window.height,
         "crs": scene.crs,
-        "transform": scene.transform * rasterio.Affine.translation(window.x, window.y),
+        "transform": Grid.of(scene).window(window.x, window.y, 1, 1).transform,
         "nodata": scene.nodata,
         "blockysize": window.height,
         **layout,

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from builtup.errors import BuiltupError, GridError, InputError
+from builtup.sar.bands import CHANNEL_SETS
+from builtup.steps import Summary
+from builtup.tiles.stats import channel_statistics, generate_tiles_stats, read_tile_stats
+from helpers import write_raster
+from tile_data import add_scene, labels, moved, power, tile_all
+
+
+def measure(folder: Path, **options: Any) -> Summary:
+    defaults = {"output_path": folder, "gap": 6, "num_workers": 1}
+    return generate_tiles_stats(input_path=folder, **{**defaults, **options})
+
+
+def direct(image: NDArray[np.float32], channel_set: str) -> NDArray[np.float64]:
+    """(channels, pixels) of the valid pixels."""
+    valid = np.isfinite(image[0]) & np.isfinite(image[1])
+    return CHANNEL_SETS[channel_set].compute(image[0][valid], image[1][valid]).astype(np.float64)
+
+
+@pytest.mark.parametrize("materialize", [True, False])
+def test_rows_hold_what_numpy_computes(tmp_path: Path, materialize: bool) -> None:
+    image, mask = add_scene(tmp_path)
+    folder = tile_all(tmp_path, materialize=materialize)
+    measure(folder)
+    with (folder / "tile_stats.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert len(rows) == 12
+    for row in rows:
+        x, y, w, h = (int(row[k]) for k in ("x", "y", "width", "height"))
+        part, label = image[:, y : y + h, x : x + w], mask[y : y + h, x : x + w]
+        assert float(row["valid_fraction"]) == pytest.approx(np.isfinite(part[0]).mean())
+        assert float(row["target_ratio"]) == pytest.approx((label[label != 255] == 1).mean())
+        assert row["skip"] == "false"
+        values = part.astype(np.float64)
+        for band in (1, 2, 3):
+            for what in ("min", "max", "mean", "std"):
+                expected = getattr(np, f"nan{what}")(values[band - 1])
+                assert float(row[f"img_{what}_{band}"]) == pytest.approx(expected, rel=1e-8)
+
+
+def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    folder = tile_all(tmp_path)
+    measure(folder)
+    header = (folder / "tile_stats.csv").read_text().splitlines()[0].split(",")
+    assert ",".join(header[:9]) == "tile_id,city,scene,date,x,y,width,height,path"
+    assert ",".join(header[9:12]) == "fold_index,image_path,mask_path"
+    assert ",".join(header[12:14]) == "valid_fraction,target_ratio"
+    assert header[14:-1] == [
+        f"img_{what}_{band}" for what in ("min", "max", "mean", "std") for band in (1, 2, 3)
+    ]
+    assert header[-1] == "skip"
+
+
+@pytest.mark.parametrize("channel_set", CHANNEL_SETS)
+@pytest.mark.parametrize("materialize", [True, False])
+def test_statistics_of_city_folds_are_those_of_the_other_cities(
+    tmp_path: Path, channel_set: str, materialize: bool
+) -> None:
+    alpha = [add_scene(tmp_path, date=d)[0] for d in ("20150101", "20150201")]
+    beta, _ = add_scene(tmp_path, city="Beta_2015", tile="38RNV", transform=moved(5000, 0))
+    folder = tile_all(tmp_path, materialize=materialize)
+    measure(folder)
+    for fold, images in ((0, alpha), (1, [beta]), (None, [*alpha, beta])):
+        values = np.concatenate([direct(image, channel_set) for image in images], axis=1)
+        mean, std = channel_statistics(folder, channel_set, fold)
+        np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-10)
+        np.testing.assert_allclose(std, values.std(axis=1), rtol=1e-10)
+
+
+@pytest.mark.parametrize("shift", [0, 4])
+def test_statistics_of_blocks_leave_out_the_block_and_its_gap(tmp_path: Path, shift: int) -> None:
+    first, _ = add_scene(tmp_path)
+    second, _ = add_scene(tmp_path, date="20150201", transform=moved(shift, 0))
+    folder = tile_all(tmp_path)
+    measure(folder, blocks="rows=30;cols=50")
+    held_first, held_second = first.copy(), second.copy()
+    held_first[:, : 30 + 6, : 50 + 6] = np.nan  # r0c0 of the grid of the first date
+    held_second[:, : 30 + 6, : 50 + 6 - shift] = np.nan
+    values = np.concatenate([direct(held_first, "db_3b"), direct(held_second, "db_3b")], axis=1)
+    mean, std = channel_statistics(folder, "db_3b", 0)
+    np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-10)
+    np.testing.assert_allclose(std, values.std(axis=1), rtol=1e-10)
+    assert json.loads((folder / "stats.json").read_text())["pixels"]["0"] == values.shape[1]
+
+
+def test_a_tile_without_labels_or_data_is_skipped(tmp_path: Path) -> None:
+    image = power((70, 90), gap=35)
+    mask = labels(image)
+    mask[:, 80:] = 255
+    add_scene(tmp_path, image=image, mask=mask)
+    folder = tile_all(tmp_path)
+    measure(folder)
+    tiles = read_tile_stats(folder / "tile_stats.csv")
+    assert [t.skip for t in tiles] == [t.tile.x == 0 for t in tiles]
+    assert all(t.valid_fraction == 0 and t.target_ratio == 0 for t in tiles if t.skip)
+
+
+def test_image_and_mask_come_back_side_by_side(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    folder = tile_all(tmp_path)
+    measure(folder, output_path=tmp_path / "elsewhere")
+    for t in read_tile_stats(tmp_path / "elsewhere/tile_stats.csv"):
+        assert t.tile.path.parent.parent == folder / "images"
+        assert t.mask.path.parent.parent == folder / "masks"
+        assert t.mask.path.name == t.tile.path.name
+        assert t.mask.tile_id == t.tile.tile_id
+
+
+def test_everything_is_written_and_a_second_run_does_nothing(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    folder = tile_all(tmp_path)
+    assert "1 scenes, 12 tiles" in measure(folder).line()
+    names = {p.name for p in folder.iterdir() if p.is_file()}
+    assert names == {
+        *("tile_stats.csv", "stats.json", "folds.json", "folds.gpkg", "histograms.png"),
+    }
+    assert "nothing to do" in measure(folder).line()
+
+
+def test_one_changed_mask_redoes_its_scene_only(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    add_scene(tmp_path, date="20150201")
+    measure(tile_all(tmp_path))
+    add_scene(tmp_path, date="20150201", mask=np.ones((70, 90), np.uint8))
+    folder = tile_all(tmp_path)
+    summary = measure(folder)
+    assert (summary.done, summary.up_to_date) == (1, 1)
+    ratios = {t.tile.date: t.target_ratio for t in read_tile_stats(folder / "tile_stats.csv")}
+    assert ratios["20150201"] == 1
+    assert ratios["20150101"] < 1
+
+
+def test_a_lost_output_comes_back_without_reading_the_tiles_again(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    folder = tile_all(tmp_path)
+    measure(folder)
+    before = (folder / "tile_stats.csv").read_bytes()
+    (folder / "tile_stats.csv").unlink()
+    assert "1 list, 12 tiles" in measure(folder).line()
+    assert (folder / "tile_stats.csv").read_bytes() == before
+
+
+def test_a_scene_that_is_gone_leaves_tables_and_folds(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    add_scene(tmp_path, date="20150201")
+    measure(tile_all(tmp_path))
+    for folder, kind in (("images_3b", "3b"), ("masks", "mask")):
+        (tmp_path / folder / "Alpha_2015" / f"s1a_38SLF_{kind}_ASC_20150101.tif").unlink()
+    folder = tile_all(tmp_path)
+    measure(folder)
+    assert {t.tile.date for t in read_tile_stats(folder / "tile_stats.csv")} == {"20150201"}
+    assert list(json.loads((folder / "folds.json").read_text())["scenes"]) == [
+        "s1a_38SLF_{}_ASC_20150201"
+    ]
+
+
+def test_a_scene_without_masks_is_refused_or_skipped(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    add_scene(tmp_path, date="20150201")
+    (tmp_path / "masks/Alpha_2015/s1a_38SLF_mask_ASC_20150101.tif").unlink()
+    folder = tile_all(tmp_path)
+    with pytest.raises(InputError, match="0 of the 12 tiles"):
+        measure(folder)
+    assert not (folder / "tile_stats.csv").exists()
+    summary = measure(folder, on_error="skip")
+    assert (summary.done, len(summary.skipped)) == (1, 1)
+    assert {t.tile.date for t in read_tile_stats(folder / "tile_stats.csv")} == {"20150201"}
+
+
+def test_masks_on_another_grid_are_refused(tmp_path: Path) -> None:
+    _, mask = add_scene(tmp_path)
+    path = tmp_path / "masks/Alpha_2015/s1a_38SLF_mask_ASC_20150101.tif"
+    write_raster(path, mask, moved(0.5, 0), nodata=255)
+    folder = tile_all(tmp_path)
+    with pytest.raises(GridError, match="pixels apart"):
+        measure(folder)
+
+
+def test_a_missing_tile_is_named(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    folder = tile_all(tmp_path)
+    gone = folder / "masks/s1a_38SLF_mask_ASC_20150101_tiles/tile_19_19.tif"
+    gone.unlink()
+    with pytest.raises(InputError, match=str(gone)):
+        measure(folder)
+    assert not (folder / "tile_stats.csv").exists()
+
+
+def test_a_fold_that_leaves_nothing_to_train_on_says_so_when_it_is_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_scene(tmp_path)
+    folder = tile_all(tmp_path)
+    measure(folder, gap=200)
+    assert "38SLF_Alpha/r0c0: holding this fold out leaves no valid pixel" in caplog.text
+    assert len(channel_statistics(folder, "db_3b", None)[0]) == 3
+    with pytest.raises(BuiltupError, match="r0c0: holding this fold out leaves no valid pixel"):
+        channel_statistics(folder, "db_3b", 0)
+
+
+def test_unknown_sets_folds_and_missing_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="run generate_tiles_stats first"):
+        channel_statistics(tmp_path, "db_3b", None)
+    add_scene(tmp_path)
+    folder = tile_all(tmp_path)
+    measure(folder)
+    with pytest.raises(InputError, match="channel sets: linear_3b"):
+        channel_statistics(folder, "db_9b", None)
+    with pytest.raises(InputError, match="'9'"):
+        channel_statistics(folder, "db_3b", 9)
+    with pytest.raises(InputError, match="run generate_tiles_stats first"):
+        read_tile_stats(tmp_path / "none.csv")
+
+
+def test_bytes_do_not_depend_on_processes_or_repetition(tmp_path: Path) -> None:
+    for date in ("20150101", "20150201"):
+        add_scene(tmp_path, date=date)
+    add_scene(tmp_path, city="Beta_2015", tile="37SGF", crs="EPSG:32637")
+    folder = tile_all(tmp_path)
+    for target, workers in (("one", 1), ("two", 2)):
+        measure(folder, output_path=tmp_path / target, num_workers=workers)
+    for name in ("tile_stats.csv", "stats.json", "folds.json", "folds.gpkg", "histograms.png"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
