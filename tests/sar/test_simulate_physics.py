@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 import pytest
+import rasterio.features
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -21,7 +23,7 @@ from builtup.sar.simulation.backscatter import (
 )
 from builtup.sar.simulation.buildings import Buildings, boxes
 from builtup.sar.simulation.city import MAX_DATES, City, CitySpec, draw_city, draw_date
-from builtup.sar.simulation.labels import builtup_mask, builtup_polygons
+from builtup.sar.simulation.labels import _grown, builtup_mask, builtup_polygons
 from builtup.sar.simulation.noise import SmoothField, hash_cells, hash_uniform, stream
 from builtup.sar.simulation.speckle import LOOKS, SpeckleRows, gamma_from_normal
 
@@ -206,9 +208,6 @@ def test_builtup_area_is_the_footprint_grown_by_a_pixel_and_closed() -> None:
 
 
 def test_outlines_give_the_mask_again() -> None:
-    import rasterio.features
-    from affine import Affine
-
     rng = np.random.default_rng(2)
     mask = rng.random((40, 40)) < 0.4
     burned = rasterio.features.rasterize(
@@ -237,3 +236,13 @@ def test_a_city_does_not_depend_on_how_many_dates_are_drawn(city: City) -> None:
     assert alone.overpass == later.overpass
     assert alone.shift == later.shift
     assert alone.weather == later.weather
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0, 6.2), st.floats(200, 500), st.floats(200, 500))
+def test_growing_agrees_with_shapely_and_gdal(angle: float, x: float, y: float) -> None:
+    one = house(x=x, y=y, angle=angle)
+    burned = rasterio.features.rasterize(
+        [one.polygons()[0].buffer(10, quad_segs=64)], (80, 80), transform=Affine.scale(10)
+    )
+    assert (_grown(one, 0.0, 0.0, (80, 80)) != burned.astype(bool)).sum() <= 1  # a point on the rim

@@ -22,8 +22,8 @@ ROOF_STEP = 4.0
 #: other, and the angle (degrees) over which it falls: the shape that Franceschetti, Iodice &
 #: Riccio (2002, IEEE TGRS 40(8)) derive and Koppel et al. (2017, IJRS 38(22)) measured with
 #: Sentinel-1, where blocks turned by more than about 15° lose most of their VV return.
-FACING = 8.0
-ANY = 2.2
+FACING = 10.0
+ANY = 2.8
 FALL_DEGREES = 13.0
 #: VH per square metre of wall: a share of the VV, and what a rotated dihedral turns into
 #: cross-polarisation, sin²(2φ) (Lee & Ainsworth 2011, IEEE TGRS 49(1), orientation angle shift).

@@ -242,7 +242,7 @@ def _wedge(
 
 def _ships(rng: np.random.Generator, country: Country, extent: float) -> Scatterers:
     """Ships on the water of the day, each a row of scatterers along its deck."""
-    places = rng.uniform(0, extent, (rng.poisson(4 * (extent / 1000) ** 2), 2))
+    places = rng.uniform(0, extent, (rng.poisson(1.5 * (extent / 1000) ** 2), 2))
     places = places[country.water(places[:, 0], places[:, 1])]
     decks = rng.integers(2, 9, len(places))
     angle = np.repeat(rng.uniform(0, math.pi, len(places)), decks)

@@ -39,25 +39,25 @@ class Level:
 #: for forest Dostálová et al. (2018, Remote Sensing 10(10) 1552): VV −11…−8, VH −17…−13; for water
 #: and wet ground Bauer-Marschallinger et al. (2021, Scientific Data 8, 277).
 LEVELS = {
-    "cereal": Level(-12.0, -18.5, 1.3, 3.5),
-    "rowcrop": Level(-9.8, -15.8, 1.2, 2.8),
-    "grass": Level(-11.8, -18.3, 1.0, 1.0),
-    "ploughed": Level(-11.2, -20.0, 2.2, 1.0),
-    "orchard": Level(-8.6, -14.0, 0.9, 0.6),
-    "wet": Level(-6.3, -15.5, 2.0, 2.5),
-    "forest": Level(-9.8, -15.0, 0.8, 0.7),
-    "bare": Level(-14.0, -23.0, 1.8, 0.5),
-    "rock": Level(-8.6, -15.2, 1.3, 0.2),
+    "cereal": Level(-11.0, -17.8, 1.1, 2.8),
+    "rowcrop": Level(-9.3, -15.5, 1.0, 2.2),
+    "grass": Level(-10.8, -17.4, 0.8, 0.9),
+    "ploughed": Level(-10.4, -18.8, 1.7, 1.0),
+    "orchard": Level(-8.5, -14.0, 0.9, 0.6),
+    "wet": Level(-6.2, -15.0, 1.8, 2.2),
+    "forest": Level(-9.6, -14.8, 0.8, 0.7),
+    "bare": Level(-13.0, -21.5, 1.6, 0.5),
+    "rock": Level(-8.2, -14.8, 1.3, 0.2),
     "water": Level(-21.0, -28.5, 0.6, 0.0),
     "road": Level(-16.5, -24.5, 0.7, 0.0),
-    "garden": Level(-10.0, -16.2, 0.8, 0.8),
+    "garden": Level(-9.6, -15.8, 0.8, 0.8),
 }
 NAMES = tuple(LEVELS)
 CODE = {name: code for code, name in enumerate(NAMES)}
 #: Parcels take these classes, with shares that differ between cities.
 CROPS = ("cereal", "rowcrop", "grass", "ploughed", "orchard", "wet", "bare")
 TEMPERATE = (0.30, 0.16, 0.28, 0.13, 0.06, 0.03, 0.04)
-DRY = (0.22, 0.08, 0.08, 0.22, 0.08, 0.06, 0.26)
+DRY = (0.24, 0.09, 0.10, 0.23, 0.08, 0.06, 0.20)
 #: Shape of the gamma texture within a stand (∞: none): K-distributed clutter after speckle.
 TEXTURE = {"forest": 9.0, "orchard": 7.0, "rock": 1.5, "garden": 4.0}
 #: How much the small `edges` field frays the outlines of woods and rock.
@@ -213,9 +213,9 @@ class Country:
         """dB of VH beyond that of VV: vegetation in its season."""
         season = np.array([level.season for level in LEVELS.values()], np.float32)[code]
         phase = hash_uniform(parcel, 8) * np.float32(0.6) + np.float32(weather.year)
-        extra = hash_uniform(parcel, 9) * np.float32(3) - np.float32(1.5)
+        extra = hash_uniform(parcel, 9) * np.float32(2) - np.float32(1)
         extra[code == CODE["water"]] = 0
-        return np.float32(0.4) * season * np.sin(np.float32(2 * math.pi) * phase) + extra
+        return np.float32(0.25) * season * np.sin(np.float32(2 * math.pi) * phase) + extra
 
     def _slopes(
         self, x: NDArray[Any], y: NDArray[Any], code: NDArray[np.uint8], look: tuple[float, float]
