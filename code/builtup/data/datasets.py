@@ -5,10 +5,11 @@ What a fold forbids is put into the mask here, so that loss and metrics need to 
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -20,12 +21,16 @@ from torchvision.transforms import v2
 
 from builtup.data.samplers import Draw
 from builtup.data.transforms import Crop, ResizePower, ignore_gaps, pad_sample
+from builtup.raster.direct import read_direct
 from builtup.raster.windows import Window
 from builtup.sar.bands import IGNORE, mean_power
 from builtup.tiles.cores import exclusive_cores
 from builtup.tiles.folds import Folds
 from builtup.tiles.table import TrainTile
 from builtup.tiles.tiling import Tile, read_tile
+
+#: Masks kept as they were decoded, and the largest of them: 64 MB in all.
+KEPT_TILES, KEPT_PIXELS = 256, 512 * 512
 
 __all__ = ["Batch", "Sample", "TrainTiles", "ValidationTiles", "collate"]
 
@@ -139,7 +144,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 def _sample(image: Tensor, mask: Tensor, index: int) -> Sample:
     image, mask = image.as_subclass(Tensor), mask.as_subclass(Tensor)
-    return {"image": image, "mask": ignore_gaps(image, mask).long(), "index": index}
+    # the mean band has no data wherever one of the others has none
+    return {"image": image, "mask": ignore_gaps(image[2:], mask).long(), "index": index}
 
 
 def _read(
@@ -152,22 +158,39 @@ def _read(
     whole = Window(0, 0, tile.tile.height, tile.tile.width)
     window = window or whole
     part = window.intersection(whole)
-    image = np.full((3, window.height, window.width), np.nan, dtype=np.float32)
-    mask = np.full((window.height, window.width), IGNORE, dtype=np.uint8)
+    shape = (window.height, window.width)
+    if part == window:
+        image, mask = np.empty((3, *shape), np.float32), np.empty(shape, np.uint8)
+    else:
+        image, mask = np.full((3, *shape), np.nan, np.float32), np.full(shape, IGNORE, np.uint8)
     if part is not None:
         rows, columns = part.relative_to(window).slices
-        image[:, rows, columns] = _power(tile.tile, part)
-        known = read_tile(tile.mask, 1, part)
+        # the mean is computed: reading it would cost half as much again
+        image[:2, rows, columns] = _bands(tile.tile, [1, 2], part)
+        image[2, rows, columns] = mean_power(*image[:2, rows, columns])
+        known = _bands(tile.mask, [1], part)[0]
         if used is not None:
             known = np.where(used[part.slices], known, np.uint8(IGNORE))
         mask[rows, columns] = known
     return image, mask
 
 
-def _power(tile: Tile, window: Window) -> NDArray[np.float32]:
-    """VH, VV and their mean, which is computed: reading it would cost a third more."""
-    vh, vv = read_tile(tile, [1, 2], window)
-    return np.stack([vh, vv, mean_power(vh, vv)])
+def _bands(tile: Tile, indexes: list[int], window: Window) -> NDArray[Any]:
+    """Read without GDAL where the file allows; of small compressed files keep what was decoded."""
+    part = window
+    if not tile.materialized:
+        part = Window(window.y + tile.y, window.x + tile.x, window.height, window.width)
+    direct = read_direct(tile.path, part, indexes)
+    if direct is not None:
+        return direct
+    if tile.materialized and tile.width * tile.height <= KEPT_PIXELS and indexes == [1]:
+        return _decoded(tile, tile.path.stat().st_mtime_ns)[:, *window.slices]
+    return read_tile(tile, indexes, window)
+
+
+@functools.lru_cache(maxsize=KEPT_TILES)
+def _decoded(tile: Tile, mtime_ns: int) -> NDArray[Any]:
+    return read_tile(tile, [1])
 
 
 @contextmanager
