@@ -26,6 +26,7 @@ __all__ = [
     "Side",
     "SideFailed",
     "Spread",
+    "child_environment",
     "compare",
     "machine",
     "measure",
@@ -202,7 +203,7 @@ def measure(side: Side) -> Measurement:
     """Run one side once in a fresh process."""
     done = subprocess.run(
         [str(side.python), str(CHILD), str(side.file), json.dumps(dict(side.arguments))],
-        env={**os.environ, "PYTHONHASHSEED": "0", **side.env},
+        env=child_environment(side.env),
         capture_output=True,
         text=True,
         check=False,
@@ -211,6 +212,13 @@ def measure(side: Side) -> Measurement:
         said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
         raise SideFailed(f"{side.name}: exit status {done.returncode}\n{said}")
     return Measurement(**json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """This environment, in which Python keeps the bytecode of what it imports, as it does by
+    default: else each process would compile every module again."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONHASHSEED": "0", **extra}
 
 
 def warm(paths: Sequence[Path]) -> None:

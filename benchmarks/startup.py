@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from harness import Spread, spread
+from harness import Spread, child_environment, spread
 
 __all__ = ["DATA_COMMANDS", "Startup", "measure_startup"]
 
@@ -62,6 +62,7 @@ def measure_startup(command: str, runs: int = 5) -> Startup:
     probe = subprocess.run(
         [sys.executable, "-c", _PROBE.format(heavy=HEAVY), command, "--help"],
         check=True,
+        env=child_environment({}),
         capture_output=True,
         text=True,
     )
@@ -74,6 +75,7 @@ def _time_help(command: str) -> float:
     subprocess.run(
         [sys.executable, "-m", "builtup", command, "--help"],
         check=True,
+        env=child_environment({}),
         stdout=subprocess.DEVNULL,
     )
     return time.perf_counter() - started

