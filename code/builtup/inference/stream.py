@@ -79,7 +79,7 @@ def predict_stream(read: Read, write: Write, width: int, height: int, stream: St
     windows = 0
     for group, place, values in zip(groups, places, ahead(read, places), strict=True):
         power = _to_device(values, stream.device)
-        valid = ~torch.isnan(power).any(dim=0)
+        valid = _valid(power)
         offsets = [columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
         alive = [bool(valid[:, x : x + columns.size].any()) for x in offsets]
         windows += sum(alive)
@@ -125,6 +125,14 @@ def _to_device(values: NDArray[np.float32], device: torch.device) -> Tensor:
     if device.type == "cuda":
         return power.pin_memory().to(device, non_blocking=True)
     return power.to(device)
+
+
+def _valid(power: Tensor) -> Tensor:
+    """Pixels (H, W) where no band is NaN."""
+    total = power[0] if len(power) == 1 else power[0] + power[1]
+    for band in power[2:]:
+        total = total + band
+    return total == total
 
 
 def _predict(

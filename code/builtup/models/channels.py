@@ -77,8 +77,10 @@ class Channels(nn.Module):
     def valid(self, power: Tensor) -> Tensor:
         """Pixels with a measurement in both polarisations, (B, 1, H, W) bool."""
         vh, vv = power[:, 0:1], power[:, 1:2]
+        # comparisons are False for NaN; isfinite would take five passes for one
         measured = (vh > NODATA_POWER) & (vv > NODATA_POWER)
-        measured &= torch.isfinite(vh) & torch.isfinite(vv)
+        measured &= vh < torch.inf
+        measured &= vv < torch.inf
         return measured & ((vh != 0) | (vv != 0))
 
     def forward(self, power: Tensor) -> Tensor:
@@ -92,8 +94,9 @@ class Channels(nn.Module):
             vh = torch.where(valid, power[:, 0:1], 1.0)
             vv = torch.where(valid, power[:, 1:2], 1.0)
             channels = self._compute(vh, vv)
-            normalised = (channels - self.mean[:, None, None]) / self.std[:, None, None]
-            return torch.where(valid, normalised, 0.0)
+            # in place: what was just made is ours, and memory is what this costs
+            channels.sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
+            return channels.mul_(valid)
 
     def extra_repr(self) -> str:
         """The set's name and its normalisation, for print(model)."""
