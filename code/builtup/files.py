@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -113,16 +114,14 @@ def _reserve(final: Path) -> Iterator[Path]:
 
 
 def _sweep(final: Path) -> None:
-    """Remove what dead processes left of earlier tries at `final`."""
-    stem = final.name.rpartition(".")[0] or final.name
-    for leftover in final.parent.glob(f".{_escape(stem)}.*.partial*"):
-        pid = leftover.name[len(stem) + 2 :].split(".")[0]
-        if not pid.isdigit() or int(pid) == os.getpid() or not Path(f"/proc/{pid}").exists():
-            _remove(leftover)
-
-
-def _escape(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+    """Remove what dead processes left of earlier tries at `final` (not at `a.shp` for `a.tif`)."""
+    stem, dot, suffix = final.name.rpartition(".")
+    ours = re.escape(stem or suffix) + r"\.(\d+)(?:\.old)?\.partial"
+    leftover = re.compile(rf"\.{ours}(?:\.draft)?\.{re.escape(suffix)}.*" if dot else rf"\.{ours}")
+    for path in final.parent.iterdir():
+        match = leftover.fullmatch(path.name)
+        if match and (int(match[1]) == os.getpid() or not Path(f"/proc/{match[1]}").exists()):
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

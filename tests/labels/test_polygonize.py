@@ -27,9 +27,10 @@ from builtup.errors import GridError, InputError, OutputError
 from builtup.inference.results import PredictionTags
 from builtup.labels import writers
 from builtup.labels.areas import ground_areas, metres_per_pixel
+from builtup.labels.features import Features
 from builtup.labels.outlines import Regions, trace
 from builtup.labels.polygonize import polygonize
-from builtup.labels.simplify import simplified
+from builtup.labels.simplify import Simplifier, simplified
 from builtup.raster.grid import Grid
 from helpers import CRS, TRANSFORM, write_raster
 
@@ -38,16 +39,46 @@ masks = hnp.arrays(
 )
 
 
-def traced(mask: NDArray[np.bool_], block: int = 1024, value: Any = None) -> Regions:
+def traced(
+    mask: NDArray[np.bool_], block: int = 1024, value: NDArray[np.uint8] | None = None
+) -> Regions:
+    """All regions of a mask as one."""
     values = np.zeros(mask.shape, np.uint8) if value is None else value
-    found = list(
-        trace(mask.shape[1], mask.shape[0], lambda w: (mask[w.slices], values[w.slices]), block)
-    )
-    return Regions(
-        np.concatenate([np.zeros(0, object), *(r.outlines for r in found)]),
-        np.concatenate([np.zeros(0, np.int64), *(r.pixels for r in found)]),
-        np.concatenate([np.zeros(0, np.int64), *(r.value_sum for r in found)]),
-    )
+    found = trace(mask.shape[1], mask.shape[0], lambda w: (mask[w.slices], values[w.slices]), block)
+    points = np.zeros((0, 2), np.int32)
+    edges = np.zeros((0, 2, 2), np.int32)
+    none = np.zeros(0, np.int64)
+    all_of = Regions(np.zeros(0, object), none, none, points, edges, mask.shape[0])
+    for regions in found:
+        all_of = Regions(
+            *(
+                np.concatenate((getattr(all_of, name), getattr(regions, name)))
+                for name in ("outlines", "pixels", "value_sum", "touching")
+            ),
+            edges,
+            mask.shape[0],
+        )
+    return all_of
+
+
+def generalised(
+    mask: NDArray[np.bool_], pixels: float, block: int = 1024
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """The exact outlines of a mask and the simplified ones, in the same order."""
+    simplifier = Simplifier(10 * pixels, (10, 10))
+    exact, simple = Features.none(), Features.none()
+    zeros = np.zeros(mask.shape, np.uint8)
+    read = lambda w: (mask[w.slices], zeros[w.slices])  # noqa: E731
+    for regions in trace(mask.shape[1], mask.shape[0], read, block):
+        count = len(regions)
+        ids = np.arange(len(exact), len(exact) + count, dtype=np.int32)
+        features = Features(regions.outlines, ids, np.zeros(count), np.zeros(count))
+        exact = exact.joined(features)
+        simple = simple.joined(simplifier.add(features, regions))
+    simple = simple.joined(simplifier.rest())
+    order = np.argsort(simple.id)
+    assert simple.id[order].tolist() == exact.id.tolist()  # each one once
+    return exact.polygons, simple.polygons[order]
 
 
 def blobs(size: int, sigma: float = 2.5, share: float = 0.3, seed: int = 0) -> NDArray[np.bool_]:
@@ -204,28 +235,59 @@ def test_metres_per_pixel_of_degrees_and_feet() -> None:
 # --- simplification -----------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0.2, 4), st.sampled_from([(10, 10), (8.3, 11.1)]))
-def test_simplified_outlines_stay_valid_and_apart(
-    seed: int, pixels: float, pixel: tuple[float, float]
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.2, 4), st.floats(0.2, 0.7), st.integers(3, 20))
+def test_simplified_outlines_are_valid_and_do_not_overlap(
+    seed: int, pixels: float, share: float, block: int
 ) -> None:
-    mask = np.random.default_rng(seed).random((16, 16)) < 0.55
-    exact = traced(mask).outlines
-    simple = simplified(exact, pixels * pixel[0], pixel)
+    mask = np.random.default_rng(seed).random((18, 18)) < share
+    exact, simple = generalised(mask, pixels, block)
     assert shapely.is_valid(simple).all()
-    assert not shapely.is_empty(simple).any()
+    assert (shapely.get_type_id(simple) == 3).all()
     one, other = shapely.STRtree(simple).query(simple)
     common = shapely.intersection(simple[one[one < other]], simple[other[one < other]])
     assert shapely.area(common).sum() == pytest.approx(0, abs=1e-9)
-    known = {tuple(xy) for xy in shapely.get_coordinates(exact)}
-    assert {tuple(xy) for xy in shapely.get_coordinates(simple)} <= known
+    for before, after in zip(exact, simple, strict=True):
+        assert {*shapely.get_coordinates(after)[:, 0]} <= {*shapely.get_coordinates(before)[:, 0]}
+        assert len(before.interiors) == len(after.interiors)
+        assert shapely.hausdorff_distance(before.boundary, after.boundary) <= pixels + 1e-9
 
 
-def test_simplification_straightens_stairs_and_zero_keeps_them() -> None:
-    stairs = traced(np.tri(20, dtype=bool)).outlines
-    assert shapely.get_num_coordinates(stairs).sum() == 43
-    assert shapely.get_num_coordinates(simplified(stairs, 10, (10, 10))).sum() < 10
-    assert simplified(stairs, 0, (10, 10)) is stairs
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(3, 12), st.integers(13, 40))
+def test_simplification_does_not_depend_on_how_regions_are_batched(
+    seed: int, block: int, other_block: int
+) -> None:
+    mask = blobs(40, sigma=1, share=0.45, seed=seed)
+    one, other = (
+        shapely.normalize(generalised(mask, 1.5, size)[1]) for size in (block, other_block)
+    )
+    assert {p.wkb for p in one} == {p.wkb for p in other}
+
+
+def test_regions_keep_the_corners_where_they_touch() -> None:
+    steps = np.kron(np.eye(3, dtype=bool), np.tri(8, dtype=bool))
+    exact, simple = generalised(steps, 1.5)
+    for polygons in (exact, simple):
+        assert shapely.touches(polygons[:-1], polygons[1:]).all()
+    assert shapely.get_num_coordinates(simple).sum() < shapely.get_num_coordinates(exact).sum()
+
+
+def test_simplification_counts_metres_in_both_directions() -> None:
+    mask = np.tri(12, dtype=bool)
+    outlines = traced(mask).outlines
+    none = np.zeros((0, 2), np.int32)
+    corners = shapely.get_num_coordinates(outlines)[0]
+
+    def left(tolerance: float, width: float, height: float) -> int:
+        simple = simplified(outlines, none, tolerance, (width, height))
+        return int(shapely.get_num_coordinates(simple)[0])
+
+    # the line along a stair is half of, up to the whole of, √½ of a step from its corners
+    assert left(3, 10, 10) == left(3, 10, 1000) == corners
+    assert left(8, 10, 10) < corners
+    assert left(3, 10, 1) < corners
+    assert simplified(outlines, none, 0, (10, 10)) is outlines
 
 
 # --- the step -----------------------------------------------------------------------------------

@@ -35,8 +35,8 @@ from builtup.inference.results import (
 )
 from builtup.inference.scoring import PixelCounts, PolygonCounts, match_polygons
 from builtup.labels.burn import Burner
+from builtup.labels.features import on_ground
 from builtup.labels.outlines import trace
-from builtup.labels.polygonize import on_ground
 from builtup.labels.vectors import PolygonSet, read_polygons, reproject
 from builtup.raster.grid import Grid
 from builtup.raster.io import gdal_env, open_raster, read_window

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from builtup.raster.ahead import map_ahead
 from builtup.raster.windows import Window
 
 __all__ = ["BLOCK", "Regions", "trace"]
@@ -38,11 +40,17 @@ class Regions:
     """Regions of a mask: outlines in pixel coordinates (x = column, y = row, of corners).
 
     `pixels` is their size, `value_sum` the sum of the value over their pixels (int64 both).
+    `touching` (n, 2) are the points where their outlines touch themselves or each other.
+    Of the raster, `rows` rows are done; `open_edges` (m, 2, 2) are the edges, from point to point,
+    of outlines that go on below.
     """
 
     outlines: NDArray[np.object_]
     pixels: NDArray[np.int64]
     value_sum: NDArray[np.int64]
+    touching: NDArray[np.int32]
+    open_edges: NDArray[np.int32]
+    rows: int
 
     def __len__(self) -> int:
         return len(self.outlines)
@@ -57,13 +65,15 @@ def trace(width: int, height: int, read: Read, block: int = BLOCK) -> Iterator[R
     """
     open_corners = _Corners.empty()
     waiting = _Rings.empty()  # closed holes of shells that are still open
+    rows = 0
     for found in _scan(width, height, read, block):
+        rows = min(rows + block, height)
         rings, open_corners = _close(open_corners, found)
         holes = waiting.joined(rings.selected(rings.pixels < 0))
         shells = rings.selected(rings.pixels > 0)
         regions, waiting = _assemble(shells, holes)
         if len(regions):
-            yield regions
+            yield replace(regions, open_edges=open_corners.edges(rows), rows=rows)
 
 
 @dataclass(frozen=True)
@@ -117,15 +127,28 @@ class _Corners(_Columns):
     def __len__(self) -> int:
         return len(self.x)
 
+    def edges(self, bottom: int) -> NDArray[np.int32]:
+        """The edges (m, 2, 2), from point to point; those without an end reach to `bottom`."""
+        point = np.stack((self.x, self.y), axis=1)
+        below = point[self.along]
+        below[self.along < 0] = np.stack((self.x, np.full(len(self), bottom, np.int32)), axis=1)[
+            self.along < 0
+        ]
+        level = np.stack((point, point[self.across]), axis=1)[self.right]
+        upright = np.stack((point, below), axis=1)[self.down]
+        return np.concatenate((level, upright))
+
 
 @dataclass(frozen=True)
 class _Rings:
     """Closed rings: ring i is `vertices[offsets[i]:offsets[i + 1]]`, its first vertex first.
 
-    `pixels` is the area, negative for holes; `value_sum` the signed sum over it.
+    `twin` marks the vertices where it touches a ring. `pixels` is the area, negative for holes;
+    `value_sum` the signed sum over it.
     """
 
     vertices: NDArray[np.int32]
+    twin: NDArray[np.bool_]
     offsets: NDArray[np.int64]
     pixels: NDArray[np.int64]
     value_sum: NDArray[np.int64]
@@ -133,7 +156,7 @@ class _Rings:
     @classmethod
     def empty(cls) -> _Rings:
         long = np.zeros(0, np.int64)
-        return cls(np.zeros((0, 2), np.int32), np.zeros(1, np.int64), long, long)
+        return cls(np.zeros((0, 2), np.int32), np.zeros(0, bool), np.zeros(1, np.int64), long, long)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -144,8 +167,10 @@ class _Rings:
 
     def selected(self, wanted: NDArray[np.bool_]) -> _Rings:
         counts = self.counts
+        vertices = np.repeat(wanted, counts)
         return _Rings(
-            self.vertices[np.repeat(wanted, counts)],
+            self.vertices[vertices],
+            self.twin[vertices],
             _offsets(counts[wanted]),
             self.pixels[wanted],
             self.value_sum[wanted],
@@ -154,6 +179,7 @@ class _Rings:
     def joined(self, other: _Rings) -> _Rings:
         return _Rings(
             np.concatenate((self.vertices, other.vertices)),
+            np.concatenate((self.twin, other.twin)),
             np.concatenate((self.offsets, self.offsets[-1] + other.offsets[1:])),
             np.concatenate((self.pixels, other.pixels)),
             np.concatenate((self.value_sum, other.value_sum)),
@@ -180,52 +206,71 @@ def _scan(width: int, height: int, read: Read, block: int) -> Iterator[_Corners]
     """
     above = np.zeros(width + 2, bool)  # the pixel row above; [0] stands left of the raster
     total = np.zeros(width + 1, np.int64)  # integral image at the lattice row of the blocks' top
+    found: list[_Corners] = []
+    for place, values in map_ahead(
+        partial(_read, read, width, height), _places(width, height, block)
+    ):
+        x, columns = place.x, place.width
+        if x == 0:
+            left = np.zeros(place.height + 1, bool)
+            before = np.zeros(place.height + 1, np.int64)  # integral over these rows, left of x
+        padded, value = _pad(place, values)
+        padded[0] = above[x : x + columns + 1]
+        padded[:, 0] = left
+        left = padded[:, -1].copy()
+        above[x + 1 : x + columns + 1] = padded[-1, 1:]
+        local = _integral(value, padded)
+        here = total[x : x + columns]
+        found.append(_corners(padded, place, (local, here, before)))
+        here += before[-1] if local is None else before[-1] + local[-1, :-1]
+        if local is not None:
+            before = before + local[:, -1]
+        if x + columns > width:
+            yield _sorted_and_paired(found, width)
+            found = []
+
+
+def _places(width: int, height: int, block: int) -> Iterator[Window]:
+    """Blocks over the lattice, which has a column and a row more than the raster has."""
     for y in range(0, height + 1, block):
-        rows = min(block, height + 1 - y)
-        found = []
-        left = np.zeros(rows + 1, bool)
-        before = np.zeros(rows + 1, np.int64)  # integral over this row of blocks, left of x
         for x in range(0, width + 1, block):
-            columns = min(block, width + 1 - x)
-            padded = np.zeros((rows + 1, columns + 1), bool)
-            window = Window(y, x, min(rows, height - y), min(columns, width - x))
-            value = _fill(padded, window, read)
-            padded[0] = above[x : x + columns + 1]
-            padded[:, 0] = left
-            left = padded[:, -1].copy()
-            local = _integral(value, padded)
-            found.append(_corners(padded, x, y, (local, total[x : x + columns], before)))
-            above[x + 1 : x + columns + 1] = padded[-1, 1:]
-            if local is None:
-                total[x : x + columns] += before[-1]
-            else:
-                total[x : x + columns] += before[-1] + local[-1, :-1]
-                before = before + local[:, -1]
-        yield _sorted_and_paired(found, width)
+            yield Window(y, x, min(block, height + 1 - y), min(block, width + 1 - x))
 
 
-def _fill(padded: NDArray[np.bool_], window: Window, read: Read) -> NDArray[np.uint8] | None:
-    if window.width < 1 or window.height < 1:
-        return None  # the strip beyond the edge
-    built_up, value = read(window)
-    padded[1 : window.height + 1, 1 : window.width + 1] = built_up
-    return value
+_Values = tuple[NDArray[np.bool_], NDArray[np.uint8]]
+
+
+def _read(read: Read, width: int, height: int, place: Window) -> tuple[Window, _Values | None]:
+    """What is in the raster of a block; None for a block beyond its edge."""
+    inside = place.intersection(Window(0, 0, height, width))
+    return place, None if inside is None else read(inside)
+
+
+def _pad(
+    place: Window, values: _Values | None
+) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
+    """A block's built-up pixels with a row above and a column to the left; background beyond."""
+    padded = np.zeros((place.height + 1, place.width + 1), bool)
+    if values is None:
+        return padded, None
+    built_up, value = values
+    padded[1 : built_up.shape[0] + 1, 1 : built_up.shape[1] + 1] = built_up
+    return padded, value
 
 
 def _integral(
     value: NDArray[np.uint8] | None, padded: NDArray[np.bool_]
-) -> NDArray[np.int64] | None:
+) -> NDArray[np.uint32] | None:
     """Integral image of the value over built-up pixels, at the block's lattice points."""
     inside = padded[1:, 1:]
     if value is None or not inside.any():
         return None
     height, width = value.shape
-    local = np.zeros(padded.shape, np.int64)
+    local = np.zeros(padded.shape, np.uint32)  # enough for blocks of 4,096
     part = local[1 : height + 1, 1 : width + 1]
-    np.multiply(value, inside[:height, :width], out=part, casting="unsafe")
-    np.cumsum(local, axis=1, out=local)
-    np.cumsum(local, axis=0, out=local)
-    return local
+    np.cumsum(value * inside[:height, :width], axis=1, dtype=np.uint32, out=part)
+    local[1:, width + 1 :] = local[1:, width : width + 1]
+    return np.asarray(np.cumsum(local, axis=0, out=local))
 
 
 #: By the four pixels around a point (1 upper left, 2 upper right, 4 lower left, 8 lower right).
@@ -236,9 +281,8 @@ _SIGN = np.array([1 if c in {1, 8, 13, 11} else -1 for c in range(16)], np.int8)
 
 def _corners(
     padded: NDArray[np.bool_],
-    x0: int,
-    y0: int,
-    integral: tuple[NDArray[np.int64] | None, NDArray[np.int64], NDArray[np.int64]],
+    place: Window,
+    integral: tuple[NDArray[np.uint32] | None, NDArray[np.int64], NDArray[np.int64]],
 ) -> _Corners:
     """The corners at the lattice points of a block; two where pixels touch across a point."""
     turn = padded[:, :-1] ^ padded[:, 1:]
@@ -266,8 +310,8 @@ def _corners(
         total += local[row, column]
     unset = np.full(len(row), -1, np.int64)
     return _Corners(
-        (column + x0).astype(np.int32),
-        (row + y0).astype(np.int32),
+        (column + place.x).astype(np.int32),
+        (row + place.y).astype(np.int32),
         _RIGHT[code],
         _DOWN[code],
         _SIGN[code],
@@ -386,31 +430,36 @@ def _rings(corners: _Corners, following: NDArray[np.int64]) -> _Rings:
         return _Rings.empty()
     return _Rings(
         np.stack((corners.x[order], corners.y[order]), axis=1),
+        corners.twin[order],
         np.append(starts, len(order)),
         np.add.reduceat((corners.sign * x * y)[order], starts),
         np.add.reduceat((corners.sign * corners.integral)[order], starts),
     )
 
 
+#: No points, no edges, no rows.
+_NOTHING = (np.zeros((0, 2), np.int32), np.zeros((0, 2, 2), np.int32), 0)
+
 # --- assembling -------------------------------------------------------------------------------
 
 
 def _assemble(shells: _Rings, holes: _Rings) -> tuple[Regions, _Rings]:
     """Give each hole to its shell; return the regions and the holes whose shell is still open."""
-    pixels, value_sum = shells.pixels.copy(), shells.value_sum.copy()
     if not len(shells):
-        return Regions(np.zeros(0, object), pixels, value_sum), holes
+        return Regions(np.zeros(0, object), shells.pixels, shells.value_sum, *_NOTHING), holes
     owner = _owners(shells, holes)
     inner = holes.selected(owner >= 0)
     waiting = holes.selected(owner < 0)
     owner = owner[owner >= 0]
+    pixels, value_sum = shells.pixels.copy(), shells.value_sum.copy()
     np.add.at(pixels, owner, inner.pixels)
     np.add.at(value_sum, owner, inner.value_sum)
     index = np.concatenate((np.arange(len(shells)), owner))
     order = np.argsort(index, kind="stable")  # each shell first, then its holes
-    rings = shells.joined(inner).linear()[order]
-    outlines = np.asarray(shapely.polygons(rings, indices=index[order]))
-    return Regions(outlines, pixels, value_sum), waiting
+    rings = shells.joined(inner)
+    outlines = np.asarray(shapely.polygons(rings.linear()[order], indices=index[order]))
+    touching = rings.vertices[rings.twin]
+    return Regions(outlines, pixels, value_sum, touching, *_NOTHING[1:]), waiting
 
 
 def _owners(shells: _Rings, holes: _Rings) -> NDArray[np.int64]:

@@ -7,12 +7,10 @@ the same ids and with the areas and probabilities of the exact regions. Backgrou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
@@ -28,15 +26,16 @@ from builtup.inference.results import (
     upload_results,
 )
 from builtup.labels.areas import ground_areas, metres_per_pixel
+from builtup.labels.features import Features
 from builtup.labels.outlines import Regions, trace
-from builtup.labels.simplify import simplified
-from builtup.labels.writers import SHAPEFILE_PARTS, Features, write_geopackage, write_shapefile
+from builtup.labels.simplify import Simplifier
+from builtup.labels.writers import SHAPEFILE_PARTS, geopackage, shapefile
 from builtup.raster.grid import Grid
 from builtup.raster.io import gdal_env, open_raster, read_window
 from builtup.raster.windows import Window
 from builtup.steps import Job, Step, Summary, run_step
 
-__all__ = ["on_ground", "polygonize", "polygonize_city"]
+__all__ = ["polygonize", "polygonize_city"]
 
 STEP = Step("polygonize", 1)
 
@@ -107,21 +106,29 @@ def _work(job: Job) -> dict[str, int]:
 
 
 def polygonize_city(rasters: CityRasters, *, min_area: float, simplify: float) -> dict[str, int]:
-    """Write the shapefile and the GeoPackage of one city; return their counts of polygons."""
+    """Write the shapefile and the GeoPackage of one city; return their counts of polygons.
+
+    In one pass: memory follows the regions that have not ended, not the raster.
+    """
     with (
         gdal_env(),
         open_raster(rasters.mask) as mask,
         open_raster(rasters.prob) as prob,
     ):
-        city, grid = read_tags(mask).city, Grid.of(mask)
-        crs = grid.crs.to_wkt()
-        kept: list[_Batch] = []
-        batches = _batches(trace(grid.width, grid.height, _reader(mask, prob)), grid)
-        exact = _keeping(kept, batches, min_area, grid)
-        total = write_shapefile(rasters.mask.with_suffix(".shp"), exact, city=city, crs=crs)
-    work = _simplified(kept, simplify, grid)
-    write_geopackage(rasters.mask.with_suffix(".gpkg"), [work], city=city, crs=crs)
-    return {"polygons": total, "simplified": len(work)}
+        grid = Grid.of(mask)
+        city, crs = read_tags(mask).city, grid.crs.to_wkt()
+        with (
+            shapefile(rasters.mask.with_suffix(".shp"), city=city, crs=crs) as exact,
+            geopackage(rasters.mask.with_suffix(".gpkg"), city=city, crs=crs) as work,
+        ):
+            simplifier = Simplifier(simplify, metres_per_pixel(grid))
+            for regions in trace(grid.width, grid.height, _reader(mask, prob)):
+                features = _features(regions, grid, exact.count + 1)
+                exact.write(features.on_ground(grid))
+                large = features.taken(features.area_m2 >= min_area)
+                work.write(simplifier.add(large, regions).on_ground(grid))
+            work.write(simplifier.rest().on_ground(grid))
+    return {"polygons": exact.count, "simplified": work.count}
 
 
 def _reader(
@@ -145,61 +152,11 @@ def _reader(
     return read
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Regions in pixel coordinates with the attributes that they are written with."""
-
-    outlines: NDArray[np.object_]
-    id: NDArray[np.int32]
-    area_m2: NDArray[np.float64]
-    mean_prob: NDArray[np.float64]
-
-    def features(self, grid: Grid) -> Features:
-        return Features(on_ground(self.outlines, grid), self.id, self.area_m2, self.mean_prob)
-
-
-def _batches(traced: Iterable[Regions], grid: Grid) -> Iterator[_Batch]:
-    first = 1
-    for regions in traced:
-        yield _Batch(
-            regions.outlines,
-            np.arange(first, first + len(regions), dtype=np.int32),
-            ground_areas(regions.outlines, regions.pixels, grid),
-            regions.value_sum / (regions.pixels * PROBABILITY_SCALE),
-        )
-        first += len(regions)
-
-
-def _keeping(
-    kept: list[_Batch], batches: Iterable[_Batch], min_area: float, grid: Grid
-) -> Iterator[Features]:
-    """Pass on all regions as features, and keep those of at least `min_area` in `kept`."""
-    for batch in batches:
-        large = batch.area_m2 >= min_area
-        kept.append(
-            _Batch(
-                batch.outlines[large],
-                batch.id[large],
-                batch.area_m2[large],
-                batch.mean_prob[large],
-            )
-        )
-        yield batch.features(grid)
-
-
-def _simplified(kept: list[_Batch], tolerance: float, grid: Grid) -> Features:
-    joined = _Batch(
-        np.concatenate([batch.outlines for batch in kept] or [np.zeros(0, object)]),
-        np.concatenate([batch.id for batch in kept] or [np.zeros(0, np.int32)]),
-        np.concatenate([batch.area_m2 for batch in kept] or [np.zeros(0)]),
-        np.concatenate([batch.mean_prob for batch in kept] or [np.zeros(0)]),
+def _features(regions: Regions, grid: Grid, first: int) -> Features:
+    """The regions with their attributes, in pixel coordinates; `first` is the id of the first."""
+    return Features(
+        regions.outlines,
+        np.arange(first, first + len(regions), dtype=np.int32),
+        ground_areas(regions.outlines, regions.pixels, grid),
+        regions.value_sum / (regions.pixels * PROBABILITY_SCALE),
     )
-    simple = simplified(joined.outlines, tolerance, metres_per_pixel(grid))
-    return replace(joined, outlines=simple).features(grid)
-
-
-def on_ground(outlines: NDArray[np.object_], grid: Grid) -> NDArray[np.object_]:
-    """Outlines from pixel coordinates (column, row) to those of the grid's CRS."""
-    t = grid.transform
-    matrix = np.array([[t.a, t.d], [t.b, t.e]])
-    return np.asarray(shapely.transform(outlines, lambda xy: xy @ matrix + (t.c, t.f)))

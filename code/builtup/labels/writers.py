@@ -6,20 +6,18 @@ times the rate of fiona).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pyogrio
-import pyogrio.errors
 import shapely
-from numpy.typing import NDArray
 
 from builtup.errors import OutputError
 from builtup.files import SPACE_REMEDY, atomic_files, atomic_path
+from builtup.labels.features import Features
 
-__all__ = ["SHAPEFILE_PARTS", "Features", "write_geopackage", "write_shapefile"]
+__all__ = ["SHAPEFILE_PARTS", "Writer", "geopackage", "shapefile"]
 
 #: The files of a shapefile, the one that readers open last.
 SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".shp")
@@ -30,70 +28,58 @@ _DATE = "2000-01-01"
 _SHAPEFILE_BYTES = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class Features:
-    """Polygons in the output's CRS with their attributes, all of one length.
+class Writer:
+    """Appends batches of polygons to a file that appears when its context ends."""
 
-    `area_m2` is in square metres on the ground, `mean_prob` the mean building probability.
-    """
+    def __init__(self, path: Path, final: Path, city: str, crs: str) -> None:
+        self.count = 0
+        self._path, self._final, self._city, self._crs = path, final, city, crs
+        self._begun = False
+        self._bytes = 0
 
-    polygons: NDArray[np.object_]
-    id: NDArray[np.int32]
-    area_m2: NDArray[np.float64]
-    mean_prob: NDArray[np.float64]
+    def write(self, batch: Features) -> None:
+        """Append a batch; raises OutputError where it cannot be written or does not fit."""
+        if self._path.suffix == ".shp":
+            self._bytes += _shapefile_bytes(batch)
+            if self._bytes > _SHAPEFILE_BYTES:
+                raise OutputError(
+                    self._final, "more than the 2 GB that a shapefile holds", "use the GeoPackage"
+                )
+        _write(self._final, self._path, batch, self._city, self._crs, append=self._begun)
+        self._begun = True
+        self.count += len(batch)
 
-    def __len__(self) -> int:
-        return len(self.id)
+    def finish(self) -> None:
+        """Write a file without features where no batch came."""
+        if not self._begun:
+            self.write(Features.none())
 
 
-def write_shapefile(path: Path, batches: Iterable[Features], *, city: str, crs: str) -> int:
-    """Write polygons batch by batch to `path` (.shp and its siblings); return their number.
-
-    `crs` is WKT. Raises OutputError where a file cannot be written or the format's 2 GB do not
-    suffice.
-    """
+@contextmanager
+def shapefile(path: Path, *, city: str, crs: str) -> Iterator[Writer]:
+    """Write `path` (.shp) and its siblings; `crs` is WKT, `city` an attribute of each polygon."""
     names = [path.with_suffix(suffix).name for suffix in SHAPEFILE_PARTS]
     with atomic_files(path.parent, names) as folder:
-        count = size = 0
-        for first, batch in _batches(batches):
-            count += len(batch)
-            size += _shapefile_bytes(batch)
-            if size > _SHAPEFILE_BYTES:
-                raise OutputError(
-                    path, "more than the 2 GB that a shapefile holds", "use the GeoPackage"
-                )
-            options = {"DBF_DATE_LAST_UPDATE": _DATE} if first else {}
-            _write(path, folder / path.name, batch, city, crs, append=not first, options=options)
-    return count
+        writer = Writer(folder / path.name, path, city, crs)
+        yield writer
+        writer.finish()
 
 
-def write_geopackage(path: Path, batches: Iterable[Features], *, city: str, crs: str) -> None:
-    """Write polygons batch by batch to a GeoPackage whose layer bears the city's name."""
+@contextmanager
+def geopackage(path: Path, *, city: str, crs: str) -> Iterator[Writer]:
+    """Write a GeoPackage whose layer bears the name of the file."""
     with atomic_path(path) as temporary:
-        for first, batch in _batches(batches):
-            _write(path, temporary, batch, city, crs, append=not first, options={})
+        writer = Writer(temporary, path, city, crs)
+        yield writer
+        writer.finish()
 
 
-def _batches(batches: Iterable[Features]) -> Iterator[tuple[bool, Features]]:
-    """Mark the first batch; an empty one where there is none, so that a file appears."""
-    first = True
-    for batch in batches:
-        yield first, batch
-        first = False
-    if first:
-        yield True, Features(np.zeros(0, object), np.zeros(0, np.int32), np.zeros(0), np.zeros(0))
+def _write(final: Path, path: Path, batch: Features, city: str, crs: str, *, append: bool) -> None:
+    import pyogrio  # takes seconds, as it imports pandas where that is installed
+    import pyogrio.raw
+    from pyogrio.errors import DataLayerError, DataSourceError
 
-
-def _write(
-    final: Path,
-    path: Path,
-    batch: Features,
-    city: str,
-    crs: str,
-    *,
-    append: bool,
-    options: dict[str, str],
-) -> None:
+    is_shapefile = path.suffix == ".shp"
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{_DATE}T00:00:00.000Z"})
     try:
         pyogrio.raw.write(
@@ -102,14 +88,14 @@ def _write(
             [batch.id, np.full(len(batch), city, object), batch.area_m2, batch.mean_prob],
             ["id", "city", "area_m2", "mean_prob"],
             layer=final.stem,
-            driver="GPKG" if path.suffix == ".gpkg" else "ESRI Shapefile",
+            driver="ESRI Shapefile" if is_shapefile else "GPKG",
             geometry_type="Polygon",
             crs=crs,
             encoding="UTF-8",
             append=append,
-            layer_options=options,
+            layer_options={"DBF_DATE_LAST_UPDATE": _DATE} if is_shapefile and not append else {},
         )
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, RuntimeError) as e:
+    except (DataSourceError, DataLayerError, RuntimeError) as e:
         brief = " ".join(str(e).split())[:160]
         raise OutputError(final, f"cannot be written ({brief})", SPACE_REMEDY) from e
 
