@@ -53,7 +53,10 @@ def launch(script_path: Path, config: Config, num_processes: int, overrides: str
                 master_port=_free_port(),
             )
         except ProcessException as e:
-            raise _first_error(Path(folder)) or e from e
+            error = _first_error(Path(folder))
+            if error is None:
+                raise
+            raise error from e
 
 
 def load_script(path: Path) -> Run:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builtup.errors import RunError
+from builtup.files import output_error
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -40,7 +41,7 @@ EXPERIMENTS = {"Trainings": "1", "Inferences": "2"}
 
 def _quiet() -> None:
     # the migrations of a new database speak at level INFO, dozens of lines
-    for name in ("alembic", "mlflow.store.db.utils"):
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -215,7 +216,8 @@ def recording(experiment: str, name: str, *, active: bool = True) -> Iterator[Re
     status = "FAILED"
     try:
         with _terminable():
-            recorder.folder.mkdir(parents=True, exist_ok=True)
+            _make(recorder.folder)
+            log.info("MLflow run %s, artifacts in %s", recorder.run_id, recorder.folder)
             yield recorder
             recorder.finish()
         status = "FINISHED"
@@ -246,6 +248,13 @@ def _start_run(experiment: str, name: str) -> Run:
             f"MLflow at {own.tracking_uri}: no run can be started ({_first_line(e)}); "
             "check MLFLOW_TRACKING_URI and MLFLOW_RUN_ID"
         ) from e
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise output_error(folder, e) from e
 
 
 @contextmanager

@@ -6,7 +6,14 @@ import ignite.distributed as idist
 
 from builtup.config import Config
 from builtup.tracking import Recorder, recording
-from builtup.training.build import build_data, build_learner, resume, seed_everything, start_at
+from builtup.training.build import (
+    build_data,
+    build_learner,
+    check_settings,
+    resume,
+    seed_everything,
+    start_at,
+)
 from builtup.training.evaluator import Places, create_evaluator
 from builtup.training.handlers import (
     Saver,
@@ -30,6 +37,7 @@ def run(config: Config) -> None:
         *("seed", "num_classes", "num_epochs"),
         *("model", "train_loader", "criterion", "optimizer"),
     )
+    check_settings(config)
     with recording("Trainings", config.path.stem, active=idist.get_rank() == 0) as recorder:
         train(config, recorder)
 

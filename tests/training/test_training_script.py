@@ -124,6 +124,43 @@ def test_a_failed_training_is_logged_as_failed_and_says_why(project: Path, tmp_p
     assert "tile_3" in run.data.tags["error"]
 
 
+def test_the_run_that_mlflow_opened_is_continued(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tracking.client()
+    experiment = own.get_experiment_by_name("Trainings")
+    opened = own.create_run(experiment.experiment_id).info.run_id
+    own.log_param(opened, "overrides", "'num_epochs=1'")  # as the entry point's parameter
+    monkeypatch.setenv("MLFLOW_RUN_ID", opened)
+    config.run_script(SCRIPT, write_tiny(tmp_path), 1, "num_epochs=1 amp=true log_predictions=0")
+    run = own.get_run(opened)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["cfg/overrides"].startswith("num_epochs=1")
+
+
+def test_without_validation_the_last_weights_are_the_best(project: Path, tmp_path: Path) -> None:
+    extra = "\n\ndef val_loader():\n    return None\n"
+    config.run_script(SCRIPT, write_tiny(tmp_path, extra), 1, "num_epochs=1")
+    trained = load_trained(newest().info.run_id)
+    assert trained.threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("val_interval=0", "val_interval = 0: expected 1 or more"),
+        ("val_metrics=f1,f2", r"val_metrics = \('f1', 'f2'\): expected some of f1, iou"),
+        ("device=tpu9", "device = 'tpu9': no such device"),
+        ("normalisation=mean", "normalisation = 'mean': expected config or stats"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    project: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(tmp_path, override)
+
+
 def test_max_minutes_ends_with_a_validation_and_checkpoints(project: Path, tmp_path: Path) -> None:
     run = train(tmp_path, "num_epochs=1000 max_minutes=0 log_predictions=0 accumulation_steps=2")
     assert run.info.status == "FINISHED"
@@ -154,17 +191,25 @@ def test_a_config_without_a_model_is_refused_before_a_run_is_opened(
     assert newest().info.run_id == before
 
 
-def test_two_processes_give_the_scores_of_one_to_the_last_digit(
+def test_two_processes_score_as_one_to_the_last_digit_and_learn_the_same(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    options = "num_epochs=1 start_by_validation=true lr=0 log_predictions=0 dropout=0"
+    options = (
+        "num_epochs=2 start_by_validation=true log_predictions=0 log_interval=1 "
+        "accumulation_steps=2 dropout=0 norm=false ordered=true class_weights=1,1"
+    )
     one, two = train(tmp_path, options), train(tmp_path, options, processes=2)
     assert two.data.params["cfg/processes"] == "2"
     names = [name for name in one.data.metrics if name.startswith("val/")]
     assert len(names) > 10
     for name in names:
         assert curve(two, name)[0] == curve(one, name)[0], name
+    # each process has half of every batch: the same steps but for rounding
+    assert curve(two, "train/loss") == pytest.approx(curve(one, "train/loss"), rel=1e-4)
+    ours, theirs = (load_state(artifacts(run) / "weights" / "last.pt") for run in (one, two))
+    for key, value in ours.items():
+        torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=1e-5)
 
 
 def test_an_error_in_a_process_comes_back_as_one_line(

@@ -16,6 +16,7 @@ from builtup.training.schedules import poly
 
 seed, num_classes, num_epochs = 3, 2, 3
 batch_size, samples, lr, dropout, size = 2, 6, 0.05, 0.1, 32
+class_weights, norm, ordered = (0.75, 1.5), True, False
 nan_at, stop_after = -1, 0  # a tile that gives NaN; training samples until an interrupt
 
 
@@ -58,7 +59,8 @@ class Towns(Dataset):
 
 
 def model():
-    hidden = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(dropout)]
+    between = nn.BatchNorm2d(8) if norm else nn.Identity()
+    hidden = [nn.Conv2d(3, 8, 3, padding=1), between, nn.ReLU(), nn.Dropout(dropout)]
     return Segmenter(Channels("db_3b", (-20.0,) * 3, (6.0,) * 3), Net(*hidden, nn.Conv2d(8, 2, 1)))
 
 
@@ -68,9 +70,9 @@ def train_loader():
 
     data = Towns(samples, 0)
     if idist.get_world_size() > 1:
-        sampler = DistributedSampler(data, seed=seed)
+        sampler = DistributedSampler(data, seed=seed, shuffle=not ordered)
         return DataLoader(data, batch_size // idist.get_world_size(), sampler=sampler)
-    return DataLoader(data, batch_size, shuffle=True)
+    return DataLoader(data, batch_size, shuffle=not ordered)
 
 
 def val_loader():
@@ -78,7 +80,7 @@ def val_loader():
 
 
 def criterion():
-    return CrossEntropy(0.75, 1.5)
+    return CrossEntropy(*class_weights)
 
 
 def optimizer(model):

@@ -21,12 +21,14 @@ from builtup.tiles.stats import channel_statistics
 from builtup.training.checkpoints import Progress, find_artifacts, load_state, restore
 from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
 from builtup.training.learner import Learner
+from builtup.training.metrics import SCORES
 from builtup.training.trainer import optimiser_steps
 
 __all__ = [
     "Data",
     "build_data",
     "build_learner",
+    "check_settings",
     "resume",
     "seed_everything",
     "start_at",
@@ -60,6 +62,22 @@ class Data:
     def val_cities(self) -> list[str]:
         """The cities validated on."""
         return [] if self.val is None else list(Places.of(self.val).cities)
+
+
+def check_settings(config: Config) -> None:
+    """Refuse values that would fail later, or do nothing in silence."""
+    for name in ("num_epochs", "accumulation_steps", "val_interval", "log_interval", "es_patience"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"{config.path}: {name} = {value}: expected 1 or more")
+    if config.num_classes < 2:
+        raise ConfigError(f"{config.path}: num_classes = {config.num_classes}: expected 2 or more")
+    unknown = [name for name in config.val_metrics if name not in SCORES]
+    if unknown or not config.val_metrics:
+        raise ConfigError(
+            f"{config.path}: val_metrics = {config.val_metrics!r}: expected some of "
+            f"{', '.join(SCORES)}"
+        )
 
 
 def seed_everything(seed: int) -> None:

@@ -69,8 +69,9 @@ class Trained:
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:
     """Write a state atomically."""
-    with atomic_path(path) as temporary:
-        torch.save(dict(state), temporary)
+    # through a file of Python's: a full disk is then an OSError, which atomic_path explains
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(dict(state), file)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -121,7 +122,10 @@ def restore(
     set_weights(learner.model, state["model"], path)
     learner.optimizer.load_state_dict(state["optimizer"])
     if learner.scheduler is not None and state["scheduler"] is not None:
-        learner.scheduler.load_state_dict(state["scheduler"])
+        own = learner.scheduler.state_dict()
+        # the length is the new config's, which may have more epochs
+        length = {key: own[key] for key in ("total_steps", "_schedule_phases") if key in own}
+        learner.scheduler.load_state_dict({**state["scheduler"], **length})
     learner.scaler.load_state_dict(state["scaler"])
     if learner.ema is not None:
         set_weights(learner.ema, state["ema"] or _as_average(state["model"]), path)

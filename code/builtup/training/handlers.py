@@ -69,7 +69,7 @@ class Saver:
             "finished": finished,
             "epochs": self.progress.epoch,
             "iterations": self.progress.iteration,
-            "best_iteration": self.progress.best_iteration or self.progress.iteration,
+            "best_iteration": self.progress.best_iteration if best else self.progress.iteration,
             "threshold": best.get("threshold", 0.5),
             "threshold_f1": best.get("threshold_f1"),
             "threshold_tuned_on": self.summary.get("val_cities", []) if best else [],
@@ -258,7 +258,10 @@ def attach_time_limit(trainer: Engine, validation: Validation | None, minutes: f
 
 
 def attach_saver(trainer: Engine, saver: Saver) -> None:
-    """Save the last state after each epoch and at the end; attach after the validation."""
+    """Save the last state after each epoch and at the end; attach after the validation.
+
+    Without any validation the last weights are the best.
+    """
     saved = [-1]
 
     @trainer.on(Events.EPOCH_COMPLETED | Events.COMPLETED)
@@ -269,6 +272,8 @@ def attach_saver(trainer: Engine, saver: Saver) -> None:
 
     @trainer.on(Events.COMPLETED)
     def finish() -> None:
+        if not saver.progress.best:  # nothing was validated, or no score was defined
+            saver.save("best")
         saver.write_summary(finished=True)
 
 

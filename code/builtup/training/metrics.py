@@ -23,6 +23,7 @@ from builtup.sar.bands import IGNORE
 __all__ = [
     "BUILDING",
     "LEVELS",
+    "SCORES",
     "Predicted",
     "SegmentationScores",
     "Threshold",
@@ -34,6 +35,8 @@ __all__ = [
 
 #: The class whose probability is mapped.
 BUILDING = 1
+#: What `scores` gives.
+SCORES = ("f1", "iou", "precision", "recall", "macro_f1", "macro_iou", "accuracy")
 #: A probability p is stored as round(254 p), 0 to 254.
 LEVELS = 255
 
