@@ -27,7 +27,7 @@ from builtup.errors import InputError
 from builtup.inference.results import PredictionTags
 from builtup.inference.scoring import PixelCounts, PolygonCounts, match_polygons
 from builtup.inference.validate import SCORED_AREA, validate
-from helpers import TRANSFORM, write_polygons, write_raster
+from helpers import TRANSFORM, real_data, write_polygons, write_raster
 
 boxes = st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(1, 6)] * 2)
 
@@ -39,11 +39,13 @@ def box(x: float, y: float, width: float = 1, height: float = 1) -> shapely.Poly
     return shapely.box(left, bottom, right, top)
 
 
-def write_city(root: Path, prob: NDArray[np.uint8], city: str = "38SLF_Alpha") -> None:
+def write_city(
+    root: Path, prob: NDArray[np.uint8], city: str = "38SLF_Alpha", **place: Any
+) -> None:
     mask = np.where(prob == 255, 255, prob >= 127).astype(np.uint8)
     tags = PredictionTags("", city, prob.shape[1], prob.shape[0], "run", 0.5).as_gdal()
     for name, array in ((city, mask), (f"{city}_prob", prob)):
-        path = write_raster(root / "raw" / f"{name}.tif", array, nodata=255)
+        path = write_raster(root / "raw" / f"{name}.tif", array, nodata=255, **place)
         with rasterio.open(path, "r+") as dataset:
             dataset.update_tags(**tags)
 
@@ -282,6 +284,26 @@ def test_a_perfect_map_scores_one_in_another_crs(tmp_path: Path) -> None:
     for key in ("f1", "iou", "precision", "recall", "average_precision", "polygon_f1"):
         assert row[key] == 1, key
     assert row["brier"] == 0
+
+
+def test_masks_of_training_and_of_validation_agree_on_real_scenes(tmp_path: Path) -> None:
+    from builtup.labels.rasterize import rasterize
+    from builtup.sar.scenes import find_rasters
+
+    truth = real_data() / "train"
+    rasterize(input_path=truth, output_path=tmp_path / "masks", num_workers=1)
+    expected = {}
+    for file in find_rasters(tmp_path / "masks", "mask"):
+        with rasterio.open(file.path) as dataset:
+            mask, place = dataset.read(1), {"transform": dataset.transform, "crs": dataset.crs}
+        prob = np.where(mask == 255, 255, 254 * mask).astype(np.uint8)
+        write_city(tmp_path / "preds", prob, file.city, **place)
+        expected[file.city] = [[int((mask == 0).sum()), 0], [0, int((mask == 1).sum())]]
+    validate(preds_path=str(tmp_path / "preds"), gt_path=truth)
+    values = json.loads((tmp_path / "preds" / "validation.json").read_text())
+    found = {city: value["confusion_matrix"] for city, value in values["cities"].items()}
+    assert len(found) == 2
+    assert found == expected
 
 
 def test_no_ground_truth_at_all_is_one_line(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def traced(
 ) -> Regions:
     """All regions of a mask as one."""
     values = np.zeros(mask.shape, np.uint8) if value is None else value
-    found = trace(mask.shape[1], mask.shape[0], lambda w: (mask[w.slices], values[w.slices]), block)
+    found = trace(
+        mask.shape[1], mask.shape[0], lambda w: (mask[w.slices], values[w.slices]), (block, block)
+    )
     points = np.zeros((0, 2), np.int32)
     edges = np.zeros((0, 2, 2), np.int32)
     none = np.zeros(0, np.int64)
@@ -69,7 +71,7 @@ def generalised(
     exact, simple = Features.none(), Features.none()
     zeros = np.zeros(mask.shape, np.uint8)
     read = lambda w: (mask[w.slices], zeros[w.slices])  # noqa: E731
-    for regions in trace(mask.shape[1], mask.shape[0], read, block):
+    for regions in trace(mask.shape[1], mask.shape[0], read, (block, block)):
         count = len(regions)
         ids = np.arange(len(exact), len(exact) + count, dtype=np.int32)
         features = Features(regions.outlines, ids, np.zeros(count), np.zeros(count))
@@ -183,7 +185,7 @@ def test_the_memory_of_tracing_follows_the_blocks_not_the_raster() -> None:
         built_up[:, :1] = False
         return built_up, np.ones((window.height, window.width), np.uint8)
 
-    found = [len(regions) for regions in trace(300, 6400, read_noise, 64)]
+    found = [len(regions) for regions in trace(300, 6400, read_noise, (64, 64))]
     assert max(largest) == 64 * 64
     assert sum(found) >= 100
     assert max(found) <= 10  # handed out as they close

@@ -28,8 +28,10 @@ from builtup.raster.windows import Window
 
 __all__ = ["BLOCK", "Regions", "trace"]
 
-#: Side of the blocks that are read at once, in pixels.
+#: Columns of the blocks that are read at once, and most rows of them.
 BLOCK = 1024
+#: Pixels of a row of blocks: what is held follows these, so wide rasters have lower blocks.
+STRIP = 2**22
 
 #: Reads a window: (built-up, value), bool and uint8 of the window's shape.
 Read = Callable[[Window], tuple[NDArray[np.bool_], NDArray[np.uint8]]]
@@ -56,18 +58,21 @@ class Regions:
         return len(self.outlines)
 
 
-def trace(width: int, height: int, read: Read, block: int = BLOCK) -> Iterator[Regions]:
+def trace(
+    width: int, height: int, read: Read, block: tuple[int, int] | None = None
+) -> Iterator[Regions]:
     """Yield the regions of a mask, after each row of blocks those that have ended.
 
     The order is fixed: by the row of blocks where a region ends, then from the upper left. Every
     outline is valid and has a vertex at each turn, nowhere else; holes that touch at a corner are
-    holes of their own.
+    holes of their own. `block` is (rows, columns) of what is read at once.
     """
+    block = block or (_rows_of_strip(width), BLOCK)
     open_corners = _Corners.empty()
     waiting = _Rings.empty()  # closed holes of shells that are still open
     rows = 0
     for found in _scan(width, height, read, block):
-        rows = min(rows + block, height)
+        rows = min(rows + block[0], height)
         rings, open_corners = _close(open_corners, found)
         holes = waiting.joined(rings.selected(rings.pixels < 0))
         shells = rings.selected(rings.pixels > 0)
@@ -198,7 +203,7 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 # --- scanning ---------------------------------------------------------------------------------
 
 
-def _scan(width: int, height: int, read: Read, block: int) -> Iterator[_Corners]:
+def _scan(width: int, height: int, read: Read, block: tuple[int, int]) -> Iterator[_Corners]:
     """Yield the corners of each row of blocks, sorted, with their horizontal partners.
 
     The raster is taken to go on with background beyond its right and lower edges, so that every
@@ -230,11 +235,20 @@ def _scan(width: int, height: int, read: Read, block: int) -> Iterator[_Corners]
             found = []
 
 
-def _places(width: int, height: int, block: int) -> Iterator[Window]:
+def _rows_of_strip(width: int) -> int:
+    """Rows of blocks: a power of two, so that blocks lie well on those of files."""
+    rows = BLOCK
+    while rows > 32 and rows * width > STRIP:
+        rows //= 2
+    return rows
+
+
+def _places(width: int, height: int, block: tuple[int, int]) -> Iterator[Window]:
     """Blocks over the lattice, which has a column and a row more than the raster has."""
-    for y in range(0, height + 1, block):
-        for x in range(0, width + 1, block):
-            yield Window(y, x, min(block, height + 1 - y), min(block, width + 1 - x))
+    rows, columns = block
+    for y in range(0, height + 1, rows):
+        for x in range(0, width + 1, columns):
+            yield Window(y, x, min(rows, height + 1 - y), min(columns, width + 1 - x))
 
 
 _Values = tuple[NDArray[np.bool_], NDArray[np.uint8]]

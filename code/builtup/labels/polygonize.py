@@ -38,6 +38,8 @@ from builtup.steps import Job, Step, Summary, run_step
 __all__ = ["polygonize", "polygonize_city"]
 
 STEP = Step("polygonize", 1)
+#: Enough for a row of 512-blocks of both rasters, 24,576 wide, which lower strips read twice.
+CACHE_MB = 32
 
 
 def polygonize(
@@ -111,7 +113,7 @@ def polygonize_city(rasters: CityRasters, *, min_area: float, simplify: float) -
     In one pass: memory follows the regions that have not ended, not the raster.
     """
     with (
-        gdal_env(),
+        gdal_env(GDAL_CACHEMAX=CACHE_MB),
         open_raster(rasters.mask) as mask,
         open_raster(rasters.prob) as prob,
     ):
