@@ -114,7 +114,7 @@ def draw_histograms(real: dict[str, Image], simulated: list[Image], path: Path) 
 
 
 def draw_scene(image: Image, path: Path) -> None:
-    figure, panels = plt.subplots(1, 3, figsize=(15, 5.6), layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(15, 4.9), layout="constrained")
     ranges = {"VV": (-22, 2), "VH": (-28, -6)}
     for axes, name, db in zip(panels, ranges, image.db, strict=False):
         low, high = ranges[name]
