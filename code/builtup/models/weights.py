@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import torch
 from torch import nn
@@ -22,13 +27,43 @@ def fetch(name: str, download: Callable[[], T]) -> T:
     RuntimeError): OSError, ValueError and RuntimeError are what they derive from.
     """
     try:
-        return download()
+        with _without_waiting():
+            return download()
     except (OSError, ValueError, RuntimeError) as e:
         reason = " ".join(str(e).split())[:120] or type(e).__name__
         raise BuiltupError(
             f"pretrained weights of {name}: cannot be fetched ({reason}); connect to the network "
             "once to fill the cache, or set pretrained = False in the config"
         ) from e
+
+
+@contextmanager
+def _without_waiting() -> Iterator[None]:
+    """Let the Hugging Face hub look into its cache only where its host is not to be found.
+
+    Otherwise it tries for a minute and warns all along. Behind a proxy nobody can tell.
+    """
+    from huggingface_hub import constants
+
+    host = urlsplit(constants.ENDPOINT).hostname or ""
+    offline, logger = constants.HF_HUB_OFFLINE, logging.getLogger("huggingface_hub")
+    level = logger.level
+    if not urllib.request.getproxies() and not _resolves(host):
+        constants.HF_HUB_OFFLINE = True
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+        logger.setLevel(level)
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
 
 
 def adapt_input(conv: nn.Conv2d, in_channels: int, *, keep_weights: bool) -> nn.Conv2d:
