@@ -3,8 +3,8 @@
 A pixel counts where the map is valid, inside the labelled area, if the city has one, and inside
 `scored_area.gpkg` of the predictions, if there (the held-out block of a training on blocks). Truth
 is what the polygons touch, as in training. Polygon F1 compares the exact outlines of the map's
-regions with the polygons as they were given, touching ones not joined, both cut at the limits of
-the labelled and the scored area; polygons of the truth over no-data are left out.
+regions with the polygons as they were given, touching ones not joined; both are cut at the border
+of the pixels that count.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,17 +141,12 @@ class _City:
     truth: Burner
     areas: tuple[Burner, ...]
 
-    def scored(self, window: Window, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Where the pixels of a window count."""
+    def counted(self, window: Window, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which pixels of a window count."""
         counted = mask != PROBABILITY_NODATA
         for area in self.areas:
             counted &= area.burn(window) == 1
         return counted
-
-    def read(self, window: Window) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-        """What is built up and counts; for the outlines (their second value is not used)."""
-        mask = read_window(self.mask, window, 1)
-        return (mask == 1) & self.scored(window, mask), mask
 
 
 def _score_city(rasters: CityRasters, truth: Path, scored_area: PolygonSet | None) -> CityScore:
@@ -174,7 +169,7 @@ def _score_city(rasters: CityRasters, truth: Path, scored_area: PolygonSet | Non
         return CityScore(
             rasters.city,
             _count_pixels(city),
-            match_polygons(_predicted(city), _true(city, polygons, areas)),
+            _count_polygons(city, polygons.geometries),
             read_tags(mask).threshold,
         )
 
@@ -190,7 +185,7 @@ def _count_pixels(city: _City) -> PixelCounts:
     band = building_band(city.prob)
     for window in _windows(city.grid):
         mask = read_window(city.mask, window, 1)
-        counted = city.scored(window, mask)
+        counted = city.counted(window, mask)
         if not counted.any():
             continue
         truth = city.truth.burn(window)[counted] == 1
@@ -205,41 +200,27 @@ def _count_pixels(city: _City) -> PixelCounts:
     return counts
 
 
-def _predicted(city: _City) -> NDArray[np.object_]:
-    regions = [r.outlines for r in trace(city.grid.width, city.grid.height, city.read)]
+def _count_polygons(city: _City, truth: NDArray[np.object_]) -> PolygonCounts:
+    built_up = _outlines(city, lambda mask, counted: counted & (mask == 1))
+    ground = shapely.multipolygons(_outlines(city, lambda mask, counted: counted))
+    shapely.prepare(ground)
+    truth = truth[shapely.intersects(ground, truth)]
+    beyond = ~shapely.covers(ground, truth)
+    truth[beyond] = shapely.intersection(truth[beyond], ground)
+    return match_polygons(built_up, truth[shapely.area(truth) > 0])
+
+
+def _outlines(
+    city: _City, chosen: Callable[[NDArray[np.uint8], NDArray[np.bool_]], NDArray[np.bool_]]
+) -> NDArray[np.object_]:
+    """Outlines of the regions of pixels chosen from the mask's values and from what counts."""
+
+    def read(window: Window) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+        mask = read_window(city.mask, window, 1)
+        return chosen(mask, city.counted(window, mask)), mask
+
+    regions = [r.outlines for r in trace(city.grid.width, city.grid.height, read)]
     return on_ground(np.concatenate([np.zeros(0, object), *regions]), city.grid)
-
-
-def _true(city: _City, polygons: PolygonSet, areas: Iterable[PolygonSet]) -> NDArray[np.object_]:
-    """The polygons of the truth within the areas, without those over no-data."""
-    limits: list[shapely.Geometry] = [shapely.Polygon(city.grid.corners)]
-    limits += [shapely.union_all(area.geometries) for area in areas]
-    kept = polygons.geometries
-    for limit in limits:
-        shapely.prepare(limit)
-        kept = kept[shapely.intersects(limit, kept)]
-        cut = ~shapely.contains(limit, kept)
-        kept = kept.copy()
-        kept[cut] = shapely.intersection(kept[cut], limit)
-        kept = kept[shapely.area(kept) > 0]
-    return kept[_on_data(city, kept)] if len(kept) else kept
-
-
-def _on_data(city: _City, polygons: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """Whether the map is valid at a point inside each polygon."""
-    points = shapely.get_coordinates(shapely.point_on_surface(polygons))
-    t = ~city.grid.transform
-    column = np.floor(t.a * points[:, 0] + t.b * points[:, 1] + t.c).astype(int)
-    row = np.floor(t.d * points[:, 0] + t.e * points[:, 1] + t.f).astype(int)
-    column, row = column.clip(0, city.grid.width - 1), row.clip(0, city.grid.height - 1)
-    valid = np.zeros(len(polygons), bool)
-    for window in _windows(city.grid):
-        here = (row >= window.y) & (row < window.y + window.height)
-        here &= (column >= window.x) & (column < window.x + window.width)
-        if here.any():
-            mask = read_window(city.mask, window, 1)
-            valid[here] = mask[row[here] - window.y, column[here] - window.x] != PROBABILITY_NODATA
-    return valid
 
 
 # --- what is said -------------------------------------------------------------------------------
