@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import resource
 import sys
@@ -30,15 +31,16 @@ def main() -> None:
     state = load(**arguments) if load else None
     before = _status_mb("VmRSS")
     reset = _reset_peak()
-    started = time.perf_counter()
+    busy, started = _cpu_seconds(), time.perf_counter()
     result = module.run(state) if load else module.run(**arguments)
-    seconds = time.perf_counter() - started
+    seconds, busy = time.perf_counter() - started, _cpu_seconds() - busy
     peak = _status_mb("VmHWM") if reset else _maxrss_mb(resource.RUSAGE_SELF)
     memory = max(peak - before, _children_mb())
     print(
         json.dumps(
             {
                 "seconds": seconds,
+                "cpu_seconds": busy,
                 "work": float(result["work"]),
                 "memory_mb": memory,
                 "loaded_mb": before,
@@ -74,6 +76,12 @@ def _reset_peak() -> bool:
     except OSError:
         return False
     return True
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process, all its threads, and its ended children."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _maxrss_mb(who: int) -> float:

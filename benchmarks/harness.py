@@ -55,9 +55,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run: wall seconds, the amount of work, and MB (10⁶ bytes) above the loaded process."""
+    """One run: wall and CPU seconds, amount of work, MB (10⁶ bytes) above the loaded process."""
 
     seconds: float
+    cpu_seconds: float
     work: float
     memory_mb: float
     loaded_mb: float
@@ -155,10 +156,11 @@ class Comparison:
             "sides": {
                 side.name: {
                     "seconds": asdict(spread([m.seconds for m in runs])),
+                    "cpu_seconds": asdict(spread([m.cpu_seconds for m in runs])),
                     "rate": asdict(spread([m.rate for m in runs])),
                     "memory_mb": asdict(spread([m.memory_mb for m in runs])),
                     "versions": dict(runs[0].versions),
-                    "runs": [[m.seconds, m.work, m.memory_mb] for m in runs],
+                    "runs": [[m.seconds, m.cpu_seconds, m.work, m.memory_mb] for m in runs],
                 }
                 for side, runs in self._series()
             },

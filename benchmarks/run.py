@@ -128,7 +128,8 @@ def _row(c: Comparison) -> str:
 
 
 def _speed(side: dict[str, Any], unit: str) -> str:
-    return f"{side['seconds']['median']:.1f} s, {side['rate']['median']:.1f} {unit}/s"
+    wall, cpu = side["seconds"]["median"], side["cpu_seconds"]["median"]
+    return f"{side['rate']['median']:.1f} {unit}/s ({wall:.1f} s, CPU {cpu:.1f} s)"
 
 
 def _startup_row(s: Startup) -> str:

@@ -35,7 +35,7 @@ def run(seconds, megabytes):
 
 
 def measurement(seconds: float, memory: float = 100.0, work: float = 10.0) -> Measurement:
-    return Measurement(seconds, work, memory, 50.0, {})
+    return Measurement(seconds, seconds, work, memory, 50.0, {})
 
 
 def case(tmp_path: Path, **targets: float) -> Case:
@@ -107,7 +107,7 @@ def test_sides_alternate_and_every_process_starts_clean(burn: Path, tmp_path: Pa
     assert len(found.ours) == len(found.peer) == 2
     assert len(started) == 4
     assert found.ratio.high < 1
-    assert json.loads(json.dumps(found.as_json()))["sides"]["ours"]["runs"][0][1] == 10
+    assert json.loads(json.dumps(found.as_json()))["sides"]["ours"]["runs"][0][2] == 10
 
 
 def test_a_side_that_fails_is_an_error_with_what_it_said(tmp_path: Path) -> None:
