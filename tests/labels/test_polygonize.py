@@ -342,6 +342,15 @@ def test_both_files_carry_id_city_area_and_mean_probability(tmp_path: Path) -> N
         assert pyogrio.read_info(path.with_suffix(".gpkg"))["crs"] == dataset.crs.to_string()
 
 
+def test_of_several_classes_the_probability_of_buildings_is_averaged(tmp_path: Path) -> None:
+    mask = np.ones((4, 4), np.uint8)
+    path = write_city(tmp_path, mask)
+    bands = np.stack([np.full(mask.shape, 200, np.uint8), np.full(mask.shape, 127, np.uint8)])
+    write_raster(path.with_name("38SLF_Alpha_prob.tif"), bands, nodata=255)
+    polygonize(input_path=str(tmp_path))
+    assert read(path.with_suffix(".shp"))[1]["mean_prob"].tolist() == [0.5]
+
+
 def test_the_outlines_file_is_cut_at_the_blocks_of_no_raster(tmp_path: Path) -> None:
     mask = np.zeros((1100, 1100), np.uint8)
     mask[5:1090, 5:1090] = 1
