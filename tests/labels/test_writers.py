@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,29 @@ def test_a_failure_leaves_the_old_files_whole(tmp_path: Path) -> None:
         raise RuntimeError("halfway")
     assert ids(tmp_path / "a.shp") == [1, 2, 3]
     assert len(list(tmp_path.iterdir())) == len(SHAPEFILE_PARTS)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.993, 0.999])
+@pytest.mark.parametrize("suffix", [".shp", ".gpkg"])
+def test_a_full_disk_is_noticed_at_any_byte(tmp_path: Path, suffix: str, share: float) -> None:
+    write = {".shp": shapefile, ".gpkg": geopackage}[suffix]
+    with write(tmp_path / f"a{suffix}", city="A", crs=CRS) as writer:
+        writer.write(boxes(3000))
+    largest = max(path.stat().st_size for path in tmp_path.iterdir())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * largest), limits[1]))
+    try:
+        with (
+            pytest.raises(OutputError, match=rf"a\{suffix}: .*; check the free space"),
+            write(tmp_path / f"a{suffix}", city="A", crs=CRS) as writer,
+        ):
+            writer.write(boxes(3000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ times the rate of fiona).
 
 from __future__ import annotations
 
+import sqlite3
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +52,12 @@ class Writer:
         self.count += len(batch)
 
     def finish(self) -> None:
-        """Write a file without features where no batch came."""
+        """Write a file without features where no batch came; see that all of it was written."""
         if not self._begun:
             self.write(Features.none())
+        whole = _shapefile_is_whole if self._path.suffix == ".shp" else _geopackage_is_whole
+        if not whole(self._path, self._final.stem, self.count):
+            raise OutputError(self._final, "was not written to its end", SPACE_REMEDY)
 
 
 @contextmanager
@@ -98,6 +103,40 @@ def _write(final: Path, path: Path, batch: Features, city: str, crs: str, *, app
     except (DataSourceError, DataLayerError, RuntimeError) as e:
         brief = " ".join(str(e).split())[:160]
         raise OutputError(final, f"cannot be written ({brief})", SPACE_REMEDY) from e
+
+
+def _geopackage_is_whole(path: Path, layer: str, count: int) -> bool:
+    """Whether all features and all entries of the spatial index are there.
+
+    GDAL says nothing when the index, made at the end, does not fit on the disk.
+    """
+    with closing(sqlite3.connect(path)) as database:
+        try:
+            counts = [
+                database.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]
+                for table in (layer, f"rtree_{layer}_geom_rowid")
+            ]
+        except sqlite3.Error:
+            return False
+    return counts == [count, count]
+
+
+def _shapefile_is_whole(shp: Path, layer: str, count: int) -> bool:
+    """Whether the parts of a shapefile have the sizes that their headers promise.
+
+    GDAL says nothing when the last records of the .dbf do not fit on the disk.
+    """
+    dbf, shx = shp.with_suffix(".dbf"), shp.with_suffix(".shx")
+    with dbf.open("rb") as file:
+        records, header, record = struct.unpack("<4xIHH", file.read(12))
+    with shp.open("rb") as file:
+        (words,) = struct.unpack(">24xI", file.read(28))
+    return (
+        records == count
+        and dbf.stat().st_size >= header + count * record
+        and shx.stat().st_size == 100 + 8 * count
+        and shp.stat().st_size == 2 * words
+    )
 
 
 def _shapefile_bytes(batch: Features) -> int:
