@@ -73,6 +73,8 @@ def test_bases_go_two_levels_deep_and_no_further(write: Any) -> None:
         ("cities=Kirkouk,Tikrit", "cities", ("Kirkouk", "Tikrit")),
         ("amp=true", "amp", True),
         ("max_minutes=3", "max_minutes", 3.0),
+        ("save_overlays=1", "save_overlays", 1),
+        ("save_overlays=true", "save_overlays", True),
         ("note=[1,2]", "note", (1, 2)),
         ("note=hello", "note", "hello"),
     ],

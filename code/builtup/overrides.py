@@ -62,6 +62,8 @@ def parse_value(text: str, kinds: tuple[type, ...], example: Any = None) -> Any:
     if kinds == (object,):
         return _literal_or_text(text)
     for kind in (type(None), bool, int, float, tuple, str):
+        if kind is bool and int in kinds and text.isdigit():
+            continue  # where a number may stand, 1 is one
         if kind in kinds:
             parsed = _parse_one(text, kind, example)
             if parsed is not _FAILED:

@@ -226,6 +226,7 @@ def recording(experiment: str, name: str, *, active: bool = True) -> Iterator[Re
         raise
     except Exception as e:
         mlflow.set_tag("error", _shortened(" ".join(str(e).split())))
+        recorder.finish()  # its checkpoints may be gone on with
         raise
     finally:
         mlflow.end_run(status)

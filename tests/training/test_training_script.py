@@ -170,6 +170,17 @@ def test_max_minutes_ends_with_a_validation_and_checkpoints(project: Path, tmp_p
     assert load_state(artifacts(run) / "checkpoints" / "last.pt")["progress"]["iteration"] == 2
 
 
+def test_a_training_that_stopped_within_an_epoch_takes_the_rest_of_it(
+    project: Path, tmp_path: Path
+) -> None:
+    options = "num_epochs=2 log_predictions=0 log_interval=1 accumulation_steps=2"
+    stopped = train(tmp_path, f"{options} max_minutes=0")
+    run = train(tmp_path, f"{options} resume_from={artifacts(stopped)}")
+    assert sorted(curve(stopped, "train/loss")) == [1, 2]
+    assert sorted(curve(run, "train/loss")) == [3, 4, 5, 6]
+    assert sorted(curve(run, "val/f1")) == [3, 6]
+
+
 def test_early_stopping_counts_validations_without_a_better_one(
     project: Path, tmp_path: Path
 ) -> None:

@@ -204,6 +204,8 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
         raise InputError(folder / "config", "defines no model", "choose a training run")
     full = weights.get("model")
     set_weights(model, full if isinstance(full, dict) else weights, path)
+    if config.channels_last:  # up to twice as fast, on a CPU too
+        model.to(memory_format=torch.channels_last)
     summary = _read_summary(folder)
     return Trained(
         model=model.eval(),

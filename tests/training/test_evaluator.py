@@ -1,0 +1,77 @@
+"""Evaluation: who evaluates what, in which batches, and on which cities it counts."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import ignite.distributed as idist
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from builtup.training.evaluator import Places, create_evaluator, deal_batches, evaluate
+from builtup.training.learner import Learner
+
+
+def dealt(count: int, batch_size: int, rank: int, processes: int) -> list[list[int]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idist, "get_rank", lambda: rank)
+        patch.setattr(idist, "get_world_size", lambda: processes)
+        loader = deal_batches(DataLoader(list(range(count)), batch_size))
+        batches = [batch.tolist() for batch in loader]
+        assert len(loader) == len(batches)
+        return batches
+
+
+@given(st.integers(1, 20), st.integers(1, 5), st.integers(1, 4))
+def test_processes_share_the_batches_of_one_without_a_sample_twice(
+    count: int, batch_size: int, processes: int
+) -> None:
+    alone = dealt(count, batch_size, 0, 1)
+    parts = [dealt(count, batch_size, rank, processes) for rank in range(processes)]
+    assert sorted(batch for part in parts for batch in part) == sorted(alone)
+
+
+def tile(number: int, city: str) -> Any:
+    return SimpleNamespace(tile=SimpleNamespace(tile_id=f"t{number}", city=city))
+
+
+class Answers(nn.Module):
+    """Logits that say 1 where the power of VH is above 0.5."""
+
+    def forward(self, power: Tensor) -> Tensor:
+        return torch.cat([0.5 - power[:, :1], power[:, :1] - 0.5], 1)
+
+
+def test_scores_go_to_the_city_of_each_sample() -> None:
+    data = [
+        {"image": torch.full((3, 2, 2), value), "mask": torch.ones(2, 2), "index": i}
+        for i, value in enumerate((0.9, 0.1, 0.9))
+    ]
+    loader: Any = DataLoader(data, 2)  # type: ignore[arg-type]
+    tiles = [tile(0, "B"), tile(1, "A"), tile(2, "B")]
+    places = Places.of(SimpleNamespace(dataset=SimpleNamespace(tiles=tiles)))
+    model = Answers()
+    parameter = nn.Parameter(torch.zeros(1))
+    learner = Learner(model, nn.MSELoss(), torch.optim.SGD([parameter], lr=0.1))
+    model.train()
+    found = evaluate(create_evaluator(learner, places, 2), model, loader)
+    assert model.training  # as it was before
+    assert places.cities == ("A", "B")
+    assert places.names({"index": torch.tensor([2, 0])}) == ["t2", "t0"]
+    assert (found["A/recall"], found["B/recall"]) == (0.0, 1.0)
+    assert found["recall"] == pytest.approx(2 / 3)
+
+
+def test_a_process_without_a_batch_takes_part_all_the_same() -> None:
+    learner = Learner(
+        Answers(), nn.MSELoss(), torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    )
+    evaluator = create_evaluator(learner, Places(), 2)
+    found = evaluate(evaluator, learner.model, [])
+    assert evaluator.scores.matrices.sum() == 0
+    assert found["f1"] != found["f1"]

@@ -1,0 +1,45 @@
+"""What a run says to MLflow where its artifacts lie elsewhere, and in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from builtup.errors import OutputError
+from builtup.tracking import Recorder, recording
+
+
+def test_artifacts_of_a_remote_store_are_uploaded_at_the_end(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    uploaded: list[str] = []
+    monkeypatch.setattr(mlflow, "log_artifacts", uploaded.append)
+    info = SimpleNamespace(run_id="abc", artifact_uri="mlflow-artifacts:/1/abc/artifacts")
+    recorder = Recorder(SimpleNamespace(info=info))  # type: ignore[arg-type]
+    assert recorder.folder == Path("output/runs/abc")
+    recorder.finish()
+    assert uploaded == ["output/runs/abc"]
+
+
+def test_all_but_rank_0_are_silent() -> None:
+    with recording("Nowhere", "x", active=False) as recorder:
+        recorder.params({"a": 1})
+        recorder.metrics({"b": 2.0}, 1)
+        recorder.tags({"c": "d"})
+    assert recorder.run_id == ""
+
+
+def test_an_artifact_folder_that_cannot_be_made_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    refused = pytest.raises(OutputError, match=r"cannot be written \(Permission denied\)")
+    with refused, recording("Trainings", "x"):
+        pass
