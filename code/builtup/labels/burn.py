@@ -30,7 +30,9 @@ MARGIN = 4
 class Burner:
     """Polygons in pixel coordinates of a grid, indexed, ready to be burnt by windows."""
 
-    shapes: list[dict[str, Any]]
+    points: NDArray[np.float64]
+    ring_starts: NDArray[Any]
+    polygon_starts: NDArray[Any]
     bounds: NDArray[np.float64]
     index: shapely.STRtree
     shape: tuple[int, int]
@@ -41,13 +43,16 @@ class Burner:
         """Prepare polygons that are in the CRS of `grid`; those beside the grid are left out."""
         pixels = shapely.transform(polygons.geometries, lambda xy: to_pixels(xy, grid.transform))
         pixels = pixels[shapely.intersects(pixels, shapely.box(0, 0, grid.width, grid.height))]
-        return cls(
-            _as_mappings(pixels), shapely.bounds(pixels), shapely.STRtree(pixels), grid.shape,
-            all_touched,
-        )  # fmt: skip
+        if len(pixels) == 0:
+            none = np.zeros(1, dtype=np.int64)
+            points, rings, parts = np.empty((0, 2)), none, none
+        else:
+            _, points, (rings, parts) = shapely.to_ragged_array(pixels)
+        bounds, index = shapely.bounds(pixels), shapely.STRtree(pixels)
+        return cls(points, rings, parts, bounds, index, grid.shape, all_touched)
 
     def __len__(self) -> int:
-        return len(self.shapes)
+        return len(self.bounds)
 
     def burn(self, window: Window) -> NDArray[np.uint8]:
         """(height, width) uint8: 1 where a polygon holds the pixel's centre, or touches the pixel
@@ -60,7 +65,7 @@ class Burner:
             return np.zeros((window.height, window.width), dtype=np.uint8)
         frame = self._frame(window, self.bounds[hits])
         burnt = features.rasterize(
-            [self.shapes[i] for i in hits],
+            [self._mapping(i) for i in hits],
             out_shape=(frame.height, frame.width),
             # moving by whole pixels changes no coordinate by a bit
             transform=Affine.translation(frame.x, frame.y),
@@ -68,6 +73,12 @@ class Burner:
             dtype="uint8",
         )
         return burnt[window.relative_to(frame).slices]
+
+    def _mapping(self, i: int) -> dict[str, Any]:
+        """A polygon as rasterio takes it, made when it is needed: lists of all would be large."""
+        rings = pairwise(self.ring_starts[self.polygon_starts[i] : self.polygon_starts[i + 1] + 1])
+        coordinates = [self.points[a:b].tolist() for a, b in rings]
+        return {"type": "Polygon", "coordinates": coordinates}
 
     def _frame(self, window: Window, bounds: NDArray[np.float64]) -> Window:
         """The window, widened to hold the polygons that are burnt uncut."""
@@ -96,13 +107,3 @@ def to_pixels(xy: NDArray[np.float64], transform: Affine) -> NDArray[np.float64]
         column = inverse.c + xy[:, 0] * inverse.a + xy[:, 1] * inverse.b
         row = inverse.f + xy[:, 0] * inverse.d + xy[:, 1] * inverse.e
     return np.stack([column, row], axis=1)
-
-
-def _as_mappings(polygons: NDArray[Any]) -> list[dict[str, Any]]:
-    """GeoJSON-like polygons for rasterio, made from arrays (5 times the rate of one by one)."""
-    if len(polygons) == 0:
-        return []
-    _, xy, (ring_starts, polygon_starts) = shapely.to_ragged_array(polygons)
-    points = xy.tolist()
-    rings = [points[a:b] for a, b in pairwise(ring_starts)]
-    return [{"type": "Polygon", "coordinates": rings[a:b]} for a, b in pairwise(polygon_starts)]

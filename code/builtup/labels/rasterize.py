@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 
 STEP = Step("rasterize", version=1, spawn_above=40_000_000)
 BLOCK = 256
-WINDOW = (256, 2048)
+#: Rows and columns of a window: whole blocks, few enough rows for stripped inputs (see merge).
+WINDOW = (256, 4096)
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def mask_profile(grid: Grid) -> dict[str, Any]:
         "blockxsize": BLOCK,
         "blockysize": BLOCK,
         "compress": "ZSTD",
-        "zstd_level": 9,
+        "zstd_level": 3,  # a third of the time of level 9, and 20 % larger, of next to nothing
         "bigtiff": "IF_SAFER",
     }
 

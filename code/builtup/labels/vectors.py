@@ -7,8 +7,9 @@ one by one). pyogrio reads in 0.15 s, but its import brings pandas and Arrow: 0.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ SIDECARS = {".shx": "the index", ".dbf": "the attributes", ".prj": "the CRS"}
 OPTIONAL = (".cpg",)
 #: Points of the shortest ring, its first point twice.
 LEAST_RING = 4
+BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -77,23 +79,16 @@ def read_polygons(path: Path) -> PolygonSet:
     try:
         with fiona.open(path, **_without_fields(path)) as source:
             crs = _crs(path, source.crs_wkt)
-            promised = len(source)
-            geometries = [feature.geometry for feature in source]
+            batches = [_polygons(path, part) for part in _batches(source)]
     except FionaError as e:
         raise InputError(
             path, f"not a readable vector file ({_brief(e)})", "copy or export it again"
         ) from e
-    if len(geometries) < promised:
-        raise InputError(
-            path,
-            f"ends after {len(geometries)} of {promised} features (truncated?)",
-            "copy or export it again",
-        )
-    polygons, broken = _polygons(path, geometries)
+    polygons = np.concatenate([made for made, _ in batches] or [np.empty(0, dtype=object)])
     parts, repaired = _repair(polygons)
     if len(parts) == 0:
         raise InputError(path, "empty: it holds no polygon", "add polygons or remove the city")
-    return PolygonSet(path, parts, crs, broken + repaired)
+    return PolygonSet(path, parts, crs, repaired + sum(broken for _, broken in batches))
 
 
 def reproject(polygons: PolygonSet, crs: Any) -> PolygonSet:
@@ -127,6 +122,13 @@ def distance_to(polygons: PolygonSet, corners: Sequence[tuple[float, float]]) ->
 def _without_fields(path: Path) -> dict[str, Any]:
     """Attributes are not needed and cost a fifth of the time; not every driver can leave them."""
     return {"include_fields": []} if path.suffix.lower() == ".shp" else {}
+
+
+def _batches(source: Iterable[Any]) -> Iterator[list[Any]]:
+    """Geometries of a few features at a time: as Python objects they are large."""
+    features = iter(source)
+    while batch := [feature.geometry for feature in islice(features, BATCH)]:
+        yield batch
 
 
 def _polygons(path: Path, geometries: Sequence[Any]) -> tuple[NDArray[Any], int]:
