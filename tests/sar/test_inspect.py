@@ -44,6 +44,12 @@ def test_the_folder_above_shows_its_splits(tmp_path: Path) -> None:
     assert "train_tiles" not in text
 
 
+def test_a_city_s_folder_needs_no_year(tmp_path: Path) -> None:
+    write_scene(tmp_path / "train", "Alpha")
+    assert len(inspect_split(tmp_path / "train").scenes) == 1
+    assert "38SLF_Alpha" in inspect(tmp_path / "train")
+
+
 def test_dates_on_another_grid_have_another_number(tmp_path: Path) -> None:
     write_scene(tmp_path / "train", date="20150101")
     write_scene(tmp_path / "train", date="20150102", transform=TRANSFORM @ Affine.scale(1.00027))

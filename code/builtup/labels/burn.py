@@ -43,10 +43,10 @@ class Burner:
         """Prepare polygons that are in the CRS of `grid`; those beside the grid are left out."""
         pixels = shapely.transform(polygons.geometries, lambda xy: to_pixels(xy, grid.transform))
         pixels = pixels[shapely.intersects(pixels, shapely.box(0, 0, grid.width, grid.height))]
-        if len(pixels) == 0:
-            none = np.zeros(1, dtype=np.int64)
-            points, rings, parts = np.empty((0, 2)), none, none
-        else:
+        points: NDArray[Any] = np.empty((0, 2))
+        rings: NDArray[Any] = np.zeros(1, dtype=np.int64)
+        parts = rings
+        if len(pixels) > 0:
             _, points, (rings, parts) = shapely.to_ragged_array(pixels)
         bounds, index = shapely.bounds(pixels), shapely.STRtree(pixels)
         return cls(points, rings, parts, bounds, index, grid.shape, all_touched)

@@ -93,10 +93,15 @@ class _Labels:
 
 
 def _splits(root: Path) -> list[Path]:
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if any(_CITY_YEAR.fullmatch(folder.name) for folder in folders):
+    """`root` itself where it holds cities, else the folders in it that do."""
+    if _has_cities(root):
         return [root]
-    return folders
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [folder for folder in folders if _has_cities(folder)] or [root]
+
+
+def _has_cities(folder: Path) -> bool:
+    return any(p.is_dir() and _CITY_YEAR.fullmatch(p.name) for p in folder.iterdir())
 
 
 def _labels(root: Path, pair: ScenePair, report: SplitReport) -> _Labels | None:
