@@ -56,7 +56,7 @@ class Grid:
     def corners(self) -> tuple[tuple[float, float], ...]:
         """Ground coordinates of the four corners, from the upper left, clockwise."""
         w, h = self.width, self.height
-        return tuple(self.transform * xy for xy in ((0, 0), (w, 0), (w, h), (0, h)))
+        return tuple(self.transform @ xy for xy in ((0, 0), (w, 0), (w, h), (0, h)))
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -66,7 +66,7 @@ class Grid:
 
     def window(self, x: int, y: int, width: int, height: int) -> Grid:
         """The part of this grid that starts at column `x`, row `y`."""
-        return Grid(self.crs, self.transform * Affine.translation(x, y), width, height)
+        return Grid(self.crs, self.transform @ Affine.translation(x, y), width, height)
 
     def difference(self, other: Grid, tolerance: float = SAME_GRID_TOLERANCE) -> str | None:
         """Say how `other` differs, or None where the grids are the same.
@@ -87,7 +87,7 @@ class Grid:
         inverse = ~self.transform
         own = ((0, 0), (self.width, 0), (self.width, self.height), (0, self.height))
         return max(
-            math.dist(inverse * theirs, mine)
+            math.dist(inverse @ theirs, mine)
             for mine, theirs in zip(own, other.corners, strict=True)
         )
 
