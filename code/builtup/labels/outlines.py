@@ -14,27 +14,16 @@ over its corners, of the value's integral image (the discrete form of Green's th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from builtup.raster.ahead import map_ahead
-from builtup.raster.windows import Window
+from builtup.labels.corners import Corners, Read, block_of, scan
 
-__all__ = ["BLOCK", "Regions", "trace"]
-
-#: Columns of the blocks that are read at once, and most rows of them.
-BLOCK = 1024
-#: Pixels of a row of blocks: what is held follows these, so wide rasters have lower blocks.
-STRIP = 2**22
-
-#: Reads a window: (built-up, value), bool and uint8 of the window's shape.
-Read = Callable[[Window], tuple[NDArray[np.bool_], NDArray[np.uint8]]]
+__all__ = ["Regions", "trace"]
 
 
 @dataclass(frozen=True)
@@ -67,11 +56,11 @@ def trace(
     outline is valid and has a vertex at each turn, nowhere else; holes that touch at a corner are
     holes of their own. `block` is (rows, columns) of what is read at once.
     """
-    block = block or (_rows_of_strip(width), BLOCK)
-    open_corners = _Corners.empty()
+    block = block or block_of(width)
+    open_corners = Corners.empty()
     waiting = _Rings.empty()  # closed holes of shells that are still open
     rows = 0
-    for found in _scan(width, height, read, block):
+    for found in scan(width, height, read, block):
         rows = min(rows + block[0], height)
         rings, open_corners = _close(open_corners, found)
         holes = waiting.joined(rings.selected(rings.pixels < 0))
@@ -79,69 +68,6 @@ def trace(
         regions, waiting = _assemble(shells, holes)
         if len(regions):
             yield replace(regions, open_edges=open_corners.edges(rows), rows=rows)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Arrays of one length, selected and joined together."""
-
-    @classmethod
-    def _names(cls) -> list[str]:
-        return [field.name for field in fields(cls)]
-
-    def taken(self, index: NDArray[Any]) -> Any:
-        return replace(self, **{name: getattr(self, name)[index] for name in self._names()})
-
-    def concatenated(self, other: Any) -> Any:
-        return replace(
-            self,
-            **{
-                name: np.concatenate((getattr(self, name), getattr(other, name)))
-                for name in self._names()
-            },
-        )
-
-
-@dataclass(frozen=True)
-class _Corners(_Columns):
-    """Turns of outlines at lattice points (x, y), in scanning order.
-
-    `right` and `down` say where the two edges leave. `sign` is the mixed difference of the region:
-    with it −1 an outline (region on its left) leaves by the horizontal edge, with +1 by the
-    vertical one. `integral` is the sum of the value over all pixels above and left of the point.
-    `across` and `along` are the indices at the other ends of the horizontal and vertical edge
-    (`along` is −1 while that end is not found); `twin` marks a point where two corners meet.
-    """
-
-    x: NDArray[np.int32]
-    y: NDArray[np.int32]
-    right: NDArray[np.bool_]
-    down: NDArray[np.bool_]
-    sign: NDArray[np.int8]
-    twin: NDArray[np.bool_]
-    integral: NDArray[np.int64]
-    across: NDArray[np.int64]
-    along: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls) -> _Corners:
-        ints, bools = np.zeros(0, np.int32), np.zeros(0, bool)
-        long = np.zeros(0, np.int64)
-        return cls(ints, ints, bools, bools, np.zeros(0, np.int8), bools, long, long, long)
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def edges(self, bottom: int) -> NDArray[np.int32]:
-        """The edges (m, 2, 2), from point to point; those without an end reach to `bottom`."""
-        point = np.stack((self.x, self.y), axis=1)
-        below = point[self.along]
-        below[self.along < 0] = np.stack((self.x, np.full(len(self), bottom, np.int32)), axis=1)[
-            self.along < 0
-        ]
-        level = np.stack((point, point[self.across]), axis=1)[self.right]
-        upright = np.stack((point, below), axis=1)[self.down]
-        return np.concatenate((level, upright))
 
 
 @dataclass(frozen=True)
@@ -200,158 +126,13 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
 
 
-# --- scanning ---------------------------------------------------------------------------------
-
-
-def _scan(width: int, height: int, read: Read, block: tuple[int, int]) -> Iterator[_Corners]:
-    """Yield the corners of each row of blocks, sorted, with their horizontal partners.
-
-    The raster is taken to go on with background beyond its right and lower edges, so that every
-    outline closes. Of the rows above only the last one and its integral image are kept.
-    """
-    above = np.zeros(width + 2, bool)  # the pixel row above; [0] stands left of the raster
-    total = np.zeros(width + 1, np.int64)  # integral image at the lattice row of the blocks' top
-    found: list[_Corners] = []
-    for place, values in map_ahead(
-        partial(_read, read, width, height), _places(width, height, block)
-    ):
-        x, columns = place.x, place.width
-        if x == 0:
-            left = np.zeros(place.height + 1, bool)
-            before = np.zeros(place.height + 1, np.int64)  # integral over these rows, left of x
-        padded, value = _pad(place, values)
-        padded[0] = above[x : x + columns + 1]
-        padded[:, 0] = left
-        left = padded[:, -1].copy()
-        above[x + 1 : x + columns + 1] = padded[-1, 1:]
-        local = _integral(value, padded)
-        here = total[x : x + columns]
-        found.append(_corners(padded, place, (local, here, before)))
-        here += before[-1] if local is None else before[-1] + local[-1, :-1]
-        if local is not None:
-            before = before + local[:, -1]
-        if x + columns > width:
-            yield _sorted_and_paired(found, width)
-            found = []
-
-
-def _rows_of_strip(width: int) -> int:
-    """Rows of blocks: a power of two, so that blocks lie well on those of files."""
-    rows = BLOCK
-    while rows > 32 and rows * width > STRIP:
-        rows //= 2
-    return rows
-
-
-def _places(width: int, height: int, block: tuple[int, int]) -> Iterator[Window]:
-    """Blocks over the lattice, which has a column and a row more than the raster has."""
-    rows, columns = block
-    for y in range(0, height + 1, rows):
-        for x in range(0, width + 1, columns):
-            yield Window(y, x, min(rows, height + 1 - y), min(columns, width + 1 - x))
-
-
-_Values = tuple[NDArray[np.bool_], NDArray[np.uint8]]
-
-
-def _read(read: Read, width: int, height: int, place: Window) -> tuple[Window, _Values | None]:
-    """What is in the raster of a block; None for a block beyond its edge."""
-    inside = place.intersection(Window(0, 0, height, width))
-    return place, None if inside is None else read(inside)
-
-
-def _pad(
-    place: Window, values: _Values | None
-) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
-    """A block's built-up pixels with a row above and a column to the left; background beyond."""
-    padded = np.zeros((place.height + 1, place.width + 1), bool)
-    if values is None:
-        return padded, None
-    built_up, value = values
-    padded[1 : built_up.shape[0] + 1, 1 : built_up.shape[1] + 1] = built_up
-    return padded, value
-
-
-def _integral(
-    value: NDArray[np.uint8] | None, padded: NDArray[np.bool_]
-) -> NDArray[np.uint32] | None:
-    """Integral image of the value over built-up pixels, at the block's lattice points."""
-    inside = padded[1:, 1:]
-    if value is None or not inside.any():
-        return None
-    height, width = value.shape
-    local = np.zeros(padded.shape, np.uint32)  # enough for blocks of 4,096
-    part = local[1 : height + 1, 1 : width + 1]
-    np.cumsum(value * inside[:height, :width], axis=1, dtype=np.uint32, out=part)
-    local[1:, width + 1 :] = local[1:, width : width + 1]
-    return np.asarray(np.cumsum(local, axis=0, out=local))
-
-
-#: By the four pixels around a point (1 upper left, 2 upper right, 4 lower left, 8 lower right).
-_RIGHT = np.array([c in {2, 8, 13, 7} for c in range(16)])
-_DOWN = np.array([c in {4, 8, 11, 7} for c in range(16)])
-_SIGN = np.array([1 if c in {1, 8, 13, 11} else -1 for c in range(16)], np.int8)
-
-
-def _corners(
-    padded: NDArray[np.bool_],
-    place: Window,
-    integral: tuple[NDArray[np.uint32] | None, NDArray[np.int64], NDArray[np.int64]],
-) -> _Corners:
-    """The corners at the lattice points of a block; two where pixels touch across a point."""
-    turn = padded[:, :-1] ^ padded[:, 1:]
-    step = padded[:-1, :-1] ^ padded[1:, :-1]
-    crossing = turn[:-1] & turn[1:]
-    crossing &= step
-    point = turn[:-1] ^ turn[1:]
-    point |= crossing
-    at = np.flatnonzero(point)
-    row, column = np.divmod(at, point.shape[1])
-    code = padded[row, column].astype(np.uint8)
-    code |= padded[row, column + 1].astype(np.uint8) << 1
-    code |= padded[row + 1, column].astype(np.uint8) << 2
-    code |= padded[row + 1, column + 1].astype(np.uint8) << 3
-    twin = (code == 6) | (code == 9)
-    # the one pixel's corner, then the other's: 9 is 1 and 8, 6 is 4 and 2
-    order = np.repeat(np.arange(len(at)), 1 + twin)
-    second = np.concatenate((np.zeros(1, bool), order[1:] == order[:-1]))[: len(order)]
-    code, row, column, twin = code[order], row[order], column[order], twin[order]
-    code = np.where(twin & (code == 9), np.where(second, 8, 1), code)
-    code = np.where(twin & (code == 6), np.where(second, 2, 4), code)
-    local, top, left = integral
-    total = top[column] + left[row]
-    if local is not None:
-        total += local[row, column]
-    unset = np.full(len(row), -1, np.int64)
-    return _Corners(
-        (column + place.x).astype(np.int32),
-        (row + place.y).astype(np.int32),
-        _RIGHT[code],
-        _DOWN[code],
-        _SIGN[code],
-        twin,
-        total,
-        unset,
-        unset,
-    )
-
-
-def _sorted_and_paired(found: list[_Corners], width: int) -> _Corners:
-    corners = found[0]
-    for other in found[1:]:
-        corners = corners.concatenated(other)
-    key = (corners.y.astype(np.int64) * (width + 1) + corners.x) * 2 + corners.right
-    corners = corners.taken(np.argsort(key, kind="stable"))
-    return replace(corners, across=np.arange(len(corners)) ^ 1)
-
-
 # --- following --------------------------------------------------------------------------------
 
 
-def _close(known: _Corners, found: _Corners) -> tuple[_Rings, _Corners]:
+def _close(known: Corners, found: Corners) -> tuple[_Rings, Corners]:
     """Join new corners to open outlines; return the rings that closed and what stays open."""
     found = replace(found, across=found.across + len(known))
-    corners: _Corners = known.concatenated(found)
+    corners = known.concatenated(found)
     if not len(corners):
         return _Rings.empty(), corners
     along = _pair_vertically(corners)
@@ -377,7 +158,7 @@ def _renumber(wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.cumsum(wanted) - 1
 
 
-def _pair_vertically(corners: _Corners) -> NDArray[np.int64]:
+def _pair_vertically(corners: Corners) -> NDArray[np.int64]:
     """Index of the other end of each vertical edge, −1 where it lies further down."""
     along = corners.along.copy()
     free = np.flatnonzero(along < 0)
@@ -403,7 +184,7 @@ def _labels(following: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _split_at_twins(
-    corners: _Corners,
+    corners: Corners,
     following: NDArray[np.int64],
     label: NDArray[np.int64],
     closed: NDArray[np.bool_],
@@ -425,7 +206,7 @@ def _split_at_twins(
     following[one], following[other] = following[other], following[one]
 
 
-def _rings(corners: _Corners, following: NDArray[np.int64]) -> _Rings:
+def _rings(corners: Corners, following: NDArray[np.int64]) -> _Rings:
     """Put closed outlines into the order of their vertices."""
     label = _labels(following)
     last = following == label

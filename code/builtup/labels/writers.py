@@ -41,6 +41,8 @@ class Writer:
 
     def write(self, batch: Features) -> None:
         """Append a batch; raises OutputError where it cannot be written or does not fit."""
+        if self._begun and not len(batch):
+            return
         if self._path.suffix == ".shp":
             self._bytes += _shapefile_bytes(batch)
             if self._bytes > _SHAPEFILE_BYTES:
