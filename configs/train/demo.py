@@ -11,12 +11,13 @@ from builtup.models.small import SmallUNet
 base = "_unosat.py"
 
 data_path = "output/demo/train_tiles"
-num_epochs = 10
-samples_per_epoch = 384
+num_epochs = 8
+samples_per_epoch = 320
 max_minutes = 3.0  # a guard for slower machines: the schedule then ends early
-val_interval = 5
-batch_size, crop = 8, 256
+val_interval = 4
+batch_size, crop = 8, 192
 sampler_weights = (0.5, 1.0)
+widths = (16, 32, 64, 128)  # channels at strides 2, 4, 8 and 16
 channel_set = "db_3b"
 normalisation = "stats"
 lr, weight_decay = 3e-3, 1e-4
@@ -25,7 +26,7 @@ ema_decay = 0.98  # steadies the weights where the guard cuts the schedule
 
 def model():
     channels = Channels(channel_set)
-    return Segmenter(channels, SmallUNet(channels.out_channels, num_classes))
+    return Segmenter(channels, SmallUNet(channels.out_channels, num_classes, widths))
 
 
 def criterion():
