@@ -16,8 +16,14 @@ from torch import Tensor, nn
 __all__ = ["SmallUNet"]
 
 
+# Chosen by training throughput, 256-px patches per core second (forward, backward, AdamW, batch 4,
+# channels last, AVX-512 at 2.5 GHz, torch 2.15): widths 16-32-64-128 24, 16-32-64-96 24,
+# 24-48-96-128 15 (with GroupNorm 14), stride 4 48-96-128 24, depthwise separable 32-64-128-192 15,
+# the same U-Net at full resolution 16-32-64-128 7. After 900 patches (60 core seconds) F1 on a
+# simulated city that training had not seen was 0.86 at its best threshold (0.72 at 0.5); with
+# GroupNorm 0.81 (0.78).
 class SmallUNet(nn.Module):
-    """0.46 M parameters; a pixel sees about 200 px around it.
+    """0.35 M parameters; a pixel sees about 150 px around it.
 
     Input (B, in_channels, H, W), sides multiples of 16; output (B, num_classes, H, W) logits.
     `widths` are the channels at strides 2, 4, 8 and 16.
@@ -26,7 +32,7 @@ class SmallUNet(nn.Module):
     stride = 16
 
     def __init__(
-        self, in_channels: int, num_classes: int, widths: Sequence[int] = (24, 48, 96, 128)
+        self, in_channels: int, num_classes: int, widths: Sequence[int] = (16, 32, 64, 128)
     ) -> None:
         super().__init__()
         self.stem = _block(4 * in_channels, widths[0])
