@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import ignite.distributed as idist
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 __all__ = ["Learner"]
 
@@ -47,8 +48,11 @@ class Learner:
             self.network = DistributedDataParallel(self.network, device_ids=ids)
 
     def average(self, decay: float) -> None:
-        """Keep an exponential moving average of the weights, for validation and saving."""
-        self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        """Keep an exponential moving average of the weights, for validation and saving.
+
+        Batch-norm statistics are averaged with the weights that they belong to.
+        """
+        self.ema = AveragedModel(self.model, multi_avg_fn=_warming_average(decay), use_buffers=True)
 
     @property
     def weights(self) -> nn.Module:
@@ -65,3 +69,24 @@ class Learner:
         if idist.get_world_size() > 1:
             for buffer in self.weights.buffers():
                 torch.distributed.broadcast(buffer, src=0)
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+Average = Callable[[Tensors, Tensors, Tensor | int], None]
+
+
+def _warming_average(decay: float) -> Average:
+    """An exponential average whose decay grows to `decay`, so that it forgets the start soon.
+
+    After n updates the decay is at most (1 + n) / (10 + n), as in TensorFlow's moving average.
+    """
+
+    @torch.no_grad()
+    def average(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
+        if not averaged[0].is_floating_point():  # counters of batches
+            torch._foreach_copy_(averaged, current)
+            return
+        n = int(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return average

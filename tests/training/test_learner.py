@@ -1,0 +1,43 @@
+"""The moving average of the weights."""
+
+import torch
+from torch import nn
+
+from builtup.training.learner import Learner
+
+
+def learner(decay: float) -> Learner:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    own = Learner(model, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.1))
+    own.average(decay)
+    return own
+
+
+def set_all(model: nn.Module, value: float) -> None:
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            tensor.fill_(value)
+
+
+def test_average_forgets_the_start_soon_and_reaches_its_decay():
+    own = learner(0.9)
+    expected, values = None, [1.0, 2.0, 4.0, 8.0]
+    for n, value in enumerate(values):
+        set_all(own.model, value)
+        own.ema.update_parameters(own.model)
+        decay = min(0.9, (1 + n) / (10 + n))
+        expected = value if expected is None else decay * expected + (1 - decay) * value
+    torch.testing.assert_close(own.weights[0].weight, torch.full((2, 1, 1, 1), expected))
+
+
+def test_average_covers_the_batch_norm_statistics_and_copies_their_counter():
+    own = learner(0.9)
+    for value in (1.0, 3.0):
+        set_all(own.model, value)
+        own.ema.update_parameters(own.model)
+    decay = 2 / 11
+    torch.testing.assert_close(
+        own.weights[1].running_mean, torch.full((2,), decay * 1 + (1 - decay) * 3)
+    )
+    assert int(own.weights[1].num_batches_tracked) == 3
