@@ -125,7 +125,7 @@ def _read(path: Path) -> tuple[NDArray[np.float32], Grid]:
             out_shape=(dataset.count, height, width), resampling=resampling, masked=False
         ).astype(np.float32)
     scale = rasterio.Affine.scale(grid.width / width, grid.height / height)
-    return values, Grid(grid.crs, grid.transform * scale, width, height)
+    return values, Grid(grid.crs, grid.transform @ scale, width, height)
 
 
 def _backscatter(power: NDArray[np.float32]) -> RGB:
@@ -168,7 +168,7 @@ def _outline(image: RGB, polygons: Path, grid: Grid) -> RGB:
         parts = geometry["coordinates"]
         for part in parts if geometry["type"] == "MultiPolygon" else [parts]:
             for ring in part:
-                draw.line([inverse * xy[:2] for xy in ring], fill=(255, 60, 60), width=1)
+                draw.line([inverse @ xy[:2] for xy in ring], fill=(255, 60, 60), width=1)
     return np.asarray(canvas)
 
 

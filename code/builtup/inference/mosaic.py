@@ -165,7 +165,7 @@ def _read_piece(path: Path) -> _Piece:
             raise InputError(path, "not uint8 with 255 as no-data", _AGAIN)
         tile = Grid.of(dataset)
         tags = read_tags(dataset)
-        scene = Grid(tile.crs, tile.transform * Affine.translation(-x, -y), tags.width, tags.height)
+        scene = Grid(tile.crs, tile.transform @ Affine.translation(-x, -y), tags.width, tags.height)
         window = Window(y, x, dataset.height, dataset.width)
         return _Piece(path, window, tags, scene, dataset.count, tuple(dataset.descriptions))
 
