@@ -121,6 +121,25 @@ def test_a_cog_holds_what_was_written_in_any_order(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_overviews_of_a_cog_are_those_of_gdals_own_driver(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (700, 1500)).astype(np.uint8)
+    grid = Grid(GRID.crs, GRID.transform, 1500, 700)
+    ours, gdals = tmp_path / "ours.tif", tmp_path / "gdals.tif"
+    with gdal_env(), create_cog(ours, grid, count=1, dtype="uint8", nodata=255) as out:
+        out.write(values, 1)
+    with rasterio.open(ours) as dataset:
+        assert dataset.overviews(1) == [2, 4]
+    plain = {"overviews": "NONE", "driver": "COG"}
+    rasterio.shutil.copy(ours, tmp_path / "plain.tif", **plain)
+    rasterio.shutil.copy(tmp_path / "plain.tif", gdals, driver="COG", overview_resampling="average")
+    for level in (0, 1):
+        with (
+            rasterio.open(ours, overview_level=level) as a,
+            rasterio.open(gdals, overview_level=level) as b,
+        ):
+            np.testing.assert_array_equal(a.read(), b.read())
+
+
 def test_reading_ahead_keeps_order_and_raises_in_turn() -> None:
     assert list(map_ahead(lambda x: x * x, range(5))) == [0, 1, 4, 9, 16]
     assert list(map_ahead(abs, [])) == []
