@@ -27,7 +27,9 @@ BLOCKS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=6.0, help="of training at most, for each block")
+    parser.add_argument(
+        "--minutes", type=float, default=6.0, help="of training at most, for each block"
+    )
     parser.add_argument("--output", type=Path, default=Path("output/real"))
     arguments = parser.parse_args()
     data = Path(os.environ.get("BUILTUP_DATA", "../shared/data")) / "real_s1"

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from builtup.files import atomic_path
-from builtup.inference.results import PredictionTags, write_tags
 from builtup.raster.io import gdal_env
+from builtup.results import PredictionTags, write_tags
 
 __all__ = ["ROOT", "StepFailed", "Workspace", "city_rasters"]
 

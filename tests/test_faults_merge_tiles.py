@@ -17,9 +17,9 @@ from rasterio.crs import CRS as RasterioCRS
 from builtup.inference.cities import all_agg_by_city
 from builtup.inference.mosaic import merge_tiles, tile_name
 from builtup.inference.predictor import write_tile
-from builtup.inference.results import PredictionTags
 from builtup.raster.grid import Grid
 from builtup.raster.windows import tiling
+from builtup.results import PredictionTags
 from helpers import CRS, TRANSFORM
 
 KILLS = 12

@@ -132,7 +132,7 @@ def setup() -> None:
 @click.option("--input_path", type=PATH, default="input")
 def inspect(input_path: Path) -> None:
     """Show what a folder of scenes holds and what would be refused."""
-    from builtup.sar.inspect import inspect as run
+    from builtup.inspect import inspect as run
 
     click.echo(run(input_path))
 

@@ -22,13 +22,13 @@ from builtup.config import run_script
 from builtup.errors import BuiltupError
 from builtup.inference.cities import all_agg_by_city
 from builtup.inference.reference import fit_on_scenes, map_scenes
-from builtup.inference.results import city_rasters, resolve_results
 from builtup.inference.submission import to_submission
 from builtup.inference.validate import validate
 from builtup.labels.polygonize import polygonize
 from builtup.labels.rasterize import rasterize
 from builtup.prepare import prepare
 from builtup.report import CityMaps, Table, write_report
+from builtup.results import city_rasters, resolve_results
 from builtup.sar.scenes import find_rasters
 from builtup.sar.simulate import simulate
 

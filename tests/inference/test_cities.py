@@ -16,8 +16,8 @@ from rasterio.warp import Resampling, reproject
 
 from builtup.errors import BuiltupError, InputError
 from builtup.inference.cities import all_agg_by_city, level_of
-from builtup.inference.results import PredictionTags, read_tags, write_tags
 from builtup.raster.blend import NODATA
+from builtup.results import PredictionTags, read_tags, write_tags
 from helpers import CRS, TRANSFORM
 
 CLASSES = ("background", "building")
@@ -104,11 +104,11 @@ def test_one_date_gives_its_own_mask_at_the_given_threshold(tmp_path: Path) -> N
 
 def test_the_grid_of_most_dates_is_kept_and_the_others_are_warped_onto_it(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
-    drifted = TRANSFORM * Affine.translation(0.4, -0.3) * Affine.scale(1.00027)
+    drifted = TRANSFORM @ Affine.translation(0.4, -0.3) * Affine.scale(1.00027)
     first = generator.integers(0, 255, (40, 50), dtype=np.uint8)
     first[5:15, 5:15] = NODATA
     write_date(tmp_path, "20150101", first, transform=drifted)
-    nudged = TRANSFORM * Affine.translation(0.001, 0)
+    nudged = TRANSFORM @ Affine.translation(0.001, 0)
     write_date(tmp_path, "20150102", np.full((42, 48), NODATA), transform=nudged)
     write_date(tmp_path, "20150103", np.full((42, 48), NODATA))
     assert aggregate(tmp_path) == {"dates": 3, "warped": 1}

@@ -15,8 +15,8 @@ import torch
 from builtup import config as configs
 from builtup.errors import ConfigError, InputError, RunError
 from builtup.inference.mosaic import merge_tiles
-from builtup.inference.results import read_tags
 from builtup.raster.blend import NODATA
+from builtup.results import read_tags
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.tiling import generate_tiles
 from helpers import ROOT, TRANSFORM, speckle, write_raster

@@ -16,11 +16,11 @@ from torch import Tensor
 from builtup.errors import GridError, InputError
 from builtup.inference.mosaic import merge_tiles, tile_name
 from builtup.inference.predictor import predict_array, write_tile
-from builtup.inference.results import PredictionTags, read_tags
 from builtup.inference.stream import Stream
 from builtup.raster.blend import NODATA
 from builtup.raster.grid import Grid
 from builtup.raster.windows import tiling
+from builtup.results import PredictionTags, read_tags
 from helpers import CRS, TRANSFORM
 
 SCENE = "s1a_38SLF_{}_ASC_20150101"

@@ -6,8 +6,8 @@ import numpy as np
 import rasterio
 
 from builtup.inference import reference
-from builtup.inference.results import read_tags
 from builtup.models.forest import fit_forest, forest_probability
+from builtup.results import read_tags
 from builtup.sar.scenes import find_rasters
 from helpers import speckle, write_raster
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from rasterio import features
 from scipy import ndimage
 
-from builtup.inference.results import PredictionTags
 from builtup.inference.submission import to_submission
 from builtup.raster.windows import tiling
+from builtup.results import PredictionTags
 from helpers import TRANSFORM, write_raster
 
 

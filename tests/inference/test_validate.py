@@ -24,9 +24,9 @@ from sklearn.metrics import (
 )
 
 from builtup.errors import InputError
-from builtup.inference.results import PredictionTags
 from builtup.inference.scoring import PixelCounts, PolygonCounts, match_polygons
 from builtup.inference.validate import SCORED_AREA, validate
+from builtup.results import PredictionTags
 from helpers import TRANSFORM, real_data, write_polygons, write_raster
 
 boxes = st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(1, 6)] * 2)

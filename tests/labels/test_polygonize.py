@@ -24,7 +24,6 @@ from scipy import ndimage
 from shapely.geometry import shape
 
 from builtup.errors import GridError, InputError, OutputError
-from builtup.inference.results import PredictionTags
 from builtup.labels import writers
 from builtup.labels.areas import ground_areas, metres_per_pixel
 from builtup.labels.features import Features
@@ -32,6 +31,7 @@ from builtup.labels.outlines import Regions, trace
 from builtup.labels.polygonize import polygonize
 from builtup.labels.simplify import Simplifier, simplified
 from builtup.raster.grid import Grid
+from builtup.results import PredictionTags
 from helpers import CRS, TRANSFORM, write_raster
 
 masks = hnp.arrays(

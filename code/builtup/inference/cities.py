@@ -21,7 +21,11 @@ from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.vrt import WarpedVRT
 
 from builtup.errors import BuiltupError, InputError
-from builtup.inference.results import (
+from builtup.raster.blend import NODATA
+from builtup.raster.grid import SAME_CITY_TOLERANCE, Grid
+from builtup.raster.io import create_cog, gdal_env, open_raster, read_window
+from builtup.raster.windows import Window
+from builtup.results import (
     PredictionTags,
     Results,
     read_tags,
@@ -29,10 +33,6 @@ from builtup.inference.results import (
     upload_results,
     write_tags,
 )
-from builtup.raster.blend import NODATA
-from builtup.raster.grid import SAME_CITY_TOLERANCE, Grid
-from builtup.raster.io import create_cog, gdal_env, open_raster, read_window
-from builtup.raster.windows import Window
 from builtup.sar.scenes import SceneName
 from builtup.steps import Job, Step, Summary, run_step
 

@@ -20,7 +20,11 @@ from affine import Affine
 from rasterio.io import DatasetReader, DatasetWriter
 
 from builtup.errors import BuiltupError, GridError, InputError
-from builtup.inference.results import (
+from builtup.raster.blend import NODATA, IntegerBlend, ramp_of
+from builtup.raster.grid import SAME_GRID_TOLERANCE, Grid
+from builtup.raster.io import create_cog, gdal_env, open_raster, read_window
+from builtup.raster.windows import Window
+from builtup.results import (
     PredictionTags,
     Results,
     read_tags,
@@ -28,10 +32,6 @@ from builtup.inference.results import (
     upload_results,
     write_tags,
 )
-from builtup.raster.blend import NODATA, IntegerBlend, ramp_of
-from builtup.raster.grid import SAME_GRID_TOLERANCE, Grid
-from builtup.raster.io import create_cog, gdal_env, open_raster, read_window
-from builtup.raster.windows import Window
 from builtup.sar.scenes import SceneName
 from builtup.steps import Job, Step, Summary, run_step
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from builtup.errors import ConfigError
 from builtup.files import atomic_path
-from builtup.inference.results import PredictionTags, write_tags
 from builtup.inference.stream import Stream, predict_stream
 from builtup.inference.tta import average_views, views_of
 from builtup.raster.blend import NODATA
@@ -29,6 +28,7 @@ from builtup.raster.io import (
     read_window,
 )
 from builtup.raster.windows import Window
+from builtup.results import PredictionTags, write_tags
 
 __all__ = [
     "Prediction",

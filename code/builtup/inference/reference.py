@@ -14,11 +14,11 @@ from rasterio.io import DatasetReader
 from sklearn.ensemble import RandomForestClassifier
 
 from builtup.files import atomic_path
-from builtup.inference.results import PredictionTags, write_tags
 from builtup.models.forest import WINDOWS, Scene, fit_forest, forest_probability
 from builtup.raster.grid import Grid
 from builtup.raster.io import create_raster, gdal_env, open_raster, read_window
 from builtup.raster.windows import Window, tiling
+from builtup.results import PredictionTags, write_tags
 from builtup.sar.bands import IGNORE
 from builtup.sar.scenes import SceneFile
 

@@ -19,11 +19,11 @@ from builtup.config import Config
 from builtup.errors import ConfigError, RunError
 from builtup.files import write_text_atomically
 from builtup.inference.predictor import make_stream
-from builtup.inference.results import Results, upload_results
 from builtup.inference.selection import Selection, select_all, select_held_out
 from builtup.inference.stream import Stream
 from builtup.inference.tiles import Tally, TileWork
 from builtup.launch import pick_device
+from builtup.results import Results, upload_results
 from builtup.tracking import Recorder
 from builtup.training.checkpoints import (
     Trained,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from builtup.inference.cities import all_agg_by_city
 from builtup.inference.mosaic import merge_tiles
-from builtup.inference.results import resolve_results, upload_results
 from builtup.labels.polygonize import polygonize
+from builtup.results import resolve_results, upload_results
 from builtup.steps import Summary
 
 __all__ = ["to_submission"]

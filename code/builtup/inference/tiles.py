@@ -16,11 +16,11 @@ from builtup.inference.cities import level_of
 from builtup.inference.mosaic import tile_name
 from builtup.inference.overlays import save_overlay
 from builtup.inference.predictor import INDEXES, predict_array, write_tile
-from builtup.inference.results import RAW, PredictionTags, read_tags
 from builtup.inference.selection import Selection
 from builtup.inference.stream import Stream, ahead
 from builtup.raster.blend import NODATA
 from builtup.raster.io import gdal_env, open_raster, read_window
+from builtup.results import RAW, PredictionTags, read_tags
 from builtup.sar.bands import IGNORE
 from builtup.tiles.tiling import Tile, open_tile_grid, read_tile
 

@@ -24,15 +24,6 @@ from rasterio.io import DatasetReader
 
 from builtup.errors import InputError
 from builtup.files import write_text_atomically
-from builtup.inference.results import (
-    PROBABILITY_NODATA,
-    CityRasters,
-    Results,
-    building_band,
-    city_rasters,
-    read_tags,
-    resolve_results,
-)
 from builtup.inference.scoring import PixelCounts, PolygonCounts, match_polygons
 from builtup.labels.burn import Burner
 from builtup.labels.features import on_ground
@@ -41,6 +32,15 @@ from builtup.labels.vectors import PolygonSet, read_polygons, reproject
 from builtup.raster.grid import Grid
 from builtup.raster.io import gdal_env, open_raster, read_window
 from builtup.raster.windows import Window
+from builtup.results import (
+    PROBABILITY_NODATA,
+    CityRasters,
+    Results,
+    building_band,
+    city_rasters,
+    read_tags,
+    resolve_results,
+)
 from builtup.sar.scenes import require_folder
 
 __all__ = ["CityScore", "validate"]

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
 from builtup.errors import BuiltupError, GridError, InputError
-from builtup.inference.results import (
+from builtup.labels.areas import ground_areas, metres_per_pixel
+from builtup.labels.features import Features
+from builtup.labels.outlines import Regions, trace
+from builtup.labels.simplify import Simplifier
+from builtup.labels.writers import SHAPEFILE_PARTS, geopackage, shapefile
+from builtup.raster.grid import Grid
+from builtup.raster.io import gdal_env, open_raster, read_window
+from builtup.raster.windows import Window
+from builtup.results import (
     PROBABILITY_NODATA,
     PROBABILITY_SCALE,
     CityRasters,
@@ -25,14 +33,6 @@ from builtup.inference.results import (
     resolve_results,
     upload_results,
 )
-from builtup.labels.areas import ground_areas, metres_per_pixel
-from builtup.labels.features import Features
-from builtup.labels.outlines import Regions, trace
-from builtup.labels.simplify import Simplifier
-from builtup.labels.writers import SHAPEFILE_PARTS, geopackage, shapefile
-from builtup.raster.grid import Grid
-from builtup.raster.io import gdal_env, open_raster, read_window
-from builtup.raster.windows import Window
 from builtup.steps import Job, Step, Summary, run_step
 
 __all__ = ["polygonize", "polygonize_city"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from builtup.errors import InputError, RunError
-from builtup.inference.results import (
+from builtup.results import (
     PredictionTags,
     read_tags,
     resolve_results,
@@ -44,7 +44,7 @@ def write_raster(path: Path, tags: dict[str, str]) -> Path:
 
 @given(st.floats(0, 1), st.integers(1, 10**6), st.integers(1, 10**6))
 def test_tags_survive_gdal_metadata(threshold: float, width: int, height: int) -> None:
-    from builtup.inference.results import _parse
+    from builtup.results import _parse
 
     tags = PredictionTags("s1a_38SLF_{}_2015", "38SLF_A", width, height, "r", threshold, ("a",))
     assert _parse(tags.as_gdal(), "x.tif") == tags
@@ -158,8 +158,5 @@ def test_a_run_in_a_remote_store_is_worked_on_in_the_output_folder(
 
 
 def test_reading_tags_needs_neither_torch_nor_mlflow() -> None:
-    code = (
-        "import sys, builtup.inference.results; "
-        "sys.exit(bool({'torch', 'mlflow'} & set(sys.modules)))"
-    )
+    code = "import sys, builtup.results; sys.exit(bool({'torch', 'mlflow'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,9 +9,9 @@ import pytest
 import shapely
 from affine import Affine
 
+from builtup import inspect as module
 from builtup.errors import InputError
-from builtup.sar import inspect as module
-from builtup.sar.inspect import inspect, inspect_split
+from builtup.inspect import inspect, inspect_split
 from builtup.sar.merge import generate_3b_images
 from helpers import TRANSFORM, city_polygons, real_data, speckle, write_polygons, write_scene
 
