@@ -173,14 +173,16 @@ def predict_scene(
         amp=amp,
         num_classes=num_classes,
     )
-    with gdal_env(), open_raster(path) as scene:
-        grid = Grid.of(scene)
-        profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
-        with create_cog(output_path, grid, **profile) as out:
+    profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
+    with gdal_env():
+        with open_raster(path) as scene:
+            grid = Grid.of(scene)
+        # the scene is closed first: its cached blocks are gone when the COG is made
+        with create_cog(output_path, grid, **profile) as out, open_raster(path) as scene:
             windows = _scene_stream(scene, out, stream)
             if tags is not None:
                 write_tags(out, tags)
-        return Prediction(windows, grid.pixels)
+    return Prediction(windows, grid.pixels)
 
 
 def write_tile(path: Path, values: NDArray[np.uint8], grid: Grid, tags: PredictionTags) -> None:

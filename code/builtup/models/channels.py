@@ -77,11 +77,10 @@ class Channels(nn.Module):
     def valid(self, power: Tensor) -> Tensor:
         """Pixels with a measurement in both polarisations, (B, 1, H, W) bool."""
         vh, vv = power[:, 0:1], power[:, 1:2]
-        # comparisons are False for NaN; isfinite would take five passes for one
-        measured = (vh > NODATA_POWER) & (vv > NODATA_POWER)
-        measured &= vh < torch.inf
-        measured &= vv < torch.inf
-        return measured & ((vh != 0) | (vv != 0))
+        # both keep NaN, for which comparisons are False; isfinite would take five passes for one
+        lower, upper = torch.minimum(vh, vv), torch.maximum(vh, vv)
+        measured = (lower > NODATA_POWER) & (upper < torch.inf)
+        return measured & ((lower != 0) | (upper != 0))
 
     def forward(self, power: Tensor) -> Tensor:
         """Channels of a batch of power, see the class."""
