@@ -81,7 +81,8 @@ def test_another_threshold_redoes_what_depends_on_it(tmp_path: Path) -> None:
 def test_results_of_a_run_in_a_remote_store_are_uploaded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from builtup.inference import cities, mosaic, results, submission
+    from builtup import results
+    from builtup.inference import cities, mosaic, submission
     from builtup.labels import polygonize
 
     write_tiles(tmp_path, probabilities(1), "20150101")
