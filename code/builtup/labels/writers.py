@@ -28,38 +28,51 @@ SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".shp")
 _DATE = "2000-01-01"
 #: A shapefile counts its bytes in 31 bits.
 _SHAPEFILE_BYTES = 2**31 - 1
+#: Polygons wait until they would make this much of a shapefile.
+_WORTH_WRITING = 4_000_000
 
 
 class Writer:
-    """Appends batches of polygons to a file that appears when its context ends."""
+    """Appends batches of polygons to a file that appears when its context ends.
+
+    Batches wait until they are worth opening the file for: each append costs as much as the
+    writing of a thousand polygons.
+    """
 
     def __init__(self, path: Path, final: Path, city: str, crs: str) -> None:
         self.count = 0
         self._path, self._final, self._city, self._crs = path, final, city, crs
         self._begun = False
         self._bytes = 0
+        self._waiting = Features.none()
+        self._waiting_bytes = 0
 
     def write(self, batch: Features) -> None:
         """Append a batch; raises OutputError where it cannot be written or does not fit."""
-        if self._begun and not len(batch):
-            return
-        if self._path.suffix == ".shp":
-            self._bytes += _shapefile_bytes(batch)
-            if self._bytes > _SHAPEFILE_BYTES:
-                raise OutputError(
-                    self._final, "more than the 2 GB that a shapefile holds", "use the GeoPackage"
-                )
-        _write(self._final, self._path, batch, self._city, self._crs, append=self._begun)
-        self._begun = True
+        size = _shapefile_bytes(batch)
+        self._bytes += size
+        if self._path.suffix == ".shp" and self._bytes > _SHAPEFILE_BYTES:
+            raise OutputError(
+                self._final, "more than the 2 GB that a shapefile holds", "use the GeoPackage"
+            )
         self.count += len(batch)
+        self._waiting = self._waiting.joined(batch)
+        self._waiting_bytes += size
+        if self._waiting_bytes >= _WORTH_WRITING:
+            self._flush()
 
     def finish(self) -> None:
-        """Write a file without features where no batch came; see that all of it was written."""
-        if not self._begun:
-            self.write(Features.none())
+        """Write what waits, an empty file where no batch came; see that all of it was written."""
+        if len(self._waiting) or not self._begun:
+            self._flush()
         whole = _shapefile_is_whole if self._path.suffix == ".shp" else _geopackage_is_whole
         if not whole(self._path, self._final.stem, self.count):
             raise OutputError(self._final, "was not written to its end", SPACE_REMEDY)
+
+    def _flush(self) -> None:
+        _write(self._final, self._path, self._waiting, self._city, self._crs, append=self._begun)
+        self._begun = True
+        self._waiting, self._waiting_bytes = Features.none(), 0
 
 
 @contextmanager
