@@ -41,6 +41,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+#: Enough for the blocks that neighbouring windows share; more would only add to the memory.
+CACHE_BYTES = 16_000_000
 #: Polarisations that a network is given: VH and VV (the third band of a scene is their mean).
 INDEXES = [1, 2]
 
@@ -174,7 +176,7 @@ def predict_scene(
         num_classes=num_classes,
     )
     profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
-    with gdal_env():
+    with gdal_env(GDAL_CACHEMAX=CACHE_BYTES):
         with open_raster(path) as scene:
             grid = Grid.of(scene)
         # the scene is closed first: its cached blocks are gone when the COG is made
