@@ -30,6 +30,8 @@ def main() -> None:
     """Run a command; bad input ends in one line and exit status 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what matters is raised by us
+    for name in ("fiona", "pyogrio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as e:
