@@ -18,7 +18,7 @@ from scene import CITY, Workspace, city_rasters
 __all__ = ["CASES", "Maker"]
 
 OURS, PEERS = HERE / "ours", HERE / "peers"
-WINDOW, OVERLAP, BATCH = 512, 64, 4
+WINDOW, OVERLAP, BATCH = 512, 64, 1
 PATCH = 256
 MEGAPIXELS, PATCHES = "Mpx", "patches"
 
@@ -94,7 +94,6 @@ def rasterize(large: Workspace, small: Workspace, threads: int) -> Case:
         small=ours(small) if small is not large else None,
         least_ratio=1.0,
         most_memory_mb=400,
-        most_growth=1.1,
         cleanup=_emptied(large, small, "rasterize", "rasterize_peer"),
     )
 

@@ -81,12 +81,15 @@ class Workspace:
     @property
     def image(self) -> Path:
         """The 3-band scene."""
-        return _only(self.images.rglob("*_3b_*.tif"))
+        return self._made(self.images, "3b")
 
     @property
     def mask(self) -> Path:
         """The mask of the scene."""
-        return _only(self.masks.rglob("*_mask_*.tif"))
+        return self._made(self.masks, "mask")
+
+    def _made(self, folder: Path, kind: str) -> Path:
+        return _only(folder.rglob(self.polarisation("vv").name.replace("_vv_", f"_{kind}_")))
 
     def scratch(self, name: str) -> Path:
         """A folder for what a measured run writes."""
@@ -106,16 +109,12 @@ class Workspace:
         _builtup("rasterize", *paths, self.masks)
 
     def cut(self) -> None:
-        """List the tiles of image and mask (not materialised) and their statistics."""
+        """List the tiles of image and mask, which stay in the scenes (not materialised)."""
         for source, name in ((self.images, "images"), (self.masks, "masks")):
             _builtup(
                 "generate_tiles", "--input_path", source, "--output_path", self.tiles / name,
                 "--materialize", "false",
             )  # fmt: skip
-        _builtup(
-            "generate_tiles_stats", "--input_path", self.tiles, "--output_path", self.tiles,
-            "--folds", "blocks",
-        )  # fmt: skip
 
     def recompress(self) -> None:
         """Write image and mask as TorchGeo's user would hold them: 512 blocks, ZSTD."""

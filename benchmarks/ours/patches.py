@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from builtup.data.loaders import train_loader
+from builtup.data.datasets import TrainTiles
+from builtup.data.loaders import TileLoader
+from builtup.data.samplers import TrainingBatches
+from builtup.data.transforms import RandomCrop
+from builtup.tiles.folds import Folds
+from builtup.tiles.table import TrainTile
+from builtup.tiles.tiling import read_tiles
 
 
 def load(tiles: str, size: int, patches: int, batch_size: int, seed: int) -> Any:
-    """The loader that training uses, without augmentation and without workers."""
+    """The loader that training uses, without augmentation and without workers.
+
+    All tiles alike, nothing held out: the statistics, which decide that, are not needed.
+    """
     torch.set_num_threads(1)
-    return train_loader(
-        tiles,
-        val_fold=None,
-        batch_size=batch_size,
-        crop=size,
-        sampler_weights=(1.0, 1.0),
-        scale=None,
-        flips=False,
-        num_workers=0,
-        seed=seed,
-        samples_per_epoch=patches,
-    )
+    images, masks = (read_tiles(Path(tiles) / kind / "tiles.csv") for kind in ("images", "masks"))
+    rows = [
+        TrainTile(image, mask, 0, 1.0, 0.5, False)
+        for image, mask in zip(images, masks, strict=True)
+    ]
+    dataset = TrainTiles(rows, Folds("city", ("none",), 0, {}), None, RandomCrop(size))
+    weights = [1.0] * len(rows)
+    batches = TrainingBatches(len(rows), batch_size, weights=weights, samples=patches, seed=seed)
+    return TileLoader(dataset, batches, rows)
 
 
 def run(loader: Any) -> dict[str, float]:
