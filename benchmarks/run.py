@@ -160,7 +160,7 @@ A simulated scene of {size:,}² pixels; {pairs} alternating pairs a case, each r
 process, its inputs in the page cache (read once before each run, on both sides alike). Figures
 are medians; the ratio is that of the throughputs, pair by pair. Memory is the peak above the
 process with its imports (and model) loaded, in MB of 10⁶ bytes. Torch ran with {threads} thread(s)
-on both sides: a 1×1 convolution is too small to share, and both were slower with two.
+on both sides.
 Versions: {named}.
 
 """
