@@ -1,6 +1,6 @@
 """Section "real scenes" of the documentation: the chain on the radar scenes of $BUILTUP_DATA.
 
-    python benchmarks/real_scenes.py [--minutes 6] [--output output/real]
+    python benchmarks/real_scenes.py [--minutes 8] [--output output/real]
 
 Prepares both splits, trains once per held-out block (four of San Francisco, one of Beijing), each
 for `--minutes`, and maps the two unlabelled scenes with the last model. Each command is printed as
@@ -29,7 +29,7 @@ BLOCKS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=6.0, help="at most, for each block")
+    parser.add_argument("--minutes", type=float, default=8.0, help="at most, for each block")
     parser.add_argument("--output", type=Path, default=Path("output/real"))
     arguments = parser.parse_args()
     data = Path(os.environ.get("BUILTUP_DATA", "../shared/data")) / "real_s1"

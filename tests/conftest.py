@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="builtup-tests-")  # digests of this run only
 
 settings.register_profile(
     "builtup",

@@ -8,7 +8,6 @@ version redoes exactly the jobs that depend on it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import multiprocessing
@@ -28,6 +27,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from builtup.digests import sha256_of
 from builtup.errors import BuiltupError, InputError
 from builtup.files import write_text_atomically
 
@@ -205,8 +205,7 @@ def _run_job(step: Step, job: Job, work: Work) -> Outcome:
 def describe_input(path: Path) -> dict[str, Any]:
     """Name, size, mtime and sha256 of a file, as manifests hold them."""
     stat = _stat(path)
-    with path.open("rb") as f:
-        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    digest = sha256_of(path)
     return {"name": path.name, "size": stat.st_size, "mtime": stat.st_mtime_ns, "sha256": digest}
 
 
