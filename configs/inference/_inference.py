@@ -4,6 +4,7 @@ run_id = ""  # a training run; empty: the newest finished one of the config of t
 weights = "best"  # best, last, or a file
 tta = "rotations"  # none, hflip, rotations, d4
 window, overlap = 512, 64
+blend = "ramp"  # weights of overlapping windows: ramp (low at a window's edge) or mean
 batch_size = 4
 threshold = None  # None: the one chosen on the validation cities
 save_raw_predictions = True

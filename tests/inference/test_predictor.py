@@ -67,8 +67,8 @@ def test_the_identity_gives_back_the_rounded_scene(case: tuple[Float, dict[str, 
     np.testing.assert_array_equal(result, expected)
 
 
-@given(cases())
-def test_overlaps_are_the_mean_by_weight(case: tuple[Float, dict[str, int]]) -> None:
+@given(cases(), st.sampled_from(["ramp", "mean"]))
+def test_overlaps_are_the_mean_by_weight(case: tuple[Float, dict[str, int]], blend: str) -> None:
     scene, cut = case
     scene = np.nan_to_num(scene, nan=0.25)
 
@@ -78,18 +78,18 @@ def test_overlaps_are_the_mean_by_weight(case: tuple[Float, dict[str, int]]) -> 
         place = torch.arange(size * size, dtype=torch.float32).view(1, 1, size, size)
         return power[:, :1].nan_to_num(0) * (place / (size * size))
 
-    result = predict_array(scene, Stream(uneven, **cut))
-    np.testing.assert_allclose(result[0], naive(scene, cut), atol=0.502)
+    result = predict_array(scene, Stream(uneven, blend=blend, **cut))  # type: ignore[arg-type]
+    np.testing.assert_allclose(result[0], naive(scene, cut, blend), atol=0.502)
 
 
-def naive(scene: Float, cut: dict[str, int]) -> NDArray[np.float64]:
+def naive(scene: Float, cut: dict[str, int], blend: str) -> NDArray[np.float64]:
     """254 · the weighted mean over whole-scene accumulators."""
     _, height, width = scene.shape
     size = cut["window"]
     total, weights = np.zeros((height, width)), np.zeros((height, width))
     place = np.arange(size * size).reshape(size, size) / (size * size)
     for w in tiling(width, height, size, cut["overlap"]):
-        ramp = max(1, cut["overlap"])
+        ramp = max(1, cut["overlap"]) if blend == "ramp" else 1
         weight = np.outer(blend_weights(w.height, ramp), blend_weights(w.width, ramp))
         total[w.slices] += weight * scene[0][w.slices] * place[: w.height, : w.width]
         weights[w.slices] += weight
@@ -182,7 +182,14 @@ def test_two_classes_are_the_softmax() -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    [{"overlap": 512}, {"window": 0}, {"batch_size": 0}, {"tta": "spin"}, {"device": "quantum"}],
+    [
+        {"overlap": 512},
+        {"window": 0},
+        {"batch_size": 0},
+        {"tta": "spin"},
+        {"device": "quantum"},
+        {"blend": "max"},
+    ],
 )
 def test_settings_without_sense_are_named(setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):

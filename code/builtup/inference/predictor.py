@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from builtup.errors import ConfigError
 from builtup.files import atomic_path
-from builtup.inference.stream import Stream, predict_stream
+from builtup.inference.stream import BLENDS, Stream, predict_stream
 from builtup.inference.tta import average_views, views_of
 from builtup.raster.blend import NODATA
 from builtup.raster.grid import Grid
@@ -78,6 +78,7 @@ def make_stream(
     device: str | torch.device = "auto",
     amp: bool = True,
     num_classes: int = 2,
+    blend: str = "ramp",
 ) -> Stream:
     """Make what predicts windows from `model`: power (B, C, H, W) to logits (B, classes, H, W).
 
@@ -89,6 +90,8 @@ def make_stream(
         raise ConfigError(f"window={window} overlap={overlap}: overlap must be below the window")
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: must be at least 1")
+    if blend not in BLENDS:
+        raise ConfigError(f"blend={blend!r}: unknown; use {' or '.join(BLENDS)}")
     place = pick_device(device) if isinstance(device, str) else device
     views = views_of(tta)
     model = model.to(place).eval()
@@ -108,6 +111,7 @@ def make_stream(
         window=window,
         overlap=overlap,
         batch_size=batch_size,
+        blend=blend,
         device=place,
     )
 

@@ -74,6 +74,7 @@ def plan(config: Config) -> Plan:
         "tta": _tta(config),
         "window": stream.window,
         "overlap": stream.overlap,
+        "blend": stream.blend,
         "held_out": selection.fold_name,
     }
     previous = _previous(config, record)
@@ -122,6 +123,7 @@ def _stream(config: Config, trained: Trained, selection: Selection) -> Stream:
         device=pick_device(config),
         amp=config.get("amp") is not False,
         num_classes=max(2, len(trained.class_names)),
+        blend=config.get("blend", "ramp"),
     )
 
 

@@ -27,10 +27,12 @@ from builtup.errors import BuiltupError
 from builtup.raster.blend import NODATA, AxisBlend
 from builtup.raster.windows import Window
 
-__all__ = ["SCALE", "Stream", "ahead", "predict_stream"]
+__all__ = ["BLENDS", "SCALE", "Stream", "ahead", "predict_stream"]
 
 #: 8-bit probabilities: value v means v / 254.
 SCALE = 254.0
+#: Length of the ramp of weights for each way of blending; None is the overlap.
+BLENDS: dict[str, int | None] = {"ramp": None, "mean": 1}
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,6 +46,8 @@ class Stream:
 
     `probabilities` maps linear power (B, C, window, window), NaN where invalid, on `device`, to
     probabilities (B, bands, window, window), float32. `batch_size` windows go through together.
+    Where windows overlap, the weight of a prediction rises from its window's edge (`blend` is
+    "ramp"), or all weigh the same ("mean").
     """
 
     probabilities: Callable[[Tensor], Tensor]
@@ -51,6 +55,7 @@ class Stream:
     window: int = 512
     overlap: int = 64
     batch_size: int = 4
+    blend: str = "ramp"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
@@ -71,8 +76,9 @@ def predict_stream(read: Read, write: Write, width: int, height: int, stream: St
     one window ahead. `write` takes (bands, h, w), uint8, round(254 · p) or 255, each pixel once.
     Windows without a valid pixel are skipped.
     """
-    rows = AxisBlend.of(height, stream.window, stream.overlap)
-    columns = AxisBlend.of(width, stream.window, stream.overlap)
+    ramp = BLENDS[stream.blend]
+    rows = AxisBlend.of(height, stream.window, stream.overlap, ramp)
+    columns = AxisBlend.of(width, stream.window, stream.overlap, ramp)
     blend = _Blend(rows, columns, stream)
     groups = list(_groups(len(rows), len(columns), stream.batch_size))
     places = [_place(group, rows, columns) for group in groups]

@@ -81,11 +81,17 @@ class AxisBlend:
     shares: tuple[NDArray[np.float32], ...]
 
     @classmethod
-    def of(cls, length: int, window: int, overlap: int) -> AxisBlend:
-        """The even tiling of an axis of `length` pixels by windows of `window`."""
+    def of(cls, length: int, window: int, overlap: int, ramp: int | None = None) -> AxisBlend:
+        """The even tiling of an axis of `length` pixels by windows of `window`.
+
+        Weights rise over `ramp` pixels from a window's ends (the overlap, if not given); with 1
+        all pixels weigh the same.
+        """
         size = min(window, length)
         offsets = tuple(even_offsets(length, window, overlap))
-        return cls(length, size, offsets, _running_shares(length, size, offsets, overlap))
+        return cls(
+            length, size, offsets, _running_shares(length, size, offsets, ramp or max(1, overlap))
+        )
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -106,9 +112,9 @@ class AxisBlend:
 
 
 def _running_shares(
-    length: int, size: int, offsets: Sequence[int], overlap: int
+    length: int, size: int, offsets: Sequence[int], ramp: int
 ) -> tuple[NDArray[np.float32], ...]:
-    weights = blend_weights(size, max(1, overlap)).astype(np.int64)
+    weights = blend_weights(size, ramp).astype(np.int64)
     seen = np.zeros(length, np.int64)
     shares = []
     end = 0
