@@ -77,7 +77,11 @@ class Burner:
     def _mapping(self, i: int) -> dict[str, Any]:
         """A polygon as rasterio takes it, made when it is needed: lists of all would be large."""
         rings = pairwise(self.ring_starts[self.polygon_starts[i] : self.polygon_starts[i + 1] + 1])
-        coordinates = [self.points[a:b].tolist() for a, b in rings]
+        # two flat lists and a zip: half the time of a list of pairs
+        columns, rows = self.points[:, 0], self.points[:, 1]
+        coordinates = [
+            list(zip(columns[a:b].tolist(), rows[a:b].tolist(), strict=True)) for a, b in rings
+        ]
         return {"type": "Polygon", "coordinates": coordinates}
 
     def _frame(self, window: Window, bounds: NDArray[np.float64]) -> Window:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from builtup.labels.vectors import (
     reproject,
     vector_files,
 )
-from builtup.raster.ahead import map_ahead
+from builtup.raster.ahead import running_ahead
 from builtup.raster.grid import Grid
 from builtup.raster.io import create_raster, gdal_env
 from builtup.raster.windows import Window, aligned
@@ -39,6 +40,8 @@ STEP = Step("rasterize", version=1, spawn_above=40_000_000)
 BLOCK = 256
 #: Rows and columns of a window: whole blocks, few enough rows for stripped inputs (see merge).
 WINDOW = (256, 4096)
+#: Windows whose validity (1 MB each) is read while polygons are still being prepared or burnt.
+AHEAD = 24
 
 
 @dataclass(frozen=True)
@@ -110,13 +113,16 @@ def rasterize_scene(
     255 is where the scene is invalid and outside the labelled area (a pixel is inside when its
     centre is). Returns counts: polygons on the scene, geometries repaired.
     """
-    polygons = read_polygons(labels.polygons)
-    area = None if labels.labelled_area is None else read_polygons(labels.labelled_area)
     with gdal_env(), open_pair(pair) as scene:
-        burner = _burner(polygons, scene.grid, pair, all_touched=all_touched)
-        inside = None if area is None else _burner(area, scene.grid, pair, all_touched=False)
-        with atomic_path(output) as beside:
-            _write(beside, scene, pair, burner, inside)
+        windows = aligned(scene.grid.width, scene.grid.height, WINDOW)
+        with running_ahead(partial(_invalid, scene), windows, AHEAD) as validity:
+            polygons = read_polygons(labels.polygons)
+            area = None if labels.labelled_area is None else read_polygons(labels.labelled_area)
+            burner = _burner(polygons, scene.grid, pair, all_touched=all_touched)
+            inside = None if area is None else _burner(area, scene.grid, pair, all_touched=False)
+            with atomic_path(output) as beside:
+                if not _write(beside, scene.grid, validity, burner, inside):
+                    raise all_invalid(pair)
     counts = {"polygons": len(burner)}
     repaired = polygons.repaired + (0 if area is None else area.repaired)
     return {**counts, "repaired": repaired} if repaired else counts
@@ -175,20 +181,23 @@ def _burner(polygons: PolygonSet, grid: Grid, pair: ScenePair, *, all_touched: b
 
 
 def _write(
-    path: Path, scene: OpenPair, pair: ScenePair, burner: Burner, inside: Burner | None
-) -> None:
+    path: Path,
+    grid: Grid,
+    validity: Iterable[tuple[Window, NDArray[np.bool_]]],
+    burner: Burner,
+    inside: Burner | None,
+) -> int:
+    """Write the mask window by window; return the number of valid pixels of the scene."""
     valid = 0
-    with create_raster(path, **mask_profile(scene.grid)) as out:
-        windows = aligned(scene.grid.width, scene.grid.height, WINDOW)
-        for window, bad in map_ahead(partial(_invalid, scene), windows):
+    with create_raster(path, **mask_profile(grid)) as out:
+        for window, bad in validity:
             mask = burner.burn(window)
             valid += bad.size - int(np.count_nonzero(bad))
             if inside is not None:
                 bad |= inside.burn(window) == 0
             np.copyto(mask, np.uint8(IGNORE), where=bad)
             out.write(mask, 1, window=window.rasterio)
-        if valid == 0:
-            raise all_invalid(pair)
+    return valid
 
 
 def _invalid(scene: OpenPair, window: Window) -> tuple[Window, NDArray[np.bool_]]:

@@ -31,7 +31,7 @@ def plain_polygons(shp: Path, shx: Path, dbf: Path) -> NDArray[Any] | None:
         return None
     data = shp.read_bytes()
     starts = np.fromfile(shx, dtype=">i4", offset=100).reshape(-1, 2)[:, 0].astype(np.int64) * 2 + 8
-    rings, counts, points = [], [], []
+    firsts, lengths, counts, points = [], [], [], []
     for start in starts.tolist():
         kind = struct.unpack_from("<i", data, start)[0]
         if kind == NULL:
@@ -41,13 +41,24 @@ def plain_polygons(shp: Path, shx: Path, dbf: Path) -> NDArray[Any] | None:
         parts, length = struct.unpack_from("<2i", data, start + 36)
         if parts < 1 or length < 1:
             return None
-        first = np.frombuffer(data, "<i4", parts, start + 44)
-        rings.append(np.diff(first, append=np.int32(length)))
+        firsts.append(np.frombuffer(data, "<i4", parts, start + 44))
+        lengths.append(length)
         points.append(np.frombuffer(data, "<f8", 2 * length, start + 44 + 4 * parts))
         counts.append(parts)
     if not counts:
         return None
-    return _polygons(np.concatenate(points).reshape(-1, 2), np.concatenate(rings), np.array(counts))
+    number = np.array(counts)
+    rings = _ring_lengths(np.concatenate(firsts), np.array(lengths, np.int32), number)
+    return _polygons(np.concatenate(points).reshape(-1, 2), rings, number)
+
+
+def _ring_lengths(
+    firsts: NDArray[np.int32], lengths: NDArray[np.int32], counts: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Points of each ring, from where rings begin in their records and the records' points."""
+    ends = np.append(firsts[1:], np.int32(0))
+    ends[np.cumsum(counts) - 1] = lengths
+    return np.asarray(ends - firsts)
 
 
 def _polygons(
