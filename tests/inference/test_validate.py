@@ -24,8 +24,9 @@ from sklearn.metrics import (
 )
 
 from builtup.errors import InputError
+from builtup.inference.ground import SCORED_AREA
 from builtup.inference.scoring import PixelCounts, PolygonCounts, match_polygons
-from builtup.inference.validate import SCORED_AREA, validate
+from builtup.inference.validate import validate
 from builtup.results import PredictionTags
 from helpers import TRANSFORM, real_data, write_polygons, write_raster
 

@@ -1,10 +1,8 @@
 """Scoring the maps of cities against polygons of ground truth.
 
-A pixel counts where the map is valid, inside the labelled area, if the city has one, and inside
-`scored_area.gpkg` of the predictions, if there (the held-out block of a training on blocks). Truth
-is what the polygons touch, as in training. Polygon F1 compares the exact outlines of the map's
-regions with the polygons as they were given, touching ones not joined; both are cut at the border
-of the pixels that count.
+Which pixels count is said in `builtup.inference.ground`. Polygon F1 compares the exact outlines of
+the map's regions with the polygons as they were given, touching ones not joined; both are cut at
+the border of the pixels that count.
 """
 
 from __future__ import annotations
@@ -13,42 +11,34 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.io import DatasetReader
 
-from builtup.errors import InputError
 from builtup.files import write_text_atomically
+from builtup.inference.ground import (
+    ScoredCity,
+    find_truths,
+    open_scored_city,
+    read_scored_area,
+)
 from builtup.inference.scoring import PixelCounts, PolygonCounts, match_polygons
-from builtup.labels.burn import Burner
 from builtup.labels.features import on_ground
 from builtup.labels.outlines import trace
-from builtup.labels.vectors import PolygonSet, read_polygons, reproject
-from builtup.raster.grid import Grid
-from builtup.raster.io import gdal_env, open_raster, read_window
+from builtup.labels.vectors import PolygonSet
+from builtup.raster.io import read_window
 from builtup.raster.windows import Window
-from builtup.results import (
-    PROBABILITY_NODATA,
-    CityRasters,
-    Results,
-    building_band,
-    city_rasters,
-    read_tags,
-    resolve_results,
-)
+from builtup.results import CityRasters, Results, city_rasters, read_tags, resolve_results
 from builtup.sar.scenes import require_folder
 
 __all__ = ["CityScore", "validate"]
 
 log = logging.getLogger(__name__)
 
-#: A file of polygons in the predictions' folder: scores are restricted to them.
-SCORED_AREA = "scored_area.gpkg"
 _COLUMNS = (
     "f1",
     "iou",
@@ -84,123 +74,41 @@ def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
     Cities without ground truth are listed; InputError where none has any.
     """
     results = resolve_results(preds_path, run_id)
-    truths, unknown = _find_truths(city_rasters(results), require_folder(gt_path))
-    scored_area = _scored_area(results)
+    truths, unknown = find_truths(city_rasters(results), require_folder(gt_path))
+    scored_area = read_scored_area(results)
     scores = [_score_city(rasters, truth, scored_area) for rasters, truth in truths]
     rows = _rows(scores)
     notes = _notes(scores, unknown, scored_area)
-    _write(results, scores, rows, notes)
+    _write(results, gt_path, scores, rows, notes)
     _log_metrics(results, rows)
     return "\n".join([_table(scores, rows), *notes])
 
 
-# --- what is compared ---------------------------------------------------------------------------
-
-
-def _find_truths(
-    cities: Iterable[CityRasters], root: Path
-) -> tuple[list[tuple[CityRasters, Path]], list[str]]:
-    """The polygons of each city, and the cities that have none."""
-    found, unknown = [], []
-    for rasters in cities:
-        files = sorted(root.glob(f"*/{rasters.city}.shp"))
-        if len(files) > 1:
-            raise InputError(
-                files[0],
-                f"ground truth of {rasters.city} stands in {files[1].parent} as well",
-                "give a folder that holds one of them",
-            )
-        if files:
-            found.append((rasters, files[0]))
-        else:
-            unknown.append(rasters.city)
-    if not found:
-        raise InputError(
-            root,
-            f"no ground truth of any predicted city ({', '.join(unknown)})",
-            "give the split that holds <City>_<year>/<TILE>_<City>.shp",
-        )
-    return found, unknown
-
-
-def _scored_area(results: Results) -> PolygonSet | None:
-    path = results.folder / SCORED_AREA
-    return read_polygons(path) if path.exists() else None
-
-
-@dataclass(frozen=True)
-class _City:
-    """A city's rasters, open, and its ground truth in their CRS.
-
-    `truth` burns the polygons, `areas` the limits within which pixels count.
-    """
-
-    mask: DatasetReader
-    prob: DatasetReader
-    grid: Grid
-    truth: Burner
-    areas: tuple[Burner, ...]
-
-    def counted(self, window: Window, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which pixels of a window count."""
-        counted = mask != PROBABILITY_NODATA
-        for area in self.areas:
-            counted &= area.burn(window) == 1
-        return counted
+# --- what is counted ----------------------------------------------------------------------------
 
 
 def _score_city(rasters: CityRasters, truth: Path, scored_area: PolygonSet | None) -> CityScore:
-    labelled = truth.with_name(f"{truth.stem}_labelled_area.shp")
-    with gdal_env(), open_raster(rasters.mask) as mask, open_raster(rasters.prob) as prob:
-        grid = Grid.of(mask)
-        polygons = reproject(read_polygons(truth), grid.crs)
-        areas = [read_polygons(labelled)] if labelled.exists() else []
-        areas += [] if scored_area is None else [scored_area]
-        areas = [reproject(area, grid.crs) for area in areas]
-        city = _City(
-            mask,
-            prob,
-            grid,
-            Burner.of(polygons, grid, all_touched=True),
-            tuple(Burner.of(area, grid, all_touched=False) for area in areas),
-        )
-        if not len(city.truth):
-            log.warning("%s: its polygons do not meet %s; check their CRS", truth, rasters.mask)
+    with open_scored_city(rasters, truth, scored_area) as city:
         return CityScore(
-            rasters.city,
-            _count_pixels(city),
-            _count_polygons(city, polygons.geometries),
-            read_tags(mask).threshold,
+            rasters.city, _count_pixels(city), _count_polygons(city), read_tags(city.mask).threshold
         )
 
 
-def _windows(grid: Grid) -> Iterator[Window]:
-    for y in range(0, grid.height, 512):
-        for x in range(0, grid.width, 2048):
-            yield Window(y, x, min(512, grid.height - y), min(2048, grid.width - x))
-
-
-def _count_pixels(city: _City) -> PixelCounts:
+def _count_pixels(city: ScoredCity) -> PixelCounts:
     counts = PixelCounts.zero()
-    band = building_band(city.prob)
-    for window in _windows(city.grid):
+    for window in city.windows():
         mask = read_window(city.mask, window, 1)
         counted = city.counted(window, mask)
         if not counted.any():
             continue
         truth = city.truth.burn(window)[counted] == 1
-        level = read_window(city.prob, window, band)[counted]
-        if (level == PROBABILITY_NODATA).any():
-            raise InputError(
-                city.mask.name,
-                f"valid where {Path(city.prob.name).name} has no data",
-                "run all_agg_by_city again",
-            )
+        level = city.levels(window, counted)
         counts += PixelCounts.of(truth, mask[counted] == 1, level)
     return counts
 
 
-def _count_polygons(city: _City, truth: NDArray[np.object_]) -> PolygonCounts:
+def _count_polygons(city: ScoredCity) -> PolygonCounts:
+    truth = city.polygons.geometries
     built_up = _outlines(city, lambda mask, counted: counted & (mask == 1))
     ground = shapely.multipolygons(_outlines(city, lambda mask, counted: counted))
     shapely.prepare(ground)
@@ -211,7 +119,7 @@ def _count_polygons(city: _City, truth: NDArray[np.object_]) -> PolygonCounts:
 
 
 def _outlines(
-    city: _City, chosen: Callable[[NDArray[np.uint8], NDArray[np.bool_]], NDArray[np.bool_]]
+    city: ScoredCity, chosen: Callable[[NDArray[np.uint8], NDArray[np.bool_]], NDArray[np.bool_]]
 ) -> NDArray[np.object_]:
     """Outlines of the regions of pixels chosen from the mask's values and from what counts."""
 
@@ -278,6 +186,7 @@ def _figure(value: float) -> str:
 
 def _write(
     results: Results,
+    gt_path: Path,
     scores: list[CityScore],
     rows: dict[str, dict[str, float]],
     notes: list[str],
@@ -302,6 +211,7 @@ def _write(
             for score in scores
         },
         "notes": notes,
+        "gt_path": str(gt_path),
     }
     write_text_atomically(results.folder / "validation.json", json.dumps(values, indent=1) + "\n")
 
