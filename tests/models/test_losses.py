@@ -5,7 +5,30 @@ import torch
 import torch.nn.functional as F
 
 from builtup.errors import ConfigError
-from builtup.models.losses import CrossEntropy, Jaccard
+from builtup.models.losses import (
+    CrossEntropy,
+    Dice,
+    Focal,
+    Jaccard,
+    Lovasz,
+    SymmetricCrossEntropy,
+    Tversky,
+)
+
+ALL = [
+    CrossEntropy(0.1, 2),
+    CrossEntropy(),
+    CrossEntropy(0.5, 1, label_smoothing=0.1),
+    Focal(0.25, 0.75),
+    Focal(gamma=0.5),
+    Jaccard(),
+    Dice(),
+    Tversky(),
+    Lovasz(),
+    SymmetricCrossEntropy(0.75, 1.5),
+    CrossEntropy() + 2 * Jaccard(),
+    SymmetricCrossEntropy() + 0.5 * Lovasz() + 0.1 * Focal(),
+]
 
 
 def batch(seed=0, ignored=0.3):
@@ -46,9 +69,7 @@ def test_cross_entropy_of_two_pixels_by_hand():
     assert CrossEntropy(0.5, 3)(logits, target).item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    "criterion", [CrossEntropy(0.1, 2), CrossEntropy(), Jaccard(), CrossEntropy() + 2 * Jaccard()]
-)
+@pytest.mark.parametrize("criterion", ALL, ids=str)
 def test_a_batch_that_is_all_ignored_costs_nothing_and_has_a_gradient_of_zero(criterion):
     logits, target = batch()
     loss = criterion(logits, torch.full_like(target, 255))
@@ -107,3 +128,154 @@ def test_weights_that_do_not_fit_are_refused():
         CrossEntropy(1, 1, 1)(logits, target)
     with pytest.raises(ConfigError, match="at least 0"):
         CrossEntropy(-1, 1)
+
+
+@pytest.mark.parametrize("criterion", ALL, ids=str)
+def test_what_is_ignored_changes_neither_loss_nor_gradient(criterion):
+    logits, target = batch()
+    loss = criterion(logits, target)
+    loss.backward()
+    assert loss.item() > 0
+    ignored = (target == 255)[:, None].expand_as(logits)
+    assert (logits.grad[ignored] == 0).all() and (logits.grad[~ignored] != 0).any()
+    other = torch.where(ignored, 30 * torch.randn_like(logits), logits.detach())
+    torch.testing.assert_close(criterion(other, target), loss.detach())
+
+
+@pytest.mark.parametrize("criterion", ALL, ids=str)
+def test_the_gradient_is_that_of_the_loss(criterion):
+    g = torch.Generator().manual_seed(3)
+    logits = torch.randn(2, 2, 3, 3, generator=g, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(0, 2, (2, 3, 3), generator=g)
+    target[0, 0] = 255
+    exact = "Lovasz" not in str(criterion)  # which is computed in float32
+    eps, tolerance = (1e-6, 1e-5) if exact else (1e-3, 1e-2)
+    assert torch.autograd.gradcheck(
+        lambda x: criterion(x, target).double(), (logits,), eps=eps, atol=tolerance
+    )
+
+
+@pytest.mark.parametrize("criterion", ALL, ids=str)
+@pytest.mark.parametrize("only", [0, 1])
+def test_one_class_alone_is_finite_and_right_answers_cost_least(criterion, only):
+    target = torch.full((1, 4, 4), only)
+    sure = torch.zeros(1, 2, 4, 4)
+    sure[:, only] = 12
+    right, wrong = criterion(sure, target), criterion(-sure, target)
+    assert torch.isfinite(right) and torch.isfinite(wrong) and right < wrong
+
+
+@pytest.mark.parametrize("weights", [(), (0.5, 3.0)])
+def test_label_smoothing_is_torchs(weights):
+    logits, target = batch()
+    expected = F.cross_entropy(
+        logits,
+        target,
+        torch.tensor(weights) if weights else None,
+        ignore_index=255,
+        label_smoothing=0.1,
+    )
+    criterion = CrossEntropy(*weights, label_smoothing=0.1)
+    torch.testing.assert_close(criterion(logits, target), expected)
+
+
+def test_focal_of_two_pixels_by_hand():
+    # probabilities of the true class: .9 and .5; the third is ignored
+    logits = torch.tensor([[[[math.log(9), 0.0, 5.0]], [[0.0, 0.0, -5.0]]]])
+    target = torch.tensor([[[0, 1, 255]]])
+    first, second = -(0.1**2) * math.log(0.9), -(0.5**2) * math.log(0.5)
+    assert Focal()(logits, target).item() == pytest.approx((first + second) / 2, rel=1e-5)
+    weighted = (0.25 * first + 0.75 * second) / (0.25 + 0.75)
+    assert Focal(0.25, 0.75)(logits, target).item() == pytest.approx(weighted, rel=1e-5)
+
+
+def test_focal_without_gamma_is_cross_entropy():
+    logits, target = batch()
+    torch.testing.assert_close(
+        Focal(0.3, 2, gamma=0.0)(logits, target), CrossEntropy(0.3, 2)(logits, target)
+    )
+
+
+def test_symmetric_cross_entropy_of_two_pixels_by_hand():
+    logits = torch.tensor([[[[math.log(9), 0.0, 5.0]], [[0.0, 0.0, -5.0]]]])
+    target = torch.tensor([[[0, 1, 255]]])
+    # reverse: −Σ_k p_k log q_k = 4 (1 − p of the true class), the logarithm of 0 being −4
+    first = 0.1 * -math.log(0.9) + 4 * 0.1
+    second = 0.1 * math.log(2) + 4 * 0.5
+    got = SymmetricCrossEntropy()(logits, target).item()
+    assert got == pytest.approx((first + second) / 2, rel=1e-5)
+    got = SymmetricCrossEntropy(1, 3)(logits, target).item()
+    assert got == pytest.approx((first + 3 * second) / 4, rel=1e-5)
+
+
+def test_a_wrong_label_costs_symmetric_cross_entropy_little_more_than_its_bound():
+    logits = torch.tensor([30.0, -30.0]).reshape(1, 2, 1, 1)
+    target = torch.ones(1, 1, 1, dtype=torch.int64)
+    assert CrossEntropy()(logits, target).item() == pytest.approx(60)
+    reverse_only = SymmetricCrossEntropy(alpha=0.0)(logits, target).item()
+    assert reverse_only == pytest.approx(4)
+
+
+def areas_by_hand(logits, target, score):
+    """`score(tp, fp, fn)` per class over valid pixels, 1 − mean over classes."""
+    p, valid = logits.softmax(1), target != 255
+    losses = []
+    for c in range(2):
+        pc, tc = p[:, c][valid], (target[valid] == c).float()
+        tp = (pc * tc).sum()
+        losses.append(1 - score(tp, pc.sum() - tp, tc.sum() - tp))
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_dice_and_tversky_per_class_by_hand(seed):
+    logits, target = batch(seed)
+    dice = areas_by_hand(logits, target, lambda tp, fp, fn: 2 * tp / (2 * tp + fp + fn))
+    torch.testing.assert_close(Dice()(logits, target), dice)
+    tversky = areas_by_hand(logits, target, lambda tp, fp, fn: tp / (tp + 0.3 * fp + 0.7 * fn))
+    torch.testing.assert_close(Tversky()(logits, target), tversky)
+    torch.testing.assert_close(Tversky(1, 1)(logits, target), Jaccard()(logits, target))
+
+
+def test_lovasz_of_three_pixels_by_hand():
+    # building probabilities .8, .4, .3, (.9 ignored); truth 1, 1, 0
+    p = torch.tensor([0.8, 0.4, 0.3, 0.9])
+    logits = torch.stack([(1 - p).log(), p.log()])[None, :, None]
+    target = torch.tensor([[[1, 1, 0, 255]]])
+    # errors sorted .6 (building), .3 (background), .2 (building).
+    # 1 − Jaccard after each, class 1 of 2 pixels: 1 − 1/2, 1 − 1/3, 1 − 0/3
+    building = 0.6 * 1 / 2 + 0.3 * (2 / 3 - 1 / 2) + 0.2 * (1 - 2 / 3)
+    # class 0 of 1 pixel: 1 − 1/2, 1 − 0/2, 1 − 0/3
+    background = 0.6 * 1 / 2 + 0.3 * (1 - 1 / 2) + 0.2 * 0
+    got = Lovasz()(logits, target).item()
+    assert got == pytest.approx((building + background) / 2, rel=1e-5)
+
+
+def test_lovasz_of_certain_answers_is_one_minus_the_jaccard_index():
+    from sklearn.metrics import jaccard_score
+
+    g = torch.Generator().manual_seed(0)
+    target, answer = (torch.randint(0, 2, (1, 9, 9), generator=g) for _ in range(2))
+    logits = 60 * torch.stack([1 - answer, answer], 1).float()
+    expected = 1 - jaccard_score(target.flatten(), answer.flatten(), average="macro")
+    assert Lovasz()(logits, target).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_losses_say_what_they_are():
+    assert str(CrossEntropy(0.5, 1, label_smoothing=0.1)) == "CE(0.5, 1, smoothing 0.1)"
+    assert str(Focal() + 2 * Tversky()) == "focal(gamma 2) + 2·Tversky(0.3, 0.7)"
+    assert str(SymmetricCrossEntropy(1, 2)) == "symmetric CE(1, 2, alpha 0.1, beta 1)"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CrossEntropy(label_smoothing=1.0),
+        lambda: Focal(gamma=-1),
+        lambda: SymmetricCrossEntropy(log_zero=0.0),
+        lambda: Tversky(0, 0),
+    ],
+)
+def test_options_that_make_no_loss_are_refused(make):
+    with pytest.raises(ConfigError, match="expected"):
+        make()

@@ -1,9 +1,15 @@
 """Losses of a segmentation with ignored pixels (255), and weighted sums of them.
 
 A config writes them as the tables of experiments do: `CrossEntropy(0.75, 1.5) + 2 * Jaccard()`.
+Each is 0, with a gradient of 0, where every pixel is ignored. Those of areas (Jaccard, Dice,
+Tversky, Lovasz) are computed class by class over the valid pixels of the batch and only then
+averaged: an all-background answer costs as much as it misses. A class without a pixel in the batch
+has no part in them.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +18,17 @@ from torch import Tensor, nn
 from builtup.errors import ConfigError
 from builtup.sar.bands import IGNORE
 
-__all__ = ["CrossEntropy", "Jaccard", "Loss", "WeightedSum"]
+__all__ = [
+    "CrossEntropy",
+    "Dice",
+    "Focal",
+    "Jaccard",
+    "Loss",
+    "Lovasz",
+    "SymmetricCrossEntropy",
+    "Tversky",
+    "WeightedSum",
+]
 
 
 class Loss(nn.Module):
@@ -27,11 +43,10 @@ class Loss(nn.Module):
         return WeightedSum(*((factor * weight, loss) for weight, loss in _terms(self)))
 
 
-class CrossEntropy(Loss):
-    """Cross-entropy, weighted per class and divided by the weight of the pixels that count.
+class _PerPixel(Loss):
+    """A loss of each pixel, weighted by its class and divided by the weight of those that count.
 
-    That is torch's weighted mean, but 0 (with a gradient of 0) where every pixel is ignored,
-    which torch answers with NaN. One weight per class; none means 1 for all.
+    One weight per class; none means 1 for all. Raises ConfigError for weights that do not fit.
     """
 
     weight: Tensor | None
@@ -45,50 +60,179 @@ class CrossEntropy(Loss):
         )
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar float32, see the class."""
+        """Scalar, float32 or as exact as the logits."""
         classes = logits.shape[1]
         if self.weight is not None and len(self.weight) != classes:
             raise ConfigError(
                 f"{self}: {len(self.weight)} class weights for {classes} classes; give one each"
             )
-        total = F.cross_entropy(
-            logits.float(), target, self.weight, ignore_index=IGNORE, reduction="sum"
-        )
+        logits = _exact(logits)
+        weight = None if self.weight is None else self.weight.to(logits.dtype)
         # counts of integers: exact, and the same on every device
         counts = torch.stack([(target == c).sum() for c in range(classes)])
-        pixels = counts.sum() if self.weight is None else (counts * self.weight).sum()
-        return total / pixels.clamp(min=torch.finfo(torch.float32).tiny)
+        pixels = counts.sum() if weight is None else (counts * weight).sum()
+        total = self.total(logits, target, weight)
+        return total / torch.where(pixels > 0, pixels, 1)
+
+    def total(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """The weighted sum over the valid pixels."""
+        raise NotImplementedError
 
     def extra_repr(self) -> str:
         """The weights, for print(criterion)."""
         return "" if self.weight is None else ", ".join(f"{w:g}" for w in self.weight.tolist())
 
-    def __str__(self) -> str:
-        return f"CE({self.extra_repr()})"
+    def _named(self, name: str, *options: str) -> str:
+        return f"{name}({', '.join(part for part in (self.extra_repr(), *options) if part)})"
 
 
-class Jaccard(Loss):
-    """1 − soft Jaccard index of each class over the batch, mean of the classes.
+class CrossEntropy(_PerPixel):
+    """Cross-entropy, weighted per class.
 
-    Intersection and union are summed over the valid pixels of the batch, divided class by class
-    and only then averaged: an all-background answer costs as much as it misses. A class without
-    a pixel in the batch adds 0. The sums are segmentation_models_pytorch's JaccardLoss.
+    That is torch's weighted mean, but 0 where every pixel is ignored, which torch answers with
+    NaN. `label_smoothing` is torch's: that share of the truth is spread over all classes
+    (Szegedy et al., CVPR 2016).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *weights: float, label_smoothing: float = 0.0) -> None:
+        super().__init__(*weights)
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"label_smoothing = {label_smoothing}: expected 0 or more, below 1")
+        self.label_smoothing = label_smoothing
+
+    def total(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """The weighted sum over the valid pixels."""
+        return F.cross_entropy(
+            logits,
+            target,
+            weight,
+            ignore_index=IGNORE,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+        )
+
+    def __str__(self) -> str:
+        smoothing = f"smoothing {self.label_smoothing:g}" if self.label_smoothing else ""
+        return self._named("CE", smoothing)
+
+
+class Focal(_PerPixel):
+    """Cross-entropy times (1 − p)^gamma, p the probability of the true class.
+
+    Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, over a softmax (the library's
+    focal loss is one of sigmoids, a detector per class). With gamma = 0 it is CrossEntropy.
+    """
+
+    def __init__(self, *weights: float, gamma: float = 2.0) -> None:
+        super().__init__(*weights)
+        if gamma < 0:
+            raise ConfigError(f"focal loss: gamma = {gamma}: expected 0 or more")
+        self.gamma = gamma
+
+    def total(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """The weighted sum over the valid pixels."""
+        log_p, of_pixel = _true_class(logits, target, weight)
+        # away from 0, where the power has no gradient for a gamma below 1
+        missed = (-torch.expm1(log_p)).clamp(min=1e-6)
+        return -(of_pixel * missed**self.gamma * log_p).sum()
+
+    def __str__(self) -> str:
+        return self._named("focal", f"gamma {self.gamma:g}")
+
+
+class SymmetricCrossEntropy(_PerPixel):
+    """alpha · CE + beta · reverse CE, which forgives some wrong labels.
+
+    Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019: the
+    reverse term −Σ p log q takes the logarithm of the labels, that of 0 being `log_zero`; for a
+    known class it is −log_zero · (1 − p), which is bounded. Defaults are the paper's for CIFAR-10.
+    """
+
+    def __init__(
+        self, *weights: float, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0
+    ) -> None:
+        super().__init__(*weights)
+        if alpha < 0 or beta < 0 or log_zero >= 0:
+            raise ConfigError(
+                f"symmetric CE: alpha = {alpha}, beta = {beta}, log_zero = {log_zero}: expected "
+                "alpha and beta of 0 or more, log_zero below 0"
+            )
+        self.alpha, self.beta, self.log_zero = alpha, beta, log_zero
+
+    def total(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """The weighted sum over the valid pixels."""
+        log_p, of_pixel = _true_class(logits, target, weight)
+        forward, reverse = -log_p, self.log_zero * torch.expm1(log_p)
+        return (of_pixel * (self.alpha * forward + self.beta * reverse)).sum()
+
+    def __str__(self) -> str:
+        return self._named("symmetric CE", f"alpha {self.alpha:g}", f"beta {self.beta:g}")
+
+
+class _OfAreas(Loss):
+    """A loss of segmentation_models_pytorch, which is right about classes and ignored pixels."""
+
+    def __init__(self, name: str, **options: Any) -> None:
         super().__init__()
         # imported here: the library takes seconds, and cross-entropy alone does not need it
-        from segmentation_models_pytorch.losses import JaccardLoss
+        from segmentation_models_pytorch import losses
 
-        self.loss = JaccardLoss("multiclass", from_logits=True, ignore_index=IGNORE)
+        self.loss = getattr(losses, name)("multiclass", ignore_index=IGNORE, **options)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar float32, see the class."""
-        value: Tensor = self.loss(logits.float(), target)
+        """Scalar, float32 or as exact as the logits."""
+        value: Tensor = self.loss(_exact(logits), target)
         return value
 
     def __str__(self) -> str:
-        return "Jaccard"
+        return type(self).__name__
+
+
+class Jaccard(_OfAreas):
+    """1 − soft Jaccard index (intersection over union) of each class, mean of the classes."""
+
+    def __init__(self) -> None:
+        super().__init__("JaccardLoss")
+
+
+class Dice(_OfAreas):
+    """1 − soft Dice index (F1) of each class, mean of the classes."""
+
+    def __init__(self) -> None:
+        super().__init__("DiceLoss")
+
+
+class Tversky(_OfAreas):
+    """1 − TP / (TP + alpha · FP + beta · FN) of each class, mean of the classes.
+
+    Salehi et al., MLMI 2017: beta above alpha costs missed buildings more than false ones (of the
+    building class; of the background it is the other way round). Both .5 give Dice, both 1 Jaccard.
+    """
+
+    def __init__(self, alpha: float = 0.3, beta: float = 0.7) -> None:
+        if not (alpha >= 0 and beta >= 0 and alpha + beta > 0):
+            raise ConfigError(f"Tversky: alpha = {alpha}, beta = {beta}: expected 0 or more, not 0")
+        super().__init__("TverskyLoss", alpha=alpha, beta=beta)
+        self.alpha, self.beta = alpha, beta
+
+    def __str__(self) -> str:
+        return f"Tversky({self.alpha:g}, {self.beta:g})"
+
+
+class Lovasz(_OfAreas):
+    """The Lovász extension of 1 − Jaccard index of each class in the batch, mean of the classes.
+
+    Berman et al., The Lovász-Softmax Loss, CVPR 2018: sorts the pixels' errors. In float32 only.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("LovaszLoss")
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Scalar float32."""
+        if not (target != IGNORE).any():  # the library answers with an empty tensor
+            return logits.float().sum() * 0.0
+        return super().forward(logits.float(), target)
 
 
 class WeightedSum(Loss):
@@ -117,3 +261,17 @@ def _terms(loss: Loss) -> list[tuple[float, Loss]]:
             if isinstance(term, Loss)
         ]
     return [(1.0, loss)]
+
+
+def _exact(logits: Tensor) -> Tensor:
+    """Half precision is not enough for sums over pixels."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _true_class(logits: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Log probability of each pixel's class and the pixel's weight, (B, H, W); ignored ones 0."""
+    valid = target != IGNORE
+    known = torch.where(valid, target, 0)
+    log_p = logits.log_softmax(1).gather(1, known[:, None])[:, 0]
+    of_pixel = valid.to(logits.dtype) if weight is None else weight[known] * valid
+    return log_p, of_pixel
