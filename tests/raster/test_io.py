@@ -14,7 +14,6 @@ import rasterio
 from rasterio.crs import CRS as RasterioCRS
 
 from builtup.errors import InputError, OutputError
-from builtup.raster.ahead import map_ahead
 from builtup.raster.grid import Grid
 from builtup.raster.io import create_cog, create_raster, gdal_env, open_raster, read_window
 from builtup.raster.windows import Window
@@ -138,18 +137,3 @@ def test_overviews_of_a_cog_are_those_of_gdals_own_driver(tmp_path: Path) -> Non
             rasterio.open(gdals, overview_level=level) as b,
         ):
             np.testing.assert_array_equal(a.read(), b.read())
-
-
-def test_reading_ahead_keeps_order_and_raises_in_turn() -> None:
-    assert list(map_ahead(lambda x: x * x, range(5))) == [0, 1, 4, 9, 16]
-    assert list(map_ahead(abs, [])) == []
-
-    def fail_at_two(x: int) -> int:
-        if x == 2:
-            raise KeyError(x)
-        return x
-
-    results = map_ahead(fail_at_two, range(5))
-    assert [next(results), next(results)] == [0, 1]
-    with pytest.raises(KeyError):
-        next(results)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from builtup.raster.ahead import map_ahead
+from builtup.raster.ahead import running_ahead
 from builtup.raster.windows import Window
 
 __all__ = ["Corners", "Read", "block_of", "scan"]
@@ -93,23 +93,24 @@ def scan(width: int, height: int, read: Read, block: tuple[int, int]) -> Iterato
     total = np.zeros(width + 1, np.int64)  # integral image at the lattice row of the blocks' top
     found: list[Corners] = []
     prepare = partial(_prepare, read, width, height)
-    for place, padded, local in map_ahead(prepare, _places(width, height, block)):
-        x, columns = place.x, place.width
-        if x == 0:
-            left = np.zeros(place.height + 1, bool)
-            before = np.zeros(place.height + 1, np.int64)  # integral over these rows, left of x
-        padded[0] = above[x : x + columns + 1]
-        padded[:, 0] = left
-        left = padded[:, -1].copy()
-        above[x + 1 : x + columns + 1] = padded[-1, 1:]
-        here = total[x : x + columns]
-        found.append(_corners(padded, place, (local, here, before)))
-        here += before[-1] if local is None else before[-1] + local[-1, :-1]
-        if local is not None:
-            before = before + local[:, -1]
-        if x + columns > width:
-            yield _sorted_and_paired(found, width)
-            found = []
+    with running_ahead(prepare, _places(width, height, block)) as blocks:
+        for place, padded, local in blocks:
+            x, columns = place.x, place.width
+            if x == 0:
+                left = np.zeros(place.height + 1, bool)
+                before = np.zeros(place.height + 1, np.int64)  # integral over these rows, left of x
+            padded[0] = above[x : x + columns + 1]
+            padded[:, 0] = left
+            left = padded[:, -1].copy()
+            above[x + 1 : x + columns + 1] = padded[-1, 1:]
+            here = total[x : x + columns]
+            found.append(_corners(padded, place, (local, here, before)))
+            here += before[-1] if local is None else before[-1] + local[-1, :-1]
+            if local is not None:
+                before = before + local[:, -1]
+            if x + columns > width:
+                yield _sorted_and_paired(found, width)
+                found = []
 
 
 def block_of(width: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ over its corners, of the value's integral image (the discrete form of Green's th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,7 +49,7 @@ class Regions:
 
 def trace(
     width: int, height: int, read: Read, block: tuple[int, int] | None = None
-) -> Iterator[Regions]:
+) -> Generator[Regions, None, None]:
     """Yield the regions of a mask, after each row of blocks those that have ended.
 
     The order is fixed: by the row of blocks where a region ends, then from the upper left. Every

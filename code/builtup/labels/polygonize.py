@@ -20,6 +20,7 @@ from builtup.labels.features import Features
 from builtup.labels.outlines import Regions, trace
 from builtup.labels.simplify import Simplifier
 from builtup.labels.writers import SHAPEFILE_PARTS, geopackage, shapefile
+from builtup.raster.ahead import iterating_ahead
 from builtup.raster.grid import Grid
 from builtup.raster.io import gdal_env, open_raster, read_window
 from builtup.raster.windows import Window
@@ -122,9 +123,10 @@ def polygonize_city(rasters: CityRasters, *, min_area: float, simplify: float) -
         with (
             shapefile(rasters.mask.with_suffix(".shp"), city=city, crs=crs) as exact,
             geopackage(rasters.mask.with_suffix(".gpkg"), city=city, crs=crs) as work,
+            iterating_ahead(trace(grid.width, grid.height, _reader(mask, prob))) as traced,
         ):
             simplifier = Simplifier(simplify, metres_per_pixel(grid))
-            for regions in trace(grid.width, grid.height, _reader(mask, prob)):
+            for regions in traced:
                 features = _features(regions, grid, exact.count + 1)
                 exact.write(features.on_ground(grid))
                 large = features.taken(features.area_m2 >= min_area)

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import closing, contextmanager
+from itertools import islice, repeat, takewhile
 from typing import TypeVar
 
-__all__ = ["map_ahead", "running_ahead"]
+__all__ = ["iterating_ahead", "running_ahead"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`map(function, items)`, with the next result computed in a thread: two are held at once.
-
-    What `function` raises is raised here, in its turn.
-    """
-    with running_ahead(function, items) as results:
-        yield from results
 
 
 @contextmanager
 def running_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], depth: int = 1
 ) -> Iterator[Iterator[Result]]:
-    """`map_ahead` that begins when the context is entered and holds `depth` + 1 results at once.
+    """`map(function, items)`, with the next `depth` results computed in a thread.
 
-    The thread has ended when the context is left, also by an error.
+    It begins when the context is entered. What `function` raises is raised in its turn. The thread
+    has ended when the context is left, also by an error: what it reads may be closed then.
     """
     rest = iter(items)
     with ThreadPoolExecutor(1) as thread:
@@ -40,6 +32,14 @@ def running_ahead(
         finally:
             for future in coming:
                 future.cancel()
+
+
+@contextmanager
+def iterating_ahead(source: Generator[Item, None, None]) -> Iterator[Iterator[Item]]:
+    """The items of a generator, with the next one computed in a thread; closed with the context."""
+    end = object()
+    with closing(source), running_ahead(lambda _: next(source, end), repeat(None)) as results:
+        yield takewhile(lambda item: item is not end, results)  # type: ignore[arg-type]
 
 
 def _in_turn(

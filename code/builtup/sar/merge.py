@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.files import atomic_path
-from builtup.raster.ahead import map_ahead
+from builtup.raster.ahead import running_ahead
 from builtup.raster.grid import Grid
 from builtup.raster.io import create_raster, gdal_env
 from builtup.raster.windows import Window, aligned
@@ -70,11 +70,15 @@ def merge_pair(pair: ScenePair, output: Path) -> None:
     """
     with gdal_env(), open_pair(pair) as scene:
         grid = scene.grid
-        with atomic_path(output) as beside, create_raster(beside, **scene_profile(grid)) as out:
+        windows = aligned(grid.width, grid.height, WINDOW)
+        with (
+            running_ahead(partial(_merge_window, scene), windows) as merged,
+            atomic_path(output) as beside,
+            create_raster(beside, **scene_profile(grid)) as out,
+        ):
             out.descriptions = bands.BAND_NAMES
             valid = 0
-            windows = aligned(grid.width, grid.height, WINDOW)
-            for window, power, count in map_ahead(partial(_merge_window, scene), windows):
+            for window, power, count in merged:
                 out.write(power, window=window.rasterio)
                 valid += count
             if valid == 0:
