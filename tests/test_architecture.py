@@ -10,7 +10,17 @@ from helpers import ROOT
 
 PACKAGE = ROOT / "code" / "builtup"
 #: From the ground up; a package may import those before it. `models` and `data` are independent.
-LAYERS = ("raster", "sar", "labels", "tiles", "data", "models", "training", "inference")
+LAYERS = (
+    "raster",
+    "sar",
+    "labels",
+    "tiles",
+    "data",
+    "models",
+    "training",
+    "inference",
+    "validation",
+)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

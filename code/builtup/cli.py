@@ -293,6 +293,20 @@ def validate(**options: Any) -> None:
     click.echo(run(**options))
 
 
+@cli.command("cross_validate")
+@click.option("--config_path", type=PATH, required=True)
+@click.option("--folds", default="", help="names separated by ; (all by default)")
+@click.option("--seeds", default="", help='separated by ; such as "0;1;2" (the config\'s own)')
+@click.option("--overrides", default="", help='settings to replace: "num_epochs=3"')
+@click.option("--num_gpus", type=click.IntRange(1), default=1, help="processes a fold")
+@click.option("--output", default="", help="a folder; output/cross_validation/<config> by default")
+def cross_validate(**options: Any) -> None:
+    """Leave every city (or block of ground) out in turn, and say how sure the mean is."""
+    from builtup.validation.cross import cross_validate as run
+
+    click.echo(run(**options))
+
+
 @cli.command()
 @click.option("--output_path", type=PATH, default="output/demo")
 @click.option("--seed", type=int, default=0)

@@ -72,6 +72,7 @@ KNOWN: Mapping[str, Known] = {
     "accumulation_steps": Known(int, 1),
     "clip_grad_norm": Known(float | None, None),
     "val_interval": Known(int, 1),  # epochs
+    "validate": Known(bool, True),  # False: the held-out fold is never looked at
     "start_by_validation": Known(bool, False),
     "es_patience": Known(int | None, None),  # validations without a better val_metrics[0]
     "val_metrics": Known(tuple, ("f1", "iou", "precision", "recall", "macro_f1")),
@@ -84,6 +85,8 @@ KNOWN: Mapping[str, Known] = {
     "folds_drop": Known(bool, False),
     "normalisation": Known(str, "config"),  # or "stats": of the training folds' pixels
     "pretrained": Known(bool | str),
+    # cross-validation
+    "threshold_tiles": Known(int | None, 256),  # left-in tiles that choose it; None: all
     "class_names": Known(tuple, ("background", "building")),
     # inference
     "run_id": Known(str),

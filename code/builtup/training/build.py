@@ -92,7 +92,8 @@ def build_data(config: Config) -> Data:
     train = config.build("train_loader")
     if hasattr(train, "check_folds"):
         train.check_folds()
-    val, train_eval = config.build("val_loader"), config.build("train_eval_loader")
+    val = config.build("val_loader") if config.validate else None
+    train_eval = config.build("train_eval_loader")
     length = int(idist.all_reduce(len(train), op="MIN"))
     if length == 0:
         raise InputError(config.path, "train_loader gives no batch", "lower batch_size")

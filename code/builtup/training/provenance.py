@@ -17,9 +17,12 @@ from builtup.tracking import Recorder
 from builtup.training.build import Data
 from builtup.training.learner import Learner
 
-__all__ = ["data_manifest", "facts", "git_commit", "log_run", "write_config"]
+__all__ = ["TRAINING_VERSION", "data_manifest", "facts", "git_commit", "log_run", "write_config"]
 
 log = logging.getLogger(__name__)
+
+#: Raise it when the same config and data give other weights: finished folds are then redone.
+TRAINING_VERSION = 1
 
 
 def log_run(config: Config, data: Data, learner: Learner, recorder: Recorder) -> None:

@@ -1,0 +1,271 @@
+"""Cross-validation: every city (or block of ground) left out in turn.
+
+Nothing of a held-out fold is looked at before its network is finished: it chooses no checkpoint,
+no stop and no threshold.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from builtup import config as configs
+from builtup import tracking
+from builtup.config import Config
+from builtup.errors import BuiltupError, ConfigError
+from builtup.files import write_text_atomically
+from builtup.overrides import split_overrides
+from builtup.tiles.folds import Folds
+from builtup.tracking import Recorder, recording
+from builtup.training.provenance import git_commit
+from builtup.validation.blocks import LEVELS_AT, BlockTable, write_blocks
+from builtup.validation.figures import SCORES, Figures, figures_of
+from builtup.validation.fold import SCORING_VERSION, FoldScore, read_score, score_fold, write_score
+from builtup.validation.runs import (
+    SCORING_SETTINGS,
+    FoldRun,
+    FoldTask,
+    data_digest,
+    train_fold,
+    training_key,
+)
+from builtup.validation.words import fold_table, summary_lines
+
+__all__ = ["CROSS_JSON", "FOLDER", "Scored", "cross_validate"]
+
+log = logging.getLogger(__name__)
+
+#: Where a cross-validation's files stand in its runs' artifacts.
+FOLDER = "cross_validation"
+CROSS_JSON, BLOCKS_CSV, FOLDS_CSV = "cross_validation.json", "blocks.csv", "folds.csv"
+_OURS = frozenset({"val_fold", "validate", "es_patience", "resume_from"})
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A fold's training and its score."""
+
+    task: FoldTask
+    run: FoldRun
+    score: FoldScore
+
+
+def cross_validate(
+    *,
+    config_path: Path,
+    folds: str = "",
+    seeds: str = "",
+    num_gpus: int = 1,
+    overrides: str = "",
+    output: str = "",
+) -> str:
+    """Train and score a config with each fold left out; return a table to print.
+
+    `folds` are names separated by `;` (all those of the config's data by default), `seeds`
+    numbers separated by `;` (the config's own). Writes cross_validation.json, folds.csv and
+    blocks.csv into the artifacts of a parent run and into `output`
+    (output/cross_validation/<config>). Raises BuiltupError, in one line, where there are fewer
+    than two folds, a fold is unknown, or a training fails.
+    """
+    tasks, kind = plan(config_path, folds, seeds, overrides)
+    name = f"cross-validation of {config_path.stem}"
+    with recording("Trainings", name) as recorder:
+        recorder.tags(
+            {
+                "cross_validation_of": config_path.stem,
+                "git_commit": git_commit(),
+                "folds": ", ".join(dict.fromkeys(task.fold for task in tasks)),
+            }
+        )
+        recorder.params({**tasks[0].config.settings, "overrides": overrides, "fold_kind": kind})
+        scored = [_fold(task, recorder.run_id, num_gpus) for task in tasks]
+        folder = recorder.folder / FOLDER
+        text = _conclude(scored, kind, recorder, folder)
+    target = Path(output) if output else Path("output") / FOLDER / config_path.stem
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    return f"{text}\nwritten to {target} and run {recorder.run_id}"
+
+
+def plan(config_path: Path, folds: str, seeds: str, overrides: str) -> tuple[list[FoldTask], str]:
+    """What to train, seed by seed and fold by fold, and the kind of folds."""
+    config = configs.load(config_path, overrides)
+    config.require("data_path", "seed", "val_fold", "num_epochs", "num_classes")
+    for name, _ in split_overrides(overrides):
+        if name in _OURS:
+            raise ConfigError(
+                f"overrides: {name} is set by cross_validate itself, fold by fold; leave it out"
+            )
+    data_path = Path(config.data_path)
+    known = Folds.read(data_path)
+    if len(known.names) < 2:
+        raise BuiltupError(
+            f"{data_path}: leaving one out needs two folds, the data hold "
+            f"{', '.join(known.names) or 'none'}; cut blocks of ground with "
+            "generate_tiles_stats -P folds=blocks, or add a city"
+        )
+    wanted = [name.strip() for name in folds.split(";") if name.strip()]
+    chosen = dict.fromkeys(known.index_of(n) for n in wanted) or range(len(known.names))
+    data = data_digest(data_path)
+    tasks = []
+    for seed in _seeds(seeds, config):
+        for fold in chosen:
+            name = known.names[fold]
+            own = f"val_fold={name} validate=false es_patience=none seed={seed}"
+            text = " ".join([overrides, *(shlex.quote(word) for word in own.split())]).strip()
+            resolved = configs.load(config_path, text)
+            key = training_key(resolved, data)
+            city = known.city_of(fold)
+            tasks.append(FoldTask(name, city, seed, config_path, text, resolved, key))
+    return tasks, known.kind
+
+
+def _seeds(text: str, config: Config) -> list[int]:
+    words = [word.strip() for word in text.split(";") if word.strip()]
+    try:
+        return list(dict.fromkeys(int(word) for word in words)) or [int(config.seed)]
+    except ValueError as e:
+        raise ConfigError(f"seeds={text}: expected integers separated by ;, such as 0;1;2") from e
+
+
+def _fold(task: FoldTask, parent_id: str, num_gpus: int) -> Scored:
+    """Train (or keep) and score (or keep) one fold."""
+    run = train_fold(task, parent_id, num_gpus)
+    folder = run.folder / FOLDER
+    used = {k: task.config.get(k) for k in sorted(SCORING_SETTINGS)}
+    key = json.dumps([task.key, run.run_id, SCORING_VERSION, used], default=str)
+    score = read_score(folder, key)
+    if score is None:
+        log.info("%s: scoring", task.name)
+        score = score_fold(run.folder, task.config, task.fold)
+        write_score(score, folder, key)
+        _say(run, score)
+    return Scored(task, run, score)
+
+
+def _say(run: FoldRun, score: FoldScore) -> None:
+    """Log a fold's scores to its run, and put its threshold into the run's summary."""
+    own = tracking.client()
+    found = scores_of(score)
+    for name, value in found.items():
+        if np.isfinite(value):
+            own.log_metric(run.run_id, f"val/{name}", value)
+    own.set_tag(run.run_id, "threshold_tuned_on", ", ".join(score.tuned_on))
+    path = run.folder / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    summary |= {
+        "threshold": score.threshold,
+        "threshold_tuned_on": list(score.tuned_on),
+        "threshold_ground": score.threshold_ground,
+        "val_fold": score.fold,
+        "held_out_scores": {k: v if np.isfinite(v) else None for k, v in found.items()},
+    }
+    write_text_atomically(path, json.dumps(summary, indent=1) + "\n")
+    if tracking.artifact_folder(tracking.find_run(run.run_id)) is None:
+        own.log_artifacts(run.run_id, str(run.folder / FOLDER), FOLDER)
+        own.log_artifact(run.run_id, str(path))
+
+
+def scores_of(score: FoldScore) -> dict[str, float]:
+    """f1, iou at the chosen threshold, f1_at_half, iou_at_half, threshold."""
+    table = BlockTable.of(score.rows)
+    total = table.counts.sum(axis=(0, 1))
+    found = {"threshold": score.threshold}
+    for at, counts in zip(LEVELS_AT, total, strict=True):
+        end = "" if at == "chosen" else f"_at_{at}"
+        found |= {f"{name}{end}": float(function(counts)) for name, function in SCORES.items()}
+    return found
+
+
+def _conclude(scored: Sequence[Scored], kind: str, recorder: Recorder, folder: Path) -> str:
+    """Write the files, log the figures; return what to print."""
+    rows = [row for s in scored for row in s.score.rows]
+    table = BlockTable.of(rows)
+    figures = figures_of(table)
+    folds = [fold_record(s) for s in scored]
+    notes = _notes(scored)
+    record = {
+        "config": scored[0].task.config_path.stem,
+        "kind": kind,
+        "ground": sorted({s.score.fold for s in scored}),
+        "seeds": sorted({s.score.seed for s in scored}),
+        "weights": "last",
+        "folds": folds,
+        "figures": [f.to_json() for f in figures],
+        "notes": notes,
+    }
+    write_blocks(folder / BLOCKS_CSV, rows)
+    write_text_atomically(folder / FOLDS_CSV, _as_csv(folds))
+    write_text_atomically(folder / CROSS_JSON, json.dumps(record, indent=1) + "\n")
+    recorder.metrics(metrics_of(figures), step=0)
+    return "\n".join([fold_table(folds), "", *summary_lines(figures, kind), *notes])
+
+
+def fold_record(scored: Scored) -> dict[str, Any]:
+    """One line of folds.csv."""
+    score = scored.score
+    return {
+        "fold": score.fold,
+        "city": score.city,
+        "seed": score.seed,
+        **scores_of(score),
+        "pixels": int(score.held_out.sum()),
+        "building_pixels": int(score.held_out[1].sum()),
+        "threshold_tuned_on": ", ".join(score.tuned_on),
+        "run_id": scored.run.run_id,
+        "kept": scored.run.kept,
+    }
+
+
+def _notes(scored: Sequence[Scored]) -> list[str]:
+    notes = [
+        "weights: those of the end of training; checkpoint, stop and threshold never saw the "
+        "held-out fold"
+    ]
+    used, number = scored[0].score.threshold_tiles
+    notes.append(
+        f"threshold: chosen on {scored[0].score.threshold_ground} of the folds left in "
+        f"({used} of {number} tiles), which the network has learnt from: it may be optimistic"
+    )
+    for s in scored:
+        notes += [f"{s.score.fold}, seed {s.score.seed}: {note}" for note in s.score.notes]
+    return notes
+
+
+def _as_csv(folds: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(folds[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in folds:
+        undefined = {k: "" for k, v in row.items() if isinstance(v, float) and np.isnan(v)}
+        writer.writerow({**row, **undefined})
+    return text.getvalue()
+
+
+def metrics_of(figures: Sequence[Figures]) -> dict[str, float]:
+    """Names for the dashboard: val/f1 is pooled at the chosen threshold, and so on."""
+    found: dict[str, float] = {}
+    for f in figures:
+        end = "" if f.threshold == "chosen" else "_at_half"
+        s = f"{f.score}{end}"
+        found |= {
+            f"val/{s}": f.pooled,
+            f"val/{s}_low": f.pooled_interval.low,
+            f"val/{s}_high": f.pooled_interval.high,
+            f"val/macro_over_folds_{s}": f.macro,
+            f"val/macro_over_folds_{s}_low": f.macro_interval.low,
+            f"val/macro_over_folds_{s}_high": f.macro_interval.high,
+            f"val/worst_fold_{s}": f.worst,
+            f"val/spread_over_folds_{s}": f.spread,
+            f"val/spread_over_seeds_{s}": f.spread_over_seeds,
+        }
+    return found

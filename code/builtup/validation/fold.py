@@ -1,0 +1,202 @@
+"""Scoring one trained fold: the threshold from ground that was left in, the score from the rest.
+
+The network is that of the end of training (`last`: the running average where the config keeps
+one). The best checkpoint of a training is chosen by its validation, so it is not used here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builtup.config import Config
+from builtup.data.datasets import ValidationTiles
+from builtup.errors import InputError
+from builtup.files import write_text_atomically
+from builtup.inference.cities import level_of
+from builtup.inference.predictor import make_stream, predict_array
+from builtup.inference.stream import Stream, ahead
+from builtup.launch import pick_device
+from builtup.raster.blend import NODATA
+from builtup.sar.bands import IGNORE
+from builtup.tiles.folds import Folds
+from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
+from builtup.training.checkpoints import load_trained
+from builtup.training.metrics import LEVELS, choose_threshold
+from builtup.validation.blocks import BlockCounter, BlockRow, read_blocks, write_blocks
+
+__all__ = ["FOLD_JSON", "FoldScore", "read_score", "score_fold", "write_score"]
+
+log = logging.getLogger(__name__)
+
+FOLD_JSON, BLOCKS_CSV = "fold.json", "blocks.csv"
+#: Raised when scores of the same weights change.
+SCORING_VERSION = 1
+WEIGHTS = "last"
+
+Histogram = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FoldScore:
+    """What a fold's network does on the ground that it never saw.
+
+    `threshold` was chosen on `tuned_on`, `threshold_tiles` (used, of) of whose tiles were looked
+    at. Histograms (2, 255) int64 count pixels by truth and 8-bit probability: `held_out`, and
+    `left_in` where the threshold was chosen.
+    """
+
+    fold: str
+    city: str
+    seed: int
+    threshold: float
+    tuned_on: tuple[str, ...]
+    threshold_ground: str
+    threshold_tiles: tuple[int, int]
+    held_out: Histogram
+    left_in: Histogram
+    rows: tuple[BlockRow, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
+    """Choose the threshold on left-in tiles, then score the held-out ground of `fold_name`.
+
+    `folder` holds the artifacts of the fold's training, `config` is what it was trained with.
+    Raises InputError where weights or data are missing.
+    """
+    data_path = Path(config.data_path)
+    tiles, folds = read_tile_stats(data_path / TILE_STATS_CSV), Folds.read(data_path)
+    fold = folds.index_of(fold_name)
+    stream = _stream(folder, config)
+    left_in, number = _left_in(config, folds, tiles, fold)
+    seen = ValidationTiles(left_in, tiles, folds, fold, of_training=True)
+    histogram = np.zeros((2, LEVELS), np.int64)
+    for _, building, truth in _predictions(seen, stream):
+        histogram += _histogram(building, truth)
+    chosen = choose_threshold(histogram)
+    notes = [] if chosen else ["no building on the left-in ground: the threshold is 0.5"]
+    threshold = 0.5 if chosen is None else chosen.value
+    held = folds.validation_tiles(tiles, fold)
+    if not held:
+        raise InputError(data_path, f"nothing to score in {fold_name}", "hold out another fold")
+    counter = BlockCounter(fold_name, config.seed, (level_of(threshold), level_of(0.5)))
+    unseen = np.zeros_like(histogram)
+    for tile, building, truth in _predictions(ValidationTiles(held, tiles, folds, fold), stream):
+        grid = folds.grid_of(tile.tile)
+        place = grid.window(tile.tile.x, tile.tile.y, tile.tile.width, tile.tile.height)
+        counter.add(tile.tile.city, tile.tile.scene, place, building, truth)
+        unseen += _histogram(building, truth)
+    return FoldScore(
+        fold=fold_name,
+        city=folds.city_of(fold),
+        seed=config.seed,
+        threshold=threshold,
+        tuned_on=tuple(sorted({t.tile.city for t in left_in})),
+        threshold_ground="training tiles",
+        threshold_tiles=(len(left_in), number),
+        held_out=unseen,
+        left_in=histogram,
+        rows=tuple(counter.rows()),
+        notes=tuple(notes),
+    )
+
+
+def _stream(folder: Path, config: Config) -> Stream:
+    trained = load_trained(folder / "weights" / f"{WEIGHTS}.pt")
+    window, overlap = config.get("window"), config.get("overlap")
+    return make_stream(
+        trained.model,
+        window=512 if window is None else window,
+        overlap=64 if overlap is None else overlap,
+        tta=config.get("tta") or "none",
+        device=pick_device(config),
+        amp=config.amp is not False,
+        num_classes=config.num_classes,
+        blend=config.get("blend", "ramp"),
+    )
+
+
+def _left_in(
+    config: Config, folds: Folds, tiles: list[TrainTile], fold: int
+) -> tuple[list[TrainTile], int]:
+    """The training tiles to choose the threshold on, evenly spread, and of how many."""
+    found = folds.training_tiles(tiles, fold, config.folds_drop)
+    if not found:
+        raise InputError(
+            config.data_path, f"nothing left when {folds.names[fold]} is held out", "add scenes"
+        )
+    most = config.threshold_tiles or len(found)
+    if most >= len(found):
+        return found, len(found)
+    return [found[i * len(found) // most] for i in range(most)], len(found)
+
+
+def _predictions(
+    dataset: ValidationTiles, stream: Stream
+) -> Iterator[tuple[TrainTile, NDArray[np.uint8], NDArray[np.int64]]]:
+    """Each tile with its 8-bit building probability and its truth, 255 where it is not scored."""
+    numbers = list(range(len(dataset)))
+    samples = ahead(dataset.__getitem__, numbers)
+    for tile, sample in zip(dataset.tiles, samples, strict=True):
+        values = predict_array(sample["image"][:2].numpy(), stream)
+        yield tile, values[0] if len(values) == 1 else values[1], sample["mask"].numpy()
+
+
+def _histogram(building: NDArray[np.uint8], truth: NDArray[np.int64]) -> Histogram:
+    valid = (truth != IGNORE) & (building != NODATA)
+    cell = (truth[valid] == 1) * LEVELS + building[valid].astype(np.int64)
+    return np.bincount(cell, minlength=2 * LEVELS).reshape(2, LEVELS)
+
+
+def write_score(score: FoldScore, folder: Path, key: str) -> None:
+    """Write blocks.csv, then fold.json, which says that all is there."""
+    write_blocks(folder / BLOCKS_CSV, score.rows)
+    record = {
+        "key": key,
+        "version": SCORING_VERSION,
+        "fold": score.fold,
+        "city": score.city,
+        "seed": score.seed,
+        "weights": WEIGHTS,
+        "threshold": score.threshold,
+        "threshold_tuned_on": list(score.tuned_on),
+        "threshold_ground": score.threshold_ground,
+        "threshold_tiles": list(score.threshold_tiles),
+        "held_out": score.held_out.tolist(),
+        "left_in": score.left_in.tolist(),
+        "notes": list(score.notes),
+    }
+    write_text_atomically(folder / FOLD_JSON, json.dumps(record) + "\n")
+
+
+def read_score(folder: Path, key: str) -> FoldScore | None:
+    """What `write_score` wrote under the same key, or None."""
+    path = folder / FOLD_JSON
+    try:
+        record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if record.get("key") != key:
+        return None
+    used, number = record["threshold_tiles"]
+    return FoldScore(
+        fold=record["fold"],
+        city=record["city"],
+        seed=record["seed"],
+        threshold=record["threshold"],
+        tuned_on=tuple(record["threshold_tuned_on"]),
+        threshold_ground=record["threshold_ground"],
+        threshold_tiles=(used, number),
+        held_out=np.array(record["held_out"], np.int64),
+        left_in=np.array(record["left_in"], np.int64),
+        rows=tuple(read_blocks(folder / BLOCKS_CSV)),
+        notes=tuple(record["notes"]),
+    )

@@ -1,0 +1,79 @@
+"""Tables and sentences about scores, as they are printed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from builtup.validation.blocks import BLOCK
+from builtup.validation.bootstrap import Interval
+from builtup.validation.figures import Figures
+
+__all__ = ["aligned", "figure", "fold_table", "span", "summary_lines"]
+
+
+def figure(value: float) -> str:
+    """Three decimals, or `undefined`."""
+    return f"{value:.3f}" if math.isfinite(value) else "undefined"
+
+
+def span(interval: Interval) -> str:
+    """`0.612–0.701`."""
+    return f"{figure(interval.low)}–{figure(interval.high)}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as text, the first column to the left."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def fold_table(folds: Sequence[Mapping[str, Any]]) -> str:
+    """One line a fold and seed."""
+    head = ["held out", "seed", "F1", "IoU", "threshold", "F1 at .5", "IoU at .5", "pixels"]
+    rows = [head]
+    for f in folds:
+        scores = [f["f1"], f["iou"], f["threshold"], f["f1_at_half"], f["iou_at_half"]]
+        rows.append([f["fold"], str(f["seed"]), *(figure(v) for v in scores), f"{f['pixels']:,}"])
+    return aligned(rows)
+
+
+def summary_lines(figures: Sequence[Figures], kind: str) -> list[str]:
+    """The figures as a table, and what their intervals are of."""
+    what = "city" if kind == "city" else "block"
+    rows = [
+        [
+            *("building", "pooled", "interval", "macro over folds", "interval", "worst"),
+            *("spread over folds", "over seeds"),
+        ]
+    ]
+    for f in figures:
+        name = f.score.upper().replace("IOU", "IoU")
+        rows.append(
+            [
+                name + (" at the chosen threshold" if f.threshold == "chosen" else " at 0.5"),
+                *(figure(f.pooled), span(f.pooled_interval), figure(f.macro)),
+                *(span(f.macro_interval), figure(f.worst), figure(f.spread)),
+                figure(f.spread_over_seeds),
+            ]
+        )
+    first = figures[0]
+    lines = [
+        aligned(rows),
+        f"worst {what}: {first.worst_fold or 'undefined'} (F1); spread: standard deviation",
+        f"{100 * first.pooled_interval.level:.0f} % intervals: {first.resamples} resamples of "
+        f"n = {first.blocks} blocks of {BLOCK} x {BLOCK} pixels, each fold within itself",
+    ]
+    if first.undefined:
+        lines.append(
+            f"undefined, and left out of the macro mean: {', '.join(first.undefined)} "
+            "(no building in its ground truth)"
+        )
+    return lines
