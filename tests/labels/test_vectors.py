@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builtup.errors import InputError
-from builtup.labels.vectors import distance_to, read_polygons, reproject, vector_files
+from builtup.labels import vectors
+from builtup.labels.vectors import (
+    distance_to,
+    read_polygons,
+    reproject,
+    stream_polygons,
+    vector_files,
+)
 from helpers import write_polygons
 
 SQUARE = shapely.box(300_000, 3_999_000, 300_100, 3_999_100)
@@ -49,6 +56,20 @@ def test_other_formats_are_read_too(tmp_path: Path) -> None:
     )
     assert read_polygons(path).geometries[0].area == 2
     assert vector_files(path) == (path,)
+
+
+def test_streamed_batches_hold_the_polygons_that_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "BATCH", 2)
+    path = write_polygons(tmp_path / "a.shp", [SQUARE, RING, BOWTIE])
+    batches = list(stream_polygons(path))
+    whole = read_polygons(path)
+    assert [len(batch) for batch in batches] == [2, 2]  # the bow tie has two lobes
+    assert sum(batch.repaired for batch in batches) == whole.repaired
+    streamed = np.concatenate([batch.geometries for batch in batches])
+    assert shapely.equals(streamed, whole.geometries).all()
+    assert not list(stream_polygons(write_polygons(tmp_path / "empty.shp", [])))
 
 
 def test_heights_are_dropped(tmp_path: Path) -> None:

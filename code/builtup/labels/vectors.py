@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 from builtup.errors import InputError
 from builtup.labels.shapefile import LEAST_RING, plain_polygons
 
-__all__ = ["PolygonSet", "distance_to", "read_polygons", "reproject", "vector_files"]
+__all__ = [
+    "PolygonSet",
+    "distance_to",
+    "read_polygons",
+    "reproject",
+    "stream_polygons",
+    "vector_files",
+]
 
 #: What a shapefile cannot be read without, and what each holds.
 SIDECARS = {".shx": "the index", ".dbf": "the attributes", ".prj": "the CRS"}
@@ -94,6 +101,25 @@ def read_polygons(path: Path) -> PolygonSet:
     if len(parts) == 0:
         raise InputError(path, "empty: it holds no polygon", "add polygons or remove the city")
     return PolygonSet(path, parts, crs, repaired + sum(broken for _, broken in batches))
+
+
+def stream_polygons(path: Path) -> Iterator[PolygonSet]:
+    """As `read_polygons`, some features at a time, so that a file may be of any size.
+
+    A file without polygons gives none.
+    """
+    vector_files(path)
+    try:
+        with fiona.open(path, **_without_fields(path)) as source:
+            crs = _crs(path, source.crs_wkt)
+            for geometries in _batches(source):
+                made, broken = _polygons(path, geometries)
+                parts, repaired = _repair(made)
+                yield PolygonSet(path, parts, crs, repaired + broken)
+    except FionaError as e:
+        raise InputError(
+            path, f"not a readable vector file ({_brief(e)})", "copy or export it again"
+        ) from e
 
 
 def reproject(polygons: PolygonSet, crs: Any) -> PolygonSet:
