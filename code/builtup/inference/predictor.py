@@ -79,12 +79,15 @@ def make_stream(
     amp: bool = True,
     num_classes: int = 2,
     blend: str = "ramp",
+    temperatures: tuple[float, ...] = (1.0,),
 ) -> Stream:
     """Make what predicts windows from `model`: power (B, C, H, W) to logits (B, classes, H, W).
 
     The model is moved to the device (channels last where it filters) and set to evaluation. Two
     classes give one band, the building's probability (class 1); more give a band each. `amp` (half
-    precision) acts on CUDA only. Raises ConfigError for settings that make no sense.
+    precision) acts on CUDA only. Logits are divided by a temperature (Guo et al. 2017) before
+    views are averaged; of several each gives its own bands. Raises ConfigError for settings that
+    make no sense.
     """
     if window < 1 or not 0 <= overlap < window:
         raise ConfigError(f"window={window} overlap={overlap}: overlap must be below the window")
@@ -92,6 +95,8 @@ def make_stream(
         raise ConfigError(f"batch_size={batch_size}: must be at least 1")
     if blend not in BLENDS:
         raise ConfigError(f"blend={blend!r}: unknown; use {' or '.join(BLENDS)}")
+    if not temperatures or min(temperatures) <= 0:
+        raise ConfigError(f"temperature={temperatures}: must be above 0")
     place = pick_device(device) if isinstance(device, str) else device
     views = views_of(tta)
     model = model.to(place).eval()
@@ -103,11 +108,14 @@ def make_stream(
     def probabilities(power: Tensor) -> Tensor:
         with torch.autocast(place.type, dtype=torch.float16, enabled=half):
             logits = model(power)
-        return class_probabilities(logits.float())
+        logits = logits.float()
+        if temperatures == (1.0,):
+            return class_probabilities(logits)
+        return torch.cat([class_probabilities(logits / t) for t in temperatures], dim=1)
 
     return Stream(
         lambda power: average_views(probabilities, power, views),
-        bands=1 if num_classes == 2 else num_classes,
+        bands=len(temperatures) * (1 if num_classes == 2 else num_classes),
         window=window,
         overlap=overlap,
         batch_size=batch_size,

@@ -29,6 +29,7 @@ from builtup.tiles.folds import Folds
 from builtup.tracking import Recorder, recording
 from builtup.training.provenance import git_commit
 from builtup.validation.blocks import LEVELS_AT, BlockTable, write_blocks
+from builtup.validation.calibration import draw_reliability, reliability
 from builtup.validation.figures import SCORES, Figures, figures_of
 from builtup.validation.fold import SCORING_VERSION, FoldScore, read_score, score_fold, write_score
 from builtup.validation.runs import (
@@ -39,7 +40,7 @@ from builtup.validation.runs import (
     train_fold,
     training_key,
 )
-from builtup.validation.words import fold_table, summary_lines
+from builtup.validation.words import calibration_line, fold_table, summary_lines
 
 __all__ = ["CROSS_JSON", "FOLDER", "Scored", "cross_validate"]
 
@@ -48,6 +49,7 @@ log = logging.getLogger(__name__)
 #: Where a cross-validation's files stand in its runs' artifacts.
 FOLDER = "cross_validation"
 CROSS_JSON, BLOCKS_CSV, FOLDS_CSV = "cross_validation.json", "blocks.csv", "folds.csv"
+RELIABILITY_PNG = "reliability.png"
 _OURS = frozenset({"val_fold", "validate", "es_patience", "resume_from"})
 
 
@@ -73,7 +75,7 @@ def cross_validate(
 
     `folds` are names separated by `;` (all those of the config's data by default), `seeds`
     numbers separated by `;` (the config's own). Writes cross_validation.json, folds.csv and
-    blocks.csv into the artifacts of a parent run and into `output`
+    blocks.csv and reliability.png into the artifacts of a parent run and into `output`
     (output/cross_validation/<config>). Raises BuiltupError, in one line, where there are fewer
     than two folds, a fold is unknown, or a training fails.
     """
@@ -166,6 +168,8 @@ def _say(run: FoldRun, score: FoldScore) -> None:
         "threshold": score.threshold,
         "threshold_tuned_on": list(score.tuned_on),
         "threshold_ground": score.threshold_ground,
+        "temperature": score.temperature,
+        "temperature_tuned_on": list(score.tuned_on) if score.temperature else [],
         "val_fold": score.fold,
         "held_out_scores": {k: v if np.isfinite(v) else None for k, v in found.items()},
     }
@@ -176,10 +180,15 @@ def _say(run: FoldRun, score: FoldScore) -> None:
 
 
 def scores_of(score: FoldScore) -> dict[str, float]:
-    """f1, iou at the chosen threshold, f1_at_half, iou_at_half, threshold."""
+    """f1, iou at the chosen threshold, the same at 0.5, threshold, temperature and ECE."""
     table = BlockTable.of(score.rows)
     total = table.counts.sum(axis=(0, 1))
-    found = {"threshold": score.threshold}
+    found = {
+        "threshold": score.threshold,
+        "ece": reliability(score.held_out).ece,
+        "temperature": float("nan") if score.temperature is None else score.temperature,
+        "ece_with_temperature": reliability(score.tempered).ece,
+    }
     for at, counts in zip(LEVELS_AT, total, strict=True):
         end = "" if at == "chosen" else f"_at_{at}"
         found |= {f"{name}{end}": float(function(counts)) for name, function in SCORES.items()}
@@ -192,6 +201,7 @@ def _conclude(scored: Sequence[Scored], kind: str, recorder: Recorder, folder: P
     table = BlockTable.of(rows)
     figures = figures_of(table)
     folds = [fold_record(s) for s in scored]
+    calibrated = _calibration(scored, folder)
     notes = _notes(scored)
     record = {
         "config": scored[0].task.config_path.stem,
@@ -201,13 +211,27 @@ def _conclude(scored: Sequence[Scored], kind: str, recorder: Recorder, folder: P
         "weights": "last",
         "folds": folds,
         "figures": [f.to_json() for f in figures],
+        "calibration": calibrated,
         "notes": notes,
     }
     write_blocks(folder / BLOCKS_CSV, rows)
     write_text_atomically(folder / FOLDS_CSV, _as_csv(folds))
     write_text_atomically(folder / CROSS_JSON, json.dumps(record, indent=1) + "\n")
     recorder.metrics(metrics_of(figures), step=0)
-    return "\n".join([fold_table(folds), "", *summary_lines(figures, kind), *notes])
+    recorder.metrics({f"val/{name}": value for name, value in calibrated.items()}, step=0)
+    lines = [*summary_lines(figures, kind), calibration_line(calibrated), *notes]
+    return "\n".join([fold_table(folds), "", *lines])
+
+
+def _calibration(scored: Sequence[Scored], folder: Path) -> dict[str, float]:
+    """ECE of all held-out pixels pooled, without and with the folds' temperatures; a picture."""
+    curves = {
+        "as trained": reliability(np.sum([s.score.held_out for s in scored], axis=0)),
+        "with temperature": reliability(np.sum([s.score.tempered for s in scored], axis=0)),
+    }
+    draw_reliability(folder / RELIABILITY_PNG, curves)
+    plain, tempered = (curve.ece for curve in curves.values())
+    return {"ece": plain, "ece_with_temperature": tempered}
 
 
 def fold_record(scored: Scored) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Scoring one trained fold: the threshold from ground that was left in, the score from the rest.
 
 The network is that of the end of training (`last`: the running average where the config keeps
-one). The best checkpoint of a training is chosen by its validation, so it is not used here.
+one). The best checkpoint of a training is chosen by its validation, so it is not used here. The
+temperature is fitted on left-in ground as well; scores are those without it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from builtup.config import Config
 from builtup.data.datasets import ValidationTiles
@@ -31,6 +34,7 @@ from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 from builtup.training.checkpoints import load_trained
 from builtup.training.metrics import LEVELS, choose_threshold
 from builtup.validation.blocks import BlockCounter, BlockRow, read_blocks, write_blocks
+from builtup.validation.calibration import MARGINS, fit_temperature, margin_histogram
 
 __all__ = ["FOLD_JSON", "FoldScore", "read_score", "score_fold", "write_score"]
 
@@ -38,8 +42,10 @@ log = logging.getLogger(__name__)
 
 FOLD_JSON, BLOCKS_CSV = "fold.json", "blocks.csv"
 #: Raised when scores of the same weights change.
-SCORING_VERSION = 1
+SCORING_VERSION = 2
 WEIGHTS = "last"
+#: Left-in tiles that the temperature is fitted on, at most.
+TEMPERATURE_TILES = 64
 
 Histogram = NDArray[np.int64]
 
@@ -49,8 +55,9 @@ class FoldScore:
     """What a fold's network does on the ground that it never saw.
 
     `threshold` was chosen on `tuned_on`, `threshold_tiles` (used, of) of whose tiles were looked
-    at. Histograms (2, 255) int64 count pixels by truth and 8-bit probability: `held_out`, and
-    `left_in` where the threshold was chosen.
+    at. `temperature` was fitted there too; None where that cannot be done. Histograms (2, 255)
+    int64 count pixels by truth and 8-bit probability: `held_out`, the same with the temperature
+    (`tempered`), and `left_in` where the threshold was chosen.
     """
 
     fold: str
@@ -60,7 +67,9 @@ class FoldScore:
     tuned_on: tuple[str, ...]
     threshold_ground: str
     threshold_tiles: tuple[int, int]
+    temperature: float | None
     held_out: Histogram
+    tempered: Histogram
     left_in: Histogram
     rows: tuple[BlockRow, ...]
     notes: tuple[str, ...] = field(default=())
@@ -75,25 +84,29 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     data_path = Path(config.data_path)
     tiles, folds = read_tile_stats(data_path / TILE_STATS_CSV), Folds.read(data_path)
     fold = folds.index_of(fold_name)
-    stream = _stream(folder, config)
+    model = load_trained(folder / "weights" / f"{WEIGHTS}.pt").model
     left_in, number = _left_in(config, folds, tiles, fold)
     seen = ValidationTiles(left_in, tiles, folds, fold, of_training=True)
     histogram = np.zeros((2, LEVELS), np.int64)
-    for _, building, truth in _predictions(seen, stream):
+    for _, (building,), truth in _predictions(seen, _stream(model, config, (1.0,)), config):
         histogram += _histogram(building, truth)
     chosen = choose_threshold(histogram)
     notes = [] if chosen else ["no building on the left-in ground: the threshold is 0.5"]
     threshold = 0.5 if chosen is None else chosen.value
+    temperature = _temperature(model, config, seen)
     held = folds.validation_tiles(tiles, fold)
     if not held:
         raise InputError(data_path, f"nothing to score in {fold_name}", "hold out another fold")
     counter = BlockCounter(fold_name, config.seed, (level_of(threshold), level_of(0.5)))
-    unseen = np.zeros_like(histogram)
-    for tile, building, truth in _predictions(ValidationTiles(held, tiles, folds, fold), stream):
+    unseen, tempered = np.zeros_like(histogram), np.zeros_like(histogram)
+    stream = _stream(model, config, (1.0, temperature or 1.0))
+    dataset = ValidationTiles(held, tiles, folds, fold)
+    for tile, (building, softer), truth in _predictions(dataset, stream, config):
         grid = folds.grid_of(tile.tile)
         place = grid.window(tile.tile.x, tile.tile.y, tile.tile.width, tile.tile.height)
         counter.add(tile.tile.city, tile.tile.scene, place, building, truth)
         unseen += _histogram(building, truth)
+        tempered += _histogram(softer, truth)
     return FoldScore(
         fold=fold_name,
         city=folds.city_of(fold),
@@ -102,18 +115,19 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
         tuned_on=tuple(sorted({t.tile.city for t in left_in})),
         threshold_ground="training tiles",
         threshold_tiles=(len(left_in), number),
+        temperature=temperature,
         held_out=unseen,
+        tempered=tempered,
         left_in=histogram,
         rows=tuple(counter.rows()),
         notes=tuple(notes),
     )
 
 
-def _stream(folder: Path, config: Config) -> Stream:
-    trained = load_trained(folder / "weights" / f"{WEIGHTS}.pt")
+def _stream(model: nn.Module, config: Config, temperatures: tuple[float, ...]) -> Stream:
     window, overlap = config.get("window"), config.get("overlap")
     return make_stream(
-        trained.model,
+        model,
         window=512 if window is None else window,
         overlap=64 if overlap is None else overlap,
         tta=config.get("tta") or "none",
@@ -121,7 +135,25 @@ def _stream(folder: Path, config: Config) -> Stream:
         amp=config.amp is not False,
         num_classes=config.num_classes,
         blend=config.get("blend", "ramp"),
+        temperatures=temperatures,
     )
+
+
+@torch.inference_mode()
+def _temperature(model: nn.Module, config: Config, dataset: ValidationTiles) -> float | None:
+    """The temperature of two classes, from whole tiles; None for more classes."""
+    if config.num_classes != 2:
+        return None
+    device = next(model.parameters()).device
+    histogram = np.zeros((2, len(MARGINS)), np.int64)
+    most = min(len(dataset), TEMPERATURE_TILES)
+    for i in range(most):
+        sample = dataset[i * len(dataset) // most]
+        logits = model(sample["image"][None, :2].to(device))[0].float()
+        margin, truth = (logits[1] - logits[0]).cpu().numpy(), sample["mask"].numpy()
+        valid = truth != IGNORE
+        histogram += margin_histogram(margin[valid], truth[valid] == 1)
+    return fit_temperature(histogram)
 
 
 def _left_in(
@@ -140,14 +172,14 @@ def _left_in(
 
 
 def _predictions(
-    dataset: ValidationTiles, stream: Stream
-) -> Iterator[tuple[TrainTile, NDArray[np.uint8], NDArray[np.int64]]]:
-    """Each tile with its 8-bit building probability and its truth, 255 where it is not scored."""
-    numbers = list(range(len(dataset)))
-    samples = ahead(dataset.__getitem__, numbers)
+    dataset: ValidationTiles, stream: Stream, config: Config
+) -> Iterator[tuple[TrainTile, list[NDArray[np.uint8]], NDArray[np.int64]]]:
+    """Each tile, its 8-bit building probability by temperature, its truth (255: not scored)."""
+    bands, building = (1, 0) if config.num_classes == 2 else (config.num_classes, 1)
+    samples = ahead(dataset.__getitem__, list(range(len(dataset))))
     for tile, sample in zip(dataset.tiles, samples, strict=True):
         values = predict_array(sample["image"][:2].numpy(), stream)
-        yield tile, values[0] if len(values) == 1 else values[1], sample["mask"].numpy()
+        yield tile, list(values[building::bands]), sample["mask"].numpy()
 
 
 def _histogram(building: NDArray[np.uint8], truth: NDArray[np.int64]) -> Histogram:
@@ -170,7 +202,9 @@ def write_score(score: FoldScore, folder: Path, key: str) -> None:
         "threshold_tuned_on": list(score.tuned_on),
         "threshold_ground": score.threshold_ground,
         "threshold_tiles": list(score.threshold_tiles),
+        "temperature": score.temperature,
         "held_out": score.held_out.tolist(),
+        "tempered": score.tempered.tolist(),
         "left_in": score.left_in.tolist(),
         "notes": list(score.notes),
     }
@@ -195,7 +229,9 @@ def read_score(folder: Path, key: str) -> FoldScore | None:
         tuned_on=tuple(record["threshold_tuned_on"]),
         threshold_ground=record["threshold_ground"],
         threshold_tiles=(used, number),
+        temperature=record["temperature"],
         held_out=np.array(record["held_out"], np.int64),
+        tempered=np.array(record["tempered"], np.int64),
         left_in=np.array(record["left_in"], np.int64),
         rows=tuple(read_blocks(folder / BLOCKS_CSV)),
         notes=tuple(record["notes"]),

@@ -10,7 +10,7 @@ from builtup.validation.blocks import BLOCK
 from builtup.validation.bootstrap import Interval
 from builtup.validation.figures import Figures
 
-__all__ = ["aligned", "figure", "fold_table", "span", "summary_lines"]
+__all__ = ["aligned", "calibration_line", "figure", "fold_table", "span", "summary_lines"]
 
 
 def figure(value: float) -> str:
@@ -77,3 +77,12 @@ def summary_lines(figures: Sequence[Figures], kind: str) -> list[str]:
             "(no building in its ground truth)"
         )
     return lines
+
+
+def calibration_line(calibrated: Mapping[str, float]) -> str:
+    """The expected calibration errors of the held-out ground, in words."""
+    plain, tempered = calibrated["ece"], calibrated["ece_with_temperature"]
+    return (
+        f"expected calibration error on held-out ground: {plain:.4f}, "
+        f"{tempered:.4f} with each fold's temperature from the folds left in"
+    )
