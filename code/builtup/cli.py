@@ -308,6 +308,31 @@ def cross_validate(**options: Any) -> None:
 
 
 @cli.command()
+@click.option("--runs", required=True, help="parent runs, configs or folders, separated by ;")
+@click.option("--level", type=click.FloatRange(0.5, 0.999), default=0.95, help="of the intervals")
+@click.option("--output", default="", help="a folder; output/compare by default")
+def compare(**options: Any) -> None:
+    """Put cross-validations side by side, and say which can be told apart."""
+    from builtup.validation.compare import compare as run
+
+    click.echo(run(**options))
+
+
+@cli.command()
+@click.option("--input_paths", required=True, help="folders or run ids, separated by ;")
+@click.option("--output_path", type=PATH, default="output/ensemble")
+@click.option("--weights", default="", help='"0.2;0.8", or fit; all alike by default')
+@click.option("--threshold", default="mean", help="a number, mean (of the runs'), or that of all")
+@click.option("--gt_path", default="", help="the split with polygons that weights=fit learns from")
+@_work
+def ensemble(**options: Any) -> None:
+    """Average the probabilities of several runs: folds, models, dates."""
+    from builtup.inference.ensemble import ensemble as run
+
+    _report(run(**options))
+
+
+@cli.command()
 @click.option("--output_path", type=PATH, default="output/demo")
 @click.option("--seed", type=int, default=0)
 @click.option("--max_minutes", type=float, default=3.0, help="training time")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from builtup.inference.cities import all_agg_by_city
+from builtup.inference.ensemble import ENSEMBLE_JSON
 from builtup.inference.mosaic import merge_tiles
 from builtup.labels.polygonize import polygonize
 from builtup.results import resolve_results, upload_results
@@ -21,15 +22,22 @@ def to_submission(
     num_workers: int = 2,
     on_error: str = "stop",
 ) -> list[Summary]:
-    """Merge tiles, average the dates of each city, polygonise; return the three summaries.
+    """Merge tiles, average the dates of each city, polygonise; return the summaries of the steps.
 
-    The set of predictions is looked up once, so that all three work on the same one, and uploaded
+    There is nothing to merge in the result of `ensemble`.
+    The set of predictions is looked up once, so that all work on the same one, and uploaded
     once, at the end, where the run's store is not local. Parameters as of the steps.
     """
     results = resolve_results(input_path, run_id)
     folder = str(results.folder)
+    # an ensemble holds whole scenes, merged already
+    merged = (results.folder / ENSEMBLE_JSON).is_file()
     summaries = [
-        merge_tiles(input_path=folder, num_workers=num_workers, on_error=on_error),
+        *(
+            []
+            if merged
+            else [merge_tiles(input_path=folder, num_workers=num_workers, on_error=on_error)]
+        ),
         all_agg_by_city(
             input_path=folder, threshold=threshold, num_workers=num_workers, on_error=on_error
         ),

@@ -10,7 +10,15 @@ from builtup.validation.blocks import BLOCK
 from builtup.validation.bootstrap import Interval
 from builtup.validation.figures import Figures
 
-__all__ = ["aligned", "calibration_line", "figure", "fold_table", "span", "summary_lines"]
+__all__ = [
+    "aligned",
+    "calibration_line",
+    "figure",
+    "fold_table",
+    "markdown",
+    "span",
+    "summary_lines",
+]
 
 
 def figure(value: float) -> str:
@@ -18,9 +26,18 @@ def figure(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "undefined"
 
 
-def span(interval: Interval) -> str:
-    """`0.612–0.701`."""
+def span(interval: Interval, *, signed: bool = False) -> str:
+    """`0.612–0.701`, of differences `-0.012 to +0.034`."""
+    if signed and math.isfinite(interval.low):
+        return f"{interval.low:+.3f} to {interval.high:+.3f}"
     return f"{figure(interval.low)}–{figure(interval.high)}"
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as a Markdown table, the first of them its head."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|---" + "|---:" * (len(rows[0]) - 1) + "|")
+    return "\n".join(lines)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
