@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from builtup.errors import ConfigError
-from builtup.models.channels import Channels
-from builtup.sar.bands import CHANNEL_SETS, invalid
+from builtup.models.channels import Channels, channel_sets, with_signature
+from builtup.sar.bands import CHANNEL_SETS, invalid, to_db
 
 SETS = list(CHANNEL_SETS)
 
@@ -36,10 +36,10 @@ def test_channels_equal_the_numpy_formulas_on_valid_pixels(name, bands):
     np.testing.assert_allclose(got[:, good], expected, rtol=2e-6, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", list(channel_sets()))
 def test_invalid_pixels_take_the_training_mean_which_is_zero_after_normalisation(name):
     p = power()
-    n = len(CHANNEL_SETS[name].names)
+    n = len(channel_sets()[name])
     got = Channels(name, mean=[3.0] * n, std=[2.0] * n)(torch.from_numpy(p)[None])[0].numpy()
     bad = invalid(p[0], p[1])
     assert bad.sum() == 6
@@ -95,3 +95,69 @@ def test_what_does_not_fit_is_refused_in_one_line(arguments, message):
     with pytest.raises(ConfigError, match=message) as e:
         Channels(*arguments)
     assert "\n" not in str(e.value)
+
+
+def test_the_set_of_pretrained_encoders_is_vv_then_vh_in_db():
+    p = power()
+    got = Channels("db_2b")(torch.from_numpy(p)[None])[0].numpy()
+    good = ~invalid(p[0], p[1])
+    np.testing.assert_allclose(got[:, good], to_db(p[::-1][:, good]), rtol=2e-6)
+
+
+def test_minmax_stretches_each_image_and_band_over_its_valid_pixels():
+    images = np.stack([power(0), 100 * power(1)])
+    got = Channels("minmax_3b")(torch.from_numpy(images)).numpy()
+    for image, result in zip(images, got, strict=True):
+        good = ~invalid(image[0], image[1])
+        bands = [image[0], image[1], (image[0] + image[1]) * np.float32(0.5)]
+        for band, channel in zip(bands, result, strict=True):
+            values = band[good].astype(np.float64)
+            share = (values - values.min()) / (values.max() - values.min())
+            np.testing.assert_allclose(channel[good], share**0.2 - 0.5, atol=1e-4)
+        assert (result[:, ~good] == 0).all()
+
+
+@pytest.mark.parametrize("value", [0.1, float("nan")])
+def test_minmax_of_an_image_of_one_value_or_none_is_finite(value):
+    got = Channels("minmax_3b")(torch.full((1, 2, 4, 4), value))
+    torch.testing.assert_close(got, torch.full((1, 3, 4, 4), 0.0 if value != value else -0.5))
+
+
+@pytest.mark.parametrize("name", list(channel_sets()))
+def test_weights_of_another_set_are_refused_naming_both(name):
+    model, other = Channels("db_5b"), Channels(name)
+    if name == "db_5b":
+        model.load_state_dict(other.state_dict())
+        return
+    expected = rf"channels {name} \({channel_sets()[name][0]}.*the model takes db_5b \(VH dB"
+    with pytest.raises(ConfigError, match=expected) as e:
+        model.load_state_dict(other.state_dict())
+    assert "\n" not in str(e.value)
+    assert with_signature(torch.nn.Sequential(model), {"0.signature": other.signature})[1]
+
+
+def test_weights_from_before_the_signature_still_load():
+    model, weights = Channels("db_3b"), Channels("db_3b", (1, 2, 3), (4, 5, 6)).state_dict()
+    own = weights.pop("signature")
+    complete, problem = with_signature(model, weights)
+    assert not problem and torch.equal(complete["signature"], own)
+    model.load_state_dict(weights)
+    assert model.mean.tolist() == [1, 2, 3]
+
+
+def test_a_description_says_all_that_is_done_to_the_power():
+    card = Channels("db_2b", (-12.5, -20.0), (5.0, 6.0)).describe()
+    assert card["channels"] == ["VV dB", "VH dB"] and card["units"] == "dB"
+    assert card["mean"] == [-12.5, -20.0] and card["std"] == [5.0, 6.0]
+    assert "VH, VV" in card["input"] and "NaN" in card["nodata"]
+
+
+def test_the_signature_survives_half_precision_and_averaging():
+    from torch.optim.swa_utils import AveragedModel
+
+    channels = Channels("db_3b")
+    average = AveragedModel(torch.nn.Sequential(channels), use_buffers=True)
+    average.update_parameters(torch.nn.Sequential(channels))
+    average.update_parameters(torch.nn.Sequential(channels))
+    assert torch.equal(average.module[0].signature, channels.signature)
+    assert torch.equal(Channels("db_3b").half().signature, channels.signature)

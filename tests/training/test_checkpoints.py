@@ -148,3 +148,22 @@ def test_what_cannot_be_loaded_is_one_clear_line(artifacts: Path, project: Path)
     (artifacts / "config" / "settings.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"settings\.json: no logged config can be read"):
         load_trained(artifacts)
+
+
+def test_weights_of_other_channels_are_refused_in_one_line_naming_both(tmp_path):
+    from builtup.models.channels import Channels
+    from builtup.models.segmenter import Segmenter
+
+    def model(channel_set):
+        channels = Channels(channel_set)
+        return Segmenter(channels, nn.Conv2d(channels.out_channels, 2, 1))
+
+    weights = model("linear_3b").state_dict()
+    expected = (
+        r"w.pt: weights are of the channels linear_3b \(VH, VV, mean.*takes db_5b.*use the config"
+    )
+    with pytest.raises(InputError, match=expected) as e:
+        set_weights(model("db_5b"), weights, tmp_path / "w.pt")
+    assert "\n" not in str(e.value)
+    older = {key: value for key, value in weights.items() if "signature" not in key}
+    set_weights(model("linear_3b"), older, tmp_path / "w.pt")

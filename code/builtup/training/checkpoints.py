@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from builtup import config as configs
 from builtup.errors import InputError, RunError
 from builtup.files import atomic_path
+from builtup.models.channels import with_signature
 from builtup.training.learner import Learner
 
 __all__ = [
@@ -137,7 +138,13 @@ def restore(
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Load a state_dict; InputError lists what is missing, unexpected and of another shape."""
+    """Load a state_dict; InputError lists what is missing, unexpected and of another shape.
+
+    Weights of other channels than the model's are refused, naming both.
+    """
+    weights, problem = with_signature(model, weights)
+    if problem:
+        raise InputError(path, problem, "use the config that they were trained with")
     own = model.state_dict()
     missing = sorted(own.keys() - weights.keys())
     unexpected = sorted(weights.keys() - own.keys())
