@@ -9,6 +9,7 @@ import segmentation_models_pytorch as library
 from torch import nn
 
 from builtup.errors import ConfigError
+from builtup.models.satellite import load_encoder, satellite_weights
 from builtup.models.weights import fetch
 
 __all__ = ["smp_network"]
@@ -20,13 +21,14 @@ def smp_network(
     *,
     in_channels: int,
     num_classes: int,
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     **options: Any,
 ) -> nn.Module:
     """A network by name, e.g. `smp_network("unet", "resnet50", in_channels=3, num_classes=2)`.
 
     Takes (B, in_channels, H, W), sides multiples of 32, and gives (B, num_classes, H, W) logits.
-    `options` go to the library's class. `pretrained` asks for the encoder's ImageNet weights.
+    `options` go to the library's class. `pretrained` asks for the encoder's ImageNet weights, or
+    for those of `builtup.models.satellite` by name.
     Raises ConfigError for an unknown name or option, BuiltupError where weights cannot be fetched.
     """
     architectures = library.MODEL_ARCHITECTURES_MAPPING
@@ -48,15 +50,22 @@ def smp_network(
             f"network {architecture!r}: unknown option {unknown[0]!r}; it takes {', '.join(known)}"
         )
 
+    satellite = (
+        satellite_weights(pretrained, encoder, in_channels) if isinstance(pretrained, str) else None
+    )
+
     def create() -> nn.Module:
         network: nn.Module = library.create_model(
             architecture,
             encoder_name=encoder,
-            encoder_weights="imagenet" if pretrained else None,
+            encoder_weights="imagenet" if pretrained is True else None,
             in_channels=in_channels,
             classes=num_classes,
             **options,
         )
         return network
 
-    return fetch(encoder, create) if pretrained else create()
+    network = fetch(encoder, create) if pretrained is True else create()
+    if satellite is not None:
+        load_encoder(network.get_submodule("encoder"), satellite)
+    return network

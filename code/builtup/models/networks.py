@@ -1,0 +1,48 @@
+"""A network by name, as configs set it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from builtup.errors import ConfigError
+
+__all__ = ["create_network"]
+
+
+def create_network(
+    architecture: str,
+    encoder: str,
+    *,
+    in_channels: int,
+    num_classes: int,
+    pretrained: bool | str = False,
+    **options: Any,
+) -> nn.Module:
+    """Our own `lwrefinenet` (encoder mobilenet_v2), or what segmentation_models_pytorch has.
+
+    Takes (B, in_channels, H, W), sides multiples of 32, and gives (B, num_classes, H, W) logits.
+    `pretrained` is True for ImageNet's weights or a name of `builtup.models.satellite`; `options`
+    go to the library's class. Raises ConfigError for what does not exist, BuiltupError where
+    weights cannot be fetched.
+    """
+    if architecture != "lwrefinenet":
+        from builtup.models.smp import smp_network
+
+        return smp_network(
+            architecture,
+            encoder,
+            in_channels=in_channels,
+            num_classes=num_classes,
+            pretrained=pretrained,
+            **options,
+        )
+    from builtup.models.lwrefinenet import LightWeightRefineNet
+
+    if encoder != "mobilenet_v2" or options or isinstance(pretrained, str):
+        raise ConfigError(
+            f"network lwrefinenet: encoder = {encoder!r}, pretrained = {pretrained!r}: it has the "
+            "encoder mobilenet_v2, with pretrained true (ImageNet) or false, and no options"
+        )
+    return LightWeightRefineNet(in_channels, num_classes, pretrained=pretrained)

@@ -1,0 +1,23 @@
+import pytest
+import torch
+
+from builtup.errors import ConfigError
+from builtup.models.lwrefinenet import LightWeightRefineNet
+from builtup.models.networks import create_network
+
+
+def test_our_own_network_and_the_librarys_are_made_by_name():
+    own = create_network("lwrefinenet", "mobilenet_v2", in_channels=5, num_classes=3)
+    assert isinstance(own, LightWeightRefineNet)
+    other = create_network("fpn", "resnet18", in_channels=5, num_classes=3).eval()
+    with torch.no_grad():
+        assert other(torch.rand(1, 5, 32, 32)).shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "more"),
+    [("resnet50", {}), ("mobilenet_v2", {"pretrained": "x"}), ("mobilenet_v2", {"depth": 3})],
+)
+def test_what_our_network_has_not_is_refused(encoder, more):
+    with pytest.raises(ConfigError, match="it has the encoder mobilenet_v2"):
+        create_network("lwrefinenet", encoder, in_channels=3, num_classes=2, **more)
