@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypedDict
 
@@ -19,6 +19,8 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from builtup.data.dates import other_dates, random_patch
+from builtup.data.radar import Radar
 from builtup.data.samplers import Draw
 from builtup.data.transforms import Crop, ResizePower, ignore_gaps, pad_sample
 from builtup.raster.direct import read_direct
@@ -55,7 +57,8 @@ class TrainTiles(Dataset[Sample]):
     """Random crops of training tiles, augmented; what the fold forbids is 255 in the mask.
 
     Indexed by `Draw`, whose seed decides crop and augmentation, or by a plain index, for which
-    torch's generator does.
+    torch's generator does. `radar` changes the power when the mask is made, and so not the mask.
+    Patches of other dates come from `tiles`, or from `mixable` where that is given.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class TrainTiles(Dataset[Sample]):
         val_fold: int | None,
         crop: Crop,
         augment: v2.Transform | None = None,
+        radar: Radar | None = None,
+        mixable: Sequence[TrainTile] | None = None,
     ) -> None:
         self.tiles = list(tiles)
         self.folds = folds
@@ -72,6 +77,10 @@ class TrainTiles(Dataset[Sample]):
         self.crop = crop
         steps = [ResizePower(crop.size)] + ([augment] if augment is not None else [])
         self.transform = v2.Compose(steps)
+        self.radar = radar or Radar()
+        self.dates: Mapping[str, tuple[TrainTile, ...]] = {}
+        if self.radar.mix_dates:
+            self.dates = other_dates(self.tiles if mixable is None else mixable, folds)
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -83,8 +92,24 @@ class TrainTiles(Dataset[Sample]):
             window = self.crop.window(tile.tile.height, tile.tile.width)
             allowed = self.folds.training_allowed(tile, self.val_fold)
             image, mask = _read(tile, window, allowed)
+            self._mix(tile, window, image, mask)
             image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
-        return _sample(image, mask, index)
+            sample = _sample(image, mask, index)
+            sample["image"] = self.radar(sample["image"])
+        return sample
+
+    def _mix(
+        self, tile: TrainTile, window: Window, image: NDArray[Any], mask: NDArray[Any]
+    ) -> None:
+        """Put a patch of another date into image (3, h, w) and mask (h, w) of the window."""
+        others = self.dates.get(tile.tile.tile_id)
+        if not others or float(torch.rand(())) >= self.radar.mix_dates:
+            return
+        other = others[int(torch.randint(len(others), ()))]
+        patch = random_patch(window)
+        rows, columns = patch.relative_to(window).slices
+        allowed = self.folds.training_allowed(other, self.val_fold)
+        image[:, rows, columns], mask[rows, columns] = _read(other, patch, allowed)
 
 
 class ValidationTiles(Dataset[Sample]):

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from builtup.data.datasets import Batch, TrainTiles, ValidationTiles, collate
+from builtup.data.radar import Radar
 from builtup.data.samplers import TrainingBatches, ValidationBatches
 from builtup.data.transforms import Crop, RandomCrop, RandomResizedCrop, dihedral
 from builtup.errors import InputError
@@ -80,6 +81,7 @@ def train_loader(
     scale: tuple[float, float] | None = (0.7, 1.0),
     ratio: tuple[float, float] = (0.9, 1.1),
     flips: bool = True,
+    radar: Radar | None = None,
     num_workers: int = 0,
     seed: int = 0,
     drop_common: bool = False,
@@ -91,12 +93,13 @@ def train_loader(
     `val_fold` is a fold's name or index, None to hold nothing out. `batch_size` counts the
     samples of all processes. `sampler_weights` are those of a tile (without, with built-up
     pixels); None takes every tile once an epoch. `scale=None` crops without resizing, `flips`
-    are flips and quarter turns. `drop_common` leaves out ground that other cities share with the
-    held-out one. `max_tiles` takes that many, evenly spread. Raises InputError where the folder
-    has no statistics, the fold is unknown or no tile is left.
+    are flips and quarter turns, `radar` further augmentation. `drop_common` leaves out ground that
+    other cities share with the held-out one. `max_tiles` takes that many, evenly spread. Raises
+    InputError where the folder has no statistics, the fold is unknown or no tile is left.
     """
     tiles, folds, held = _open(folder, val_fold)
-    chosen = _spread(folds.training_tiles(tiles, held, drop_common), max_tiles)
+    usable = folds.training_tiles(tiles, held, drop_common)
+    chosen = _spread(usable, max_tiles)
     _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
     how: Crop
     how = RandomCrop(crop) if scale is None else RandomResizedCrop(crop, scale, ratio)
@@ -109,7 +112,8 @@ def train_loader(
         rank=idist.get_rank(),
         world_size=idist.get_world_size(),
     )
-    dataset = TrainTiles(chosen, folds, held, how, dihedral() if flips else None)
+    augment = dihedral() if flips else None
+    dataset = TrainTiles(chosen, folds, held, how, augment, radar, mixable=usable)
     return TileLoader(dataset, batches, tiles, num_workers=num_workers, drop_common=drop_common)
 
 
