@@ -6,18 +6,60 @@ import pytest
 import torch
 
 from builtup import config as configs
+from builtup.models import networks
+from builtup.models.satellite import SATELLITE_WEIGHTS
 from builtup.models.segmenter import Segmenter
 from helpers import ROOT
 
-TRAIN = sorted(p for p in (ROOT / "configs/train").glob("*.py") if not p.name.startswith("_"))
+TRAIN = sorted(p for p in (ROOT / "configs/train").rglob("*.py") if not p.name.startswith("_"))
 INFERENCE = sorted(
     p for p in (ROOT / "configs/inference").glob("*.py") if not p.name.startswith("_")
 )
-BASELINES = [path for path in TRAIN if path.name.startswith("baseline_")]
+#: The rows of the table in the facts about the original: what a config must not lose.
+CE, BOTH = False, True
+TABLE = {
+    # channel set, class weights, Jaccard, sampler, Adam, rate, batch, accumulation, epochs
+    "lwrefinenet": ("linear_3b", (0.1, 2), CE, 0.7, False, 0.05, 22, 2, 100),
+    "lwrefinenet_xentropy_jaccard": ("linear_3b", (0.1, 2), BOTH, 0.7, False, 0.045, 22, 2, 100),
+    "resnet50-unet": ("linear_3b", (0.5, 1), CE, 0.7, False, 0.05, 22, 1, 100),
+    "deeplabv3": ("linear_3b", (0.1, 2), BOTH, 0.7, False, 0.045, 10, 2, 100),
+    "se_resnext50-FPN_on_db": ("db_3b", (0.75, 1.5), CE, 0.5, True, 1e-3, 23, 2, 50),
+    "lwrefinenet_on_db": ("db_3b", (0.75, 1.5), CE, 0.5, True, 1e-3, 24, 2, 50),
+    "lwrefinenet_on_db_xentropy_jaccard": ("db_3b", (1, 1), BOTH, 0.5, True, 1e-3, 24, 2, 50),
+    "lwrefinenet_on_5b_db": ("db_5b", (0.5, 1.5), CE, 0.5, True, 1e-3, 24, 2, 50),
+    "lwrefinenet_train_mean_std": ("linear_3b", (1, 1), CE, 0.5, True, 1e-3, 24, 2, 50),
+    "lwrefinenet_2log": ("log_3b", (0.1, 2), CE, 0.7, False, 0.05, 22, 1, 100),
+    "lwrefinenet_5b": ("linear_5b", (0.1, 3), CE, 0.7, False, 0.05, 22, 1, 100),
+    "lwrefinenet_6b_lwf": ("linear_6b", (0.1, 2), CE, 0.7, False, 0.075, 22, 1, 100),
+    "lwrefinenet_sqrt": ("minmax_3b", (0.1, 2), CE, 0.7, False, 0.05, 22, 1, 100),
+    "lwrefinenet_sampling": ("linear_3b", (1, 1), CE, 0.7, False, 0.05, 22, 1, 100),
+    "lwrefinenet_lwf": ("linear_3b", (0.5, 2), CE, 0.7, False, 0.05, 22, 2, 100),
+    "efficientb3-unet": ("linear_3b", (0.1, 2), CE, 0.7, False, 0.05, 16, 1, 100),
+    "resnet50-pspnet": ("linear_3b", (0.5, 1), CE, 0.7, False, 0.05, 36, 1, 100),
+    "densenet_linknet_on_db_xentropy_jaccard": (
+        *("db_3b", (1, 1), BOTH, 0.5, True, 1e-3, 22, 4, 50),
+    ),
+    "deeplabv3_on_db_xentropy_jaccard": ("db_3b", (0.75, 1.5), BOTH, 0.5, True, 1e-3, 9, 2, 50),
+    "se_resnext50-FPN_on_db_lr_restart": ("db_3b", (0.5, 1.5), CE, 0.5, True, 2e-3, 22, 2, 50),
+    "no_val/lwrefinenet_on_db": ("db_3b", (1, 1), CE, 0.5, True, 1e-3, 24, 2, 50),
+}
+#: The slow ones of two configs whose networks are the same; the other's is trained in the tests.
+TWINS = {
+    "baseline_deeplabv3_on_db_xentropy_jaccard": "baseline_deeplabv3",
+    "baseline_se_resnext50-FPN_on_db_lr_restart": "baseline_se_resnext50-FPN_on_db",
+    "unet_resnet50_sentinel1_on_db": "baseline_resnet50-unet",
+}
+#: No test may need the network.
+OFFLINE = "data_path=nowhere pretrained=false"
 
 
 def name(path):
-    return path.stem
+    return path.relative_to(ROOT / "configs").with_suffix("").as_posix().partition("/")[2]
+
+
+def without_weights(path):
+    known = "pretrained" in configs.load(path).settings
+    return configs.load(path, OFFLINE if known else "data_path=nowhere")
 
 
 @pytest.mark.parametrize("path", [*TRAIN, *INFERENCE], ids=name)
@@ -25,39 +67,130 @@ def test_a_config_is_short_and_says_what_it_is(path):
     lines = path.read_text().splitlines()
     assert len(lines) <= 45
     assert lines[0].startswith('"""')
+    if path.name.startswith("baseline_"):
+        assert len(lines) <= 40
 
 
-@pytest.mark.parametrize("path", TRAIN, ids=name)
-def test_a_training_config_builds_what_learns_in_two_steps(path):
-    config = configs.load(path, "data_path=nowhere")
-    config.require("seed", "num_classes", "num_epochs", "data_path", "val_fold")
+def build(config):
+    """Model, criterion, optimiser and schedule."""
     torch.manual_seed(0)
     model = config.build("model")
-    assert isinstance(model, Segmenter)
-    optimizer = config.build("optimizer")
-    criterion = config.build("criterion")
+    optimizer, criterion = config.build("optimizer"), config.build("criterion")
     config.provide(total_steps=100)
-    scheduler = config.build("lr_scheduler")
-    power = torch.rand(2, 3, 64, 64) * 0.2
+    return model, criterion, optimizer, config.build("lr_scheduler")
+
+
+def learn_two_steps(config):
+    model, criterion, optimizer, scheduler = build(config)
+    assert isinstance(model, Segmenter)
+    power = torch.rand(2, 3, 32, 32) * 0.2
     power[:, :, :8] = torch.nan
-    target = torch.randint(0, 2, (2, 64, 64))
+    target = torch.randint(0, 2, (2, 32, 32))
     target[:, :8] = 255
     for _ in range(2):
-        loss = criterion(model(power), target)
+        logits = model(power)
+        assert logits.shape == (2, config.num_classes, 32, 32)
+        loss = criterion(logits, target)
         assert torch.isfinite(loss)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         scheduler.step()
-    assert model(power).shape == (2, config.num_classes, 64, 64)
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("path", BASELINES, ids=name)
-def test_each_baseline_has_its_validate_and_test_configs(path):
-    for kind, has_targets in (("validate", True), ("test", False)):
-        config = configs.load(ROOT / "configs/inference" / f"{kind}_{path.name}")
-        assert config.has_targets is has_targets
+@pytest.mark.parametrize("path", [p for p in TRAIN if name(p) not in TWINS], ids=name)
+def test_a_training_config_builds_what_learns_in_two_steps(path):
+    config = without_weights(path)
+    config.require("seed", "num_classes", "num_epochs", "data_path", "val_fold")
+    learn_two_steps(config)
+
+
+@pytest.mark.parametrize("path", [p for p in TRAIN if name(p) in TWINS], ids=name)
+def test_a_twin_learns_too_and_its_network_is_that_of_a_config_above(path, monkeypatch):
+    asked = []
+
+    def small(*names, in_channels, num_classes, **options):
+        asked.append((names, num_classes, options))
+        return torch.nn.Conv2d(in_channels, num_classes, 1)
+
+    monkeypatch.setattr(networks, "create_network", small)
+    learn_two_steps(without_weights(path))
+    without_weights(path.with_stem(TWINS[name(path)])).build("model")
+    assert asked[0] == asked[1]
+
+
+def test_every_row_of_the_table_has_its_config():
+    baselines = {name(p).replace("baseline_", "") for p in TRAIN if "baseline_" in p.name}
+    assert baselines == set(TABLE)
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_a_baseline_has_the_settings_of_the_table(row):
+    folder, _, stem = row.rpartition("/")
+    config = configs.load(ROOT / "configs/train" / folder / f"baseline_{stem}.py")
+    assert config.name == f"{folder}/baseline_{stem}".strip("/")
+    channels, weights, jaccard, without, adam, rate, batch, accumulation, epochs = TABLE[row]
+    assert config.channel_set == channels
+    loss = f"CE({weights[0]:g}, {weights[1]:g})" + (" + 2·Jaccard" if jaccard else "")
+    assert str(config.build("criterion")) == loss
+    assert config.sampler_weights == pytest.approx((without, 1 - without))
+    config.built["model"] = torch.nn.Linear(1, 1)
+    optimizer = config.build("optimizer")
+    group = optimizer.param_groups[0]
+    assert isinstance(optimizer, torch.optim.Adam) is adam
+    assert group["lr"] == rate and group["weight_decay"] == (1e-4 if adam else 5e-4)
+    assert adam or (group["momentum"] == 0.9 and group["nesterov"])
+    assert (config.batch_size, config.accumulation_steps) == (batch, accumulation)
+    assert config.num_epochs == epochs
+    assert (config.val_fold is None) is (folder == "no_val")
+
+
+@pytest.mark.parametrize(
+    ("row", "crop", "scale"),
+    [
+        ("lwrefinenet", 480, (0.7, 1.0)),
+        ("deeplabv3", 480, (0.8, 1.0)),
+        ("lwrefinenet_xentropy_jaccard", 480, (0.8, 1.0)),
+        ("lwrefinenet_2log", 480, None),
+        ("lwrefinenet_5b", 480, None),
+        ("lwrefinenet_6b_lwf", 440, None),
+        ("lwrefinenet_sampling", 480, None),
+    ],
+)
+def test_a_baseline_crops_as_the_table_says(row, crop, scale):
+    config = configs.load(ROOT / f"configs/train/baseline_{row}.py")
+    assert (config.crop, config.scale) == (crop, scale)
+
+
+@pytest.mark.parametrize("row", ["lwrefinenet_on_5b_db", "se_resnext50-FPN_on_db_lr_restart"])
+def test_the_rate_restarts_at_half_the_run_with_half_its_value(row):
+    config = configs.load(ROOT / f"configs/train/baseline_{row}.py")
+    config.built["model"] = torch.nn.Linear(1, 1)
+    optimizer = config.build("optimizer")
+    config.provide(total_steps=100)
+    scheduler = config.build("lr_scheduler")
+    rates = []
+    for _ in range(101):
+        rates.append(optimizer.param_groups[0]["lr"] / config.lr)
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == 1 and rates[50] == 0.5 and rates[49] < 0.05 and rates[99] < 0.05
+    assert rates[75] == pytest.approx(0.5 * 0.5**0.9)
+    assert rates[100] == 0
+
+
+def test_the_encoder_pretrained_on_sentinel_1_gets_the_channels_that_it_knows():
+    config = configs.load(ROOT / "configs/train/unet_resnet50_sentinel1_on_db.py")
+    known = SATELLITE_WEIGHTS[config.pretrained]
+    assert (config.encoder, config.channel_set) == (known.encoder, known.channel_set)
+    assert (config.mean, config.std, config.normalisation) == (known.mean, known.std, "config")
+
+
+@pytest.mark.parametrize(("kind", "has_targets"), [("validate", True), ("test", False)])
+def test_a_training_is_named_by_its_config_in_two_inference_configs_for_all(kind, has_targets):
+    config = configs.load(ROOT / f"configs/inference/{kind}.py", "of=no_val/baseline_x")
+    assert config.of == "no_val/baseline_x" and config.has_targets is has_targets
 
 
 @pytest.mark.parametrize("path", INFERENCE, ids=name)

@@ -77,6 +77,7 @@ KNOWN: Mapping[str, Known] = {
     "es_patience": Known(int | None, None),  # validations without a better val_metrics[0]
     "val_metrics": Known(tuple, ("f1", "iou", "precision", "recall", "macro_f1")),
     "ema_decay": Known(float | None, None),
+    "soup": Known(int, 0),  # weights of so many last epochs are averaged at the end
     "max_minutes": Known(float | None, None),
     "resume_from": Known(str, ""),  # a run id or a folder of artifacts
     "log_predictions": Known(int, 4),  # validation tiles drawn after each better validation
@@ -90,6 +91,7 @@ KNOWN: Mapping[str, Known] = {
     "class_names": Known(tuple, ("background", "building")),
     # inference
     "run_id": Known(str),
+    "of": Known(str),  # a training config's name, where run_id is empty
     "weights": Known(str),  # best or last, or a file
     "tta": Known(str | tuple | bool | None),
     "window": Known(int | None),
@@ -132,6 +134,13 @@ class Config:
         wanted = KNOWN.get(name)
         expected = describe_kinds(kinds_of(wanted.kind)) if wanted else "a setting"
         raise MissingSetting(f"{self.path}: {name} is missing; add {name} = … ({expected})")
+
+    @property
+    def name(self) -> str:
+        """The file's name, with its folders below configs/train: `no_val/baseline_x`."""
+        parts = self.path.with_suffix("").parts
+        below = [i + 2 for i, part in enumerate(parts[:-2]) if part == "configs"]
+        return "/".join(parts[below[-1] :]) if below else parts[-1]
 
     def get(self, name: str, default: Any = None) -> Any:
         """A setting, or `default` where the config has none."""

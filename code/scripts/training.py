@@ -38,7 +38,7 @@ def run(config: Config) -> None:
         *("model", "train_loader", "criterion", "optimizer"),
     )
     check_settings(config)
-    with recording("Trainings", config.path.stem, active=idist.get_rank() == 0) as recorder:
+    with recording("Trainings", config.name, active=idist.get_rank() == 0) as recorder:
         train(config, recorder)
 
 

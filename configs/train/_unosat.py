@@ -1,6 +1,18 @@
-"""What the UNOSAT baselines share: data, crops, sampler, schedule."""
+"""What the UNOSAT baselines share: data, crops, sampler, network, loss, optimiser, schedule.
+
+With accumulated batches a step follows the mean over their valid pixels; the original summed the
+gradients of cross-entropy, so that these configs run at half its effective rate. The rates of its
+table are kept.
+"""
+
+from torch.optim import SGD
 
 from builtup.data import loaders
+from builtup.data.radar import Radar
+from builtup.models.channels import Channels
+from builtup.models.losses import CrossEntropy, Jaccard
+from builtup.models.networks import create_network
+from builtup.models.segmenter import Segmenter
 from builtup.training.schedules import poly
 
 seed = 0
@@ -11,16 +23,41 @@ data_path = "input/train_tiles"
 val_fold = 0  # a city left out: its index, or a name such as "Mosul"
 folds_drop = False
 crop = 480  # 15/16 of a tile of 512: a pixel stays 10 m
-scale, ratio = (0.7, 1.0), (0.9, 1.1)
+scale, ratio = (0.7, 1.0), (0.9, 1.1)  # scale = None crops without resizing
 sampler_weights = (0.7, 0.3)  # of a tile without and with buildings
 batch_size = 22
 val_batch_size = 4
 num_workers = 2
 max_tiles = None
 samples_per_epoch = None
-pretrained = False  # True fetches the encoder's ImageNet weights
 
-lr = 0.05
+# augmentation that knows radar, off: see builtup.data.radar
+speckle_looks = None  # looks of the speckle multiplied in
+gain_db = 0.0  # ± per polarisation
+noise_floor = 0.0  # ± linear power per polarisation
+mix_dates = 0.0  # share of the samples with a patch of another date
+coarse_dropout = None  # (most squares, their largest side as a share of the crop's)
+
+architecture, encoder = "lwrefinenet", "mobilenet_v2"
+pretrained = False  # True fetches the encoder's ImageNet weights
+channel_set, mean, std = "linear_3b", (0.0, 0.0, 0.0), (5.0, 5.0, 5.0)
+
+class_weights = (0.1, 2.0)  # of background and building
+label_smoothing = 0.0
+jaccard = 0.0  # its weight beside cross-entropy
+lr, momentum, weight_decay = 0.05, 0.9, 5e-4
+
+
+def model():
+    channels = Channels(channel_set, mean, std)
+    network = create_network(
+        architecture,
+        encoder,
+        in_channels=channels.out_channels,
+        num_classes=num_classes,
+        pretrained=pretrained,
+    )
+    return Segmenter(channels, network)
 
 
 def train_loader():
@@ -32,6 +69,7 @@ def train_loader():
         sampler_weights=sampler_weights,
         scale=scale,
         ratio=ratio,
+        radar=Radar(speckle_looks, gain_db, noise_floor, mix_dates, coarse_dropout),
         num_workers=num_workers,
         seed=seed,
         drop_common=folds_drop,
@@ -50,6 +88,17 @@ def val_loader():
         num_workers=num_workers,
         drop_common=folds_drop,
         max_tiles=max_tiles,
+    )
+
+
+def criterion():
+    loss = CrossEntropy(*class_weights, label_smoothing=label_smoothing)
+    return loss + jaccard * Jaccard() if jaccard else loss
+
+
+def optimizer(model):
+    return SGD(
+        model.parameters(), lr=lr, momentum=momentum, nesterov=True, weight_decay=weight_decay
     )
 
 

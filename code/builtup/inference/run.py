@@ -102,8 +102,13 @@ def _trained(config: Config) -> Trained:
 
 
 def _newest_training(config: Config) -> str:
-    """The newest finished training of this config's namesake: validate_X and test_X name X."""
-    name = config.path.stem.removeprefix("validate_").removeprefix("test_")
+    """The newest finished training of the config `of`, else of the namesake: validate_X names X."""
+    name = config.get("of") or config.path.stem.removeprefix("validate_").removeprefix("test_")
+    if name in {"validate", "test"}:
+        raise ConfigError(
+            f"{config.path}: run_id and of are empty; give run_id=<a training run>, or "
+            "of=<the name of a training config>"
+        )
     run = tracking.newest_run("Trainings", config=name)
     log.info("run_id is empty: the newest finished training of %s is %s", name, run.info.run_id)
     return str(run.info.run_id)

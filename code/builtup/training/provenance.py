@@ -34,7 +34,7 @@ def log_run(config: Config, data: Data, learner: Learner, recorder: Recorder) ->
     recorder.tags(
         {
             "git_commit": git_commit(),
-            "config": config.path.stem,
+            "config": config.name,
             "fold": data.held_out,
             "city": ", ".join(data.val_cities),
             "threshold_tuned_on": ", ".join(data.val_cities) or "nothing",

@@ -1,0 +1,5 @@
+"""Score a training on the ground it never saw: name its config in `of`, or give its run_id."""
+
+base = "_validate.py"
+
+of = ""  # e.g. of=baseline_lwrefinenet: the newest finished training of that config
