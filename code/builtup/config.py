@@ -30,6 +30,7 @@ from typing import Any
 
 from builtup.errors import ConfigError
 from builtup.overrides import describe_kinds, kinds_of, parse_value, split_overrides
+from builtup.settings import KNOWN
 
 __all__ = ["BUILDERS", "Config", "MissingSetting", "load", "load_logged", "run_script"]
 
@@ -45,64 +46,6 @@ BUILDERS = (
 )
 PROVIDED = ("device", "total_steps")
 MAX_BASES = 2
-
-
-@dataclass(frozen=True)
-class Known:
-    """A setting of the contract: its type, and its value where a config says nothing."""
-
-    kind: Any
-    default: Any = ...  # absent
-
-
-#: The settings that scripts read. A config may have others, for its own functions.
-KNOWN: Mapping[str, Known] = {
-    # training and inference
-    "seed": Known(int),
-    "num_classes": Known(int),
-    "device": Known(str, "auto"),  # auto, cpu, cuda, cuda:1
-    "amp": Known(bool | None, None),  # None: on a GPU only
-    "channels_last": Known(bool, True),
-    "compile": Known(bool, False),
-    "data_path": Known(str),
-    "batch_size": Known(int),
-    "num_workers": Known(int),
-    # training
-    "num_epochs": Known(int),
-    "accumulation_steps": Known(int, 1),
-    "clip_grad_norm": Known(float | None, None),
-    "val_interval": Known(int, 1),  # epochs
-    "validate": Known(bool, True),  # False: the held-out fold is never looked at
-    "start_by_validation": Known(bool, False),
-    "es_patience": Known(int | None, None),  # validations without a better val_metrics[0]
-    "val_metrics": Known(tuple, ("f1", "iou", "precision", "recall", "macro_f1")),
-    "ema_decay": Known(float | None, None),
-    "soup": Known(int, 0),  # weights of so many last epochs are averaged at the end
-    "max_minutes": Known(float | None, None),
-    "resume_from": Known(str, ""),  # a run id or a folder of artifacts
-    "log_predictions": Known(int, 4),  # validation tiles drawn after each better validation
-    "log_interval": Known(int, 10),  # iterations between points of the loss curve
-    "val_fold": Known(int | str | None),
-    "folds_drop": Known(bool, False),
-    "normalisation": Known(str, "config"),  # or "stats": of the training folds' pixels
-    "pretrained": Known(bool | str),
-    # cross-validation
-    "threshold_tiles": Known(int | None, 256),  # left-in tiles that choose it; None: all
-    "class_names": Known(tuple, ("background", "building")),
-    # inference
-    "run_id": Known(str),
-    "of": Known(str),  # a training config's name, where run_id is empty
-    "weights": Known(str),  # best or last, or a file
-    "tta": Known(str | tuple | bool | None),
-    "window": Known(int | None),
-    "overlap": Known(int | None),
-    "blend": Known(str),
-    "threshold": Known(float | str | None),
-    "has_targets": Known(bool),
-    "save_raw_predictions": Known(bool),
-    "save_overlays": Known(bool | int),
-    "backend": Known(str),
-}
 
 
 class MissingSetting(ConfigError, AttributeError):
