@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from builtup.files import atomic_path
-from builtup.training.metrics import LEVELS
+from builtup.inference.scoring import LEVELS
 
 __all__ = [
     "BINS",
@@ -88,6 +87,8 @@ def margin_histogram(margin: NDArray[np.floating], built_up: NDArray[np.bool_]) 
 
 def fit_temperature(histogram: Histogram) -> float | None:
     """The temperature of least log-loss of margins (2, 6001); None where a class is missing."""
+    from scipy.optimize import minimize_scalar  # a second, which a report need not wait
+
     if not histogram.sum(axis=1).all():
         return None
     background, building = histogram / histogram.sum()
