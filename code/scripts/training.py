@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ignite.distributed as idist
+from ignite.engine import Events
 
 from builtup.config import Config
 from builtup.tracking import Recorder, recording
@@ -28,6 +29,7 @@ from builtup.training.handlers import (
 )
 from builtup.training.pictures import PictureMaker
 from builtup.training.provenance import facts, log_run
+from builtup.training.soup import Soup, attach_soup
 from builtup.training.trainer import create_trainer
 
 
@@ -88,7 +90,13 @@ def train(config: Config, recorder: Recorder) -> None:
     if config.max_minutes is not None:
         attach_time_limit(trainer, validation, config.max_minutes)
     attach_saver(trainer, saver)
+    if config.soup:
+        soup = Soup(config.soup, learner, saver, data.train, validation, data.prepare)
+        attach_soup(trainer, soup)
 
     # run
     batches = start_at(trainer, data.train, progress, data.length, config.num_epochs)
-    trainer.run(batches, max_epochs=config.num_epochs, epoch_length=data.length)
+    if progress.iteration < data.length * config.num_epochs:
+        trainer.run(batches, max_epochs=config.num_epochs, epoch_length=data.length)
+    else:  # stopped before its soup was done
+        trainer.fire_event(Events.COMPLETED)

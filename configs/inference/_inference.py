@@ -1,7 +1,7 @@
 """What all inferences share. Model, weights and threshold are those of the training run."""
 
 run_id = ""  # a training run; empty: the newest finished one of the config of the same name
-weights = "best"  # best, last, or a file
+weights = "best"  # best, last, soup, or a file
 tta = "rotations"  # none, hflip, rotations, d4
 window, overlap = 512, 64
 blend = "ramp"  # weights of overlapping windows: ramp (low at a window's edge) or mean

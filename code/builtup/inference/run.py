@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 #: What the pixels of a prediction depend on; a run is resumed only where it is the same.
 RECORD = "inference.json"
+#: Weights that a training keeps.
+NAMED = {"best", "last", "soup"}
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,12 @@ def _trained(config: Config) -> Trained:
     which = config.get("weights", "best")
     source = config.run_id or _newest_training(config)
     if not config.has("model"):
-        if which not in {"best", "last"}:
+        if which not in NAMED:
             return load_trained(which)
         return load_trained(source, which)
     trained = load_trained(source)
     path = Path(which)
-    if which in {"best", "last"}:
+    if which in NAMED:
         path = find_artifacts(source)[0] / "weights" / f"{which}.pt"
     model = config.build("model")
     set_weights(model, load_state(path), path)

@@ -70,6 +70,8 @@ def check_settings(config: Config) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigError(f"{config.path}: {name} = {value}: expected 1 or more")
+    if config.soup < 0 or config.soup == 1:
+        raise ConfigError(f"{config.path}: soup = {config.soup}: expected 0, or 2 or more")
     if config.num_classes < 2:
         raise ConfigError(f"{config.path}: num_classes = {config.num_classes}: expected 2 or more")
     unknown = [name for name in config.val_metrics if name not in SCORES]
@@ -145,7 +147,7 @@ def _amp_dtype(config: Config, device: torch.device) -> torch.dtype | None:
 def resume(config: Config, learner: Learner, data: Data, folder: Path) -> Progress:
     """Go on from the last checkpoint of `resume_from`, or begin.
 
-    The best checkpoint so far is copied into the new run's `folder`.
+    The best checkpoint so far, and what is kept for a soup, is copied into the new run's `folder`.
     """
     progress = Progress()
     if not config.resume_from:
@@ -154,13 +156,15 @@ def resume(config: Config, learner: Learner, data: Data, folder: Path) -> Progre
     restore(load_state(last), last, learner, progress, data.train)
     if idist.get_rank() > 0:  # the state is rank 0's
         manual_seed(config.seed + idist.get_rank() + progress.iteration)
-    if progress.iteration >= data.length * config.num_epochs:
+    source = last.parent.parent
+    soup_left = config.soup > 0 and not (source / "weights" / "soup.pt").is_file()
+    if progress.iteration >= data.length * config.num_epochs and not soup_left:
         raise ConfigError(
             f"resume_from={config.resume_from}: all its {progress.epoch} epochs are done; "
             f"raise num_epochs above {config.num_epochs} to go on"
         )
     if idist.get_rank() == 0:
-        _copy_best(last.parent.parent, folder)
+        _copy_kept(source, folder)
     log.info("going on from %s, iteration %d", last, progress.iteration)
     return progress
 
@@ -175,8 +179,11 @@ def _last_checkpoint(config: Config) -> str | None:
     return str(path.absolute())
 
 
-def _copy_best(source: Path, target: Path) -> None:
-    for name in ("checkpoints/best.pt", "weights/best.pt"):
+def _copy_kept(source: Path, target: Path) -> None:
+    """The best weights so far, and the ingredients of a soup."""
+    soup = sorted((source / "checkpoints" / "soup").glob("*.pt"))
+    ingredients = [str(path.relative_to(source)) for path in soup]
+    for name in ("checkpoints/best.pt", "weights/best.pt", *ingredients):
         if (source / name).is_file() and source.resolve() != target.resolve():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, target / name)

@@ -197,7 +197,7 @@ def find_artifacts(run_id_or_path: str | Path) -> tuple[Path, str]:
 def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
     """Rebuild a trained Segmenter from a run id, an artifact folder or a file of weights.
 
-    `which` is best or last. The model comes from the config that the run logged, without
+    `which` is best, last or soup. The model comes from the config that the run logged, without
     downloading pretrained weights. Raises RunError, InputError or ConfigError, in one line.
     """
     folder, run_id = find_artifacts(run_id_or_path)
@@ -214,6 +214,8 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
     if config.channels_last:  # up to twice as fast, on a CPU too
         model.to(memory_format=torch.channels_last)
     summary = _read_summary(folder)
+    if path.name == "soup.pt":
+        summary |= summary.get("soup", {})  # its own threshold
     return Trained(
         model=model.eval(),
         settings=dict(config.settings),

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,7 @@ class Validation:
     prefix: str = "val"
     validated: int = -1  # iteration
     seconds: float = 0.0  # that it took last
+    last: dict[str, Any] = field(default_factory=dict)  # as `Progress.best`
 
     def __post_init__(self) -> None:
         self.loader = deal_batches(self.loader)
@@ -112,7 +113,8 @@ class Validation:
         self.learner.sync_buffers()
         found = evaluate(self.evaluator, self.learner.weights, self.loader)
         self._log(found, iteration)
-        if self.prefix == "val":
+        self.last = _as_record(found, self.evaluator.scores)
+        if self.prefix != "train":
             self._compare(found, iteration)
         self.seconds = time.monotonic() - started
 
@@ -134,7 +136,7 @@ class Validation:
             return
         progress.best_score, progress.best_iteration = score, iteration
         progress.without_better = 0
-        progress.best = _as_record(found, self.evaluator.scores)
+        progress.best = self.last
         self.recorder.metrics(
             {
                 "val/threshold": progress.best["threshold"],
