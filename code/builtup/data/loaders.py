@@ -16,6 +16,7 @@ from builtup.data.samplers import TrainingBatches, ValidationBatches
 from builtup.data.transforms import Crop, RandomCrop, RandomResizedCrop, dihedral
 from builtup.errors import InputError
 from builtup.tiles.folds import Folds, check_folds
+from builtup.tiles.origin import require_same_data
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 
 __all__ = ["TileLoader", "train_eval_loader", "train_loader", "val_loader"]
@@ -168,6 +169,7 @@ def _open(
     folder = Path(folder)
     tiles = read_tile_stats(folder / TILE_STATS_CSV)
     folds = Folds.read(folder)
+    require_same_data(folder, tiles, folds)
     return tiles, folds, None if val_fold is None else folds.index_of(val_fold)
 
 

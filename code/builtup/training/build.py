@@ -20,6 +20,7 @@ from builtup.launch import pick_device
 from builtup.tiles.stats import channel_statistics
 from builtup.training.checkpoints import Progress, find_artifacts, load_state, restore
 from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
+from builtup.training.ground import require_separate
 from builtup.training.learner import Learner
 from builtup.training.metrics import SCORES
 from builtup.training.trainer import optimiser_steps
@@ -92,9 +93,8 @@ def build_data(config: Config) -> Data:
     config.provide(device=pick_device(config))
     config.build("model")  # comes first in the contract: its settings fail before data are read
     train = config.build("train_loader")
-    if hasattr(train, "check_folds"):
-        train.check_folds()
     val = config.build("val_loader") if config.validate else None
+    require_separate(config, train, val)
     train_eval = config.build("train_eval_loader")
     length = int(idist.all_reduce(len(train), op="MIN"))
     if length == 0:
