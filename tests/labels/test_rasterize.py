@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from builtup.errors import InputError
 from builtup.labels import burn
 from builtup.labels import rasterize as module
-from builtup.labels.burn import Burner
+from builtup.labels.burn import BlockBurner, Burner
 from builtup.labels.rasterize import rasterize
 from builtup.labels.vectors import PolygonSet, read_polygons, reproject
 from builtup.raster.grid import Grid
-from builtup.raster.windows import aligned
+from builtup.raster.windows import Window, aligned
 from builtup.steps import Summary
 from helpers import CRS, TRANSFORM, city_polygons, real_data, write_polygons, write_scene
 
@@ -278,3 +278,16 @@ def test_real_labels_outside_the_campus_are_unknown(tmp_path: Path) -> None:
     known = mask != 255
     assert 0.05 < known.mean() < 0.2  # one campus of 3 km² in 36 km²
     assert 0.2 < mask[known].mean() < 0.6
+
+
+def test_windows_cut_from_blocks_are_those_burnt_by_themselves() -> None:
+    generator = np.random.default_rng(3)
+    centres = generator.uniform(0, 300, (60, 2))
+    shapes = shapely.buffer(shapely.points(centres * 10), generator.uniform(5, 400, 60))
+    grid = Grid(UTM, Affine(10, 0, 0, 0, 10, 0), 300, 300)
+    burner = Burner.of(PolygonSet(Path("a.shp"), shapes, UTM), grid, all_touched=True)
+    blocks = BlockBurner(burner, (128, 96))
+    for window in aligned(300, 300, (32, 48)):
+        np.testing.assert_array_equal(blocks.burn(window), burner.burn(window))
+    with pytest.raises(ValueError, match="one block"):
+        blocks.burn(Window(100, 0, 64, 10))

@@ -6,16 +6,14 @@ import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from builtup.errors import BuiltupError, InputError
 from builtup.files import atomic_path
-from builtup.labels.burn import Burner
+from builtup.labels.burn import BlockBurner, Burner
 from builtup.labels.vectors import (
     PolygonSet,
     distance_to,
@@ -23,13 +21,13 @@ from builtup.labels.vectors import (
     reproject,
     vector_files,
 )
-from builtup.raster.ahead import running_ahead
 from builtup.raster.grid import Grid
 from builtup.raster.io import create_raster, gdal_env
-from builtup.raster.windows import Window, aligned
+from builtup.raster.windows import aligned
 from builtup.sar.bands import IGNORE
-from builtup.sar.pairs import OpenPair, all_invalid, check_pairs, open_pair
+from builtup.sar.pairs import all_invalid, check_pairs, open_pair
 from builtup.sar.scenes import ScenePair, discover_pairs
+from builtup.sar.validity import Invalid, invalid_ahead
 from builtup.steps import Job, Step, Summary, run_step
 
 __all__ = ["CityLabels", "city_labels", "mask_profile", "rasterize", "rasterize_scene"]
@@ -40,8 +38,6 @@ STEP = Step("rasterize", version=1, spawn_above=40_000_000)
 BLOCK = 256
 #: Rows and columns of a window: whole blocks, few enough rows for stripped inputs (see merge).
 WINDOW = (256, 4096)
-#: Windows whose validity (1 MB each) is read while polygons are still being prepared or burnt.
-AHEAD = 24
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,11 @@ def rasterize(
 
 
 def rasterize_scene(
-    pair: ScenePair, labels: CityLabels, output: Path, *, all_touched: bool = True
+    pair: ScenePair,
+    labels: CityLabels,
+    output: Path,
+    *,
+    all_touched: bool = True,
 ) -> dict[str, int]:
     """Write the mask of one scene, block by block: uint8, 1 built-up, 0 not, 255 unknown.
 
@@ -114,8 +114,8 @@ def rasterize_scene(
     centre is). Returns counts: polygons on the scene, geometries repaired.
     """
     with gdal_env(), open_pair(pair) as scene:
-        windows = aligned(scene.grid.width, scene.grid.height, WINDOW)
-        with running_ahead(partial(_invalid, scene), windows, AHEAD) as validity:
+        windows = list(aligned(scene.grid.width, scene.grid.height, WINDOW))
+        with invalid_ahead(scene, windows) as validity:
             polygons = read_polygons(labels.polygons)
             area = None if labels.labelled_area is None else read_polygons(labels.labelled_area)
             burner = _burner(polygons, scene.grid, pair, all_touched=all_touched)
@@ -183,23 +183,20 @@ def _burner(polygons: PolygonSet, grid: Grid, pair: ScenePair, *, all_touched: b
 def _write(
     path: Path,
     grid: Grid,
-    validity: Iterable[tuple[Window, NDArray[np.bool_]]],
+    validity: Iterable[Invalid],
     burner: Burner,
     inside: Burner | None,
 ) -> int:
     """Write the mask window by window; return the number of valid pixels of the scene."""
     valid = 0
+    labels = BlockBurner(burner)
+    limits = None if inside is None else BlockBurner(inside)
     with create_raster(path, **mask_profile(grid)) as out:
         for window, bad in validity:
-            mask = burner.burn(window)
+            mask = labels.burn(window)
             valid += bad.size - int(np.count_nonzero(bad))
-            if inside is not None:
-                bad |= inside.burn(window) == 0
+            if limits is not None:
+                bad |= limits.burn(window) == 0
             np.copyto(mask, np.uint8(IGNORE), where=bad)
             out.write(mask, 1, window=window.rasterio)
     return valid
-
-
-def _invalid(scene: OpenPair, window: Window) -> tuple[Window, NDArray[np.bool_]]:
-    power = np.empty((2, window.height, window.width), dtype=np.float32)
-    return window, scene.read(window, power)

@@ -22,6 +22,7 @@ __all__ = [
     "invalid",
     "mean_power",
     "to_db",
+    "unmeasured",
 ]
 
 #: Powers at or below this are no-data, whatever the file declares.
@@ -46,13 +47,19 @@ def invalid(
     come from the subtraction of thermal noise.
     """
     bad = (vh == 0) & (vv == 0)
-    for power, nodata in ((vh, vh_nodata), (vv, vv_nodata)):
-        # one comparison for NaN, −inf and ≤ −9999, one for +inf
-        bad |= ~((power > NODATA_POWER) & (power < np.inf))
-        if nodata is not None and np.isfinite(nodata) and nodata > NODATA_POWER and nodata != 0:
-            bad |= power == np.float32(nodata)
-        elif nodata == 0:
-            bad |= power == 0
+    bad |= unmeasured(vh, vh_nodata)
+    bad |= unmeasured(vv, vv_nodata)
+    return bad
+
+
+def unmeasured(power: Float, nodata: float | None = None) -> NDArray[np.bool_]:
+    """Pixels of one polarisation that are invalid whatever the other holds, see `invalid`."""
+    # one comparison for NaN, −inf and ≤ −9999, one for +inf
+    bad = ~((power > NODATA_POWER) & (power < np.inf))
+    if nodata is not None and np.isfinite(nodata) and nodata > NODATA_POWER and nodata != 0:
+        bad |= power == np.float32(nodata)
+    elif nodata == 0:
+        bad |= power == 0
     return bad
 
 

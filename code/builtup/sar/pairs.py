@@ -18,7 +18,7 @@ from builtup.raster.windows import Window
 from builtup.sar import bands
 from builtup.sar.scenes import ScenePair
 
-__all__ = ["OpenPair", "check_pairs", "open_pair"]
+__all__ = ["OpenPair", "all_invalid", "check_pairs", "open_pair", "read_power"]
 
 Float = NDArray[np.float32]
 
@@ -34,7 +34,7 @@ class OpenPair:
     def read(self, window: Window, power: Float) -> NDArray[np.bool_]:
         """Read a window into `power` (2, h, w): VH, VV as they stand; return what is invalid."""
         for out, dataset in zip(power, (self.vh, self.vv), strict=True):
-            _read_into(dataset, window, out)
+            read_power(dataset, window, out)
         return bands.invalid(power[0], power[1], self.vh.nodata, self.vv.nodata)
 
     @property
@@ -104,7 +104,8 @@ def _check_file(path: Path, dataset: DatasetReader) -> None:
         raise InputError(path, "no georeference", "ortho-rectify it first (docs/data.md)")
 
 
-def _read_into(dataset: DatasetReader, window: Window, out: Float) -> None:
+def read_power(dataset: DatasetReader, window: Window, out: Float) -> None:
+    """Read a window of one polarisation into `out` (h, w); InputError where the file is cut off."""
     from rasterio.errors import RasterioError
 
     try:
