@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from builtup import config as configs
+from builtup.errors import ConfigError
 from builtup.models import networks
 from builtup.models.satellite import SATELLITE_WEIGHTS
 from builtup.models.segmenter import Segmenter
@@ -185,6 +186,23 @@ def test_the_encoder_pretrained_on_sentinel_1_gets_the_channels_that_it_knows():
     known = SATELLITE_WEIGHTS[config.pretrained]
     assert (config.encoder, config.channel_set) == (known.encoder, known.channel_set)
     assert (config.mean, config.std, config.normalisation) == (known.mean, known.std, "config")
+
+
+def test_augmentation_and_averages_are_options_of_any_config():
+    given = "scale=none speckle_looks=8 coarse_dropout=6,0.15 mix_dates=0.3 ema_decay=0.9 soup=3"
+    for path in TRAIN:
+        config = configs.load(path, given)
+        assert (config.scale, config.speckle_looks) == (None, 8.0)
+        assert (config.coarse_dropout, config.mix_dates) == ((6, 0.15), 0.3)
+        assert (config.ema_decay, config.soup) == (0.9, 3)
+
+
+@pytest.mark.parametrize("kind", ["validate", "test"])
+def test_an_inference_of_no_training_says_what_to_give(kind):
+    from builtup.inference.run import plan
+
+    with pytest.raises(ConfigError, match=rf"{kind}.py: run_id and of are empty; give run_id="):
+        plan(configs.load(ROOT / f"configs/inference/{kind}.py"))
 
 
 @pytest.mark.parametrize(("kind", "has_targets"), [("validate", True), ("test", False)])

@@ -50,7 +50,15 @@ KNOWN: Mapping[str, Known] = {
     "folds_drop": Known(bool, False),
     "normalisation": Known(str, "config"),  # or "stats": of the training folds' pixels
     "pretrained": Known(bool | str),
+    # of the bases in configs/train: what may be None or not
+    "scale": Known(tuple | None),
+    "sampler_weights": Known(tuple | None),
+    "mean": Known(tuple | None),
+    "std": Known(tuple | None),
+    "speckle_looks": Known(float | None),
+    "coarse_dropout": Known(tuple | None),
     # cross-validation
+    "threshold_fold": Known(int | str | None, None),  # also held out, to choose the threshold on
     "threshold_tiles": Known(int | None, 256),  # left-in tiles that choose it; None: all
     "class_names": Known(tuple, ("background", "building")),
     # inference
