@@ -1,0 +1,128 @@
+"""A trained network as an exported program: linear power in, probabilities out.
+
+The program holds the graph and the weights; reading it needs torch alone, neither this package nor
+a config, and runs no code of the file's (`torch.export`, a .pt2 archive of tensors and JSON).
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config as symbols
+
+from builtup.errors import BuiltupError
+from builtup.models.segmenter import Segmenter
+
+__all__ = [
+    "ExportError",
+    "ProbabilityMap",
+    "example_power",
+    "export",
+    "load_program",
+    "save_program",
+]
+
+log = logging.getLogger(__name__)
+
+#: Height and width of the program's input are multiples of this.
+MULTIPLE = 32
+#: Above this the exported program and the network disagree.
+TOLERANCE = 1e-4
+_MOST = 4096  # images of a batch, and multiples of 32 along a side
+
+
+class ExportError(BuiltupError):
+    """A network that torch cannot export with free sizes."""
+
+
+class ProbabilityMap(nn.Module):
+    """The probability of every class from linear power, as a network's user wants it.
+
+    Input (N, 2 or 3, H, W) float32: VH, VV and perhaps their mean (not looked at), linear power;
+    no-data by the rule of `builtup.sar.bands.invalid` or NaN. Output (N, classes, H, W) float32:
+    the softmax, NaN where the input has no data.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, power: Tensor) -> Tensor:
+        """Probabilities of a batch of power, see the class."""
+        # a copy: whether a slice is one depends on the number of bands, which must stay free
+        power = torch.stack((power[:, 0], power[:, 1]), dim=1)
+        probability = self.segmenter(power).float().softmax(1)
+        return torch.where(self.segmenter.channels.valid(power), probability, torch.nan)
+
+
+def example_power(batch: int = 1, bands: int = 2, height: int = 32, width: int = 32) -> Tensor:
+    """A small input that the program takes: speckle, a bright square, a strip without data.
+
+    (N, bands, H, W) float32, linear power; no-data is 0 in both polarisations, which JSON can say.
+    """
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.tensor([0.02, 0.12, 0.07])[:bands, None, None].repeat(1, height, width)
+    mean[:, height // 4 : height // 2, width // 4 : width // 2] *= 8
+    power = mean * torch.empty(batch, bands, height, width).exponential_(generator=generator)
+    power[..., :2] = 0.0
+    return power
+
+
+def export(model: nn.Module) -> ExportedProgram:
+    """Export `ProbabilityMap` of a trained Segmenter, on the CPU, free in all sizes.
+
+    Batch and sides (multiples of 32) are free, and the number of bands is 2 or 3. The program is
+    run on sizes that it was not made with and compared to the model. Raises ExportError.
+    """
+    if not isinstance(model, Segmenter):
+        raise ExportError(f"{type(model).__name__} is no Segmenter and cannot be exported")
+    whole = ProbabilityMap(copy.deepcopy(model).cpu().float()).eval()
+    example = example_power(2, 3, 2 * MULTIPLE, 3 * MULTIPLE)
+    sizes = {
+        0: Dim("batch", min=1, max=_MOST),
+        1: Dim("bands", min=2, max=3),
+        2: MULTIPLE * Dim("rows", min=1, max=_MOST),
+        3: MULTIPLE * Dim("columns", min=1, max=_MOST),
+    }
+    try:
+        # without this, features 1 pixel wide are another case, and inputs of 32 pixels are refused
+        with torch.no_grad(), symbols.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+            program = torch.export.export(whole, (example,), dynamic_shapes=(sizes,))
+        with torch.no_grad():
+            difference = _difference(program.module(), whole)
+    except Exception as e:  # torch.export raises what it likes; all mean the same
+        reason = " ".join(str(e).split())[:200] or type(e).__name__
+        raise ExportError(f"{type(model.network).__name__} cannot be exported ({reason})") from e
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"{type(model.network).__name__}: the exported program differs by {difference:.2g}"
+        )
+    return program
+
+
+def _difference(program: nn.Module, whole: nn.Module) -> float:
+    """The largest difference at other sizes; infinite where the gaps differ."""
+    largest = 0.0
+    for shape in ((1, 2, MULTIPLE, MULTIPLE), (3, 3, 2 * MULTIPLE, MULTIPLE)):
+        power = example_power(*shape)
+        found, wanted = program(power), whole(power)
+        if not torch.equal(found.isnan(), wanted.isnan()):
+            return float("inf")
+        largest = max(largest, float((found - wanted).nan_to_num().abs().max()))
+    return largest
+
+
+def save_program(program: ExportedProgram, path: Path) -> None:
+    """Write a .pt2 archive; without the example that the program was made with."""
+    program.example_inputs = None
+    torch.export.save(program, path)
+
+
+def load_program(path: Path) -> nn.Module:
+    """The program as a module, to be called with power."""
+    return torch.export.load(path).module()
