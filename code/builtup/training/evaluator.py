@@ -60,6 +60,10 @@ class Places:
         numbers = [int(i) for i in batch.get("index", ())]
         return [self.tile_ids[i] if self.tile_ids else f"sample {i}" for i in numbers]
 
+    def numbers(self, batch: Any) -> list[int]:
+        """Tile numbers of a batch's samples; none where tiles are not known."""
+        return [int(i) for i in batch["index"]] if self.tile_ids else []
+
     def of_batch(self, batch: Any) -> list[int]:
         """City index of each of a batch's samples."""
         if not self.city_indices:
@@ -84,11 +88,12 @@ def create_evaluator(
         with learner.autocast():
             logits = model(power)
         level = quantise(probabilities(logits))
-        return Predicted(level, logits.argmax(1), target, places.of_batch(batch))
+        label, place = logits.argmax(1), places.of_batch(batch)
+        return Predicted(level, label, target, place, places.numbers(batch))
 
     evaluator = Engine(predict)
     evaluator.logger.disabled = True  # its lines say what ours say
-    metric = SegmentationScores(num_classes, places.cities, device)
+    metric = SegmentationScores(num_classes, places.cities, device, len(places.tile_ids))
     metric.attach(evaluator, "scores")
     evaluator.scores = metric
     return evaluator

@@ -18,9 +18,9 @@ from tqdm import tqdm
 from builtup.files import write_text_atomically
 from builtup.tracking import Recorder
 from builtup.training.checkpoints import Progress, full_state, save_state
-from builtup.training.evaluator import deal_batches, evaluate
+from builtup.training.evaluator import Places, deal_batches, evaluate
 from builtup.training.learner import Learner
-from builtup.training.metrics import SegmentationScores, choose_threshold
+from builtup.training.metrics import SegmentationScores, choose_threshold, rank_tiles
 from builtup.training.trainer import Step
 
 __all__ = [
@@ -84,9 +84,9 @@ class Saver:
 class Validation:
     """Validates the learner's weights, logs the scores and keeps the best weights.
 
-    `names` are the scores that are logged, for all pixels and per city; the first decides which
-    weights are the best (an undefined score never is). `on_better(iteration)` is
-    called on rank 0.
+    `names` are the scores that are logged (and worst_city_f1), for all pixels and per city; the
+    first decides which weights are the best (an undefined score never is). `on_better(iteration)`
+    is called on rank 0.
     """
 
     learner: Learner
@@ -113,7 +113,7 @@ class Validation:
         self.learner.sync_buffers()
         found = evaluate(self.evaluator, self.learner.weights, self.loader)
         self._log(found, iteration)
-        self.last = _as_record(found, self.evaluator.scores)
+        self.last = _as_record(found, self.evaluator.scores, Places.of(self.loader))
         if self.prefix != "train":
             self._compare(found, iteration)
         self.seconds = time.monotonic() - started
@@ -122,7 +122,7 @@ class Validation:
         wanted = {
             f"{self.prefix}/{name}": value
             for name, value in found.items()
-            if name.rpartition("/")[2] in self.names
+            if name.rpartition("/")[2] in (*self.names, "worst_city_f1")
         }
         self.recorder.metrics(wanted, iteration)
         headline = ", ".join(f"{name} {_figure(found[name])}" for name in self.names)
@@ -150,7 +150,9 @@ class Validation:
             self.on_better(iteration)
 
 
-def _as_record(found: dict[str, float], scores: SegmentationScores) -> dict[str, Any]:
+def _as_record(
+    found: dict[str, float], scores: SegmentationScores, places: Places
+) -> dict[str, Any]:
     threshold = choose_threshold(scores.histogram)
     return {
         "scores": {name: None if math.isnan(value) else value for name, value in found.items()},
@@ -159,6 +161,11 @@ def _as_record(found: dict[str, float], scores: SegmentationScores) -> dict[str,
         "confusion": {
             city: matrix.tolist()
             for city, matrix in zip(scores.cities or ("all",), scores.matrices, strict=True)
+        },
+        "histogram": scores.histogram.tolist(),
+        "tiles": {
+            scores.cities[city]: chosen
+            for city, chosen in rank_tiles(scores.tiles, places.city_indices).items()
         },
     }
 

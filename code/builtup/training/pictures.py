@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import nn
 
 from builtup.files import atomic_path
 from builtup.sar.bands import IGNORE, to_db
@@ -33,10 +35,11 @@ UNKNOWN = (60, 60, 90)
 
 
 class PictureMaker:
-    """Draws the same few validation tiles whenever the weights got better (call on rank 0).
+    """Draws validation tiles into the run's artifacts (call on rank 0).
 
-    Writes pictures/<tile id>_<iteration>.png into the run's artifacts. Tiles with buildings come
-    first, evenly spread over those that the loader offers.
+    Called with an iteration, whenever the weights got better, it draws the same few tiles as
+    pictures/<tile id>_<iteration>.png; tiles with buildings come first, evenly spread over those
+    that the loader offers. `extremes` draws the best, the median and the worst of each city.
     """
 
     def __init__(self, learner: Learner, data: Data, recorder: Recorder, count: int) -> None:
@@ -49,28 +52,48 @@ class PictureMaker:
 
     def __call__(self, iteration: int) -> None:
         """Predict and draw the tiles with the weights as they are now."""
-        model = self.learner.weights
-        model.eval()
         for index in self.indices:
-            sample = self.dataset[index]  # type: ignore[index]
-            batch = {
-                "image": sample["image"][None],
-                "mask": torch.as_tensor(sample["mask"])[None],
-                "index": [index],
-            }
-            power, target = self.data.prepare(batch, self.learner.device, False)
-            with torch.inference_mode(), self.learner.autocast():
-                logits = model(power)
-            picture = tile_picture(
-                sample["image"].numpy(),
-                probabilities(logits)[0].cpu().numpy(),
-                logits.argmax(1)[0].cpu().numpy(),
-                target[0].cpu().numpy(),
-                title=f"{self.places.names(batch)[0]}  iteration {iteration}",
-            )
-            name = f"{self.places.names(batch)[0].replace(' ', '_')}_{iteration:06d}.png"
-            with atomic_path(self.recorder.folder / "pictures" / name) as path:
-                picture.save(path)
+            name = self._name(index)
+            title = f"{name}  iteration {iteration}"
+            file = f"{name.replace(' ', '_')}_{iteration:06d}.png"
+            self._draw(self.learner.weights, index, title, file)
+
+    def extremes(self, model: nn.Module, chosen: Mapping[str, Mapping[str, int]]) -> None:
+        """Draw pictures/<city>/<best, median or worst>_<tile id>.png with a model's weights.
+
+        `chosen` holds tile numbers as `builtup.training.metrics.rank_tiles` gives them.
+        """
+        if self.dataset is None:
+            return
+        for city, numbers in chosen.items():
+            for kind, index in numbers.items():
+                name = self._name(index)
+                file = f"{city}/{kind}_{name.replace(' ', '_')}.png"
+                self._draw(model, index, f"{kind} of {city}: {name}", file)
+
+    def _name(self, index: int) -> str:
+        return self.places.names({"index": [index]})[0]
+
+    def _draw(self, model: nn.Module, index: int, title: str, file: str) -> None:
+        sample = self.dataset[index]  # type: ignore[index]
+        batch = {
+            "image": sample["image"][None],
+            "mask": torch.as_tensor(sample["mask"])[None],
+            "index": [index],
+        }
+        power, target = self.data.prepare(batch, self.learner.device, False)
+        model.eval()
+        with torch.inference_mode(), self.learner.autocast():
+            logits = model(power)
+        picture = tile_picture(
+            sample["image"].numpy(),
+            probabilities(logits)[0].cpu().numpy(),
+            logits.argmax(1)[0].cpu().numpy(),
+            target[0].cpu().numpy(),
+            title=title,
+        )
+        with atomic_path(self.recorder.folder / "pictures" / file) as path:
+            picture.save(path)
 
 
 def tile_picture(
