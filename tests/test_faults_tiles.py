@@ -101,7 +101,7 @@ def _tile(data: Path, root: Path) -> None:
 
 
 def _without_times(files: dict[str, bytes]) -> dict[str, object]:
-    """Manifests hold the mtimes of their inputs, which differ; all else counts."""
+    """Manifests hold paths and mtimes of their inputs, which differ; all else counts."""
     import json
 
     found: dict[str, object] = {}
@@ -111,6 +111,6 @@ def _without_times(files: dict[str, bytes]) -> dict[str, object]:
             continue
         manifest = json.loads(data)
         for entry in manifest["inputs"]:
-            del entry["mtime"]
+            del entry["mtime"], entry["path"]
         found[name] = manifest
     return found

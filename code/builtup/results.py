@@ -137,8 +137,9 @@ def resolve_results(input_path: str = "", run_id: str = "") -> Results:
     """Find the predictions: `input_path`, else the run, else the newest finished inference run.
 
     A run in a local store is its artifact folder; else output/predictions/<run id>, fetched from
-    the store where it is not there yet. Raises InputError for a folder without raw/, RunError for
-    an unknown run.
+    the store where it is not there yet. Within `mlflow run` the step's own run is tagged with that
+    run as `inference_run`. Raises InputError for a folder without raw/, RunError for an unknown
+    run.
     """
     if input_path:
         return Results(_require_raw(Path(input_path)), run_id or None)
@@ -149,6 +150,8 @@ def resolve_results(input_path: str = "", run_id: str = "") -> Results:
     else:
         run = tracking.newest_run(EXPERIMENT)
         log.info("newest finished run of %s: %s", EXPERIMENT, run.info.run_id)
+    training = run.data.tags.get("training_run", "")
+    tracking.link(inference_run=run.info.run_id, training_run=training)
     return _results_of(run)
 
 

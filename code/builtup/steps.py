@@ -8,6 +8,7 @@ version redoes exactly the jobs that depend on it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -85,6 +86,7 @@ class Summary:
     skipped: list[BuiltupError] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     noun: str = "scenes"
+    manifests: str = ""  # where those of the jobs stand, and a digest of what they say
 
     def line(self) -> str:
         """`rasterize: 16 scenes, 1929.0 Mpx in 61.2 s (31.5 Mpx/s), …`."""
@@ -163,9 +165,29 @@ def run_step(
             for key, count in counts.items():
                 summary.counts[key] = summary.counts.get(key, 0) + count
     summary.seconds = time.monotonic() - started
+    summary.manifests = _describe_manifests(jobs)
     for problem in summary.skipped:
         log.warning("skipped: %s", problem)
     return summary
+
+
+def _describe_manifests(jobs: Sequence[Job]) -> str:
+    """`12 in output/masks/Mosul_2015/.manifest, … (sha256 of their inputs 0123…)`, or nothing."""
+    digest = hashlib.sha256()
+    folders: dict[Path, None] = {}
+    count = 0
+    for job in sorted(jobs, key=lambda job: job.name):
+        try:
+            known = json.loads(job.manifest.read_text(encoding="utf-8"))["inputs"]
+        except (OSError, ValueError, KeyError):
+            continue  # skipped
+        digest.update("".join(entry["sha256"] for entry in known).encode())
+        folders[job.manifest.parent] = None
+        count += 1
+    if not count:
+        return ""
+    places = ", ".join(str(folder) for folder in folders)
+    return f"{count} (sha256 of their inputs {digest.hexdigest()}) in {places}"
 
 
 Outcome = tuple[Job, dict[str, int], BuiltupError | None]
@@ -203,10 +225,18 @@ def _run_job(step: Step, job: Job, work: Work) -> Outcome:
 
 
 def describe_input(path: Path) -> dict[str, Any]:
-    """Name, size, mtime and sha256 of a file, as manifests hold them."""
+    """Name, path, size, mtime and sha256 of a file, as manifests hold them.
+
+    The path says where the file was found, for tracing; it is not compared.
+    """
     stat = _stat(path)
-    digest = sha256_of(path)
-    return {"name": path.name, "size": stat.st_size, "mtime": stat.st_mtime_ns, "sha256": digest}
+    return {
+        "name": path.name,
+        "path": str(path),
+        "size": stat.st_size,
+        "mtime": stat.st_mtime_ns,
+        "sha256": sha256_of(path),
+    }
 
 
 def _stat(path: Path) -> os.stat_result:

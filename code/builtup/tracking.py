@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Recorder",
+    "UsedData",
     "artifact_folder",
     "client",
     "find_run",
+    "link",
     "log_steps",
     "newest_run",
     "recording",
@@ -104,6 +108,16 @@ def log_steps(summaries: Iterable[Summary]) -> None:
         if summary.skipped:
             text = "\n".join(str(problem) for problem in summary.skipped)
             own.set_tag(run_id, f"{summary.step}/skipped", text[:5000])
+        if summary.manifests:
+            own.set_tag(run_id, f"{summary.step}/manifests", _shortened(summary.manifests))
+
+
+def link(**runs: str) -> None:
+    """Tag the run that `mlflow run` opened with the runs that it works on; else do nothing."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    for key, value in runs.items():
+        if run_id and value and value != run_id:
+            client().set_tag(run_id, key, value)
 
 
 def find_run(run_id: str) -> Run:
@@ -153,6 +167,21 @@ def artifact_folder(run: Run) -> Path | None:
     return None
 
 
+@dataclass(frozen=True)
+class UsedData:
+    """A data set that a run reads, for MLflow's inputs.
+
+    `digest` (at most 36 characters) is that of its contents, `source` the folder or list,
+    `context` training, validation or inference, `profile` JSON values to show.
+    """
+
+    name: str
+    digest: str
+    source: str
+    context: str
+    profile: Mapping[str, Any]
+
+
 class Recorder:
     """What one run says to MLflow, and the folder that its artifacts are written to.
 
@@ -190,6 +219,28 @@ class Recorder:
             import mlflow
 
             mlflow.set_tags({key: _shortened(value) for key, value in values.items()})
+
+    def inputs(self, datasets: Iterable[UsedData]) -> None:
+        """Log what the run reads, as MLflow datasets."""
+        if not self.run_id:
+            return
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        entries = [
+            DatasetInput(
+                Dataset(
+                    name=used.name[:500],
+                    digest=used.digest,
+                    source_type="local",
+                    source=json.dumps({"uri": used.source}),
+                    profile=json.dumps(dict(used.profile)),
+                ),
+                [InputTag("mlflow.data.context", used.context)],
+            )
+            for used in datasets
+        ]
+        if entries:
+            client().log_inputs(self.run_id, entries)
 
     def finish(self) -> None:
         """Upload the artifacts where the store is not local."""

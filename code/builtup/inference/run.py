@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import Any
 import ignite.distributed as idist
 import numpy as np
 import torch
-from torch import nn
 
 from builtup import tracking
 from builtup.config import Config
@@ -31,9 +29,16 @@ from builtup.training.checkpoints import (
     load_state,
     load_trained,
     set_weights,
+    weights_digest,
 )
 from builtup.training.metrics import scores
-from builtup.training.provenance import git_commit, write_config
+from builtup.training.provenance import (
+    DATA_MANIFEST,
+    data_manifest,
+    git_commit,
+    used_data,
+    write_config,
+)
 
 __all__ = ["Plan", "log_plan", "log_tally", "make_work", "output_folder", "plan", "upload"]
 
@@ -71,7 +76,7 @@ def plan(config: Config) -> Plan:
     stream = _stream(config, trained, selection)
     record = {
         "training_run": trained.run_id,
-        "weights": _digest(trained.model),
+        "weights": weights_digest(trained.model.state_dict()),
         "classes": list(trained.class_names),
         "tta": _tta(config),
         "window": stream.window,
@@ -156,17 +161,6 @@ def _threshold(config: Config, trained: Trained) -> float:
     return value
 
 
-def _digest(model: nn.Module) -> str:
-    """sha256 of all weights and buffers, by name."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(
-            value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-        )
-    return digest.hexdigest()
-
-
 def _previous(config: Config, record: dict[str, Any]) -> Path | None:
     """The folder of the run to go on with, or None; ConfigError where it predicted otherwise."""
     if not config.resume_from:
@@ -240,9 +234,14 @@ def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -
             "config": config.path.stem,
             "git_commit": git_commit(),
             "fold": prepared.selection.fold_name,
-            "cities": ", ".join(prepared.selection.cities),
+            "city": ", ".join(prepared.selection.cities),
+            "weights_sha256": prepared.record["weights"],
         }
     )
+    tiles = prepared.selection.tiles
+    manifest = data_manifest(Path(config.data_path), tiles)
+    write_text_atomically(folder / DATA_MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    recorder.inputs([used_data(tiles, manifest, "inference")])
     log.info(
         "%d tiles of %s, threshold %.3f",
         len(prepared.selection.tiles),

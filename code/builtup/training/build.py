@@ -60,6 +60,15 @@ class Data:
         return "" if fold is None or folds is None else str(folds.names[fold])
 
     @property
+    def trained_on(self) -> list[str]:
+        """The folds learnt from (cities, or blocks of one); cities where there are no folds."""
+        folds = getattr(self.train, "folds", None)
+        if folds is None:
+            return list(self.places.cities)
+        inner = getattr(self.train, "threshold_fold", None)
+        return [n for i, n in enumerate(folds.names) if i not in (self.train.val_fold, inner)]
+
+    @property
     def val_cities(self) -> list[str]:
         """The cities validated on."""
         return [] if self.val is None else list(Places.of(self.val).cities)

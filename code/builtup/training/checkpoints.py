@@ -5,6 +5,7 @@ All of it is tensors, numbers and text, read back with `weights_only`: a checkpo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import pickle
@@ -35,6 +36,7 @@ __all__ = [
     "restore",
     "save_state",
     "set_weights",
+    "weights_digest",
 ]
 
 log = logging.getLogger(__name__)
@@ -167,11 +169,27 @@ def set_weights(model: nn.Module, weights: Mapping[str, Any], path: Path) -> Non
     model.load_state_dict(weights)
 
 
+def weights_digest(weights: Mapping[str, Any]) -> str:
+    """sha256 of all weights and buffers of a state_dict, by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(
+            value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        )
+    return digest.hexdigest()
+
+
 def find_artifacts(run_id_or_path: str | Path) -> tuple[Path, str]:
     """The folder of a run's artifacts and the run id; RunError or InputError where there is none.
 
-    A path may be that folder, or a file or folder within it.
+    A path may be that folder, or a file or folder within it. Models of the registry
+    (`models:/name@champion`) stand for the run that trained them.
     """
+    if str(run_id_or_path).startswith("models:/"):
+        from builtup import registry
+
+        run_id_or_path = registry.run_of_model(str(run_id_or_path))
     path = Path(run_id_or_path)
     if path.exists():
         for folder in (path, *path.absolute().parents[:2]):

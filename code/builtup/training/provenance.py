@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,25 @@ import ignite.distributed as idist
 from builtup.config import Config
 from builtup.files import write_text_atomically
 from builtup.steps import MANIFESTS, describe_input
-from builtup.tracking import Recorder
+from builtup.tracking import Recorder, UsedData
 from builtup.training.build import Data
 from builtup.training.learner import Learner
 
-__all__ = ["TRAINING_VERSION", "data_manifest", "facts", "git_commit", "log_run", "write_config"]
+__all__ = [
+    "DATA_MANIFEST",
+    "TRAINING_VERSION",
+    "data_manifest",
+    "facts",
+    "git_commit",
+    "log_run",
+    "read_manifest",
+    "used_data",
+    "write_config",
+]
 
 log = logging.getLogger(__name__)
 
+DATA_MANIFEST = "data_manifest.json"
 #: Raise it when the same config and data give other weights: finished folds are then redone.
 TRAINING_VERSION = 1
 
@@ -36,15 +49,27 @@ def log_run(config: Config, data: Data, learner: Learner, recorder: Recorder) ->
             "git_commit": git_commit(),
             "config": config.name,
             "fold": data.held_out,
-            "city": ", ".join(data.val_cities),
+            "city": ", ".join(data.val_cities) or _city_of_fold(data),
             "threshold_tuned_on": ", ".join(data.val_cities) or "nothing",
         }
     )
     tiles = getattr(data.train, "tiles", None)
     if tiles is not None:
-        manifest = data_manifest(Path(config.data_path), tiles)
-        path = recorder.folder / "data_manifest.json"
+        folder = Path(config.data_path)
+        manifest = data_manifest(folder, tiles)
+        path = recorder.folder / DATA_MANIFEST
         write_text_atomically(path, json.dumps(manifest, indent=1) + "\n")
+        recorder.inputs(
+            used_data(loader.dataset.tiles, manifest, context)
+            for loader, context in ((data.train, "training"), (data.val, "validation"))
+            if loader is not None
+        )
+
+
+def _city_of_fold(data: Data) -> str:
+    """The city of the fold that is held out, which need not be validated on."""
+    fold, folds = getattr(data.train, "val_fold", None), getattr(data.train, "folds", None)
+    return "" if fold is None or folds is None else str(folds.city_of(fold))
 
 
 def facts(config: Config, data: Data) -> dict[str, Any]:
@@ -53,6 +78,7 @@ def facts(config: Config, data: Data) -> dict[str, Any]:
         "config": config.path.name,
         "val_fold": data.held_out or None,
         "val_cities": data.val_cities,
+        "trained_on": data.trained_on,
         "num_classes": config.num_classes,
         "class_names": list(config.class_names),
         "seed": config.seed,
@@ -105,9 +131,10 @@ def _git(*arguments: str, folder: Path) -> str:
 def data_manifest(folder: Path, tiles: Any) -> dict[str, Any]:
     """Paths, sizes and hashes of the data below `folder`, as the data steps recorded them.
 
-    A scene's tiles (or the scene itself) are described by the manifest of the step that made
-    them: number and size of its files, and size and sha256 of what these were made from. Where
-    there is none, the files are hashed.
+    `tiles` are `Tile` or `TrainTile`. A scene's tiles (or the scene itself) are described by the
+    manifest of the step that made them: number and size of its files, and size and sha256 of what
+    these were made from, back to the first files (`made_from`). Where there is none, the files are
+    hashed.
     """
     lists = [path for path in sorted(folder.glob("*")) if path.suffix in {".csv", ".json"}]
     places = sorted({path for tile in tiles for path in _places(tile)})
@@ -118,20 +145,86 @@ def data_manifest(folder: Path, tiles: Any) -> dict[str, Any]:
     }
 
 
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """What `data_manifest` gave, from a run's artifacts; None where there is none."""
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest
+
+
+def used_data(tiles: Sequence[Any], manifest: dict[str, Any], context: str) -> UsedData:
+    """What MLflow shows of the tiles that a run reads; `manifest` is that of a folder with them.
+
+    The digest is that of the tiles' names and of the sha256 of the files that they come from.
+    """
+    plain = [getattr(tile, "tile", tile) for tile in tiles]
+    places = {str(place) for tile in tiles for place in _places(tile)}
+    used = [entry for entry in manifest["images_and_masks"] if entry["path"] in places]
+    digest = hashlib.sha256()
+    for text in (*sorted(tile.tile_id for tile in plain), *sorted(_hashes(used))):
+        digest.update(f"{text}\n".encode())
+    cities = sorted({tile.city for tile in plain})
+    return UsedData(
+        name=", ".join(cities),
+        digest=digest.hexdigest()[:16],
+        source=manifest["folder"],
+        context=context,
+        profile={
+            "tiles": len(plain),
+            "cities": cities,
+            "scenes": sorted({tile.scene for tile in plain}),
+        },
+    )
+
+
+def _hashes(entries: Any) -> Iterator[str]:
+    for entry in entries:
+        if "sha256" in entry:
+            yield entry["sha256"]
+        for key in ("inputs", "files"):
+            yield from _hashes(entry.get(key, ()))
+
+
 def _places(tile: Any) -> list[Path]:
     """The folder of a scene's tile files, or the scene that a tile points into."""
+    parts = (tile.tile, tile.mask) if hasattr(tile, "mask") else (tile,)
     return [
-        path.parent if path.parent.name.endswith("_tiles") else path
-        for path in (tile.tile.path, tile.mask.path)
+        part.path.parent if part.path.parent.name.endswith("_tiles") else part.path
+        for part in parts
     ]
 
 
 def _described(place: Path) -> dict[str, Any]:
-    record = place.parent / MANIFESTS / f"{place.name}.json"
-    if record.is_file():
-        made = json.loads(record.read_text(encoding="utf-8"))
-        keys = ("step", "version", "settings", "inputs", "outputs")
-        return {"path": str(place), **{key: made[key] for key in keys if key in made}}
+    made = _made(place)
+    if made is not None:
+        return {"path": str(place), **made}
     if place.is_dir():
         return {"path": str(place), "files": [describe_input(p) for p in sorted(place.iterdir())]}
     return {"path": str(place), "files": [describe_input(place)]}
+
+
+def _made(place: Path) -> dict[str, Any] | None:
+    """What the manifest beside a file or folder says, with that of its inputs in turn."""
+    record = place.parent / MANIFESTS / f"{place.name}.json"
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    keys = ("step", "version", "settings", "inputs", "outputs")
+    made = {key: known[key] for key in keys if key in known}
+    made["inputs"] = [_with_origin(entry) for entry in made.get("inputs", ())]
+    return made
+
+
+def _with_origin(entry: dict[str, Any]) -> dict[str, Any]:
+    """An input with what it was made from, where its own manifest still describes that file."""
+    path = Path(entry.get("path", ""))
+    made = _made(path) if entry.get("path") else None
+    if made is None:
+        return entry
+    sizes = {output["name"]: output.get("size") for output in made.get("outputs", ())}
+    if sizes.get(path.name) != entry["size"]:
+        return entry
+    return {**entry, "made_from": made["inputs"]}
