@@ -16,6 +16,7 @@ from builtup.training.build import (
     start_at,
 )
 from builtup.training.evaluator import Places, create_evaluator
+from builtup.training.finish import finish
 from builtup.training.handlers import (
     Saver,
     Validation,
@@ -100,3 +101,4 @@ def train(config: Config, recorder: Recorder) -> None:
         trainer.run(batches, max_epochs=config.num_epochs, epoch_length=data.length)
     else:  # stopped before its soup was done
         trainer.fire_event(Events.COMPLETED)
+    finish(config, data, learner, progress, recorder)

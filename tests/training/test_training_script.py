@@ -212,8 +212,8 @@ def test_two_processes_score_as_one_to_the_last_digit_and_learn_the_same(
     )
     one, two = train(tmp_path, options), train(tmp_path, options, processes=2)
     assert two.data.params["cfg/processes"] == "2"
-    names = [name for name in one.data.metrics if name.startswith("val/")]
-    assert len(names) > 10
+    names = [n for n in one.data.metrics if n.startswith("val/") and 0 in curve(one, n)]
+    assert len(names) > 10  # some are of the end alone
     for name in names:
         assert curve(two, name)[0] == curve(one, name)[0], name
     # each process has half of every batch: the same steps but for rounding

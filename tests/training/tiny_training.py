@@ -17,6 +17,7 @@ from builtup.training.schedules import poly
 seed, num_classes, num_epochs = 3, 2, 3
 batch_size, samples, lr, dropout, size = 2, 6, 0.05, 0.1, 32
 class_weights, norm, ordered = (0.75, 1.5), True, False
+log_model = False  # takes seconds
 nan_at, stop_after = -1, 0  # a tile that gives NaN; training samples until an interrupt
 
 
