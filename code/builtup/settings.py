@@ -70,6 +70,7 @@ KNOWN: Mapping[str, Known] = {
     "overlap": Known(int | None),
     "blend": Known(str),
     "threshold": Known(float | str | None),
+    "temperature": Known(float | str | None),  # of the logits; "run": that of the training run
     "has_targets": Known(bool),
     "save_raw_predictions": Known(bool),
     "save_overlays": Known(bool | int),

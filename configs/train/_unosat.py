@@ -22,6 +22,7 @@ num_epochs = 100
 data_path = "input/train_tiles"
 val_fold = 0  # a city left out: its index, or a name such as "Mosul"
 folds_drop = False
+threshold_fold = None  # of cross_validate: a fold to choose the threshold on, or "next"
 crop = 480  # 15/16 of a tile of 512: a pixel stays 10 m
 scale, ratio = (0.7, 1.0), (0.9, 1.1)  # scale = None crops without resizing
 sampler_weights = (0.7, 0.3)  # of a tile without and with buildings
@@ -75,6 +76,7 @@ def train_loader():
         drop_common=folds_drop,
         max_tiles=max_tiles,
         samples_per_epoch=samples_per_epoch,
+        threshold_fold=threshold_fold,
     )
 
 

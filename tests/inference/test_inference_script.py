@@ -236,6 +236,37 @@ def test_a_run_that_predicted_otherwise_is_not_resumed(root: Path) -> None:
         infer(root, "test_x", f"resume_from={before.info.run_id} tta=none")
 
 
+def test_a_temperature_divides_the_logits_and_moves_the_run_s_threshold(root: Path) -> None:
+    summary = root / "trained" / "summary.json"
+    text = summary.read_text()
+    try:
+        summary.write_text(json.dumps({"threshold": 0.4, "temperature": 2.0}))
+        plain, run = infer(root, "test_x"), infer(root, "test_x", "temperature=run")
+    finally:
+        summary.write_text(text)
+    folder = Path(run.info.artifact_uri)
+    assert json.loads((folder / "inference.json").read_text())["temperature"] == 2.0
+    before, after = tiles_of(plain), tiles_of(run)
+    name = next(iter(after))
+    threshold = read_tags(folder / "raw" / name).threshold
+    assert threshold == pytest.approx(1 / (1 + (0.6 / 0.4) ** 0.5))
+    p, q = (np.concatenate([v.ravel() for v in found.values()]) for found in (before, after))
+    middle = (p > 20) & (p < 234)
+    expected = 254 / (1 + np.sqrt(254 / p[middle] - 1))
+    assert np.abs(q[middle] - expected).max() <= 2
+    assert ((p >= 0.4 * 254) == (q >= threshold * 254)).mean() > 0.998  # but for rounding
+
+
+@pytest.mark.parametrize(
+    ("temperature", "message"), [("run", "has none; take a fold"), ("-1", "a number above 0")]
+)
+def test_a_temperature_that_makes_no_sense_is_refused(
+    root: Path, temperature: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        infer(root, "test_x", f"temperature={temperature}")
+
+
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [

@@ -260,14 +260,53 @@ def test_pooled_scores_come_from_all_pixels_and_macro_means_from_cities(tmp_path
     assert "no ground truth: 38SNE_Gamma" in table
 
 
-def test_an_undefined_score_is_a_dash(tmp_path: Path) -> None:
+def test_an_undefined_score_is_called_so(tmp_path: Path) -> None:
     write_city(tmp_path / "preds", np.zeros((20, 20), np.uint8))
     write_polygons(truth_path(tmp_path), [box(500, 500, 3, 3)])
     table = validate(preds_path=str(tmp_path / "preds"), gt_path=tmp_path)
     line = next(line for line in table.splitlines() if line.startswith("38SLF_Alpha"))
-    assert line.split()[1:8] == ["–", "–", "–", "–", "–", "0.000", "–"]
+    assert line.split()[1:8] == [*["undefined"] * 5, "0.000", "undefined"]
+    assert "left out of the macro mean: 38SLF_Alpha" in table
     scores = json.loads((tmp_path / "preds" / "validation.json").read_text())["scores"]
     assert scores["38SLF_Alpha"]["f1"] is None
+
+
+def test_a_city_without_buildings_is_neither_0_nor_1_whatever_was_mapped(tmp_path: Path) -> None:
+    prob = np.zeros((20, 20), np.uint8)
+    prob[3:9, 3:9] = 254
+    write_city(tmp_path / "preds", prob)
+    write_polygons(truth_path(tmp_path), [box(500, 500, 3, 3)])
+    validate(preds_path=str(tmp_path / "preds"), gt_path=tmp_path)
+    row = rows_of(tmp_path / "preds")["38SLF_Alpha"]
+    assert all(np.isnan(row[key]) for key in ("f1", "iou", "recall", "polygon_f1"))
+    assert row["precision"] == 0  # of what was mapped, nothing is there
+
+
+def test_cities_that_were_tuned_on_carry_the_mark(tmp_path: Path) -> None:
+    preds, run = tmp_path / "preds", tmp_path / "run"
+    prob = np.zeros((20, 20), np.uint8)
+    prob[3:9, 3:9] = 254
+    for city, tile in (("Alpha", "38SLF"), ("Beta", "38RPV")):
+        write_city(preds, prob, f"{tile}_{city}")
+        write_polygons(truth_path(tmp_path, f"{tile}_{city}"), [box(3, 3, 6, 6)])
+    (run / "config").mkdir(parents=True)
+    (run / "config" / "settings.json").write_text("{}")
+    (run / "summary.json").write_text(json.dumps({"threshold_tuned_on": ["38RPV_Beta"]}))
+    (preds / "inference.json").write_text(json.dumps({"training_run": str(run)}))
+    table = validate(preds_path=str(preds), gt_path=tmp_path)
+    lines = [line.split("  ")[0] for line in table.splitlines()]
+    assert lines[1:5] == [
+        "38RPV_Beta (tuned on)",
+        "38SLF_Alpha",
+        "pooled (some tuned on)",
+        "macro mean over cities (some tuned on)",
+    ]
+    cities = json.loads((preds / "validation.json").read_text())["cities"]
+    assert {name: city["tuned_on"] for name, city in cities.items()} == {
+        "38RPV_Beta": True,
+        "38SLF_Alpha": False,
+    }
+    assert [row["tuned_on"] for row in rows_of(preds).values()] == [1, 0, 1, 1]
 
 
 def test_a_perfect_map_scores_one_in_another_crs(tmp_path: Path) -> None:

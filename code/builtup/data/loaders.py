@@ -26,9 +26,9 @@ class TileLoader:
     """Batches (`builtup.data.datasets.Batch`) on the CPU, and what they were made from.
 
     `tiles` are all rows of the folder's tile_stats.csv, `dataset.tiles[index]` those in use;
-    `folds`, `val_fold` (its index, or None) and `drop_common` say what is held out. It holds a
-    DataLoader and is none: its batches are those of this process already, and code that shares a
-    DataLoader out among processes must not do it twice.
+    `folds`, `val_fold` and `threshold_fold` (their indices, or None) and `drop_common` say what is
+    held out. It holds a DataLoader and is none: its batches are those of this process already, and
+    code that shares a DataLoader out among processes must not do it twice.
     """
 
     def __init__(
@@ -39,7 +39,9 @@ class TileLoader:
         *,
         num_workers: int = 0,
         drop_common: bool = False,
+        threshold_fold: int | None = None,
     ) -> None:
+        self.threshold_fold = threshold_fold
         self.dataset = dataset
         self.batch_sampler = batch_sampler
         self.tiles = list(tiles)
@@ -88,6 +90,7 @@ def train_loader(
     drop_common: bool = False,
     max_tiles: int | None = None,
     samples_per_epoch: int | None = None,
+    threshold_fold: str | int | None = None,
 ) -> TileLoader:
     """Random crops of `crop` pixels from the tiles below `folder` that `val_fold` leaves.
 
@@ -95,11 +98,15 @@ def train_loader(
     samples of all processes. `sampler_weights` are those of a tile (without, with built-up
     pixels); None takes every tile once an epoch. `scale=None` crops without resizing, `flips`
     are flips and quarter turns, `radar` further augmentation. `drop_common` leaves out ground that
-    other cities share with the held-out one. `max_tiles` takes that many, evenly spread. Raises
-    InputError where the folder has no statistics, the fold is unknown or no tile is left.
+    other cities share with the held-out one. `max_tiles` takes that many, evenly spread.
+    `threshold_fold` is another fold to keep away from, whole tiles of it. Raises InputError where
+    the folder has no statistics, the fold is unknown or no tile is left.
     """
     tiles, folds, held = _open(folder, val_fold)
     usable = folds.training_tiles(tiles, held, drop_common)
+    inner = None if threshold_fold is None else folds.index_of(threshold_fold)
+    if inner is not None:
+        usable = folds.clear_of(usable, tiles, inner)
     chosen = _spread(usable, max_tiles)
     _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
     how: Crop
@@ -115,7 +122,14 @@ def train_loader(
     )
     augment = dihedral() if flips else None
     dataset = TrainTiles(chosen, folds, held, how, augment, radar, mixable=usable)
-    return TileLoader(dataset, batches, tiles, num_workers=num_workers, drop_common=drop_common)
+    return TileLoader(
+        dataset,
+        batches,
+        tiles,
+        num_workers=num_workers,
+        drop_common=drop_common,
+        threshold_fold=inner,
+    )
 
 
 def val_loader(

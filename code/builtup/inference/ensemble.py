@@ -22,6 +22,7 @@ from rasterio.io import DatasetReader, DatasetWriter
 
 from builtup.errors import BuiltupError, GridError, InputError
 from builtup.files import write_text_atomically
+from builtup.inference.tuned import ENSEMBLE_JSON, read_record, tuned_ground
 from builtup.raster.blend import NODATA
 from builtup.raster.grid import SAME_GRID_TOLERANCE, Grid
 from builtup.raster.io import create_cog, gdal_env, open_raster, read_window
@@ -35,7 +36,6 @@ __all__ = ["ENSEMBLE_JSON", "Member", "ensemble", "weighted_mean"]
 log = logging.getLogger(__name__)
 
 STEP = Step("ensemble", 1)
-ENSEMBLE_JSON = "ensemble.json"
 #: Side of the blocks that are worked on, and of those of the COGs.
 BLOCK = 512
 #: The largest integer weight: sums of 254 · weight stay far within 64 bits.
@@ -125,15 +125,9 @@ def read_member(name: str) -> Member:
         raise InputError(
             results.raw, f"scenes of several thresholds ({_some(thresholds)})", "use one run's"
         )
-    said = _said(results.folder)
-    return Member(
-        name,
-        results,
-        scenes,
-        thresholds.pop(),
-        said.get("temperature"),
-        tuple(said.get("tuned_on", ())),
-    )
+    temperature = read_record(results.folder).get("temperature")
+    tuned = tuned_ground(results.folder).names
+    return Member(name, results, scenes, thresholds.pop(), temperature, tuned)
 
 
 def _read_scene(path: Path) -> Scene:
@@ -147,19 +141,6 @@ def _read_scene(path: Path) -> Scene:
             dataset.count,
             tuple(dataset.descriptions),
         )
-
-
-def _said(folder: Path) -> dict[str, Any]:
-    """What the inference (or an earlier ensemble) wrote beside raw/."""
-    for name in (ENSEMBLE_JSON, "inference.json"):
-        path = folder / name
-        if path.is_file():
-            try:
-                said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as e:
-                raise InputError(path, f"malformed ({e})", "run the inference again") from e
-            return said
-    return {}
 
 
 def check_alike(members: Sequence[Member]) -> None:

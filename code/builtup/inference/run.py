@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def plan(config: Config) -> Plan:
     fold = config.get("val_fold", trained.settings.get("val_fold"))
     data_path = Path(config.data_path)
     selection = select_held_out(data_path, fold) if config.has_targets else select_all(data_path)
-    stream = _stream(config, trained, selection)
+    temperature = _temperature(config, trained)
+    stream = _stream(config, trained, selection, temperature)
     record = {
         "training_run": trained.run_id,
         "weights": weights_digest(trained.model.state_dict()),
@@ -83,9 +85,10 @@ def plan(config: Config) -> Plan:
         "overlap": stream.overlap,
         "blend": stream.blend,
         "held_out": selection.fold_name,
+        "temperature": temperature,
     }
     previous = _previous(config, record)
-    threshold = _threshold(config, trained)
+    threshold = _threshold(config, trained, temperature)
     return Plan(selection, stream, trained, threshold, record, previous)
 
 
@@ -103,9 +106,7 @@ def _trained(config: Config) -> Trained:
         path = find_artifacts(source)[0] / "weights" / f"{which}.pt"
     model = config.build("model")
     set_weights(model, load_state(path), path)
-    return Trained(
-        model.eval(), trained.settings, trained.threshold, trained.class_names, trained.run_id
-    )
+    return replace(trained, model=model.eval())
 
 
 def _newest_training(config: Config) -> str:
@@ -121,7 +122,9 @@ def _newest_training(config: Config) -> str:
     return str(run.info.run_id)
 
 
-def _stream(config: Config, trained: Trained, selection: Selection) -> Stream:
+def _stream(
+    config: Config, trained: Trained, selection: Selection, temperature: float | None
+) -> Stream:
     window, overlap = config.get("window", 512), config.get("overlap", 64)
     if window is None:  # a tile at a time
         window = max(max(tile.width, tile.height) for tile in selection.tiles)
@@ -136,6 +139,7 @@ def _stream(config: Config, trained: Trained, selection: Selection) -> Stream:
         amp=config.get("amp") is not False,
         num_classes=max(2, len(trained.class_names)),
         blend=config.get("blend", "ramp"),
+        temperatures=(temperature or 1.0,),
     )
 
 
@@ -148,10 +152,37 @@ def _tta(config: Config) -> str:
     return name
 
 
-def _threshold(config: Config, trained: Trained) -> float:
+def _temperature(config: Config, trained: Trained) -> float | None:
+    """What logits are divided by: a number, that of the training run, or nothing."""
+    given = config.get("temperature")
+    if given in (None, ""):
+        return None
+    if given == "run":
+        if trained.temperature is None:
+            raise ConfigError(
+                f"{config.path}: temperature = run: the training run {trained.run_id} has none; "
+                "take a fold of cross_validate, or give a number"
+            )
+        return trained.temperature
+    try:
+        value = float(given)
+    except ValueError:
+        value = -1.0
+    if not value > 0:
+        raise ConfigError(
+            f"{config.path}: temperature = {given!r}: expected run or a number above 0"
+        )
+    return value
+
+
+def _threshold(config: Config, trained: Trained, temperature: float | None) -> float:
+    """The threshold of this inference's probabilities; that of the run is moved with them."""
     given = config.get("threshold")
     if given in (None, ""):
-        return trained.threshold
+        if temperature is None or not 0 < trained.threshold < 1:
+            return trained.threshold
+        logit = math.log(trained.threshold / (1 - trained.threshold))
+        return 1 / (1 + math.exp(-logit / temperature))
     try:
         value = float(given)
     except ValueError:

@@ -1,6 +1,6 @@
 """Scores of a map against ground truth: pixels, probabilities and polygons.
 
-A score that has no meaning (no building in truth and prediction, say) is NaN, never 0 or 1.
+A score that has no meaning (F1 where the truth has no building, say) is NaN, never 0 or 1.
 """
 
 from __future__ import annotations
@@ -66,13 +66,15 @@ class PixelCounts:
 
     @property
     def f1(self) -> float:
-        """F1 of built-up."""
-        return _ratio(2 * self.matrix[1, 1], self.matrix[:, 1].sum() + self.matrix[1].sum())
+        """F1 of built-up; NaN where the truth has none."""
+        either = self.matrix[:, 1].sum() + self.matrix[1].sum()
+        return _ratio(2 * self.matrix[1, 1], either if self.matrix[1].any() else 0)
 
     @property
     def iou(self) -> float:
-        """Intersection over union of built-up."""
-        return _ratio(self.matrix[1, 1], self.matrix.sum() - self.matrix[0, 0])
+        """Intersection over union of built-up; NaN where the truth has none."""
+        either = self.matrix.sum() - self.matrix[0, 0]
+        return _ratio(self.matrix[1, 1], either if self.matrix[1].any() else 0)
 
     @property
     def average_precision(self) -> float:
@@ -110,8 +112,8 @@ class PolygonCounts:
 
     @cached_property
     def f1(self) -> float:
-        """F1 of polygons; NaN where neither side has any."""
-        return _ratio(2 * self.matched, self.predicted + self.truth)
+        """F1 of polygons; NaN where the truth has none."""
+        return _ratio(2 * self.matched, self.predicted + self.truth if self.truth else 0)
 
 
 def match_polygons(

@@ -27,6 +27,7 @@ from builtup.inference.ground import (
     read_scored_area,
 )
 from builtup.inference.scoring import PixelCounts, PolygonCounts, match_polygons
+from builtup.inference.tuned import MARK, tuned_ground
 from builtup.labels.features import on_ground
 from builtup.labels.outlines import trace
 from builtup.labels.vectors import PolygonSet
@@ -78,10 +79,12 @@ def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
     scored_area = read_scored_area(results)
     scores = [_score_city(rasters, truth, scored_area) for rasters, truth in truths]
     rows = _rows(scores)
-    notes = _notes(scores, unknown, scored_area)
-    _write(results, gt_path, scores, rows, notes)
-    _log_metrics(results, rows)
-    return "\n".join([_table(scores, rows), *notes])
+    tuned = tuned_ground(results.folder)
+    marked = [score.name for score in scores if tuned.on(score.name)]
+    notes = _notes(scores, unknown, scored_area, marked)
+    _write(results, gt_path, scores, rows, notes, marked)
+    _log_metrics(results, rows, marked)
+    return "\n".join([_table(scores, rows, marked), *notes])
 
 
 # --- what is counted ----------------------------------------------------------------------------
@@ -148,9 +151,23 @@ def _rows(scores: list[CityScore]) -> dict[str, dict[str, float]]:
 
 
 def _notes(
-    scores: list[CityScore], unknown: list[str], scored_area: PolygonSet | None
+    scores: list[CityScore],
+    unknown: list[str],
+    scored_area: PolygonSet | None,
+    marked: list[str],
 ) -> list[str]:
     notes = []
+    if marked:
+        notes.append(
+            f"{MARK}: pixels of {', '.join(marked)} chose the weights, the threshold or the "
+            "temperature; these scores, and means with them, are no test"
+        )
+    missing = [s.name for s in scores if s.pixels.pixels and not s.pixels.matrix[1].any()]
+    if missing:
+        notes.append(
+            f"no building in the ground truth, F1 and IoU undefined and left out of the macro "
+            f"mean: {', '.join(missing)}"
+        )
     if scored_area is not None:
         notes.append(f"scored inside {scored_area.path} only")
     empty = [score.name for score in scores if score.pixels.pixels == 0]
@@ -161,7 +178,7 @@ def _notes(
     return notes
 
 
-def _table(scores: list[CityScore], rows: dict[str, dict[str, float]]) -> str:
+def _table(scores: list[CityScore], rows: dict[str, dict[str, float]], marked: list[str]) -> str:
     head = ["", *(key.replace("_", " ") for key in _COLUMNS), "pixels", "polygons"]
     sizes = {
         s.name: [f"{s.pixels.pixels:,}", f"{s.polygons.predicted:,} / {s.polygons.truth:,}"]
@@ -169,7 +186,10 @@ def _table(scores: list[CityScore], rows: dict[str, dict[str, float]]) -> str:
     }
     lines = [head]
     for name, row in rows.items():
-        lines.append([name, *(_figure(row[key]) for key in _COLUMNS), *sizes.get(name, ["", ""])])
+        first = f"{name} ({MARK})" if name in marked else name
+        if marked and name in (_POOLED, _MACRO):
+            first = f"{name} (some {MARK})"
+        lines.append([first, *(_figure(row[key]) for key in _COLUMNS), *sizes.get(name, ["", ""])])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
         "  ".join(
@@ -181,7 +201,7 @@ def _table(scores: list[CityScore], rows: dict[str, dict[str, float]]) -> str:
 
 
 def _figure(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "–"
+    return f"{value:.3f}" if math.isfinite(value) else "undefined"
 
 
 def _write(
@@ -190,10 +210,12 @@ def _write(
     scores: list[CityScore],
     rows: dict[str, dict[str, float]],
     notes: list[str],
+    marked: list[str],
 ) -> None:
-    lines = [",".join(["name", *_COLUMNS])]
+    lines = [",".join(["name", *_COLUMNS, "tuned_on"])]
     for name, row in rows.items():
-        lines.append(",".join([name, *(_number(row[key]) for key in _COLUMNS)]))
+        mark = "1" if name in marked or (marked and name in (_POOLED, _MACRO)) else "0"
+        lines.append(",".join([name, *(_number(row[key]) for key in _COLUMNS), mark]))
     write_text_atomically(results.folder / "validation.csv", "\n".join(lines) + "\n")
     values = {
         "scores": {
@@ -203,6 +225,7 @@ def _write(
         "cities": {
             score.name: {
                 "threshold": score.threshold,
+                "tuned_on": score.name in marked,
                 "confusion_matrix": score.pixels.matrix.tolist(),
                 "polygons_predicted": score.polygons.predicted,
                 "polygons_truth": score.polygons.truth,
@@ -220,8 +243,11 @@ def _number(value: float) -> str:
     return repr(value) if math.isfinite(value) else ""
 
 
-def _log_metrics(results: Results, rows: dict[str, dict[str, float]]) -> None:
-    """Log to the run of the predictions and to the one that `mlflow run` opened."""
+def _log_metrics(results: Results, rows: dict[str, dict[str, float]], marked: list[str]) -> None:
+    """Log to the run of the predictions and to the one that `mlflow run` opened.
+
+    A city that was tuned on has its mark in the names; pooled figures have it in a tag.
+    """
     runs = {run for run in (results.run_id, os.environ.get("MLFLOW_RUN_ID")) if run}
     if not runs:
         return
@@ -231,10 +257,13 @@ def _log_metrics(results: Results, rows: dict[str, dict[str, float]]) -> None:
     for run_id in sorted(runs):
         tracking.find_run(run_id)
         for name, row in rows.items():
-            place = {_POOLED: "", _MACRO: "macro_"}.get(name, f"{name}/")
+            city = f"{name} {MARK}" if name in marked else name
+            place = {_POOLED: "", _MACRO: "macro_"}.get(name, f"{city}/")
             for key, value in row.items():
                 if math.isfinite(value):
                     own.log_metric(run_id, f"validation/{place}{key}", value)
+        if marked:
+            own.set_tag(run_id, "validation/tuned_on", ", ".join(marked))
         if results.remote and run_id == results.run_id:
             for name in ("validation.csv", "validation.json"):
                 own.log_artifact(run_id, str(results.folder / name))

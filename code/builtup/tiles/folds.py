@@ -200,6 +200,16 @@ class Folds:
             kept = [t for t in kept if t.tile.tile_id not in leaking]
         return kept
 
+    def clear_of(
+        self, tiles: Sequence[TrainTile], all_tiles: Sequence[TrainTile], fold: int
+    ) -> list[TrainTile]:
+        """Those of `tiles` that keep away from a fold's ground and its gap, whole."""
+        from builtup.tiles.leakage import leaks
+
+        kept = [t for t in tiles if self._forbidden(t.tile, fold) is None]
+        near = {leak.training.tile.tile_id for leak in leaks(self, all_tiles, kept, fold)}
+        return [t for t in kept if t.tile.tile_id not in near]
+
     def _something_left(self, tile: TrainTile, val_fold: int | None) -> bool:
         inside = self._forbidden(tile.tile, val_fold)
         if inside is None:

@@ -68,6 +68,7 @@ class Trained:
     threshold: float
     class_names: tuple[str, ...]
     run_id: str
+    temperature: float | None = None  # fitted by cross_validate
 
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:
@@ -240,6 +241,7 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
         threshold=float(summary.get("threshold", 0.5)),
         class_names=tuple(config.get("class_names", ())),
         run_id=run_id,
+        temperature=summary.get("temperature"),
     )
 
 

@@ -77,6 +77,12 @@ def _require_held_out(config: Config, train: Any) -> None:
                 f"{config.path}: train_loader does not hold out {folds.names[fold]}, which will be "
                 "scored; let it pass val_fold on, and data_path"
             )
+        inner = config.threshold_fold
+        if inner is not None and train.threshold_fold != folds.index_of(inner):
+            raise LeakageError(
+                f"{config.path}: train_loader does not keep away from threshold_fold = {inner}; "
+                "let it pass threshold_fold on"
+            )
         return
     ours = _tiles(train)
     if ours is None or not all(isinstance(t, Tile) for t in ours):
@@ -85,7 +91,10 @@ def _require_held_out(config: Config, train: Any) -> None:
             f"{folds.names[fold]} cannot be known to be unseen; use builtup.data.loaders, or give "
             "its dataset a list of tiles"
         )
-    held = folds.validation_tiles(read_tile_stats(folder / TILE_STATS_CSV), fold)
+    tiles = read_tile_stats(folder / TILE_STATS_CSV)
+    held = folds.validation_tiles(tiles, fold)
+    if config.threshold_fold is not None:
+        held += folds.validation_tiles(tiles, folds.index_of(config.threshold_fold))
     _require_distance(config, ours, [t.tile for t in held])
 
 

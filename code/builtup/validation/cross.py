@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 FOLDER = "cross_validation"
 CROSS_JSON, BLOCKS_CSV, FOLDS_CSV = "cross_validation.json", "blocks.csv", "folds.csv"
 RELIABILITY_PNG = "reliability.png"
-_OURS = frozenset({"val_fold", "validate", "es_patience", "resume_from"})
+_OURS = frozenset({"val_fold", "validate", "es_patience", "resume_from", "log_model", "register"})
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,30 @@ def plan(config_path: Path, folds: str, seeds: str, overrides: str) -> tuple[lis
     for seed in _seeds(seeds, config):
         for fold in chosen:
             name = known.names[fold]
-            own = f"val_fold={name} validate=false es_patience=none seed={seed}"
-            text = " ".join([overrides, *(shlex.quote(word) for word in own.split())]).strip()
+            own = [f"val_fold={name}", "validate=false", "es_patience=none", f"seed={seed}"]
+            own += ["log_model=false", *_threshold_fold(config, known, fold)]
+            text = " ".join([overrides, *map(shlex.quote, own)]).strip()
             resolved = configs.load(config_path, text)
             key = training_key(resolved, data)
             city = known.city_of(fold)
             tasks.append(FoldTask(name, city, seed, config_path, text, resolved, key))
     return tasks, known.kind
+
+
+def _threshold_fold(config: Config, known: Folds, fold: int) -> list[str]:
+    """The override that names another fold to choose the threshold on, where the config asks."""
+    asked = config.threshold_fold
+    if asked is None:
+        return []
+    following = (fold + 1) % len(known.names)
+    inner = following if asked == "next" else known.index_of(asked)
+    inner = following if inner == fold else inner
+    if len(known.names) < 3:
+        raise BuiltupError(
+            f"threshold_fold = {asked}: two folds leave nothing to train on; leave it out, or add "
+            "a city or cut blocks with generate_tiles_stats -P folds=blocks"
+        )
+    return [f"threshold_fold={known.names[inner]}"]
 
 
 def _seeds(text: str, config: Config) -> list[int]:
@@ -173,6 +190,8 @@ def _say(run: FoldRun, score: FoldScore) -> None:
         "val_fold": score.fold,
         "held_out_scores": {k: v if np.isfinite(v) else None for k, v in found.items()},
     }
+    if "soup" in summary:  # its figures take the place of the others where it is loaded
+        summary["soup"] = {**summary["soup"], "threshold": score.threshold}
     write_text_atomically(path, json.dumps(summary, indent=1) + "\n")
     if tracking.artifact_folder(tracking.find_run(run.run_id)) is None:
         own.log_artifacts(run.run_id, str(run.folder / FOLDER), FOLDER)
@@ -208,7 +227,7 @@ def _conclude(scored: Sequence[Scored], kind: str, recorder: Recorder, folder: P
         "kind": kind,
         "ground": sorted({s.score.fold for s in scored}),
         "seeds": sorted({s.score.seed for s in scored}),
-        "weights": "last",
+        "weights": sorted({s.score.weights for s in scored}),
         "folds": folds,
         "figures": [f.to_json() for f in figures],
         "calibration": calibrated,
@@ -252,14 +271,15 @@ def fold_record(scored: Scored) -> dict[str, Any]:
 
 def _notes(scored: Sequence[Scored]) -> list[str]:
     notes = [
-        "weights: those of the end of training; checkpoint, stop and threshold never saw the "
-        "held-out fold"
+        f"weights: {' and '.join(sorted({s.score.weights for s in scored}))}, those of the end of "
+        "training; checkpoint, stop and threshold never saw the held-out fold"
     ]
-    used, number = scored[0].score.threshold_tiles
-    notes.append(
-        f"threshold: chosen on {scored[0].score.threshold_ground} of the folds left in "
-        f"({used} of {number} tiles), which the network has learnt from: it may be optimistic"
-    )
+    for score in (s.score for s in scored):
+        used, number = score.threshold_tiles
+        notes.append(
+            f"threshold of {score.fold}, seed {score.seed}: chosen on {used} of {number} tiles of "
+            f"{score.threshold_ground}"
+        )
     for s in scored:
         notes += [f"{s.score.fold}, seed {s.score.seed}: {note}" for note in s.score.notes]
     return notes

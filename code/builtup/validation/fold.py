@@ -1,8 +1,9 @@
 """Scoring one trained fold: the threshold from ground that was left in, the score from the rest.
 
 The network is that of the end of training (`last`: the running average where the config keeps
-one). The best checkpoint of a training is chosen by its validation, so it is not used here. The
-temperature is fitted on left-in ground as well; scores are those without it.
+one; `soup` where it asks for one). The best checkpoint of a training is chosen by its validation,
+so it is not used here. The temperature is fitted on left-in ground as well; scores are those
+without it.
 """
 
 from __future__ import annotations
@@ -42,8 +43,7 @@ log = logging.getLogger(__name__)
 
 FOLD_JSON, BLOCKS_CSV = "fold.json", "blocks.csv"
 #: Raised when scores of the same weights change.
-SCORING_VERSION = 2
-WEIGHTS = "last"
+SCORING_VERSION = 3
 #: Left-in tiles that the temperature is fitted on, at most.
 TEMPERATURE_TILES = 64
 
@@ -63,6 +63,7 @@ class FoldScore:
     fold: str
     city: str
     seed: int
+    weights: str
     threshold: float
     tuned_on: tuple[str, ...]
     threshold_ground: str
@@ -84,9 +85,10 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     data_path = Path(config.data_path)
     tiles, folds = read_tile_stats(data_path / TILE_STATS_CSV), Folds.read(data_path)
     fold = folds.index_of(fold_name)
-    model = load_trained(folder / "weights" / f"{WEIGHTS}.pt").model
-    left_in, number = _left_in(config, folds, tiles, fold)
-    seen = ValidationTiles(left_in, tiles, folds, fold, of_training=True)
+    weights = "soup" if config.soup and (folder / "weights" / "soup.pt").is_file() else "last"
+    model = load_trained(folder / "weights" / f"{weights}.pt").model
+    ground = _left_in(config, folds, tiles, fold)
+    seen = ground.tiles
     histogram = np.zeros((2, LEVELS), np.int64)
     for _, (building,), truth in _predictions(seen, _stream(model, config, (1.0,)), config):
         histogram += _histogram(building, truth)
@@ -111,10 +113,11 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
         fold=fold_name,
         city=folds.city_of(fold),
         seed=config.seed,
+        weights=weights,
         threshold=threshold,
-        tuned_on=tuple(sorted({t.tile.city for t in left_in})),
-        threshold_ground="training tiles",
-        threshold_tiles=(len(left_in), number),
+        tuned_on=ground.names,
+        threshold_ground=ground.words,
+        threshold_tiles=(len(seen), ground.number),
         temperature=temperature,
         held_out=unseen,
         tempered=tempered,
@@ -156,19 +159,35 @@ def _temperature(model: nn.Module, config: Config, dataset: ValidationTiles) -> 
     return fit_temperature(histogram)
 
 
-def _left_in(
-    config: Config, folds: Folds, tiles: list[TrainTile], fold: int
-) -> tuple[list[TrainTile], int]:
-    """The training tiles to choose the threshold on, evenly spread, and of how many."""
-    found = folds.training_tiles(tiles, fold, config.folds_drop)
+@dataclass(frozen=True)
+class _LeftIn:
+    """Where the threshold is chosen: tiles, of how many, and the folds that they lie in."""
+
+    tiles: ValidationTiles
+    number: int
+    names: tuple[str, ...]
+    words: str
+
+
+def _left_in(config: Config, folds: Folds, tiles: list[TrainTile], fold: int) -> _LeftIn:
+    """The ground of `threshold_fold` where there is one, else that of training."""
+    names = [n for i, n in enumerate(folds.names) if i != fold]
+    if config.threshold_fold is not None:
+        inner = folds.index_of(config.threshold_fold)
+        found = folds.validation_tiles(tiles, inner)
+        names, words = [folds.names[inner]], f"{folds.names[inner]}, held out of training as well"
+    else:
+        inner, words = fold, "training tiles, which the network has learnt from"
+        found = folds.training_tiles(tiles, fold, config.folds_drop)
     if not found:
         raise InputError(
             config.data_path, f"nothing left when {folds.names[fold]} is held out", "add scenes"
         )
-    most = config.threshold_tiles or len(found)
-    if most >= len(found):
-        return found, len(found)
-    return [found[i * len(found) // most] for i in range(most)], len(found)
+    most = min(len(found), config.threshold_tiles or len(found))
+    chosen = [found[i * len(found) // most] for i in range(most)]
+    of_training = config.threshold_fold is None
+    dataset = ValidationTiles(chosen, tiles, folds, inner, of_training=of_training)
+    return _LeftIn(dataset, len(found), tuple(names), words)
 
 
 def _predictions(
@@ -197,7 +216,7 @@ def write_score(score: FoldScore, folder: Path, key: str) -> None:
         "fold": score.fold,
         "city": score.city,
         "seed": score.seed,
-        "weights": WEIGHTS,
+        "weights": score.weights,
         "threshold": score.threshold,
         "threshold_tuned_on": list(score.tuned_on),
         "threshold_ground": score.threshold_ground,
@@ -225,6 +244,7 @@ def read_score(folder: Path, key: str) -> FoldScore | None:
         fold=record["fold"],
         city=record["city"],
         seed=record["seed"],
+        weights=record["weights"],
         threshold=record["threshold"],
         tuned_on=tuple(record["threshold_tuned_on"]),
         threshold_ground=record["threshold_ground"],

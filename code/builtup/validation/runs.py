@@ -24,6 +24,7 @@ import builtup
 from builtup import tracking
 from builtup.config import Config
 from builtup.errors import BuiltupError, RunError
+from builtup.settings import KNOWN
 from builtup.tiles.folds import FOLDS_JSON
 from builtup.tiles.stats import STATS_JSON
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
@@ -44,6 +45,7 @@ SCRIPT = Path(builtup.__file__).parents[1] / "scripts" / "training.py"
 _WITHOUT_EFFECT = frozenset(
     {"num_workers", "resume_from", "log_predictions", "log_interval", "val_metrics", "val_interval"}
     | {"start_by_validation", "run_id", "has_targets", "save_raw_predictions", "save_overlays"}
+    | {"log_model", "register", "of"}
 )
 #: Settings of the scoring that follows.
 SCORING_SETTINGS = frozenset(
@@ -82,7 +84,12 @@ class FoldRun:
 def training_key(config: Config, data: str) -> str:
     """A digest of all that a training's weights depend on; `data` is that of the data."""
     ignored = _WITHOUT_EFFECT | SCORING_SETTINGS
-    settings = {k: v for k, v in sorted(config.settings.items()) if k not in ignored}
+    # a default says nothing: settings may be added to the contract
+    settings = {
+        k: v
+        for k, v in sorted(config.settings.items())
+        if k not in ignored and not (k in KNOWN and KNOWN[k].default == v)
+    }
     parts = [TRAINING_VERSION, settings, list(config.sources), data]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 
@@ -184,6 +191,8 @@ def _trained_folder(run: Run, task: FoldTask) -> Path | None:
         return None
     # killed between its last epoch and its end
     if load_state(checkpoint)["progress"]["epoch"] < task.config.num_epochs:
+        return None
+    if task.config.soup and not (folder / "weights" / "soup.pt").is_file():
         return None
     tracking.client().set_terminated(run.info.run_id, "FINISHED")
     return folder
