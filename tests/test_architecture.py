@@ -20,6 +20,7 @@ LAYERS = (
     "training",
     "inference",
     "validation",
+    "report",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

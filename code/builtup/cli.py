@@ -287,10 +287,28 @@ def to_submission(**options: Any) -> None:
 @click.option("--gt_path", type=PATH, default="input/train", help="the split with the polygons")
 @click.option("--run_id", default="", help="an inference run; the newest finished one by default")
 def validate(**options: Any) -> None:
-    """Score city masks and polygons against ground truth."""
+    """Score city masks and polygons against ground truth, and write the report page."""
     from builtup.inference.validate import validate as run
+    from builtup.report.write import report as write
 
     click.echo(run(**options))
+    page = write(
+        input_path=options["preds_path"],
+        run_id=options["run_id"],
+        gt_path=str(options["gt_path"]),
+    )
+    click.echo(f"report: {page}")
+
+
+@cli.command()
+@_results
+@click.option("--gt_path", default="", help="the split with the polygons; validate's by default")
+@click.option("--images_path", default="", help="3-band scenes or tiles; the run's by default")
+def report(**options: Any) -> None:
+    """Write one HTML page on a set of predictions: maps, errors, scores."""
+    from builtup.report.write import report as run
+
+    click.echo(f"report: {run(**options)}")
 
 
 @cli.command("cross_validate")

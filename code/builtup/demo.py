@@ -20,15 +20,16 @@ from pathlib import Path
 from builtup import tracking
 from builtup.config import run_script
 from builtup.errors import BuiltupError
+from builtup.files import write_text_atomically
 from builtup.inference.cities import all_agg_by_city
 from builtup.inference.reference import fit_on_scenes, map_scenes
 from builtup.inference.submission import to_submission
 from builtup.inference.validate import validate
 from builtup.labels.polygonize import polygonize
-from builtup.labels.rasterize import rasterize
 from builtup.prepare import prepare
-from builtup.report import CityMaps, Table, write_report
-from builtup.results import city_rasters, resolve_results
+from builtup.report.write import Extras
+from builtup.report.write import report as write_report
+from builtup.results import resolve_results
 from builtup.sar.scenes import find_rasters
 from builtup.sar.simulate import simulate
 
@@ -132,11 +133,12 @@ def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
         _forest(output_path, forest_folder, data / "test", seed)
     results = resolve_results(run_id=inference).folder
     network, forest = _scores(results), _scores(forest_folder)
-    report = output_path / "report.html"
     with clock.step("report"):
-        rasterize(input_path=data / "test", output_path=output_path / "test" / "masks")
-        _write_report(report, output_path, results, network, forest, clock.seconds)
-        tracking.client().log_artifact(inference, str(report))
+        page = write_report(
+            run_id=inference, gt_path=str(data / "test"), extras=_extras(clock, forest_folder)
+        )
+        report = output_path / page.name
+        write_text_atomically(report, page.read_text(encoding="utf-8"))
     return Outcome(network, forest, report, results)
 
 
@@ -167,43 +169,12 @@ def _scores(results: Path) -> Mapping[str, float]:
     }
 
 
-def _write_report(
-    path: Path,
-    output_path: Path,
-    results: Path,
-    network: Mapping[str, float],
-    forest: Mapping[str, float],
-    seconds: Mapping[str, float],
-) -> None:
-    images = {file.city: file.path for file in find_rasters(output_path / "test/images_3b", "3b")}
-    masks = {file.city: file.path for file in find_rasters(output_path / "test/masks", "mask")}
-    cities = [
-        CityMaps(
-            rasters.city,
-            images[rasters.city],
-            rasters.prob,
-            rasters.mask.with_name(f"{rasters.city}_std.tif"),
-            rasters.mask.with_suffix(".gpkg"),
-            masks.get(rasters.city),
-        )
-        for rasters in city_rasters(resolve_results(str(results)))
-    ]
-    keys = [key for key in network if key in forest]
-    tables = [
-        Table(
-            "Scores on the unseen city",
-            ["", *keys],
-            [
-                [name, *(f"{scores[key]:.3f}" for key in keys)]
-                for name, scores in (("network", network), ("random forest", forest))
-            ],
-            "Simulated data. The network's threshold was chosen on a training city, the "
-            "forest's is 0.5; neither saw a pixel of this city.",
-        ),
-        Table("Seconds of each step", ["step", "s"], [[k, f"{s:.1f}"] for k, s in seconds.items()]),
-    ]
-    summary = (
-        f"{CITIES} simulated training cities and {TEST_CITIES} unseen, {DATES} dates each, "
-        f"{SIZE} pixels of 10 m a side. The maps show the unseen city."
+def _extras(clock: _Clock, forest: Path) -> Extras:
+    """What only the demo's report says."""
+    return Extras(
+        summary=f"{CITIES} simulated training cities and {TEST_CITIES} unseen, {DATES} dates "
+        f"each, {SIZE} × {SIZE} pixels of 10 m. The map shows the unseen city. One of the training "
+        "cities chose the network's weights and threshold; the random forest's threshold is 0.5.",
+        seconds=clock.seconds,
+        others={"random forest": forest},
     )
-    write_report(path, "builtup demo", summary, cities, tables)

@@ -1,0 +1,166 @@
+"""The scores of a report, with intervals from resampled blocks of ground."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from builtup.inference.scoring import PixelCounts
+from builtup.report.measure import CityCounts
+from builtup.results import Results
+from builtup.validation.blocks import f1, iou
+from builtup.validation.bootstrap import Interval, interval, resample
+from builtup.validation.calibration import reliability
+from builtup.validation.figures import mean_of_defined, statistics
+
+__all__ = ["MACRO", "POOLED", "Score", "ScoreRow", "read_polygon_f1", "score_rows"]
+
+log = logging.getLogger(__name__)
+
+POOLED, MACRO = "pooled", "macro mean over cities"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score and its interval; NaN where undefined."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """The scores of a city, of all pixels pooled, or the mean of the cities'.
+
+    `blocks` is the number of blocks of ground that were resampled, `pixels` of pixels that count.
+    """
+
+    name: str
+    f1: Score
+    iou: Score
+    precision: float
+    recall: float
+    average_precision: float
+    brier: float
+    calibration_error: float
+    polygon_f1: float
+    pixels: int
+    blocks: int
+
+
+def score_rows(scored: Sequence[tuple[str, CityCounts]], results: Results) -> list[ScoreRow]:
+    """A row for each city with ground truth; two more for all where there are several."""
+    polygons = read_polygon_f1(results, {city: counts.pixels for city, counts in scored})
+    drawn = [
+        resample(
+            np.stack([row.counts[:1] for row in counts.blocks])[:, None]
+            if counts.blocks
+            else np.zeros((1, 1, 1, 4), np.int64),
+            np.zeros(max(1, len(counts.blocks)), np.int64),
+        )
+        for _, counts in scored
+    ]
+    rows = []
+    for (city, counts), sums in zip(scored, drawn, strict=True):
+        found = {
+            name: interval(statistics(sums[..., 0, :], score)[0])
+            for name, score in (("f1", f1), ("iou", iou))
+        }
+        rows.append(_row(city, counts.pixels, found, polygons.get(city), len(counts.blocks)))
+    if len(rows) > 1:
+        rows += _together(
+            rows, [c.pixels for _, c in scored], np.concatenate(drawn, axis=1), polygons.get(POOLED)
+        )
+    return rows
+
+
+def _row(
+    name: str,
+    pixels: PixelCounts,
+    intervals: Mapping[str, Interval],
+    polygon_f1: float | None,
+    blocks: int,
+) -> ScoreRow:
+    return ScoreRow(
+        name,
+        _score(pixels.f1, intervals["f1"]),
+        _score(pixels.iou, intervals["iou"]),
+        pixels.precision,
+        pixels.recall,
+        pixels.average_precision,
+        pixels.brier,
+        reliability(pixels.histogram).ece,
+        math.nan if polygon_f1 is None else polygon_f1,
+        pixels.pixels,
+        blocks,
+    )
+
+
+def _score(value: float, found: Interval) -> Score:
+    return Score(value) if math.isnan(value) else Score(value, found.low, found.high)
+
+
+def _together(
+    rows: Sequence[ScoreRow],
+    pixels: Sequence[PixelCounts],
+    drawn: Any,
+    polygon_f1: float | None,
+) -> list[ScoreRow]:
+    """All pixels pooled, and the mean of the cities' scores; each city resampled within itself."""
+    total = sum(pixels[1:], start=pixels[0])
+    found = {
+        name: statistics(drawn[..., 0, :], score) for name, score in (("f1", f1), ("iou", iou))
+    }
+    blocks = sum(row.blocks for row in rows)
+    pooled = _row(
+        POOLED,
+        total,
+        {name: interval(values[0]) for name, values in found.items()},
+        polygon_f1,
+        blocks,
+    )
+
+    def mean(value: Callable[[ScoreRow], float]) -> float:
+        return float(mean_of_defined(np.array([value(row) for row in rows])))
+
+    macro = ScoreRow(
+        MACRO,
+        _score(mean(lambda row: row.f1.value), interval(found["f1"][1])),
+        _score(mean(lambda row: row.iou.value), interval(found["iou"][1])),
+        mean(lambda row: row.precision),
+        mean(lambda row: row.recall),
+        mean(lambda row: row.average_precision),
+        mean(lambda row: row.brier),
+        mean(lambda row: row.calibration_error),
+        mean(lambda row: row.polygon_f1),
+        total.pixels,
+        blocks,
+    )
+    return [pooled, macro]
+
+
+def read_polygon_f1(results: Results, pixels: Mapping[str, PixelCounts]) -> dict[str, float]:
+    """Polygon F1 by row from validation.json; nothing where that was made from other maps."""
+    path = results.folder / "validation.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        same = all(
+            values["cities"][city]["confusion_matrix"] == counts.matrix.tolist()
+            for city, counts in pixels.items()
+        )
+        found = {name: row["polygon_f1"] for name, row in values["scores"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError):
+        same, found = False, {}
+    if not same:
+        log.warning("%s is of other maps or other ground truth: run validate again", path)
+        return {}
+    return {name: math.nan if value is None else value for name, value in found.items()}

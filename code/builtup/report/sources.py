@@ -1,0 +1,115 @@
+"""Where the radar images of a report come from: 3-band scenes, or the tiles that were predicted."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builtup.errors import BuiltupError, InputError
+from builtup.results import Results
+from builtup.sar.scenes import SceneName, find_rasters, require_folder
+from builtup.tiles.reading import parse_tile, read_rows
+from builtup.tiles.table import TILE_STATS_CSV
+from builtup.tiles.tiling import TILES_CSV
+
+__all__ = ["SceneImage", "find_images"]
+
+log = logging.getLogger(__name__)
+
+#: Lists of tiles, and the column in which each names a tile's file.
+_LISTS = {TILES_CSV: "path", TILE_STATS_CSV: "image_path"}
+
+
+@dataclass(frozen=True)
+class SceneImage:
+    """A scene's power: one file, or those of its tiles. `date` is YYYYMMDD."""
+
+    scene: str
+    date: str
+    paths: tuple[Path, ...]
+
+
+def find_images(results: Results, images_path: str = "") -> Mapping[str, tuple[SceneImage, ...]]:
+    """The scenes of each city, by date: those below `images_path`, else those predicted.
+
+    `images_path` holds 3-band scenes, or a list of tiles; the run's own list is named by the
+    config that lies beside the predictions. Without either there are none, and a warning; raises
+    InputError where `images_path` was given and holds neither.
+    """
+    if images_path:
+        return _scenes_below(require_folder(Path(images_path)))
+    try:
+        folder = _predicted_from(results)
+        if folder is not None:
+            return _scenes_below(folder)
+    except BuiltupError as e:
+        log.warning("the report has no radar images: %s", e)
+        return {}
+    log.warning("the report has no radar images: nothing says where they are; give images_path")
+    return {}
+
+
+def _predicted_from(results: Results) -> Path | None:
+    """The data_path of the inference, from its config or from its run; None where neither is."""
+    path = results.folder / "config" / "settings.json"
+    if path.is_file():
+        try:
+            settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+            return require_folder(Path(settings["data_path"]))
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise InputError(path, f"names no data_path ({e})", "give images_path") from e
+    if not results.run_id:
+        return None
+    from builtup import tracking
+
+    logged = tracking.find_run(results.run_id).data.params.get("cfg/data_path")
+    return require_folder(Path(logged)) if logged else None
+
+
+def _scenes_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
+    for name, column in _LISTS.items():
+        if (folder / name).is_file():
+            return _from_list(folder / name, column)
+    scenes = find_rasters(folder, "3b")
+    if not scenes:
+        names = " and no ".join(_LISTS)
+        raise InputError(folder, f"no 3-band scenes and no {names}", "give the folder of one")
+    return _by_city((s.city, s.scene_id, s.name.date, s.path) for s in scenes)
+
+
+def _from_list(path: Path, column: str) -> Mapping[str, tuple[SceneImage, ...]]:
+    home = path.parent.resolve()
+    tiles = [parse_tile(path, home, row, column) for row in read_rows(path)]
+    there = [tile for tile in tiles if tile.path.is_file()]
+    if not there:
+        raise InputError(path, "none of its tiles is there any more", "give images_path")
+    return _by_city((t.city, t.scene, t.date, t.path) for t in there)
+
+
+def _by_city(
+    files: Iterable[tuple[str, str, str, Path]],
+) -> Mapping[str, tuple[SceneImage, ...]]:
+    found: dict[str, dict[tuple[str, str], list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for city, scene, date, path in files:
+        paths = found[city][date, scene]
+        if path not in paths:  # tiles that point into one scene name it many times
+            paths.append(path)
+    return {
+        city: tuple(
+            SceneImage(scene, date, tuple(paths)) for (date, scene), paths in sorted(scenes.items())
+        )
+        for city, scenes in found.items()
+    }
+
+
+def scene_title(scene: str) -> str:
+    """A scene id for people: `S1A ASC 2015-10-05`."""
+    name = SceneName.parse(f"{scene.replace('{}', '3b')}.tif")
+    if name is None:
+        return scene
+    date = f"{name.date[:4]}-{name.date[4:6]}-{name.date[6:]}"
+    return " ".join(filter(None, [name.stem[:3].upper(), name.orbit, date]))

@@ -1,0 +1,271 @@
+"""What the page shows of a city: pictures, layers, scale, charts and the worst tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from builtup.raster.grid import Grid
+from builtup.raster.io import gdal_env, open_raster
+from builtup.report.charts import precision_recall_chart, reliability_chart, threshold_chart
+from builtup.report.encode import Drawing, encode
+from builtup.report.measure import CityMeasure, TileCrop
+from builtup.report.outlines import OutlinePath, outline_path
+from builtup.report.pictures import (
+    Stretch,
+    chosen_dates,
+    false_colour,
+    paint_power,
+    paint_probability,
+    read_band,
+    read_power,
+    shade,
+)
+from builtup.report.scale import ScaleBar, centre, ground_width, north, scale_bar
+from builtup.report.sources import SceneImage, scene_title
+from builtup.results import building_band
+
+__all__ = ["ZOOMS", "Base", "CityView", "Layer", "TileView", "view_city"]
+
+ZOOMS = (1, 2, 4)
+#: Colours of the layers. Laid over grey, found, missed and false stay apart for readers with each
+#: kind of colour blindness, which a test holds.
+COLOURS = {
+    "found": (60, 140, 255),
+    "missed": (255, 176, 0),
+    "false": (200, 70, 0),
+    "truth": (170, 60, 255),
+    "builtup": (60, 140, 255),
+    "unknown": (120, 120, 120),
+}
+_LABELS = {
+    "found": "Found: built-up in map and truth",
+    "missed": "Missed: built-up in the truth only",
+    "false": "False: built-up in the map only",
+    "truth": "Ground truth",
+    "builtup": "Mapped as built-up",
+    "unknown": "Does not count: no data or no labels",
+}
+_SCORED = ("found", "missed", "false", "truth", "unknown")
+_UNSCORED = ("builtup", "unknown")
+_OFF = {"truth", "builtup"}
+#: Shares of a city's bytes for its outlines and its tiles; the rest is for its maps.
+_OUTLINES, _TILES = 0.2, 0.2
+
+
+@dataclass(frozen=True)
+class Base:
+    """A picture that fills the frame; one of them is shown."""
+
+    name: str
+    label: str
+    uri: str
+    alt: str
+    top: float = 1.0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What can be laid over it: a picture, or outlines. `on`: shown to begin with."""
+
+    name: str
+    label: str
+    on: bool
+    uri: str = ""
+    path: OutlinePath | None = None
+
+
+@dataclass(frozen=True)
+class TileView:
+    """A tile: pictures by name (image, truth, probability, errors), its IoU and its place.
+
+    `place` is left, top, width and height in percent of the city.
+    """
+
+    pictures: tuple[tuple[str, str], ...]
+    iou: float
+    where: str
+    place: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class CityView:
+    """A city as the page shows it; `size` and `picture` are width and height in pixels."""
+
+    city: str
+    threshold: float
+    size: tuple[int, int]
+    picture: tuple[int, int]
+    ground: str
+    dates: tuple[str, ...]
+    bases: tuple[Base, ...]
+    layers: tuple[Layer, ...]
+    bars: tuple[tuple[int, ScaleBar], ...] = ()
+    north: float | None = None
+    charts: tuple[tuple[str, Markup], ...] = ()
+    tiles: tuple[TileView, ...] = ()
+    ranked: int = 0
+    simulated: bool = False
+
+
+def view_city(measure: CityMeasure, scenes: Sequence[SceneImage], budget: int) -> CityView:
+    """Read and encode what the page shows of a city, in about `budget` bytes.
+
+    Raises InputError where a raster or polygons cannot be read.
+    """
+    shown = chosen_dates(scenes)
+    with gdal_env():
+        power = read_power(shown, measure.picture) if shown else None
+        stretch = Stretch.of(false_colour(power)) if power is not None else None
+        bases, drawings = _bases(measure, power, stretch)
+        outlines = _outlines(measure, int(_OUTLINES * budget))
+        tiles = _tiles(measure, shown, stretch, int(_TILES * budget))
+    names = _UNSCORED if measure.counts is None else _SCORED
+    drawings |= {n: Drawing(shade(measure.shares[n]), COLOURS[n]) for n in names}
+    room = budget - (len(outlines.path.d) if outlines and outlines.path else 0)
+    uris = encode(drawings, room - sum(len(uri) for tile in tiles for _, uri in tile.pictures))
+    layers = [Layer(n, _LABELS[n], n not in _OFF, uris[n]) for n in names]
+    width = ground_width(measure.grid)
+    return CityView(
+        city=measure.city,
+        threshold=measure.tags.threshold,
+        size=(measure.grid.width, measure.grid.height),
+        picture=(measure.picture.width, measure.picture.height),
+        ground=_ground(measure.grid, width),
+        dates=tuple(scene_title(scene.scene) for scene in shown),
+        bases=tuple(Base(b.name, b.label, uris[b.name], b.alt, b.top) for b in bases),
+        layers=(*layers, *([outlines] if outlines else [])),
+        bars=tuple((zoom, scale_bar(width, zoom)) for zoom in ZOOMS) if width else (),
+        north=north(measure.grid),
+        charts=_charts(measure),
+        tiles=tiles,
+        ranked=measure.counts.ranked if measure.counts else 0,
+        simulated=measure.counts is not None and measure.counts.simulated,
+    )
+
+
+def _bases(
+    measure: CityMeasure, power: NDArray[np.float32] | None, stretch: Stretch | None
+) -> tuple[list[Base], dict[str, Drawing]]:
+    """The pictures that fill the frame, their URIs to come, and what they are drawn from."""
+    with open_raster(measure.rasters.prob) as dataset:
+        probability = read_band(dataset, building_band(dataset), measure.picture) / np.float32(254)
+    found: list[tuple[Base, NDArray[np.uint8]]] = []
+    if power is not None and stretch is not None:
+        alt = f"Radar image of {measure.city}: VV red, VH green, their ratio blue, in decibels"
+        found.append((Base("radar", "Radar image", "", alt), paint_power(power, stretch)))
+    alt = f"Probability of built-up in {measure.city}"
+    found.append((Base("probability", "Probability", "", alt), paint_probability(probability)))
+    deviation = _deviation(measure)
+    if deviation is not None:
+        top = float(np.nanmax(deviation))
+        alt = f"Disagreement of the dates of {measure.city}: standard deviation of the probability"
+        base = Base("deviation", "Disagreement of dates", "", alt, top)
+        found.append((base, paint_probability(deviation, top)))
+    return [base for base, _ in found], {base.name: Drawing(image) for base, image in found}
+
+
+def _deviation(measure: CityMeasure) -> NDArray[np.float32] | None:
+    """The dates' disagreement, or None where there are fewer than two dates."""
+    path = measure.rasters.mask.with_name(f"{measure.city}_std.tif")
+    if not path.is_file():
+        return None
+    with open_raster(path) as dataset:
+        values = read_band(dataset, 1, measure.picture)
+    return values if np.isfinite(values).any() else None
+
+
+def _outlines(measure: CityMeasure, budget: int) -> Layer | None:
+    for suffix in (".gpkg", ".shp"):
+        path = measure.rasters.mask.with_suffix(suffix)
+        if path.is_file():
+            outlines = outline_path(path, measure.picture, budget)
+            label = f"Polygons: outlines of {path.name}"
+            return Layer("polygons", label, measure.counts is None, path=outlines)
+    return None
+
+
+def _tiles(
+    measure: CityMeasure, scenes: Sequence[SceneImage], stretch: Stretch | None, budget: int
+) -> tuple[TileView, ...]:
+    if measure.counts is None or not measure.counts.worst:
+        return ()
+    each = budget // len(measure.counts.worst)
+    return tuple(_tile(measure, crop, scenes, stretch, each) for crop in measure.counts.worst)
+
+
+def _tile(
+    measure: CityMeasure,
+    crop: TileCrop,
+    scenes: Sequence[SceneImage],
+    stretch: Stretch | None,
+    budget: int,
+) -> TileView:
+    window, whole = crop.tile.window, measure.grid
+    grid = whole.window(window.x, window.y, window.width, window.height)
+    with open_raster(measure.rasters.prob) as dataset:
+        values = dataset.read(building_band(dataset), window=window.rasterio, masked=True)
+    probability = (values.astype(np.float32) / 254).filled(np.nan)
+    pictures = {}
+    if stretch is not None:
+        pictures["radar image"] = Drawing(paint_power(read_power(scenes, grid), stretch))
+    pictures["ground truth"] = Drawing(_paint({"truth": crop.true}, crop.counted))
+    pictures["probability"] = Drawing(paint_probability(probability))
+    classes = {
+        "found": crop.true & crop.mapped,
+        "missed": crop.true & ~crop.mapped,
+        "false": ~crop.true & crop.mapped,
+    }
+    pictures["errors"] = Drawing(_paint(classes, crop.counted))
+    middle = centre(grid)
+    return TileView(
+        tuple(encode(pictures, budget).items()),
+        crop.tile.iou,
+        "" if middle is None else _degrees(*middle),
+        (
+            100 * window.x / whole.width,
+            100 * window.y / whole.height,
+            100 * window.width / whole.width,
+            100 * window.height / whole.height,
+        ),
+    )
+
+
+def _paint(classes: dict[str, NDArray[np.bool_]], counted: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Classes in their colours on dark ground (H, W, 4); transparent where nothing counts."""
+    picture = np.zeros((*counted.shape, 4), np.uint8)
+    picture[counted] = (24, 26, 30, 255)
+    for name, chosen in classes.items():
+        picture[chosen & counted] = (*COLOURS[name], 255)
+    return picture
+
+
+def _charts(measure: CityMeasure) -> tuple[tuple[str, Markup], ...]:
+    if measure.counts is None or measure.counts.pixels.histogram[1].sum() == 0:
+        return ()
+    pixels, threshold = measure.counts.pixels, measure.tags.threshold
+    return (
+        ("Over the threshold", threshold_chart(pixels, threshold)),
+        ("Precision and recall", precision_recall_chart(pixels, threshold)),
+        ("Reliability", reliability_chart(pixels)),
+    )
+
+
+def _ground(grid: Grid, width: float | None) -> str:
+    size = f"{grid.width:,} × {grid.height:,} pixels"
+    if width is None:
+        return size
+    across = width / 1000
+    down = across * grid.height * grid.resolution[1] / (grid.width * grid.resolution[0])
+    code = grid.crs.to_epsg()
+    crs = f"EPSG:{code}" if code else grid.crs.to_string()[:40]
+    return f"{size} of {width / grid.width:.3g} m, {across:.3g} × {down:.3g} km, {crs}"
+
+
+def _degrees(longitude: float, latitude: float) -> str:
+    east, up = ("E" if longitude >= 0 else "W"), ("N" if latitude >= 0 else "S")
+    return f"{abs(latitude):.4f}° {up}, {abs(longitude):.4f}° {east}"
