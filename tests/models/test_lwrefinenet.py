@@ -68,3 +68,19 @@ def test_pretrained_filters_serve_other_channel_counts(monkeypatch):
     original = state["features.0.0.weight"]
     expected = original[:, [0, 1, 2, 0, 1]] * (3 / 5)
     torch.testing.assert_close(network.levels[0][0][0].weight.detach(), expected)
+
+
+def test_the_rate_of_the_baselines_does_not_diverge_from_random_weights():
+    torch.manual_seed(0)
+    network = LightWeightRefineNet(3, 2)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True)
+    losses = []
+    for _ in range(6):
+        target = torch.randint(0, 2, (2, 64, 64))
+        x = torch.randn(2, 3, 64, 64) + target[:, None]
+        loss = torch.nn.functional.cross_entropy(network(x), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert max(losses) < 2  # torch's own initialisation: above 1e9, then NaN
