@@ -351,6 +351,16 @@ def ensemble(**options: Any) -> None:
 
 
 @cli.command()
+@click.option("--input_path", default="", help="polygons, a raster or a folder of results")
+@click.option("--run_id", default="", help="or a run, or models:/<name>@champion")
+def trace(**options: Any) -> None:
+    """Show what a map was made from: inference, training, weights, tiles, scenes with sha256."""
+    from builtup.trace import trace as run
+
+    click.echo(run(**options))
+
+
+@cli.command()
 @click.option("--output_path", type=PATH, default="output/demo")
 @click.option("--seed", type=int, default=0)
 @click.option("--max_minutes", type=float, default=3.0, help="training time")

@@ -3,6 +3,7 @@
 `<TILE>_<City>.shp` holds every region of the mask as it stands: rasterised, it is the mask again.
 `<TILE>_<City>.gpkg` holds those of a least area, simplified without losing their topology, under
 the same ids and with the areas and probabilities of the exact regions. Background is not written.
+Its layer carries the tags of the mask as metadata, so that `trace` knows its run.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from builtup.steps import Job, Step, Summary, run_step
 
 __all__ = ["polygonize", "polygonize_city"]
 
-STEP = Step("polygonize", 1)
+STEP = Step("polygonize", 2)
 #: Enough for a row of 512-blocks of both rasters, 24,576 wide, which lower strips read twice.
 CACHE_MB = 32
 
@@ -119,10 +120,11 @@ def polygonize_city(rasters: CityRasters, *, min_area: float, simplify: float) -
         open_raster(rasters.prob) as prob,
     ):
         grid = Grid.of(mask)
-        city, crs = read_tags(mask).city, grid.crs.to_wkt()
+        tags, crs = read_tags(mask), grid.crs.to_wkt()
+        city, gpkg = tags.city, rasters.mask.with_suffix(".gpkg")
         with (
             shapefile(rasters.mask.with_suffix(".shp"), city=city, crs=crs) as exact,
-            geopackage(rasters.mask.with_suffix(".gpkg"), city=city, crs=crs) as work,
+            geopackage(gpkg, city=city, crs=crs, metadata=tags.as_gdal()) as work,
             iterating_ahead(trace(grid.width, grid.height, _reader(mask, prob))) as traced,
         ):
             simplifier = Simplifier(simplify, metres_per_pixel(grid))

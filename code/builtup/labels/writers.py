@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -39,9 +39,17 @@ class Writer:
     writing of a thousand polygons.
     """
 
-    def __init__(self, path: Path, final: Path, city: str, crs: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        final: Path,
+        city: str,
+        crs: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         self.count = 0
         self._path, self._final, self._city, self._crs = path, final, city, crs
+        self._metadata = dict(metadata or {})
         self._begun = False
         self._bytes = 0
         self._waiting = Features.none()
@@ -70,7 +78,14 @@ class Writer:
             raise OutputError(self._final, "was not written to its end", SPACE_REMEDY)
 
     def _flush(self) -> None:
-        _write(self._final, self._path, self._waiting, self._city, self._crs, append=self._begun)
+        _write(
+            self._final,
+            self._path,
+            self._waiting,
+            self._city,
+            self._crs,
+            None if self._begun else self._metadata,
+        )
         self._begun = True
         self._waiting, self._waiting_bytes = Features.none(), 0
 
@@ -86,20 +101,30 @@ def shapefile(path: Path, *, city: str, crs: str) -> Iterator[Writer]:
 
 
 @contextmanager
-def geopackage(path: Path, *, city: str, crs: str) -> Iterator[Writer]:
-    """Write a GeoPackage whose layer bears the name of the file."""
+def geopackage(
+    path: Path, *, city: str, crs: str, metadata: Mapping[str, str] | None = None
+) -> Iterator[Writer]:
+    """Write a GeoPackage whose layer bears the name of the file, and the metadata."""
     with atomic_path(path) as temporary:
-        writer = Writer(temporary, path, city, crs)
+        writer = Writer(temporary, path, city, crs, metadata)
         yield writer
         writer.finish()
 
 
-def _write(final: Path, path: Path, batch: Features, city: str, crs: str, *, append: bool) -> None:
+def _write(
+    final: Path,
+    path: Path,
+    batch: Features,
+    city: str,
+    crs: str,
+    metadata: Mapping[str, str] | None,
+) -> None:
+    """Begin a file with `metadata` (a shapefile has no place for any), or append where None."""
     import pyogrio  # takes seconds, as it imports pandas where that is installed
     import pyogrio.raw
     from pyogrio.errors import DataLayerError, DataSourceError
 
-    is_shapefile = path.suffix == ".shp"
+    is_shapefile, append = path.suffix == ".shp", metadata is None
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{_DATE}T00:00:00.000Z"})
     try:
         pyogrio.raw.write(
@@ -113,6 +138,7 @@ def _write(final: Path, path: Path, batch: Features, city: str, crs: str, *, app
             crs=crs,
             encoding="UTF-8",
             append=append,
+            layer_metadata=metadata or None,
             layer_options={"DBF_DATE_LAST_UPDATE": _DATE} if is_shapefile and not append else {},
         )
     except (DataSourceError, DataLayerError, RuntimeError) as e:
