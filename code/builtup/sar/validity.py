@@ -1,0 +1,56 @@
+"""Which pixels of a scene are invalid, read ahead window by window, each polarisation by a thread.
+
+Decoding takes longer than most of what is done with validity, and waits for Python's lock where
+that is busy: two threads make up for it. What they leave are two bits a pixel and polarisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+
+from builtup.raster.ahead import running_ahead
+from builtup.raster.windows import Window
+from builtup.sar.bands import unmeasured
+from builtup.sar.pairs import OpenPair, read_power
+
+__all__ = ["Invalid", "invalid_ahead"]
+
+#: A window and its invalid pixels, (height, width) bool.
+Invalid = tuple[Window, NDArray[np.bool_]]
+
+Bits = NDArray[np.uint8]
+
+#: Windows read before they are asked for: 1 MB each for 256 × 4,096 pixels, of both polarisations.
+AHEAD = 32
+
+
+@contextmanager
+def invalid_ahead(scene: OpenPair, windows: Sequence[Window]) -> Iterator[Iterator[Invalid]]:
+    """The invalid pixels of each window in turn, by the rule of `builtup.sar.bands.invalid`.
+
+    What cannot be read is raised in its turn (InputError).
+    """
+    with (
+        running_ahead(partial(_bits, scene.vv), windows, AHEAD) as vv,
+        running_ahead(partial(_bits, scene.vh), windows, AHEAD) as vh,
+    ):
+        yield (_invalid(*parts) for parts in zip(windows, vv, vh, strict=True))
+
+
+def _bits(dataset: DatasetReader, window: Window) -> tuple[Bits, Bits]:
+    """Where nothing was measured, and where the power is 0: a bit a pixel."""
+    power = np.empty((window.height, window.width), dtype=np.float32)
+    read_power(dataset, window, power)
+    return np.packbits(unmeasured(power, dataset.nodata)), np.packbits(power == 0)
+
+
+def _invalid(window: Window, vv: tuple[Bits, Bits], vh: tuple[Bits, Bits]) -> Invalid:
+    bits = vv[0] | vh[0] | (vv[1] & vh[1])
+    flat = np.unpackbits(bits, count=window.height * window.width)
+    return window, flat.view(np.bool_).reshape(window.height, window.width)
