@@ -40,7 +40,7 @@ COLOURS = {
     "false": (200, 70, 0),
     "truth": (170, 60, 255),
     "builtup": (60, 140, 255),
-    "unknown": (120, 120, 120),
+    "unknown": (18, 20, 24),
 }
 _LABELS = {
     "found": "Found: built-up in map and truth",
