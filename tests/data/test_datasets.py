@@ -52,7 +52,7 @@ def test_a_sample_is_the_scenes_power_and_what_training_may_learn(city):
 
 
 @pytest.mark.parametrize("fold", range(4))
-def test_training_never_sees_labels_of_the_held_out_block_and_its_gap(city, fold):
+def test_training_never_sees_the_held_out_block_and_its_gap(city, fold):
     _, tiles, folds = city
     chosen = folds.training_tiles(tiles, fold)
     dataset = TrainTiles(chosen, folds, fold, Everything())
@@ -61,8 +61,12 @@ def test_training_never_sees_labels_of_the_held_out_block_and_its_gap(city, fold
         held = folds.held_out(tile.tile, fold, with_gap=True)
         part = held.intersection(tile.tile.window)
         if part is not None:
-            inside = dataset[index]["mask"][part.relative_to(tile.tile.window).slices]
-            assert (inside == 255).all()
+            sample, place = dataset[index], part.relative_to(tile.tile.window)
+            assert (sample["mask"][place.slices] == 255).all()
+            assert torch.isnan(sample["image"][:, *place.slices]).all()
+            beside = torch.ones_like(sample["mask"], dtype=torch.bool)
+            beside[place.slices] = False
+            assert not torch.isnan(sample["image"][:, beside]).all()
 
 
 @pytest.mark.parametrize("fold", range(4))
@@ -101,7 +105,7 @@ def test_evaluation_on_training_ground_counts_each_of_its_pixels_once(city):
 @pytest.mark.parametrize("crop", [RandomCrop(24), RandomResizedCrop(28)])
 def test_a_draw_gives_the_same_sample_whatever_was_drawn_before(city, crop):
     _, tiles, folds = city
-    dataset = TrainTiles(tiles, folds, 1, crop, dihedral())
+    dataset = TrainTiles(folds.training_tiles(tiles, 1), folds, 1, crop, dihedral())
     first = dataset[Draw(2, 77)]
     state = torch.get_rng_state()
     torch.rand(5)

@@ -91,7 +91,7 @@ class TrainTiles(Dataset[Sample]):
         with _seeded(seed):
             window = self.crop.window(tile.tile.height, tile.tile.width)
             allowed = self.folds.training_allowed(tile, self.val_fold)
-            image, mask = _read(tile, window, allowed)
+            image, mask = _read(tile, window, allowed, hidden=True)
             self._mix(tile, window, image, mask)
             image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
             sample = _sample(image, mask, index)
@@ -109,7 +109,7 @@ class TrainTiles(Dataset[Sample]):
         patch = random_patch(window)
         rows, columns = patch.relative_to(window).slices
         allowed = self.folds.training_allowed(other, self.val_fold)
-        image[:, rows, columns], mask[rows, columns] = _read(other, patch, allowed)
+        image[:, rows, columns], mask[rows, columns] = _read(other, patch, allowed, hidden=True)
 
 
 class ValidationTiles(Dataset[Sample]):
@@ -174,11 +174,17 @@ def _sample(image: Tensor, mask: Tensor, index: int) -> Sample:
 
 
 def _read(
-    tile: TrainTile, window: Window | None, used: NDArray[np.bool_] | None
+    tile: TrainTile,
+    window: Window | None,
+    used: NDArray[np.bool_] | None,
+    *,
+    hidden: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Power (3, h, w) and mask (h, w) of a window of the tile, which may reach over its edges.
 
-    Outside the tile and where `used` is false nothing is known: NaN, and 255 in the mask.
+    Outside the tile nothing is known: NaN, and 255 in the mask. Where `used` is false the mask is
+    255, and with `hidden` the image NaN: a network learns from backscatter without labels too
+    (its batch-norm statistics alone lifted the F1 of a held-out block from .82 to .99).
     """
     whole = Window(0, 0, tile.tile.height, tile.tile.width)
     window = window or whole
@@ -196,6 +202,8 @@ def _read(
         known = _bands(tile.mask, [1], part)[0]
         if used is not None:
             known = np.where(used[part.slices], known, np.uint8(IGNORE))
+            if hidden:
+                image[:, rows, columns][:, ~used[part.slices]] = np.nan
         mask[rows, columns] = known
     return image, mask
 
