@@ -83,6 +83,7 @@ def test_every_city_is_left_out_in_turn_in_a_nested_run(done: str, project: Path
     pooled = figures["f1", "chosen"]
     assert pooled["pooled_interval"]["low"] <= pooled["pooled"] <= pooled["pooled_interval"]["high"]
     assert parent.data.metrics["val/f1"] == pytest.approx(pooled["pooled"])
+    assert parent.data.metrics["val/worst_city_f1"] == pytest.approx(pooled["worst"])
     assert pooled["pooled"] > 0.5  # it has learnt something
     assert "38SAA_Alpha" in text and "2000 resamples" in text
 
@@ -268,7 +269,7 @@ def test_the_threshold_may_come_from_a_city_that_training_never_saw(
     )
     (child,) = [run for run in children(newest_parent()) if run.data.tags["fold"] == "38SAA_Alpha"]
     assert child.data.tags["threshold_tuned_on"] == "38SBB_Beta"
-    assert "38SBB_Beta, held out of training as well" in text
+    assert "tiles of 38SBB_Beta, held out of training as well" in text
     folder = tracking.artifact_folder(child)
     assert folder is not None
     summary = json.loads((folder / "summary.json").read_text())

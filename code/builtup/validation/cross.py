@@ -236,7 +236,7 @@ def _conclude(scored: Sequence[Scored], kind: str, recorder: Recorder, folder: P
     write_blocks(folder / BLOCKS_CSV, rows)
     write_text_atomically(folder / FOLDS_CSV, _as_csv(folds))
     write_text_atomically(folder / CROSS_JSON, json.dumps(record, indent=1) + "\n")
-    recorder.metrics(metrics_of(figures), step=0)
+    recorder.metrics(metrics_of(figures, kind), step=0)
     recorder.metrics({f"val/{name}": value for name, value in calibrated.items()}, step=0)
     lines = [*summary_lines(figures, kind), calibration_line(calibrated), *notes]
     return "\n".join([fold_table(folds), "", *lines])
@@ -295,9 +295,9 @@ def _as_csv(folds: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def metrics_of(figures: Sequence[Figures]) -> dict[str, float]:
+def metrics_of(figures: Sequence[Figures], kind: str) -> dict[str, float]:
     """Names for the dashboard: val/f1 is pooled at the chosen threshold, and so on."""
-    found: dict[str, float] = {}
+    found = {"val/worst_city_f1": figures[0].worst} if kind == "city" else {}
     for f in figures:
         end = "" if f.threshold == "chosen" else "_at_half"
         s = f"{f.score}{end}"

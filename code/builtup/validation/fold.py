@@ -192,7 +192,7 @@ def _left_in(config: Config, folds: Folds, tiles: list[TrainTile], fold: int) ->
         found = folds.validation_tiles(tiles, inner)
         names, words = [folds.names[inner]], f"{folds.names[inner]}, held out of training as well"
     else:
-        inner, words = fold, "training tiles, which the network has learnt from"
+        inner, words = fold, "training ground, which the network has learnt from"
         found = folds.training_tiles(tiles, fold, config.folds_drop)
     if not found:
         raise InputError(
