@@ -17,8 +17,10 @@ from builtup.training.metrics import (
     SegmentationScores,
     choose_threshold,
     quantise,
+    rank_tiles,
     scores,
     tile_iou,
+    worst_city_f1,
 )
 
 
@@ -122,3 +124,34 @@ def test_the_iou_of_a_tile_ignores_what_is_unknown() -> None:
     label = np.array([1, 1, 0, 1])
     assert tile_iou(label, np.array([1, 0, 1, 255])) == pytest.approx(1 / 3)
     assert math.isnan(tile_iou(np.zeros(4), np.zeros(4)))
+
+
+def test_the_worst_city_is_one_whose_truth_has_buildings() -> None:
+    good, bad, empty = [[8, 1], [1, 9]], [[9, 6], [3, 2]], [[9, 5], [0, 0]]
+    expected = min(scores(np.array(m))["f1"] for m in (good, bad))
+    assert worst_city_f1(np.array([good, bad, empty])) == expected
+    assert math.isnan(worst_city_f1(np.array([empty])))
+
+
+def test_tiles_are_ranked_by_their_iou_within_their_city() -> None:
+    counts = np.array([[1, 2], [3, 3], [0, 4], [0, 0], [9, 10]])
+    ranked = rank_tiles(counts, [0, 0, 0, 0, 1])
+    assert ranked == {
+        0: {"worst": 2, "median": 0, "best": 1},
+        1: {"worst": 4, "median": 4, "best": 4},
+    }
+    assert rank_tiles(counts[3:4], [0]) == {}
+
+
+def test_tiles_are_counted_in_whatever_order_they_come() -> None:
+    rng = np.random.default_rng(1)
+    target, label = rng.integers(0, 2, (4, 8, 8)), rng.integers(0, 2, (4, 8, 8))
+    target[:, :2] = 255
+    metric = SegmentationScores(2, ["A"], num_tiles=4)
+    for pair in ([2, 0], [3, 1]):
+        level = torch.zeros(2, 8, 8, dtype=torch.uint8)
+        found, true = torch.tensor(label[pair]), torch.tensor(target[pair])
+        metric.update(Predicted(level, found, true, [0, 0], pair))
+    metric.compute()
+    for tile, (both, either) in enumerate(metric.tiles):
+        assert both / either == pytest.approx(tile_iou(label[tile], target[tile]))
