@@ -1,0 +1,166 @@
+"""A hard test with little data: San Francisco West in four blocks, random forest and network.
+
+    python benchmarks/san_francisco.py [--seeds "0;1;2"] [--output output/san_francisco]
+
+The scene of $BUILTUP_DATA is split at row 560 and column 256. In turn each block is held out with a
+gap of 32 pixels, and every labelled pixel of it is scored at probability 0.5 (the network also at
+the threshold that its training ground chose). The forest is the classic reference
+(`builtup.models.forest`), the network `configs/train/recommended_cpu.py` by `cross_validate`: its
+last weights, nothing chosen on the block.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from builtup.models.forest import fit_forest, forest_probability
+from builtup.sar.bands import IGNORE
+from builtup.tiles.folds import Folds
+from builtup.tiles.tiling import read_tiles
+
+CITY = "SanFranciscoWest_1988"
+CONFIG = "configs/train/recommended_cpu.py"
+SPLIT = "rows=560;cols=256"
+
+#: By fold (or all together): true positive, false positive and false negative pixels.
+Counts = dict[str, np.ndarray]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", default="0;1;2")
+    parser.add_argument("--output", type=Path, default=Path("output/san_francisco"))
+    parser.add_argument("--config", default=CONFIG)
+    parser.add_argument("--overrides", default="", help="settings of the config to replace")
+    arguments = parser.parse_args()
+    data = Path(os.environ.get("BUILTUP_DATA", "../shared/data")) / "real_s1" / "train" / CITY
+    if not data.is_dir():
+        sys.exit(f"error: {data}: no such folder; set BUILTUP_DATA")
+    out: Path = arguments.output
+    os.environ.setdefault(
+        "MLFLOW_TRACKING_URI", f"sqlite:///{Path('output').resolve() / 'mlflow.db'}"
+    )
+    prepare(data, out)
+    rows = [("random forest", seed, score_forest(out, seed)) for seed in (0, 1, 2)]
+    name = Path(arguments.config).stem
+    network = out / name
+    builtup(
+        "cross_validate",
+        config_path=arguments.config,
+        seeds=arguments.seeds,
+        overrides=f"data_path={out / 'tiles'} {arguments.overrides}".strip(),
+        output=network,
+    )
+    for label, suffix in ((f"{name}, at 0.5", "_at_half"), (f"{name}, own threshold", "")):
+        for seed, counts in read_counts(network / "blocks.csv", suffix).items():
+            rows.append((label, seed, counts))
+    report(rows, out / "scores.json")
+
+
+def builtup(command: str, **parameters: object) -> None:
+    """Run a step as a user would, in a process of its own; what is done already does nothing."""
+    words = [word for key, value in parameters.items() for word in (f"--{key}", str(value))]
+    subprocess.run([sys.executable, "-m", "builtup", command, *words], check=True)
+
+
+def prepare(data: Path, out: Path) -> None:
+    """Scenes, masks, tiles and folds of the one city."""
+    link = out / "input" / CITY
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.exists():
+        link.symlink_to(data.resolve())
+    tiles = out / "tiles"
+    builtup("generate_3b_images", input_path=out / "input", output_path=out / "images_3b")
+    builtup("rasterize", input_path=out / "input", output_path=out / "masks")
+    for source, target in ((out / "images_3b", "images"), (out / "masks", "masks")):
+        builtup(
+            "generate_tiles",
+            input_path=source,
+            output_path=tiles / target,
+            tile_size=256,
+            overlap=32,
+        )
+    builtup(
+        "generate_tiles_stats", input_path=tiles, output_path=tiles, folds="blocks", blocks=SPLIT
+    )
+
+
+def score_forest(out: Path, seed: int) -> Counts:
+    """Fit on the ground outside each block and its gap; count in the block."""
+    (image,) = (out / "images_3b").rglob("*.tif")
+    (truth,) = (out / "masks").rglob("*.tif")
+    with rasterio.open(image) as dataset, rasterio.open(truth) as dataset_mask:
+        vh, vv = dataset.read([1, 2])
+        mask = dataset_mask.read(1)
+    folds = Folds.read(out / "tiles")
+    tile = read_tiles(out / "tiles" / "images" / "tiles.csv")[0]
+    counts = {}
+    for fold, name in enumerate(folds.names):
+        held = folds.held_out(tile, fold)
+        hidden = folds.held_out(tile, fold, with_gap=True)
+        if held is None or hidden is None:
+            sys.exit(f"error: {tile.path}: holds nothing of fold {name}; remove {out}")
+        known = mask.copy()
+        known[hidden.slices] = IGNORE
+        without = [np.where(known == IGNORE, np.nan, band).astype(np.float32) for band in (vh, vv)]
+        forest = fit_forest([(without[0], without[1], known)], seed=seed)
+        built_up = forest_probability(forest, vh, vv)[held.slices] >= 0.5
+        target = mask[held.slices]
+        counts[name] = np.array(
+            [
+                np.count_nonzero(built_up & (target == 1)),
+                np.count_nonzero(built_up & (target == 0)),
+                np.count_nonzero(~built_up & (target == 1)),
+            ]
+        )
+    return counts
+
+
+def read_counts(path: Path, suffix: str) -> dict[int, Counts]:
+    """The counts of a cross-validation by seed and fold."""
+    found: dict[int, Counts] = defaultdict(lambda: defaultdict(lambda: np.zeros(3, int)))
+    with path.open(newline="") as f:
+        for row in csv.DictReader(f):
+            values = [int(row[f"{key}{suffix}"]) for key in ("tp", "fp", "fn")]
+            found[int(row["seed"])][row["fold"]] += np.array(values)
+    return found
+
+
+def f1(counts: np.ndarray) -> float:
+    tp, fp, fn = (int(x) for x in counts)
+    return 2 * tp / max(1, 2 * tp + fp + fn)
+
+
+def report(rows: list[tuple[str, int, Counts]], path: Path) -> None:
+    """Print a line a method and seed, then mean and spread; write all as JSON."""
+    names = sorted(rows[0][2])
+    print("| method | seed | " + " | ".join(names) + " | pooled |")
+    print("|---|---" * 1 + "|---" * (len(names) + 1) + "|")
+    pooled = defaultdict(list)
+    for method, seed, counts in rows:
+        pooled[method].append(f1(sum(counts.values(), np.zeros(3, int))))
+        cells = [f"{f1(counts[name]):.3f}" for name in names]
+        print(f"| {method} | {seed} | {' | '.join(cells)} | {pooled[method][-1]:.3f} |")
+    for method, values in pooled.items():
+        spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+        print(f"{method}: pooled F1 {statistics.mean(values):.3f}, spread over seeds {spread:.3f}")
+    record = [
+        {"method": method, "seed": seed, "counts": {k: v.tolist() for k, v in counts.items()}}
+        for method, seed, counts in rows
+    ]
+    path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
