@@ -22,7 +22,7 @@ from builtup.raster.io import gdal_env, open_raster, read_window
 from builtup.raster.windows import Window, aligned
 from builtup.report.cells import CellCounts
 from builtup.results import PROBABILITY_NODATA, CityRasters, PredictionTags, read_tags
-from builtup.validation.blocks import BlockCounter, BlockRow
+from builtup.validation.blocks import CELLS, BlockCounter
 
 __all__ = [
     "PICTURE",
@@ -77,12 +77,13 @@ class TileCrop:
 class CityCounts:
     """What was counted against ground truth: all pixels, by block of ground, and by tile.
 
-    `ranked` is how many tiles have an IoU to be ranked by, `worst` those with the least of them.
+    `blocks` (n, 4) are the cells of the confusion matrix by block, in the order of CELLS. `ranked`
+    is how many tiles have an IoU to be ranked by, `worst` those with the least of them.
     """
 
     truth: Path
     pixels: PixelCounts
-    blocks: tuple[BlockRow, ...]
+    blocks: NDArray[np.int64]
     ranked: int
     worst: tuple[TileCrop, ...]
 
@@ -132,7 +133,9 @@ def measure_city(
         else:
             with open_scored_city(rasters, truth, scored_area) as city:
                 counts = _count(city, truth, cells)
-    shares = {name: cell.shares for name, cell in cells.items()}
+    shares = {
+        name: cells.pop(name).shares for name in LAYERS
+    }  # one after the other: they are large
     return CityMeasure(rasters, tags, grid, picture, shares, counts)
 
 
@@ -171,7 +174,9 @@ def _count(city: ScoredCity, truth: Path, cells: Mapping[str, CellCounts]) -> Ci
             pixels += PixelCounts.of(true[counted], mapped[counted], level)
     ranked = _ranked(city.grid, tiles)
     worst = tuple(_crop(city, tile) for tile in ranked[:WORST])
-    return CityCounts(truth, pixels, tuple(blocks.rows()), len(ranked), worst)
+    by_block = [row.counts[0] for row in blocks.rows()]
+    counts = np.array(by_block, np.int64).reshape(-1, len(CELLS))
+    return CityCounts(truth, pixels, counts, len(ranked), worst)
 
 
 def _crop(city: ScoredCity, tile: TileCounts) -> TileCrop:

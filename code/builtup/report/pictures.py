@@ -120,14 +120,23 @@ def false_colour(power: Array) -> Array:
 
 def paint_power(power: Array, stretch: Stretch) -> RGBA:
     """The false-colour picture (H, W, 4); transparent where there are no data."""
+    picture = np.zeros((*power.shape[1:], 4), np.uint8)
+    known = np.isfinite(power).all(axis=0)
     channels = stretch.apply(false_colour(power))
-    return _with_alpha(np.moveaxis(np.nan_to_num(channels), 0, -1), power.sum(axis=0))
+    for i, channel in enumerate(channels):
+        picture[known, i] = np.rint(channel[known] * 255)
+    picture[known, 3] = 255
+    return picture
 
 
 def paint_probability(value: Array, top: float = 1.0) -> RGBA:
     """Viridis from 0 to `top` (H, W, 4); transparent where undefined."""
-    index = np.rint(np.clip(np.nan_to_num(value) / max(top, 1e-6), 0, 1) * 255).astype(int)
-    return _with_alpha(_viridis()[index], value)
+    known = np.isfinite(value)
+    picture = np.zeros((*value.shape, 4), np.uint8)
+    picture[known] = _viridis()[
+        np.rint(np.clip(value[known] / max(top, 1e-6), 0, 1) * 255).astype(int)
+    ]
+    return picture
 
 
 def shade(share: Array) -> NDArray[np.uint8]:
@@ -139,13 +148,8 @@ def shade(share: Array) -> NDArray[np.uint8]:
 
 
 @cache
-def _viridis() -> NDArray[np.float64]:
+def _viridis() -> NDArray[np.uint8]:
+    """256 colours, (256, 4)."""
     from matplotlib import colormaps
 
-    return np.asarray(colormaps["viridis"](np.arange(256)))[:, :3]
-
-
-def _with_alpha(colour: NDArray[np.floating], values: Array) -> RGBA:
-    """Bytes of a colour (H, W, 3) from 0 to 1; transparent black where `values` are undefined."""
-    alpha = np.isfinite(values)[..., None].astype(np.float32)
-    return np.rint(np.concatenate([colour * alpha, alpha], axis=-1) * 255).astype(np.uint8)
+    return np.asarray(colormaps["viridis"](np.arange(256), bytes=True))

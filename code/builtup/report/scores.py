@@ -7,14 +7,14 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from builtup.inference.scoring import PixelCounts
 from builtup.report.measure import CityCounts
 from builtup.results import Results
-from builtup.validation.blocks import f1, iou
+from builtup.validation.blocks import CELLS, f1, iou
 from builtup.validation.bootstrap import Interval, interval, resample
 from builtup.validation.calibration import reliability
 from builtup.validation.figures import mean_of_defined, statistics
@@ -58,20 +58,11 @@ class ScoreRow:
 def score_rows(scored: Sequence[tuple[str, CityCounts]], results: Results) -> list[ScoreRow]:
     """A row for each city with ground truth; two more for all where there are several."""
     polygons = read_polygon_f1(results, {city: counts.pixels for city, counts in scored})
-    drawn = [
-        resample(
-            np.stack([row.counts[:1] for row in counts.blocks])[:, None]
-            if counts.blocks
-            else np.zeros((1, 1, 1, 4), np.int64),
-            np.zeros(max(1, len(counts.blocks)), np.int64),
-        )
-        for _, counts in scored
-    ]
+    drawn = [_drawn(counts) for _, counts in scored]
     rows = []
     for (city, counts), sums in zip(scored, drawn, strict=True):
         found = {
-            name: interval(statistics(sums[..., 0, :], score)[0])
-            for name, score in (("f1", f1), ("iou", iou))
+            name: interval(statistics(sums, score)[0]) for name, score in (("f1", f1), ("iou", iou))
         }
         rows.append(_row(city, counts.pixels, found, polygons.get(city), len(counts.blocks)))
     if len(rows) > 1:
@@ -79,6 +70,12 @@ def score_rows(scored: Sequence[tuple[str, CityCounts]], results: Results) -> li
             rows, [c.pixels for _, c in scored], np.concatenate(drawn, axis=1), polygons.get(POOLED)
         )
     return rows
+
+
+def _drawn(counts: CityCounts) -> NDArray[np.float64]:
+    """Resampled sums (resamples, 1 stratum, 1 seed, 4) of a city's blocks."""
+    blocks = counts.blocks if len(counts.blocks) else np.zeros((1, len(CELLS)), np.int64)
+    return resample(blocks[:, None], np.zeros(len(blocks), np.int64))
 
 
 def _row(
@@ -110,14 +107,12 @@ def _score(value: float, found: Interval) -> Score:
 def _together(
     rows: Sequence[ScoreRow],
     pixels: Sequence[PixelCounts],
-    drawn: Any,
+    drawn: NDArray[np.float64],
     polygon_f1: float | None,
 ) -> list[ScoreRow]:
     """All pixels pooled, and the mean of the cities' scores; each city resampled within itself."""
     total = sum(pixels[1:], start=pixels[0])
-    found = {
-        name: statistics(drawn[..., 0, :], score) for name, score in (("f1", f1), ("iou", iou))
-    }
+    found = {name: statistics(drawn, score) for name, score in (("f1", f1), ("iou", iou))}
     blocks = sum(row.blocks for row in rows)
     pooled = _row(
         POOLED,
