@@ -123,6 +123,16 @@ def test_rasters_folders_and_runs_are_traced_too(project: Path) -> None:
     assert trace(run_id=training).startswith(f"training    run {training}")
 
 
+def test_an_ensemble_leads_to_each_of_its_runs(project: Path, tmp_path: Path) -> None:
+    inference = tracking.newest_run("Inferences").info.run_id
+    shutil.copytree(polygons().parent, tmp_path / "mean" / "raw")
+    members = [{"run_id": inference}, {"run_id": inference}]
+    (tmp_path / "mean" / "ensemble.json").write_text(json.dumps({"members": members}))
+    text = trace(input_path=str(tmp_path / "mean"))
+    assert f"mean of 2 runs: {inference}, {inference}" in text
+    assert text.count("inference   run") == 2
+
+
 def test_runs_show_what_they_read_as_datasets(project: Path) -> None:
     found = {}
     for name in ("Trainings", "Inferences"):
