@@ -273,6 +273,12 @@ def test_runs_are_named_and_scores_marked_by_what_was_tuned_on_them(project):
     assert "trained on" not in rows["38SLF_Alpha"]
     assert "trained on" in rows["38SLG_Beta"] and "tuned on: temperature" in rows["38SLG_Beta"]
     assert "badge" not in rows["38SLJ_Delta"]
+    assert (
+        "Not scores of unseen cities: 38SLF_Alpha (tuned on: threshold, weights); 38SLG"
+        in page.text
+    )
+    assert page.text.count("with 2 not unseen") == 2  # pooled and mean
+    assert page.of("title") and "test_demo" in page.text.split("·")[0]
     for fact in (training, inference, "abc123", "d4", "1.25", "test_demo"):
         assert fact in page.text
 

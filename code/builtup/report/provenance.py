@@ -88,7 +88,9 @@ def find_provenance(results: Results, thresholds: Sequence[float]) -> Provenance
     ]
     tuned = _tuned_on(summary, config, thresholds, doubts) if summary else {}
     trained = _trained_on(training, record, summary)
-    name = inference.info.run_name if inference is not None else results.folder.name
+    name = results.folder.name
+    if inference is not None:
+        name = inference.data.tags.get("config") or inference.info.run_name
     return Provenance(str(name), tuple(facts), tuned, trained, tuple(doubts))
 
 

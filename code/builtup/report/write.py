@@ -82,7 +82,7 @@ def report(
     page = Page(
         title=provenance.title,
         summary=extras.summary or _summary(results, cities, truth, thresholds),
-        notes=_notes(provenance, results, cities, truth, views),
+        notes=_notes(provenance, results, cities, truth, views, _seen(rows, provenance)),
         head=rows[-2] if len(rows) > 1 else (rows[0] if rows else None),
         rows=(*_rows(rows, provenance), *_other_rows(extras.others, truth)),
         how=_how(rows),
@@ -168,10 +168,20 @@ def _look(
 
 def _rows(rows: Sequence[ScoreRow], provenance: Provenance) -> list[Row]:
     names = {POOLED: "all pixels pooled", MACRO: "mean of the cities"}
+    seen = _seen(rows, provenance)
+    some = (f"with {len(seen)} not unseen",) if seen else ()
     return [
-        Row(names.get(row.name, row.name), row, provenance.marks(row.name), row.name in names)
+        Row(names[row.name], row, some, True)
+        if row.name in names
+        else Row(row.name, row, provenance.marks(row.name))
         for row in rows
     ]
+
+
+def _seen(rows: Sequence[ScoreRow], provenance: Provenance) -> list[str]:
+    """The scored cities that were tuned or trained on, with what was done there."""
+    marks = {row.name: provenance.marks(row.name) for row in rows}
+    return [f"{city} ({', '.join(of)})" for city, of in marks.items() if of]
 
 
 def _other_rows(others: Mapping[str, Path], truth: _Truth) -> list[Row]:
@@ -209,8 +219,11 @@ def _notes(
     cities: Sequence[CityRasters],
     truth: _Truth,
     views: Sequence[CityView],
+    seen: Sequence[str],
 ) -> tuple[str, ...]:
     notes = []
+    if seen:
+        notes.append(f"Not scores of unseen cities: {'; '.join(seen)}.")
     simulated = [view.city for view in views if view.simulated]
     if simulated:
         notes.append(
