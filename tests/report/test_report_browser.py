@@ -87,6 +87,16 @@ def test_a_switch_shows_and_hides_its_layer(page, name):
     assert page.locator(f".ly-{name}").nth(1).is_visible() == was  # the other city is untouched
 
 
+def test_polygons_are_lines_that_stay_thin(page):
+    before = pixels(page)
+    page.locator(".sw-polygons").first.check()
+    assert 0.002 < changed(pixels(page), before) < 0.05
+    page.locator(".z-4").first.check()
+    enlarged = pixels(page)
+    page.locator(".sw-polygons").first.uncheck()
+    assert changed(pixels(page), enlarged) < 0.05
+
+
 def test_missed_buildings_are_amber_where_they_are(page):
     image = pixels(page)
     row, column = (
