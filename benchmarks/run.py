@@ -160,8 +160,8 @@ A simulated scene of {size:,}² pixels; {pairs} alternating pairs a case, each r
 process, its inputs in the page cache (read once before each run, on both sides alike). Figures
 are medians; the ratio is that of the throughputs, pair by pair. Memory is the peak above the
 process with its imports (and model) loaded, in MB of 10⁶ bytes. Torch ran with {threads} thread(s)
-on both sides. The sha256 of the scene's files was remembered from an earlier step
-(`builtup.digests`), as in every step of the chain but the first: to hash them, too, takes about 4 s.
+on both sides. The sha256 of the scene's files was remembered from an earlier step, as in every step
+of the chain but the first (`builtup.digests`): to hash them, too, takes about 4 s.
 Versions: {named}.
 
 """
