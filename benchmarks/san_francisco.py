@@ -62,7 +62,7 @@ def main() -> None:
         overrides=f"data_path={out / 'tiles'} {arguments.overrides}".strip(),
         output=network,
     )
-    for label, suffix in ((f"{name}, at 0.5", "_at_half"), (f"{name}, own threshold", "")):
+    for label, suffix in ((f"{name}, at 0.5", "_half"), (f"{name}, own threshold", "_chosen")):
         for seed, counts in read_counts(network / "blocks.csv", suffix).items():
             rows.append((label, seed, counts))
     report(rows, out / "scores.json")
@@ -146,7 +146,7 @@ def report(rows: list[tuple[str, int, Counts]], path: Path) -> None:
     """Print a line a method and seed, then mean and spread; write all as JSON."""
     names = sorted(rows[0][2])
     print("| method | seed | " + " | ".join(names) + " | pooled |")
-    print("|---|---" * 1 + "|---" * (len(names) + 1) + "|")
+    print("|---" * (len(names) + 3) + "|")
     pooled = defaultdict(list)
     for method, seed, counts in rows:
         pooled[method].append(f1(sum(counts.values(), np.zeros(3, int))))
