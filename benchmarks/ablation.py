@@ -19,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +191,7 @@ class Scorer:
         """The reference, fitted with each seed on the first date of each training city."""
         rows = []
         for seed in self.seeds:
-            rows += self._kept(f"forest {seed}", lambda seed=seed: self._forest(seed))
+            rows += self._kept(f"forest {seed}", partial(self._forest, seed))
         return rows
 
     def of_seeds(self, folders: Sequence[Path]) -> list[BlockRow]:
@@ -204,9 +204,9 @@ class Scorer:
         single: list[BlockRow] = []
         mean: list[BlockRow] = []
         for seed, folder in zip(self.seeds, folders, strict=True):
-            make = cache(lambda seed=seed, folder=folder: self._dates(seed, folder))
-            single += self._kept(f"first date {folder}", lambda make=make: make()[0])
-            mean += self._kept(f"two dates {folder}", lambda make=make: make()[1])
+            both = cache(partial(self._dates, seed, folder))
+            single += self._kept(f"first date {folder}", partial(_part, both, 0))
+            mean += self._kept(f"two dates {folder}", partial(_part, both, 1))
         return single, mean
 
     def _counted(
@@ -217,9 +217,12 @@ class Scorer:
             print(f"{name}, seed {seed}: scoring", file=sys.stderr)
             rows += self._kept(
                 f"{folder} {settings}",
-                lambda folder=folder, seed=seed: self._count(self._maps(folder, **settings), seed),
+                partial(self._count_run, folder, settings, seed),
             )
         return rows
+
+    def _count_run(self, folder: Path, settings: dict[str, Any], seed: int) -> list[BlockRow]:
+        return self._count(self._maps(folder, **settings), seed)
 
     def _kept(self, key: str, make: Callable[[], list[BlockRow]]) -> list[BlockRow]:
         path = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.csv"
@@ -286,6 +289,10 @@ class Scorer:
                 counter.add(city, first.scene_id, first.grid, shown, first.truth)
                 rows += counter.rows()
         return single, mean
+
+
+def _part(both: Callable[[], tuple[list[BlockRow], ...]], part: int) -> list[BlockRow]:
+    return both()[part]
 
 
 def as_bytes(probability: NDArray[np.float32]) -> Bytes:

@@ -1,10 +1,11 @@
-"""A hard test with little data: San Francisco West in four blocks, random forest and network.
+"""A hard test with little data: one real city in four blocks, random forest and network.
 
-    python benchmarks/san_francisco.py [--seeds "0;1;2"] [--output output/san_francisco]
+    python benchmarks/real_blocks.py [--city SanFranciscoWest_1988] [--seeds "0;1;2"]
 
-The scene of $BUILTUP_DATA is split at row 560 and column 256. In turn each block is held out with a
-gap of 32 pixels, and every labelled pixel of it is scored at probability 0.5 (the network also at
-the threshold that its training ground chose). The forest is the classic reference
+A scene of $BUILTUP_DATA is split in four (San Francisco at row 560 and column 256, Beijing in the
+middle of its labelled campus). In turn each block is held out with a gap of 32 pixels, and every
+labelled pixel of it is scored at probability 0.5 (the network also at the threshold that its
+training ground chose). The forest is the classic reference
 (`builtup.models.forest`), the network `configs/train/recommended_cpu.py` by `cross_validate`: its
 last weights, nothing chosen on the block.
 """
@@ -29,9 +30,12 @@ from builtup.sar.bands import IGNORE
 from builtup.tiles.folds import Folds
 from builtup.tiles.tiling import read_tiles
 
-CITY = "SanFranciscoWest_1988"
 CONFIG = "configs/train/recommended_cpu.py"
-SPLIT = "rows=560;cols=256"
+#: Where each city is split, and where its results go.
+CITIES = {
+    "SanFranciscoWest_1988": ("rows=560;cols=256", Path("output/san_francisco")),
+    "Beijing_2020": ("2x2", Path("output/beijing")),
+}
 
 #: By fold (or all together): true positive, false positive and false negative pixels.
 Counts = dict[str, np.ndarray]
@@ -40,18 +44,20 @@ Counts = dict[str, np.ndarray]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="0;1;2")
-    parser.add_argument("--output", type=Path, default=Path("output/san_francisco"))
+    parser.add_argument("--city", choices=CITIES, default="SanFranciscoWest_1988")
+    parser.add_argument("--output", type=Path, help="a folder; output/<the city> by default")
     parser.add_argument("--config", default=CONFIG)
     parser.add_argument("--overrides", default="", help="settings of the config to replace")
     arguments = parser.parse_args()
-    data = Path(os.environ.get("BUILTUP_DATA", "../shared/data")) / "real_s1" / "train" / CITY
-    if not data.is_dir():
-        sys.exit(f"error: {data}: no such folder; set BUILTUP_DATA")
-    out: Path = arguments.output
+    data = Path(os.environ.get("BUILTUP_DATA", "../shared/data")) / "real_s1" / "train"
+    split, folder = CITIES[arguments.city]
+    if not (data / arguments.city).is_dir():
+        sys.exit(f"error: {data / arguments.city}: no such folder; set BUILTUP_DATA")
+    out: Path = arguments.output or folder
     os.environ.setdefault(
         "MLFLOW_TRACKING_URI", f"sqlite:///{Path('output').resolve() / 'mlflow.db'}"
     )
-    prepare(data, out)
+    prepare(data / arguments.city, out, split)
     rows = [("random forest", seed, score_forest(out, seed)) for seed in (0, 1, 2)]
     name = Path(arguments.config).stem
     network = out / name
@@ -74,9 +80,9 @@ def builtup(command: str, **parameters: object) -> None:
     subprocess.run([sys.executable, "-m", "builtup", command, *words], check=True)
 
 
-def prepare(data: Path, out: Path) -> None:
+def prepare(data: Path, out: Path, split: str) -> None:
     """Scenes, masks, tiles and folds of the one city."""
-    link = out / "input" / CITY
+    link = out / "input" / data.name
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.exists():
         link.symlink_to(data.resolve())
@@ -92,7 +98,7 @@ def prepare(data: Path, out: Path) -> None:
             overlap=32,
         )
     builtup(
-        "generate_tiles_stats", input_path=tiles, output_path=tiles, folds="blocks", blocks=SPLIT
+        "generate_tiles_stats", input_path=tiles, output_path=tiles, folds="blocks", blocks=split
     )
 
 
