@@ -58,6 +58,7 @@ KNOWN: Mapping[str, Known] = {
     "speckle_looks": Known(float | None),
     "coarse_dropout": Known(tuple | None),
     # cross-validation
+    "threshold_from": Known(str | None, None),  # without val_fold: a cross-validation that chose it
     "threshold_fold": Known(int | str | None, None),  # also held out, to choose the threshold on
     "threshold_tiles": Known(int | None, 256),  # left-in tiles that choose it; None: all
     "class_names": Known(tuple, ("background", "building")),

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ignite.distributed as idist
 import torch
@@ -25,6 +25,9 @@ from builtup.training.learner import Learner
 from builtup.training.metrics import SCORES
 from builtup.training.trainer import optimiser_steps
 
+if TYPE_CHECKING:
+    from builtup.validation.inherit import Inherited
+
 __all__ = [
     "Data",
     "build_data",
@@ -40,13 +43,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Data:
-    """The loaders of a training; `length` is an epoch's number of batches in every process."""
+    """The loaders of a training; `length` is an epoch's number of batches in every process.
+
+    `inherited` is the threshold of a training without validation, where `threshold_from` says so.
+    """
 
     train: Any
     val: Any
     train_eval: Any
     prepare: PrepareBatch
     length: int
+    inherited: Inherited | None = None
 
     @property
     def places(self) -> Places:
@@ -108,7 +115,22 @@ def build_data(config: Config) -> Data:
     length = int(idist.all_reduce(len(train), op="MIN"))
     if length == 0:
         raise InputError(config.path, "train_loader gives no batch", "lower batch_size")
-    return Data(train, val, train_eval, config.build("prepare_batch") or prepare_batch, length)
+    prepare = config.build("prepare_batch") or prepare_batch
+    return Data(train, val, train_eval, prepare, length, _inherited(config, train))
+
+
+def _inherited(config: Config, train: Any) -> Inherited | None:
+    if config.threshold_from is None:
+        return None
+    if getattr(train, "val_fold", None) is not None:
+        raise ConfigError(
+            f"{config.path}: threshold_from = {config.threshold_from!r} is for a training on all "
+            "data, which has no validation to choose a threshold on; set val_fold=none or "
+            "threshold_from=none"
+        )
+    from builtup.validation.inherit import inherited_threshold  # imports this package
+
+    return inherited_threshold(config.threshold_from, getattr(train.folds, "names", ()))
 
 
 def build_learner(config: Config, data: Data) -> Learner:

@@ -78,10 +78,13 @@ def _log_model(
     from mlflow.exceptions import MlflowException
 
     best = progress.best
+    threshold, tuned_on = best.get("threshold", 0.5), tuple(data.val_cities) if best else ()
+    if not best and data.inherited is not None:
+        threshold, tuned_on = data.inherited.threshold, data.inherited.tuned_on
     card = Card(
         class_names=_class_names(config),
-        threshold=best.get("threshold", 0.5),
-        threshold_tuned_on=tuple(data.val_cities) if best else (),
+        threshold=threshold,
+        threshold_tuned_on=tuned_on,
         channels=model.channels.describe() if isinstance(model, Segmenter) else {},
         training_run=recorder.run_id,
         config=config.name,

@@ -64,15 +64,17 @@ class Saver:
         if idist.get_rank() != 0:
             return
         best = self.progress.best
+        inherited = self.summary.get("inherited_threshold", {})
+        tuned_on = self.summary.get("val_cities", []) if best else inherited.get("tuned_on", [])
         record = {
             **self.summary,
             "finished": finished,
             "epochs": self.progress.epoch,
             "iterations": self.progress.iteration,
             "best_iteration": self.progress.best_iteration if best else self.progress.iteration,
-            "threshold": best.get("threshold", 0.5),
+            "threshold": best.get("threshold", inherited.get("threshold", 0.5)),
             "threshold_f1": best.get("threshold_f1"),
-            "threshold_tuned_on": self.summary.get("val_cities", []) if best else [],
+            "threshold_tuned_on": list(tuned_on),
             "metrics": best.get("scores", {}),
             "confusion": best.get("confusion", {}),
         }

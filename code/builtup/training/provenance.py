@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def facts(config: Config, data: Data) -> dict[str, Any]:
         "class_names": list(config.class_names),
         "seed": config.seed,
         "git_commit": git_commit(),
+        **({} if data.inherited is None else {"inherited_threshold": asdict(data.inherited)}),
     }
 
 
