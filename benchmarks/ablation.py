@@ -66,7 +66,7 @@ VARIANTS: dict[str, tuple[str, str]] = {
     "label smoothing 0.1": (BASE, "label_smoothing=0.1"),
     "crops of 192, batch 4": (BASE, "crop=192 batch_size=4"),
     "U-Net ResNet-18": (NETWORK, ""),
-    "Light-Weight RefineNet": (NETWORK, "architecture=lwrefinenet encoder=mobilenet_v2"),
+    "twice the channels": (BASE, "widths=32,64,128,256"),
 }
 FOREST = "random forest"
 #: Other ways to use the trainings of BASE: settings of the stream, and which weights.
