@@ -37,7 +37,7 @@ CITIES = {
     "Beijing_2020": ("2x2", Path("output/beijing")),
 }
 
-#: By fold (or all together): true positive, false positive and false negative pixels.
+#: By fold (or all together): true positive, false positive, false negative, all labelled pixels.
 Counts = dict[str, np.ndarray]
 
 
@@ -128,6 +128,7 @@ def score_forest(out: Path, seed: int) -> Counts:
                 np.count_nonzero(built_up & (target == 1)),
                 np.count_nonzero(built_up & (target == 0)),
                 np.count_nonzero(~built_up & (target == 1)),
+                np.count_nonzero(target != IGNORE),
             ]
         )
     return counts
@@ -135,32 +136,50 @@ def score_forest(out: Path, seed: int) -> Counts:
 
 def read_counts(path: Path, suffix: str) -> dict[int, Counts]:
     """The counts of a cross-validation by seed and fold."""
-    found: dict[int, Counts] = defaultdict(lambda: defaultdict(lambda: np.zeros(3, int)))
+    found: dict[int, Counts] = defaultdict(lambda: defaultdict(lambda: np.zeros(4, int)))
     with path.open(newline="") as f:
         for row in csv.DictReader(f):
-            values = [int(row[f"{key}{suffix}"]) for key in ("tp", "fp", "fn")]
-            found[int(row["seed"])][row["fold"]] += np.array(values)
+            tp, fp, fn, tn = (int(row[f"{key}{suffix}"]) for key in ("tp", "fp", "fn", "tn"))
+            found[int(row["seed"])][row["fold"]] += np.array([tp, fp, fn, tp + fp + fn + tn])
     return found
 
 
 def f1(counts: np.ndarray) -> float:
-    tp, fp, fn = (int(x) for x in counts)
+    tp, fp, fn, _ = (int(x) for x in counts)
     return 2 * tp / max(1, 2 * tp + fp + fn)
 
 
+def everywhere(counts: np.ndarray) -> np.ndarray:
+    """The counts of a map that says built-up of every pixel, from those of another."""
+    tp, fp, fn, labelled = counts
+    return np.array([tp + fn, labelled - tp - fn, 0, labelled])
+
+
+def mean_and_spread(values: list[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
+
+
 def report(rows: list[tuple[str, int, Counts]], path: Path) -> None:
-    """Print a line a method and seed, then mean and spread; write all as JSON."""
+    """Print a line a method and seed, then means and spreads; write all as JSON."""
     names = sorted(rows[0][2])
     print("| method | seed | " + " | ".join(names) + " | pooled |")
     print("|---" * (len(names) + 3) + "|")
     pooled = defaultdict(list)
     for method, seed, counts in rows:
-        pooled[method].append(f1(sum(counts.values(), np.zeros(3, int))))
+        pooled[method].append(f1(sum(counts.values(), np.zeros(4, int))))
         cells = [f"{f1(counts[name]):.3f}" for name in names]
         print(f"| {method} | {seed} | {' | '.join(cells)} | {pooled[method][-1]:.3f} |")
+    print(f"\n| mean ± spread over seeds | {' | '.join(names)} | pooled |")
+    print("|---" * (len(names) + 2) + "|")
     for method, values in pooled.items():
-        spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-        print(f"{method}: pooled F1 {statistics.mean(values):.3f}, spread over seeds {spread:.3f}")
+        of_seeds = [counts for m, _, counts in rows if m == method]
+        by_block = [[f1(counts[name]) for counts in of_seeds] for name in names]
+        cells = [mean_and_spread(v) for v in [*by_block, values]]
+        print(f"| {method} | {' | '.join(cells)} |")
+    everything = {name: everywhere(rows[0][2][name]) for name in names}
+    cells = [f"{f1(c):.3f}" for c in [*everything.values(), sum(everything.values())]]
+    print(f"| built-up everywhere | {' | '.join(cells)} |")
     record = [
         {"method": method, "seed": seed, "counts": {k: v.tolist() for k, v in counts.items()}}
         for method, seed, counts in rows
