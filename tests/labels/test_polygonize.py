@@ -109,7 +109,7 @@ def write_city(
 
 
 def read(path: Path) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-    meta, _, wkb, fields = pyogrio.raw.read(path)
+    meta, _, wkb, fields = pyogrio.raw.read(path, layer=path.stem)
     return shapely.from_wkb(wkb), dict(zip(meta["fields"], fields, strict=True))
 
 
@@ -339,7 +339,10 @@ def test_both_files_carry_id_city_area_and_mean_probability(tmp_path: Path) -> N
     assert kept["area_m2"].tolist() == fields["area_m2"][[0, 2]].tolist()
     with rasterio.open(path) as dataset:
         assert pyogrio.read_info(path.with_suffix(".shp"))["crs"] == dataset.crs.to_string()
-        assert pyogrio.read_info(path.with_suffix(".gpkg"))["crs"] == dataset.crs.to_string()
+        assert (
+            pyogrio.read_info(path.with_suffix(".gpkg"), layer=path.stem)["crs"]
+            == dataset.crs.to_string()
+        )
 
 
 def test_of_several_classes_the_probability_of_buildings_is_averaged(tmp_path: Path) -> None:

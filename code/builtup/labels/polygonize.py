@@ -39,7 +39,7 @@ from builtup.steps import Job, Step, Summary, run_step
 
 __all__ = ["polygonize", "polygonize_city"]
 
-STEP = Step("polygonize", 2)
+STEP = Step("polygonize", 3)
 #: Enough for a row of 512-blocks of both rasters, 24,576 wide, which lower strips read twice.
 CACHE_MB = 32
 

@@ -79,7 +79,7 @@ def polygon_renderer() -> str:
 
 def _symbol(name: int, colour: str) -> str:
     options = {
-        "color": f"{colour},150",
+        "color": f"{colour},120",
         "outline_color": _OUTLINE,
         "outline_style": "solid",
         "outline_width": "0.2",

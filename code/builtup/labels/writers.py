@@ -18,14 +18,13 @@ import shapely
 from builtup.errors import OutputError
 from builtup.files import SPACE_REMEDY, atomic_files, atomic_path
 from builtup.labels.features import Features
+from builtup.labels.style import DATE, add_layer_style
 
 __all__ = ["SHAPEFILE_PARTS", "Writer", "geopackage", "shapefile"]
 
 #: The files of a shapefile, the one that readers open last.
 SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".shp")
 
-#: Files hold the date of writing unless they are told one.
-_DATE = "2000-01-01"
 #: A shapefile counts its bytes in 31 bits.
 _SHAPEFILE_BYTES = 2**31 - 1
 #: Polygons wait until they would make this much of a shapefile.
@@ -104,11 +103,15 @@ def shapefile(path: Path, *, city: str, crs: str) -> Iterator[Writer]:
 def geopackage(
     path: Path, *, city: str, crs: str, metadata: Mapping[str, str] | None = None
 ) -> Iterator[Writer]:
-    """Write a GeoPackage whose layer bears the name of the file, and the metadata."""
+    """Write a GeoPackage whose layer bears the name of the file, its style, and the metadata."""
     with atomic_path(path) as temporary:
         writer = Writer(temporary, path, city, crs, metadata)
         yield writer
         writer.finish()
+        try:
+            add_layer_style(temporary, path.stem)
+        except sqlite3.Error as e:
+            raise OutputError(path, f"cannot be written ({e})", SPACE_REMEDY) from e
 
 
 def _write(
@@ -125,7 +128,7 @@ def _write(
     from pyogrio.errors import DataLayerError, DataSourceError
 
     is_shapefile, append = path.suffix == ".shp", metadata is None
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{_DATE}T00:00:00.000Z"})
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{DATE}T00:00:00.000Z"})
     try:
         pyogrio.raw.write(
             path,
@@ -139,7 +142,9 @@ def _write(
             encoding="UTF-8",
             append=append,
             layer_metadata=metadata or None,
-            layer_options={"DBF_DATE_LAST_UPDATE": _DATE} if is_shapefile and not append else {},
+            # GDAL before 3.7 warns of newer ones
+            dataset_options={} if is_shapefile or append else {"VERSION": "1.2"},
+            layer_options={"DBF_DATE_LAST_UPDATE": DATE} if is_shapefile and not append else {},
         )
     except (DataSourceError, DataLayerError, RuntimeError) as e:
         brief = " ".join(str(e).split())[:160]
