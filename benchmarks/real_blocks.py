@@ -151,7 +151,7 @@ def f1(counts: np.ndarray) -> float:
 
 def everywhere(counts: np.ndarray) -> np.ndarray:
     """The counts of a map that says built-up of every pixel, from those of another."""
-    tp, fp, fn, labelled = counts
+    tp, _, fn, labelled = counts
     return np.array([tp + fn, labelled - tp - fn, 0, labelled])
 
 
@@ -178,7 +178,9 @@ def report(rows: list[tuple[str, int, Counts]], path: Path) -> None:
         cells = [mean_and_spread(v) for v in [*by_block, values]]
         print(f"| {method} | {' | '.join(cells)} |")
     everything = {name: everywhere(rows[0][2][name]) for name in names}
-    cells = [f"{f1(c):.3f}" for c in [*everything.values(), sum(everything.values())]]
+    cells = [
+        f"{f1(c):.3f}" for c in [*everything.values(), sum(everything.values(), np.zeros(4, int))]
+    ]
     print(f"| built-up everywhere | {' | '.join(cells)} |")
     record = [
         {"method": method, "seed": seed, "counts": {k: v.tolist() for k, v in counts.items()}}
