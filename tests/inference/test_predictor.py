@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.inference.predictor import make_stream, predict_array, predict_scene
-from builtup.inference.stream import Stream
+from builtup.inference.stream import Stream, predict_stream
 from builtup.raster.blend import NODATA
-from builtup.raster.windows import blend_weights, tiling
+from builtup.raster.windows import Window, blend_weights, tiling
 from helpers import write_raster
 
 Float = NDArray[np.float32]
@@ -132,6 +133,40 @@ def test_infinite_power_is_no_data() -> None:
     result = predict_array(scene, Stream(identity, window=8, overlap=0))
     assert result[0, 3, 4] == NODATA
     assert (result == NODATA).sum() == 1
+
+
+def test_writing_goes_on_while_the_next_windows_are_predicted() -> None:
+    second = threading.Event()
+    batches: list[Tensor] = []
+    calls: list[Window] = []
+
+    def network(power: Tensor) -> Tensor:
+        batches.append(power)
+        if len(batches) == 2:
+            second.set()
+        return identity(power)
+
+    def write(window: Window, values: NDArray[np.uint8]) -> None:
+        assert second.wait(30)  # it would never come, were writing to hold up the network
+        calls.append(window)
+
+    scene = np.full((2, 8, 24), 0.5, np.float32)
+    stream = Stream(network, window=8, overlap=0, batch_size=1)
+    done = predict_stream(lambda w: scene[:, w.slices[0], w.slices[1]], write, 24, 8, stream)
+    assert done == 3
+    assert [w.x for w in calls] == [0, 8, 16]
+
+
+@pytest.mark.parametrize("failing", [0, 2])
+def test_a_write_that_fails_ends_the_prediction(failing: int) -> None:
+    def write(window: Window, values: NDArray[np.uint8]) -> None:
+        if window.x == 8 * failing:
+            raise OSError("disk full")
+
+    scene = np.full((2, 8, 24), 0.5, np.float32)
+    stream = Stream(identity, window=8, overlap=0, batch_size=1)
+    with pytest.raises(OSError, match="disk full"):
+        predict_stream(lambda w: scene[:, w.slices[0], w.slices[1]], write, 24, 8, stream)
 
 
 class Pixelwise(nn.Module):

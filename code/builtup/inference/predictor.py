@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from builtup.errors import ConfigError
 from builtup.files import atomic_path
+from builtup.inference.backends.probabilities import Probabilities
 from builtup.inference.stream import BLENDS, Stream, predict_stream
 from builtup.inference.tta import average_views, views_of
 from builtup.raster.blend import NODATA
@@ -80,14 +82,17 @@ def make_stream(
     num_classes: int = 2,
     blend: str = "ramp",
     temperatures: tuple[float, ...] = (1.0,),
+    backend: str = "torch",
+    quantised: Path | None = None,
 ) -> Stream:
     """Make what predicts windows from `model`: power (B, C, H, W) to logits (B, classes, H, W).
 
     The model is moved to the device (channels last where it filters) and set to evaluation. Two
     classes give one band, the building's probability (class 1); more give a band each. `amp` (half
     precision) acts on CUDA only. Logits are divided by a temperature (Guo et al. 2017) before
-    views are averaged; of several each gives its own bands. Raises ConfigError for settings that
-    make no sense.
+    views are averaged; of several each gives its own bands. `backend` is torch, openvino,
+    openvino-int8 (which needs `quantised`, see `builtup.inference.quantised`) or auto. Raises
+    ConfigError for settings that make no sense.
     """
     if window < 1 or not 0 <= overlap < window:
         raise ConfigError(f"window={window} overlap={overlap}: overlap must be below the window")
@@ -104,14 +109,19 @@ def make_stream(
         # four times as fast on a CPU for real networks; 1x1 convolutions only lose by it
         model = model.to(memory_format=torch.channels_last)
     half = amp and place.type == "cuda"
+    network = Probabilities(model, temperatures).eval()
 
-    def probabilities(power: Tensor) -> Tensor:
+    def by_torch(power: Tensor) -> Tensor:
         with torch.autocast(place.type, dtype=torch.float16, enabled=half):
-            logits = model(power)
-        logits = logits.float()
-        if temperatures == (1.0,):
-            return class_probabilities(logits)
-        return torch.cat([class_probabilities(logits / t) for t in temperatures], dim=1)
+            return cast(Tensor, network(power))
+
+    probabilities: Callable[[Tensor], Tensor] = by_torch
+    if backend != "torch":
+        from builtup.inference.backends.choose import resolve_backend, runner
+
+        backend = resolve_backend(backend, network, window, place)
+        if backend != "torch":
+            probabilities = runner(backend, network, window, quantised)
 
     return Stream(
         lambda power: average_views(probabilities, power, views),
@@ -121,15 +131,8 @@ def make_stream(
         batch_size=batch_size,
         blend=blend,
         device=place,
+        backend=backend,
     )
-
-
-def class_probabilities(logits: Tensor) -> Tensor:
-    """Softmax of (B, classes, H, W); of two classes the second only, (B, 1, H, W)."""
-    if logits.shape[1] == 2:
-        # softmax of two is the logistic of their difference
-        return (logits[:, 1:] - logits[:, :1]).sigmoid_()
-    return logits.softmax(dim=1)
 
 
 def predict_array(power: NDArray[np.float32], stream: Stream) -> NDArray[np.uint8]:
@@ -170,6 +173,7 @@ def predict_scene(
     device: str | torch.device = "auto",
     amp: bool = True,
     num_classes: int = 2,
+    backend: str = "torch",
     tags: PredictionTags | None = None,
 ) -> Prediction:
     """Predict a whole 3-band scene into a COG of 8-bit probabilities, in flat memory.
@@ -186,6 +190,7 @@ def predict_scene(
         device=device,
         amp=amp,
         num_classes=num_classes,
+        backend=backend,
     )
     profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
     with gdal_env(GDAL_CACHEMAX=CACHE_BYTES):

@@ -17,6 +17,7 @@ from builtup import tracking
 from builtup.config import Config
 from builtup.errors import ConfigError, RunError
 from builtup.files import write_text_atomically
+from builtup.inference.backends import BACKENDS
 from builtup.inference.predictor import make_stream
 from builtup.inference.selection import Selection, select_all, select_held_out
 from builtup.inference.stream import Stream
@@ -68,14 +69,14 @@ def plan(config: Config) -> Plan:
 
     Raises ConfigError, RunError or InputError, in one line.
     """
-    if config.get("backend", "torch") != "torch":
-        raise ConfigError(f"{config.path}: backend = {config.backend!r}: unknown; use torch")
+    before = _previous(config)
+    backend = _backend(config, before)
     trained = _trained(config)
     fold = config.get("val_fold", trained.settings.get("val_fold"))
     data_path = Path(config.data_path)
     selection = select_held_out(data_path, fold) if config.has_targets else select_all(data_path)
     temperature = _temperature(config, trained)
-    stream = _stream(config, trained, selection, temperature)
+    stream = _stream(config, trained, selection, temperature, backend)
     record = {
         "training_run": trained.run_id,
         "weights": weights_digest(trained.model.state_dict()),
@@ -86,10 +87,13 @@ def plan(config: Config) -> Plan:
         "blend": stream.blend,
         "held_out": selection.fold_name,
         "temperature": temperature,
+        "backend": stream.backend,
     }
-    previous = _previous(config, record)
+    if before is not None:
+        _require_same(config, before.record, record)
     threshold = _threshold(config, trained, temperature)
-    return Plan(selection, stream, trained, threshold, record, previous)
+    folder = None if before is None else before.folder
+    return Plan(selection, stream, trained, threshold, record, folder)
 
 
 def _trained(config: Config) -> Trained:
@@ -123,7 +127,11 @@ def _newest_training(config: Config) -> str:
 
 
 def _stream(
-    config: Config, trained: Trained, selection: Selection, temperature: float | None
+    config: Config,
+    trained: Trained,
+    selection: Selection,
+    temperature: float | None,
+    backend: str,
 ) -> Stream:
     window, overlap = config.get("window", 512), config.get("overlap", 64)
     if window is None:  # a tile at a time
@@ -140,6 +148,7 @@ def _stream(
         num_classes=max(2, len(trained.class_names)),
         blend=config.get("blend", "ramp"),
         temperatures=(temperature or 1.0,),
+        backend=backend,
     )
 
 
@@ -192,27 +201,46 @@ def _threshold(config: Config, trained: Trained, temperature: float | None) -> f
     return value
 
 
-def _previous(config: Config, record: dict[str, Any]) -> Path | None:
-    """The folder of the run to go on with, or None; ConfigError where it predicted otherwise."""
+@dataclass(frozen=True)
+class _Previous:
+    """An earlier inference to go on with: its folder, and what it says of its pixels."""
+
+    folder: Path
+    record: dict[str, Any]
+
+
+def _previous(config: Config) -> _Previous | None:
+    """The run that `resume_from` names, or None where it is empty."""
     if not config.resume_from:
         return None
     given = Path(config.resume_from)
     folder = given if given.is_dir() else _predictions_of(config.resume_from)
-    path = folder / RECORD
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise RunError(
             f"resume_from={config.resume_from}: no {RECORD} can be read in {folder}; "
             "give an inference run"
         ) from e
+    return _Previous(folder, {"backend": "torch", **record})  # once there was no other
+
+
+def _require_same(config: Config, before: dict[str, Any], record: dict[str, Any]) -> None:
+    """ConfigError where the run to go on with predicted otherwise."""
     for key, value in record.items():
         if before.get(key) != value:
             raise ConfigError(
                 f"{config.path}: resume_from={config.resume_from} was predicted with "
                 f"{key}={before.get(key)!r}, not {value!r}; leave resume_from out, or set {key} so"
             )
-    return folder
+
+
+def _backend(config: Config, before: _Previous | None) -> str:
+    """The setting `backend`; `auto` goes on with what it chose before."""
+    name = config.get("backend", "torch")
+    if name not in BACKENDS:
+        raise ConfigError(f"{config.path}: backend = {name!r}: unknown; use {', '.join(BACKENDS)}")
+    return str(before.record["backend"]) if name == "auto" and before else str(name)
 
 
 def _predictions_of(run_id: str) -> Path:

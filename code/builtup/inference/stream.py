@@ -13,7 +13,8 @@ in every window, takes no part in the weights, and is applied when the pixel is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeVar
@@ -47,7 +48,7 @@ class Stream:
     `probabilities` maps linear power (B, C, window, window), NaN where invalid, on `device`, to
     probabilities (B, bands, window, window), float32. `batch_size` windows go through together.
     Where windows overlap, the weight of a prediction rises from its window's edge (`blend` is
-    "ramp"), or all weigh the same ("mean").
+    "ramp"), or all weigh the same ("mean"). `backend` is what `probabilities` runs on.
     """
 
     probabilities: Callable[[Tensor], Tensor]
@@ -57,6 +58,7 @@ class Stream:
     batch_size: int = 4
     blend: str = "ramp"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    backend: str = "torch"
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ def predict_stream(read: Read, write: Write, width: int, height: int, stream: St
     """Predict a raster of `width` x `height` pixels; return the number of windows predicted.
 
     `read` gives power (C, h, w), float32, NaN where invalid; it is called from another thread,
-    one window ahead. `write` takes (bands, h, w), uint8, round(254 · p) or 255, each pixel once.
-    Windows without a valid pixel are skipped.
+    one group of windows ahead. `write` takes (bands, h, w), uint8, round(254 · p) or 255, each
+    pixel once; it is called from a third thread, one group behind, in order. Windows without a
+    valid pixel are skipped.
     """
     ramp = BLENDS[stream.blend]
     rows = AxisBlend.of(height, stream.window, stream.overlap, ramp)
@@ -83,18 +86,19 @@ def predict_stream(read: Read, write: Write, width: int, height: int, stream: St
     groups = list(_groups(len(rows), len(columns), stream.batch_size))
     places = [_place(group, rows, columns) for group in groups]
     windows = 0
-    for group, place, values in zip(groups, places, ahead(read, places), strict=True):
-        power = _to_device(values, stream.device)
-        valid = _valid(power)
-        offsets = [columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
-        alive = [bool(valid[:, x : x + columns.size].any()) for x in offsets]
-        windows += sum(alive)
-        parts = _predict(power, offsets, alive, columns.size, stream)
-        block = blend.across(group, parts)
-        block = blend.down(group, block)
-        finished = valid[: block.shape[1], : block.shape[2]]
-        part = Window(place.y, place.x, block.shape[1], block.shape[2])
-        write(part, _to_bytes(block, finished))
+    with _behind(write) as put:
+        for group, place, values in zip(groups, places, ahead(read, places), strict=True):
+            power = _to_device(values, stream.device)
+            valid = _valid(power)
+            offsets = [columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
+            alive = [bool(valid[:, x : x + columns.size].any()) for x in offsets]
+            windows += sum(alive)
+            parts = _predict(power, offsets, alive, columns.size, stream)
+            block = blend.across(group, parts)
+            block = blend.down(group, block)
+            finished = valid[: block.shape[1], : block.shape[2]]
+            part = Window(place.y, place.x, block.shape[1], block.shape[2])
+            put(part, _to_bytes(block, finished))
     return windows
 
 
@@ -124,6 +128,26 @@ def ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Res
             yield result
         if waiting is not None:
             yield waiting.result()
+
+
+@contextmanager
+def _behind(write: Write) -> Iterator[Write]:
+    """Call `write` in another thread, one call at a time; its error comes with the next call.
+
+    At most one result waits to be written, so memory stays flat where writing is slow.
+    """
+    waiting: Future[None] | None = None
+
+    def put(window: Window, values: NDArray[np.uint8]) -> None:
+        nonlocal waiting
+        if waiting is not None:
+            waiting.result()
+        waiting = thread.submit(write, window, values)
+
+    with ThreadPoolExecutor(1) as thread:
+        yield put
+        if waiting is not None:
+            waiting.result()
 
 
 def _to_device(values: NDArray[np.float32], device: torch.device) -> Tensor:
