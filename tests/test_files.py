@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from builtup.files import (
     atomic_files,
     atomic_path,
     output_error,
+    owner,
     write_text_atomically,
 )
+from helpers import ROOT
 
 
 def left(folder: Path) -> list[str]:
@@ -52,13 +55,39 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_what_dead_processes_left_is_swept_away_and_the_rest_stays(tmp_path: Path) -> None:
-    dead = tmp_path / f".a.{dead_pid()}.partial.tif"
-    living = tmp_path / f".a.{os.getppid()}.partial.tif"
-    other = tmp_path / f".ab.{dead_pid()}.partial.tif"
+    dead = tmp_path / f".a.{owner(dead_pid())}.partial.tif"
+    living = tmp_path / f".a.{owner(os.getppid())}.partial.tif"
+    other = tmp_path / f".ab.{owner(dead_pid())}.partial.tif"
     for path in (dead, living, other):
         path.write_text("half")
     write_text_atomically(tmp_path / "a.tif", "whole")
     assert left(tmp_path) == sorted([living.name, other.name, "a.tif"])
+
+
+def test_what_another_machine_writes_stays_for_a_day(tmp_path: Path) -> None:
+    paths = [tmp_path / f".a.{machine}-1.partial.tif" for machine in ("0123abcd", "4567abcd")]
+    for path in paths:
+        path.write_text("half")
+    os.utime(paths[0], times=(0.0, time.time() - 25 * 3600))
+    write_text_atomically(tmp_path / "a.tif", "whole")
+    assert left(tmp_path) == [paths[1].name, "a.tif"]
+
+
+def test_two_processes_that_write_one_folder_at_once_both_succeed(tmp_path: Path) -> None:
+    final = tmp_path / "scene_tiles"
+    program = (
+        "import sys; from pathlib import Path; from builtup.files import atomic_directory\n"
+        "for _ in range(200):\n"
+        "    with atomic_directory(Path(sys.argv[1])) as path:\n"
+        "        (path / 'a.tif').write_text('same')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "code")}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program, str(final)], env=environment)
+        for _ in range(2)
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert left(tmp_path) == ["a.tif", "scene_tiles"]
 
 
 def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:

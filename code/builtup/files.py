@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import functools
+import hashlib
 import os
 import re
 import shutil
+import socket
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from builtup.errors import OutputError
@@ -18,9 +22,13 @@ __all__ = [
     "atomic_files",
     "atomic_path",
     "output_error",
+    "owner",
     "sync",
     "write_text_atomically",
 ]
+
+#: Seconds after which what another machine was writing is taken for left behind.
+ABANDONED_AFTER = 24 * 3600.0
 
 SPACE_REMEDY = "check the free space and the permissions of the folder"
 
@@ -50,15 +58,24 @@ def atomic_directory(final: Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             if file.is_file():
                 sync(file)
-        if final.exists():
-            # rename cannot replace a folder that is not empty
-            retired = final.with_name(f".{final.name}.{os.getpid()}.old.partial")
-            final.rename(retired)
-            temporary.rename(final)
-            shutil.rmtree(retired)
-        else:
-            temporary.rename(final)
+        _replace_directory(temporary, final)
         sync(final.parent)
+
+
+def _replace_directory(temporary: Path, final: Path) -> None:
+    """Rename a folder over another; two that do so at once both succeed, the last one stays."""
+    retired = final.with_name(f".{final.name}.{owner()}.old.partial")
+    while True:
+        try:
+            temporary.rename(final)
+            return
+        except OSError as e:
+            # rename cannot replace a folder that is not empty
+            if e.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+        with suppress(FileNotFoundError):  # another process was sooner
+            final.rename(retired)
+            shutil.rmtree(retired)
 
 
 @contextmanager
@@ -99,7 +116,7 @@ def _reserve(final: Path) -> Iterator[Path]:
     except OSError as e:
         raise output_error(final, e) from e
     stem, dot, suffix = final.name.rpartition(".")
-    name = f".{stem}.{os.getpid()}.partial.{suffix}" if dot else f".{suffix}.{os.getpid()}.partial"
+    name = f".{stem}.{owner()}.partial.{suffix}" if dot else f".{suffix}.{owner()}.partial"
     temporary = final.with_name(name)
     try:
         yield temporary
@@ -113,15 +130,42 @@ def _reserve(final: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+def owner(pid: int | None = None) -> str:
+    """`<machine>-<pid>`: a process (this one) among those of all machines that share a folder."""
+    return f"{_machine()}-{os.getpid() if pid is None else pid}"
+
+
+@functools.cache
+def _machine() -> str:
+    """Digits that stand for this host and, as containers may share its name, its process ids."""
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        namespace = 0  # no Linux: then no containers
+    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
+
+
 def _sweep(final: Path) -> None:
-    """Remove what dead processes left of earlier tries at `final` (not at `a.shp` for `a.tif`)."""
+    """Remove what dead processes left of earlier tries at `final` (not at `a.shp` for `a.tif`).
+
+    Those of another machine cannot be asked; what they have not touched for a day is left behind.
+    """
     stem, dot, suffix = final.name.rpartition(".")
-    ours = re.escape(stem or suffix) + r"\.(\d+)(?:\.old)?\.partial"
+    ours = re.escape(stem or suffix) + r"\.([0-9a-f]{8})-(\d+)(?:\.old)?\.partial"
     leftover = re.compile(rf"\.{ours}(?:\.draft)?\.{re.escape(suffix)}.*" if dot else rf"\.{ours}")
     for path in final.parent.iterdir():
         match = leftover.fullmatch(path.name)
-        if match and (int(match[1]) == os.getpid() or not Path(f"/proc/{match[1]}").exists()):
+        if match and _is_left_behind(path, match[1], int(match[2])):
             _remove(path)
+
+
+def _is_left_behind(path: Path, machine: str, pid: int) -> bool:
+    if machine == _machine():
+        return pid == os.getpid() or not Path(f"/proc/{pid}").exists()
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_AFTER
+    except OSError:
+        return False  # its owner is done with it
 
 
 def _remove(path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import shapely
 
 from builtup.errors import OutputError
+from builtup.files import owner
 from builtup.labels.features import Features
 from builtup.labels.writers import SHAPEFILE_PARTS, geopackage, shapefile
 from helpers import CRS
@@ -91,7 +92,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 
 def test_what_a_dead_process_left_is_swept_away(tmp_path: Path) -> None:
-    dead = 2**22 + 1  # beyond the largest process id
+    dead = owner(2**22 + 1)  # beyond the largest process id
     left = tmp_path / f".a.shp.{dead}.partial.parts"
     left.mkdir()
     (left / "a.shx").write_text("half")
