@@ -6,11 +6,12 @@ torch nor MLflow nor GDAL.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -63,8 +64,24 @@ def _io(input_default: str, output_default: str) -> Callable[[F], F]:
     return decorate
 
 
+def _scheduler(function: F) -> F:
+    """Option `scheduler`: the jobs of the command's steps run on a cluster."""
+
+    @functools.wraps(function)
+    def on_cluster(*args: Any, scheduler: str, **options: Any) -> Any:
+        from builtup.cluster import connected
+
+        with connected(scheduler):
+            return function(*args, **options)
+
+    return click.option(
+        "--scheduler", default="", help="address of a Dask cluster (tcp://…); local by default"
+    )(cast(F, on_cluster))
+
+
 def _work(function: F) -> F:
     """Options of every data step."""
+    function = _scheduler(function)
     function = click.option(
         "--on_error",
         type=click.Choice(["stop", "skip"]),

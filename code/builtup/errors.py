@@ -45,3 +45,7 @@ class LeakageError(BuiltupError):
 
 class RunError(BuiltupError):
     """An MLflow run that does not exist or lacks what is asked of it."""
+
+
+class ClusterError(BuiltupError):
+    """A scheduler or workers that cannot do our jobs."""

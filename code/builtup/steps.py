@@ -1,4 +1,4 @@
-"""Running the jobs of a step: what is done already, several processes, one summary line.
+"""Running the jobs of a step: what is done already, several processes or a cluster, one summary.
 
 A job (usually a scene) writes its outputs atomically, then a manifest: size, mtime and sha256 of
 each input, the settings, and the step's version. A job is done when its manifest says so, never
@@ -11,25 +11,21 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from builtup import executors
 from builtup.digests import sha256_of
-from builtup.errors import BuiltupError, InputError
+from builtup.errors import BuiltupError, InputError, OutputError
 from builtup.files import write_text_atomically
 
 __all__ = ["Job", "Step", "Summary", "describe_input", "is_done", "record_done", "run_step"]
@@ -38,6 +34,8 @@ log = logging.getLogger(__name__)
 
 #: Manifests stand in this folder beside the outputs.
 MANIFESTS = ".manifest"
+#: Seconds until what another machine wrote must be seen here (NFS looks again after up to 60).
+VISIBLE_WITHIN = 90.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,7 @@ class Job:
 
     `settings` are whatever else the outputs depend on, as JSON values. `pixels` is for the
     summary; `context` is passed on to the work function and is no part of what is compared.
+    `resources` says what a worker of a cluster must offer: {"GPU": 1}.
     """
 
     name: str
@@ -66,6 +65,7 @@ class Job:
     settings: Mapping[str, Any]
     pixels: int = 0
     context: Any = None
+    resources: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def manifest(self) -> Path:
@@ -135,7 +135,8 @@ def run_step(
 
     `problems` are inputs refused before any job: with `on_error="stop"` the first is raised before
     anything is written; with `"skip"` they and the jobs that fail are listed in the summary.
-    Several processes are used only where there are several jobs.
+    Several processes are used only where there are several jobs. Within `executors.using` the jobs
+    run there instead, whatever `num_workers` is.
     """
     started = time.monotonic()
     if on_error not in {"stop", "skip"}:
@@ -152,8 +153,8 @@ def run_step(
         else:
             todo.append(job)
     bar = tqdm(total=len(todo), desc=step.name, unit="job", disable=None, leave=False)
-    with bar:
-        for job, counts, error in _execute(step, todo, work, num_workers):
+    with bar, closing(_execute(step, todo, work, num_workers)) as outcomes:
+        for job, counts, error in outcomes:
             bar.update()
             if error is not None:
                 if on_error == "stop":
@@ -193,26 +194,33 @@ def _describe_manifests(jobs: Sequence[Job]) -> str:
 Outcome = tuple[Job, dict[str, int], BuiltupError | None]
 
 
-def _execute(step: Step, jobs: Sequence[Job], work: Work, num_workers: int) -> Any:
-    """Yield the outcome of each job as it ends."""
-    if num_workers == 1 or len(jobs) < 2 or sum(job.pixels for job in jobs) < step.spawn_above:
-        for job in jobs:
-            yield _run_job(step, job, work)
-        return
-    context = multiprocessing.get_context("spawn")  # GDAL and forks do not mix
-    with ProcessPoolExecutor(min(num_workers, len(jobs)), mp_context=context) as pool:
-        pending: set[Future[Outcome]] = {pool.submit(_run_job, step, job, work) for job in jobs}
-        try:
-            while pending:
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield future.result()
-        finally:
-            for future in pending:
-                future.cancel()
+def _execute(
+    step: Step, jobs: Sequence[Job], work: Work, num_workers: int
+) -> Generator[Outcome, None, None]:
+    """Yield the outcome of each job as it ends, once its manifest can be seen here."""
+    small = sum(job.pixels for job in jobs) < step.spawn_above
+    executor = executors.chosen() or executors.LocalProcesses(1 if small else num_workers)
+    for job, counts, error in executor.run(step.name, partial(_run_job, step, work), jobs):
+        if executor.remote and error is None:
+            error = _await_outputs(step, job)
+        yield job, counts, error
 
 
-def _run_job(step: Step, job: Job, work: Work) -> Outcome:
+def _await_outputs(step: Step, job: Job) -> OutputError | None:
+    """Wait until a job that another machine did is done here too; None when it is."""
+    deadline = time.monotonic() + VISIBLE_WITHIN
+    while _manifest_of_outputs(step, job) is None:
+        if time.monotonic() > deadline:
+            return OutputError(
+                job.outputs[0],
+                f"was written by a worker, but is not here after {VISIBLE_WITHIN:.0f} s",
+                "give the workers and this machine the same folder at the same path",
+            )
+        time.sleep(0.1)
+    return None
+
+
+def _run_job(step: Step, work: Work, job: Job) -> Outcome:
     try:
         with ThreadPoolExecutor(1) as thread:  # hashing releases the GIL: it costs no time
             described = thread.submit(lambda: [describe_input(path) for path in job.inputs])
@@ -248,22 +256,30 @@ def _stat(path: Path) -> os.stat_result:
 
 def is_done(step: Step, job: Job) -> bool:
     """Whether the job's manifest shows that its outputs were made from these very inputs."""
+    manifest = _manifest_of_outputs(step, job)
+    if manifest is None:
+        return False
     try:
-        manifest = json.loads(job.manifest.read_text())
-        if (
-            manifest["step"] != step.name
-            or manifest["version"] != step.version
-            or manifest["settings"] != _as_json(job.settings)
-            or manifest["outputs"] != [_describe_output(path) for path in job.outputs]
-            or len(manifest["inputs"]) != len(job.inputs)
-        ):
-            return False
-        return all(
-            _same_input(path, known)
-            for path, known in zip(job.inputs, manifest["inputs"], strict=True)
-        )
+        known = manifest["inputs"]
+        return len(known) == len(job.inputs) and all(map(_same_input, job.inputs, known))
     except (OSError, ValueError, KeyError):
-        return False  # no manifest, an unreadable one, or an output that is gone
+        return False  # an input that is gone
+
+
+def _manifest_of_outputs(step: Step, job: Job) -> dict[str, Any] | None:
+    """The job's manifest where it speaks of this step, these settings and the outputs here."""
+    try:
+        manifest: dict[str, Any] = json.loads(job.manifest.read_text())
+        if (
+            manifest["step"] == step.name
+            and manifest["version"] == step.version
+            and manifest["settings"] == _as_json(job.settings)
+            and manifest["outputs"] == [_describe_output(path) for path in job.outputs]
+        ):
+            return manifest
+    except (OSError, ValueError, KeyError):
+        pass  # no manifest, an unreadable one, or an output that is gone
+    return None
 
 
 def _same_input(path: Path, known: Mapping[str, Any]) -> bool:
