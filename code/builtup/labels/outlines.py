@@ -15,7 +15,7 @@ over its corners, of the value's integral image (the discrete form of Green's th
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import shapely
@@ -31,7 +31,8 @@ class Regions:
     """Regions of a mask: outlines in pixel coordinates (x = column, y = row, of corners).
 
     `pixels` is their size, `value_sum` the sum of the value over their pixels (int64 both).
-    `touching` (n, 2) are the points where their outlines touch themselves or each other.
+    `vacant` says of each hole, in the order of the outlines, that the value is 0 on all that is
+    built up in it. `touching` (n, 2) are the points where outlines touch themselves or each other.
     Of the raster, `rows` rows are done; `open_edges` (m, 2, 2) are the edges, from point to point,
     of outlines that go on below.
     """
@@ -42,6 +43,7 @@ class Regions:
     touching: NDArray[np.int32]
     open_edges: NDArray[np.int32]
     rows: int
+    vacant: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
     def __len__(self) -> int:
         return len(self.outlines)
@@ -254,7 +256,8 @@ def _assemble(shells: _Rings, holes: _Rings) -> tuple[Regions, _Rings]:
     rings = shells.joined(inner)
     outlines = np.asarray(shapely.polygons(rings.linear()[order], indices=index[order]))
     touching = rings.vertices[rings.twin]
-    return Regions(outlines, pixels, value_sum, touching, *_NOTHING[1:]), waiting
+    vacant = inner.value_sum[np.argsort(owner, kind="stable")] == 0
+    return Regions(outlines, pixels, value_sum, touching, *_NOTHING[1:], vacant), waiting
 
 
 def _owners(shells: _Rings, holes: _Rings) -> NDArray[np.int64]:

@@ -1,15 +1,17 @@
 """City masks to polygons: a shapefile of exact outlines and a GeoPackage to work with.
 
 `<TILE>_<City>.shp` holds every region of the mask as it stands: rasterised, it is the mask again.
-`<TILE>_<City>.gpkg` holds those of a least area, simplified without losing their topology, under
-the same ids and with the areas and probabilities of the exact regions. Background is not written.
+`<TILE>_<City>.gpkg` holds those of a least area, without their small holes, simplified (and, where
+wanted, squared) without losing their topology, under the same ids and with the areas and
+probabilities of the exact regions. Background is not written.
 Its layer carries the tags of the mask as metadata, so that `trace` knows its run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from rasterio.io import DatasetReader
 from builtup.errors import BuiltupError, GridError, InputError
 from builtup.labels.areas import ground_areas, metres_per_pixel
 from builtup.labels.features import Features
+from builtup.labels.holes import without_small_holes
 from builtup.labels.outlines import Regions, trace
 from builtup.labels.simplify import Simplifier
 from builtup.labels.writers import SHAPEFILE_PARTS, geopackage, shapefile
@@ -39,7 +42,7 @@ from builtup.steps import Job, Step, Summary, run_step
 
 __all__ = ["polygonize", "polygonize_city"]
 
-STEP = Step("polygonize", 3)
+STEP = Step("polygonize", 4)
 #: Enough for a row of 512-blocks of both rasters, 24,576 wide, which lower strips read twice.
 CACHE_MB = 32
 
@@ -50,16 +53,25 @@ def polygonize(
     run_id: str = "",
     min_area: float = 400,
     simplify: float = 10,
+    min_hole: float = 400,
+    square: bool = False,
     num_workers: int = 1,
     on_error: str = "stop",
 ) -> Summary:
     """Write the polygons of each city mask of a set of predictions, beside the mask.
 
-    `min_area` (m²) and `simplify` (tolerance in metres) concern the GeoPackage only. Raises
-    InputError where there are no city masks, or one does not fit its probability raster.
+    The GeoPackage alone is concerned by `min_area` and `min_hole` (m²: smaller regions are left
+    out, smaller holes filled), `simplify` (tolerance in metres) and `square` (right angles where
+    the outline allows them). Raises InputError where there are no city masks, or one does not fit
+    its probability raster.
     """
     results = resolve_results(input_path, run_id)
-    settings = {"min_area": float(min_area), "simplify": float(simplify)}
+    settings = {
+        "min_area": float(min_area),
+        "simplify": float(simplify),
+        "min_hole": float(min_hole),
+        "square": bool(square),
+    }
     jobs: list[Job] = []
     problems: list[BuiltupError] = []
     for rasters in city_rasters(results):
@@ -80,7 +92,7 @@ def polygonize(
     return summary
 
 
-def _job(rasters: CityRasters, settings: dict[str, float]) -> Job:
+def _job(rasters: CityRasters, settings: Mapping[str, Any]) -> Job:
     shapefile = rasters.mask.with_suffix(".shp")
     parts = [shapefile.with_suffix(suffix) for suffix in reversed(SHAPEFILE_PARTS)]
     with gdal_env(), open_raster(rasters.mask) as mask, open_raster(rasters.prob) as prob:
@@ -104,12 +116,12 @@ def _job(rasters: CityRasters, settings: dict[str, float]) -> Job:
 
 
 def _work(job: Job) -> dict[str, int]:
-    return polygonize_city(
-        job.context, min_area=job.settings["min_area"], simplify=job.settings["simplify"]
-    )
+    return polygonize_city(job.context, **job.settings)
 
 
-def polygonize_city(rasters: CityRasters, *, min_area: float, simplify: float) -> dict[str, int]:
+def polygonize_city(
+    rasters: CityRasters, *, min_area: float, simplify: float, min_hole: float, square: bool
+) -> dict[str, int]:
     """Write the shapefile and the GeoPackage of one city; return their counts of polygons.
 
     In one pass: memory follows the regions that have not ended, not the raster.
@@ -127,11 +139,19 @@ def polygonize_city(rasters: CityRasters, *, min_area: float, simplify: float) -
             geopackage(gpkg, city=city, crs=crs, metadata=tags.as_gdal()) as work,
             iterating_ahead(trace(grid.width, grid.height, _reader(mask, prob))) as traced,
         ):
-            simplifier = Simplifier(simplify, metres_per_pixel(grid))
+            simplifier = Simplifier(simplify, metres_per_pixel(grid), square=square)
             for regions in traced:
                 features = _features(regions, grid, exact.count + 1)
                 exact.write(features.on_ground(grid))
-                large = features.taken(features.area_m2 >= min_area)
+                large = features.reshaped(
+                    without_small_holes(
+                        regions.outlines,
+                        regions.vacant,
+                        features.area_m2 / regions.pixels,
+                        min_hole=min_hole,
+                        min_area=min_area,
+                    )
+                ).taken(features.area_m2 >= min_area)
                 work.write(simplifier.add(large, regions).on_ground(grid))
             work.write(simplifier.rest().on_ground(grid))
     return {"polygons": exact.count, "simplified": work.count}
@@ -140,7 +160,10 @@ def polygonize_city(rasters: CityRasters, *, min_area: float, simplify: float) -
 def _reader(
     mask: DatasetReader, prob: DatasetReader
 ) -> Callable[[Window], tuple[NDArray[np.bool_], NDArray[np.uint8]]]:
-    """Reads what is built up in a window, and its 8-bit probability."""
+    """Reads what is built up in a window, and its 8-bit probability with 1 added.
+
+    So the value is above 0 wherever it is built up, and its sum tells vacant holes.
+    """
 
     band = building_band(prob)
 
@@ -153,7 +176,7 @@ def _reader(
                 f"built up where {Path(prob.name).name} has no data",
                 "run all_agg_by_city again",
             )
-        return built_up, value
+        return built_up, value + np.uint8(1)  # no-data becomes 0, and is not built up
 
     return read
 
@@ -164,5 +187,5 @@ def _features(regions: Regions, grid: Grid, first: int) -> Features:
         regions.outlines,
         np.arange(first, first + len(regions), dtype=np.int32),
         ground_areas(regions.outlines, regions.pixels, grid),
-        regions.value_sum / (regions.pixels * PROBABILITY_SCALE),
+        (regions.value_sum - regions.pixels) / (regions.pixels * PROBABILITY_SCALE),
     )

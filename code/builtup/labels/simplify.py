@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from builtup.labels.features import Features
 from builtup.labels.outlines import Regions
+from builtup.labels.restore import restored
+from builtup.labels.square import squared
 
 __all__ = ["Simplifier", "simplified"]
 
@@ -22,7 +24,7 @@ def simplified(
 
     `outlines` are polygons in pixel coordinates, `pixel` the size of a pixel in metres, `fixed`
     (n, 2) the points that stay: where regions touch at a corner. Each polygon is simplified by
-    itself (Douglas & Peucker 1973); one that would become invalid stays as it is.
+    itself (Douglas & Peucker 1973); one that would become invalid keeps more of its vertices.
     """
     if tolerance <= 0 or not len(outlines):
         return outlines
@@ -30,14 +32,36 @@ def simplified(
     rings, polygons = (np.asarray(values, np.int64) for values in offsets)
     scale = np.array((1.0, pixel[1] / pixel[0]))  # a degree is not as wide as it is high
     xy, count = _douglas_peucker(xy, rings, _key(fixed), scale, tolerance / pixel[0])
-    # a ring of fewer than four points encloses nothing: its polygon stays as it is
+    # a ring of fewer than four points encloses nothing
     collapsed = np.add.reduceat(count < 4, polygons[:-1]) > 0
     whole = np.repeat(~collapsed, np.diff(polygons))
     xy = xy[np.repeat(whole, count)]
     left = (_offsets(count[whole]), _offsets(np.diff(polygons)[~collapsed]))
     simple = outlines.copy()
     simple[~collapsed] = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, left)
-    return np.where(shapely.is_valid(simple), simple, outlines)
+    for bad in np.flatnonzero(collapsed | ~shapely.is_valid(simple)):
+        simple[bad] = _keeping_topology(outlines[bad], _key(fixed), scale, tolerance / pixel[0])
+    return simple
+
+
+def _keeping_topology(
+    outline: shapely.Polygon, fixed: Ints, scale: NDArray[np.float64], tolerance: float
+) -> shapely.Geometry:
+    """The same for one polygon, whose rings are kept from crossing: slower by far.
+
+    GEOS watches over all lines of a collection, and leaves the ends of each as they are.
+    """
+    _, xy, (rings, polygon) = shapely.to_ragged_array([outline])
+    lines, ring = _arcs(xy * scale, np.asarray(rings, np.int64), np.isin(_key(xy), fixed))
+    kept = shapely.simplify(shapely.multilinestrings(lines), tolerance, preserve_topology=True)
+    arcs = shapely.get_parts(kept)
+    if len(arcs) != len(lines):
+        return outline
+    left, count = _joined(arcs, ring, len(rings) - 1)
+    made = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, np.rint(left / scale), (_offsets(count), polygon)
+    )[0]
+    return made if count.min() >= 4 and shapely.is_valid(made) else outline
 
 
 def _douglas_peucker(
@@ -51,23 +75,32 @@ def _douglas_peucker(
 
     Returns the vertices that are left, in order, and how many each ring has.
     """
-    cut = np.isin(_key(xy), fixed)
+    lines, ring = _arcs(xy * scale, rings, np.isin(_key(xy), fixed))
+    lines = shapely.simplify(lines, tolerance, preserve_topology=False)
+    left, count = _joined(lines, ring, len(rings) - 1)
+    return np.rint(left / scale), count
+
+
+def _arcs(xy: NDArray[np.float64], rings: Ints, cut: NDArray[np.bool_]) -> tuple[Objects, Ints]:
+    """Lines between the vertices where rings are cut (their ends too), and the ring of each."""
+    cut = cut.copy()
     cut[rings[:-1]] = cut[rings[1:] - 1] = True
     points = np.flatnonzero(cut)
     last = np.isin(points, rings[1:] - 1)
-    start, end = points[:-1][~last[:-1]], points[1:][~last[:-1]]  # arcs within their rings
+    start, end = points[:-1][~last[:-1]], points[1:][~last[:-1]]
     length = end - start + 1
     index = np.repeat(start - _offsets(length)[:-1], length) + np.arange(length.sum())
-    arcs = np.repeat(np.arange(len(start)), length)
-    lines = shapely.simplify(
-        shapely.linestrings(xy[index] * scale, indices=arcs), tolerance, preserve_topology=False
-    )
-    left, arc = shapely.get_coordinates(lines, return_index=True)
-    ring = (np.searchsorted(rings, start, side="right") - 1)[arc]
+    lines = shapely.linestrings(xy[index], indices=np.repeat(np.arange(len(start)), length))
+    return np.asarray(lines), np.searchsorted(rings, start, side="right") - 1
+
+
+def _joined(lines: Objects, ring: Ints, rings: int) -> tuple[NDArray[np.float64], Ints]:
+    """The vertices of the rings that arcs make up, in order, and how many each ring has."""
+    xy, arc = shapely.get_coordinates(lines, return_index=True)
+    of = ring[arc]
     # an arc's last vertex is the next one's first, but for the last arc of a ring
-    shared = np.append((arc[1:] != arc[:-1]) & (ring[1:] == ring[:-1]), False)
-    count = np.bincount(ring[~shared], minlength=len(rings) - 1)
-    return np.rint(left[~shared] / scale), count
+    shared = np.append((arc[1:] != arc[:-1]) & (of[1:] == of[:-1]), False)
+    return xy[~shared], np.bincount(of[~shared], minlength=rings)
 
 
 def _key(xy: NDArray[np.float64] | NDArray[np.int32]) -> Ints:
@@ -83,63 +116,50 @@ def _offsets(counts: Ints) -> Ints:
 class Simplifier:
     """Simplifies regions as they come, and keeps them from running into each other.
 
-    Where a simplified outline would meet a neighbour, simplified or not, both stay as they are;
-    so the result depends neither on the order of the regions nor on how they are batched. A region
-    is settled once no outline that is still open lies within the tolerance of its box: until then
-    a neighbour may come. Memory follows what is not settled.
+    Where a simplified outline would meet a neighbour, simplified or not, both become exact again
+    there (`restore`). With `square`, a polygon gets right angles where that keeps it valid, of
+    nearly the same area, and apart from every form that a neighbour may have. So the result depends
+    neither on the order of the regions nor on how they are batched. A region is settled once no
+    outline that is still open lies within reach of its box: until then a neighbour may come.
+    Memory follows what is not settled.
     """
 
-    def __init__(self, tolerance: float, pixel: tuple[float, float]) -> None:
+    def __init__(
+        self, tolerance: float, pixel: tuple[float, float], *, square: bool = False
+    ) -> None:
         """`tolerance` in metres, `pixel` the width and height of a pixel in metres."""
         self.tolerance = tolerance
         self.pixel = pixel
-        self.reach = max(tolerance / pixel[0], tolerance / pixel[1])  # in pixels
-        self._features = Features.none()  # with exact outlines
-        self._simple: Objects = np.zeros(0, object)
-        self._clash = np.zeros(0, bool)
+        self.square = square
+        #: how far squaring may move an edge, in metres; a corner moves with two of them
+        self.limit = 1.5 * max(tolerance, *pixel)
+        moved = 2 * np.sqrt(2) * self.limit if square else 0.0
+        self.reach = float(tolerance + moved) / min(pixel)  # in pixels
+        self._waiting = _Waiting.none()
 
     def add(self, features: Features, regions: Regions) -> Features:
         """Take in features in pixel coordinates; return those that are settled now, simplified.
 
         `regions` are those that the features were taken from: they know what is still open.
         """
-        known = len(self._features)
-        simple = simplified(features.polygons, regions.touching, self.tolerance, self.pixel)
-        self._features = self._features.joined(features)
-        self._simple = np.concatenate((self._simple, simple))
-        self._clash = np.concatenate((self._clash, np.zeros(len(features), bool)))
-        self._clash |= self._clashes(known)
+        exact = features.polygons
+        simple = simplified(exact, regions.touching, self.tolerance, self.pixel)
+        square, is_square = simple, np.zeros(len(features), bool)
+        if self.square:
+            square, is_square = squared(simple, self.pixel, self.limit)
+        known = len(self._waiting)
+        self._waiting = self._waiting.joined(_Waiting(features, simple, square, is_square))
+        if self.tolerance > 0 or self.square:
+            self._waiting.compare(known, self.reach)
         return self._release(~self._unsettled(regions))
 
     def rest(self) -> Features:
         """Return all that is left, after the last regions."""
-        return self._release(np.ones(len(self._features), bool))
-
-    def _clashes(self, known: int) -> NDArray[np.bool_]:
-        """Which regions meet one of those from index `known` on, now that they are simplified."""
-        clash = np.zeros(len(self._features), bool)
-        if self.tolerance <= 0:
-            return clash
-        exact, simple = self._features.polygons, self._simple
-        # a simplified outline lies within the box of the exact one
-        one, other = shapely.STRtree(exact).query(exact[known:])
-        one = one + known
-        once = (other < known) | (other < one)
-        one, other = one[once], other[once]
-        shapely.prepare(exact)
-        shapely.prepare(simple)
-        for mine, theirs in (
-            (simple, simple),
-            (simple, exact),
-            (exact, simple),
-        ):
-            meet = _overlap(mine, one, theirs, other)
-            clash[one[meet]] = clash[other[meet]] = True
-        return clash
+        return self._release(np.ones(len(self._waiting), bool))
 
     def _unsettled(self, regions: Regions) -> NDArray[np.bool_]:
         """Which regions an outline that is still open, or begins further down, may yet meet."""
-        boxes = shapely.bounds(self._features.polygons)
+        boxes = shapely.bounds(self._waiting.features.polygons)
         near = boxes[:, 3] + self.reach >= regions.rows
         if len(regions.open_edges):
             reach = np.array((-1, -1, 1, 1)) * self.reach
@@ -149,13 +169,99 @@ class Simplifier:
         return near
 
     def _release(self, settled: NDArray[np.bool_]) -> Features:
-        exact, simple = self._features.polygons, self._simple
-        shapely.destroy_prepared(exact)
-        shapely.destroy_prepared(simple)
-        released = self._features.reshaped(np.where(self._clash, exact, simple)).taken(settled)
-        self._features = self._features.taken(~settled)
-        self._simple, self._clash = simple[~settled], self._clash[~settled]
-        return released
+        released = self._waiting.taken(settled)
+        self._waiting = self._waiting.taken(~settled)
+        return released.features.reshaped(released.chosen())
+
+
+class _Waiting:
+    """Regions with the forms that they may take: exact, simplified, squared.
+
+    `is_square` says which are squared indeed. `meets` holds, for a region whose simplified form
+    meets a neighbour, both forms of these neighbours.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        simple: Objects,
+        square: Objects,
+        is_square: NDArray[np.bool_],
+        meets: dict[int, list[shapely.Geometry]] | None = None,
+    ) -> None:
+        self.features, self.simple, self.square = features, simple, square
+        self.is_square = is_square
+        self.meets = {} if meets is None else meets  # by id
+
+    @classmethod
+    def none(cls) -> _Waiting:
+        nothing = np.zeros(0, object)
+        return cls(Features.none(), nothing, nothing, np.zeros(0, bool))
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def joined(self, other: _Waiting) -> _Waiting:
+        return _Waiting(
+            self.features.joined(other.features),
+            np.concatenate((self.simple, other.simple)),
+            np.concatenate((self.square, other.square)),
+            np.concatenate((self.is_square, other.is_square)),
+            self.meets | other.meets,
+        )
+
+    def taken(self, wanted: NDArray[np.bool_]) -> _Waiting:
+        features = self.features.taken(wanted)
+        ids = set(features.id.tolist()) & self.meets.keys()
+        return _Waiting(
+            features,
+            self.simple[wanted],
+            self.square[wanted],
+            self.is_square[wanted],
+            {i: self.meets[i] for i in ids},
+        )
+
+    def compare(self, known: int, reach: float) -> None:
+        """Find which forms of those from index `known` on meet a neighbour's."""
+        exact, simple, square = self.features.polygons, self.simple, self.square
+        # a simplified outline lies within the box of the exact one, a squared one within reach
+        boxes = shapely.bounds(exact)
+        if self.is_square.any():
+            boxes = boxes + np.array((-1, -1, 1, 1)) * reach
+        areas = np.asarray(shapely.box(*boxes.T))
+        one, other = shapely.STRtree(areas).query(areas[known:])
+        one = one + known
+        once = (other < known) | (other < one)
+        one, other = one[once], other[once]
+        prepared = (exact, simple, square)
+        for forms in prepared:
+            shapely.prepare(forms)
+        meet = np.zeros(len(one), bool)
+        for mine, theirs in ((simple, simple), (simple, exact), (exact, simple)):
+            meet |= _overlap(mine, one, theirs, other)
+        for i, j in zip(one[meet].tolist(), other[meet].tolist(), strict=True):
+            for a, b in ((i, j), (j, i)):
+                near = self.meets.setdefault(int(self.features.id[a]), [])
+                near += [exact[b], simple[b]]
+        for a, b in ((one, other), (other, one)):
+            able = self.is_square[a]
+            a, b = a[able], b[able]
+            hit = _overlap(square, a, exact, b) | _overlap(square, a, simple, b)
+            # also where the other one's has been given up: else the order would matter
+            hit |= _overlap(square, a, square, b)
+            self.is_square[a[hit]] = False
+        for forms in prepared:
+            shapely.destroy_prepared(forms)
+
+    def chosen(self) -> Objects:
+        """The form of each region that keeps it apart from all the others."""
+        out = np.where(self.is_square, self.square, self.simple)
+        for i in np.flatnonzero(~self.is_square):
+            near = self.meets.get(int(self.features.id[i]))
+            if near is not None:
+                others = np.array(near, object)
+                out[i] = restored(self.features.polygons[i], self.simple[i], others)
+        return out
 
 
 def _overlap(mine: Objects, one: Ints, theirs: Objects, other: Ints) -> NDArray[np.bool_]:
