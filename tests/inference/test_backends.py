@@ -99,6 +99,7 @@ def test_openvino_gives_the_probabilities_of_torch_for_every_channel_set(
     monkeypatch.setattr(backend, "Segmenter", AllChannels)  # the only kind that is taken
     model = AllChannels().eval()
     power = torch.from_numpy(scene(WINDOW * 2, WINDOW * 2)).unfold(1, WINDOW, WINDOW)
+    # a view that is not contiguous: its copy was once freed before it was read
     power = power.unfold(2, WINDOW, WINDOW).reshape(2, 4, WINDOW, WINDOW).transpose(0, 1)
     with torch.inference_mode():
         wanted = stream(model, "torch", num_classes=8).probabilities(power)

@@ -81,16 +81,17 @@ class Compiled:
     def __call__(self, power: Tensor) -> Tensor:
         """Probabilities (B, bands, window, window) of power (B, 2, window, window)."""
         # comparisons with NaN are PyTorch's own; any value that means no-data does the same
-        marked = torch.nan_to_num(power, NODATA_POWER, NODATA_POWER, NODATA_POWER).numpy()
-        found = np.empty((len(marked), *self._shape), np.float32)
+        marked = torch.nan_to_num(power, NODATA_POWER, NODATA_POWER, NODATA_POWER)
+        windows = marked.contiguous().numpy()  # lent to the requests, so it must outlive them
+        found = np.empty((len(windows), *self._shape), np.float32)
 
         def keep(request: Any, index: int) -> None:
             found[index] = request.get_output_tensor(0).data[0]
 
         self._requests.set_callback(keep)
-        for i in range(len(marked)):
-            tensor = self._tensor(np.ascontiguousarray(marked[i : i + 1]), shared_memory=True)
-            self._requests.start_async({0: tensor}, i)
+        for i in range(len(windows)):
+            lent = self._tensor(windows[i : i + 1], shared_memory=True)
+            self._requests.start_async({0: lent}, i)
         self._requests.wait_all()
         return torch.from_numpy(found)
 
