@@ -60,7 +60,7 @@ VARIANTS: dict[str, tuple[str, str]] = {
     "5 bands in dB": (BASE, "channel_set=db_5b"),
     "cross-entropy alone": (BASE, "jaccard=0.0"),
     "CE + Lovász": ("ablation/lovasz", ""),
-    "tiles as they come": (BASE, "sampler_weights=none"),
+    "tiles with built-up thrice": (BASE, "sampler_weights=0.25,0.75"),
     "speckle, 4.4 looks": (BASE, "speckle_looks=4.4"),
     "gain ± 1 dB": (BASE, "gain_db=1.0"),
     "label smoothing 0.1": (BASE, "label_smoothing=0.1"),
