@@ -2,7 +2,7 @@
 
     python benchmarks/left_out_cities.py [--only recommended_cpu] [--output output/left_out]
 
-Four simulated cities, two dates each (`simulate --seed 7`, those ablation.py trains on), each
+Four simulated cities, two dates each (`simulate --seed 7`, as in ablation.py), each
 left out in turn; seed 0. The baselines keep their network, loss, channels, optimiser and rate, but
 take crops, batches and iterations of `SETTINGS`: with their own (480, 22, 100 epochs) a fold would
 take two cores for days. Every method is scored on the same pixels; `compare` says what can be told
