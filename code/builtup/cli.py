@@ -389,3 +389,29 @@ def demo(**options: Any) -> None:
     for line in outcome.lines():
         click.echo(line)
     outcome.check()
+
+
+@cli.command()
+@click.option("--model", required=True, help="a training run, models:/…, a folder or weights")
+@click.option("--input_path", required=True, help="scenes or STAC items, separated by ;")
+@click.option("--output_path", default="output/predict")
+@click.option("--area", default="", help="a polygon file, or minx,miny,maxx,maxy in degrees")
+@click.option("--tta", default="none", help="none, hflip, rotations or d4")
+@click.option("--window", type=click.IntRange(32), default=512, help="pixels")
+@click.option("--overlap", type=click.IntRange(0), default=64, help="pixels")
+@click.option("--blend", default="ramp", help="weights of overlapping windows: ramp or mean")
+@click.option("--batch_size", type=click.IntRange(1), default=4, help="windows")
+@_threshold
+@click.option("--temperature", default="", help="of the logits: run, or a number; none by default")
+@click.option("--units", default="auto", help="of the scenes: auto, power, amplitude or db")
+@_vectors
+@click.option("--device", default="auto", help="auto, cpu or cuda")
+@click.option("--backend", default="torch", help="what the network runs on")
+@click.option("--allow", default="", help="prefixes of what STAC items may point to besides")
+@click.option("--run_name", default="predict", help="name of the run in MLflow")
+@_work
+def predict(**options: Any) -> None:
+    """Map new scenes with a trained model: probabilities, masks, polygons."""
+    from builtup.predict.run import predict as run
+
+    _report(*run(**options))

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 from builtup.errors import InputError, RunError
 from builtup.raster.io import open_raster
+from builtup.sar.scenes import SceneName
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from rasterio.io import DatasetReader, DatasetWriter
 
 __all__ = [
+    "PREDICTIONS_TAG",
     "PROBABILITY_NODATA",
     "PROBABILITY_SCALE",
     "CityRasters",
@@ -30,6 +32,7 @@ __all__ = [
     "city_rasters",
     "read_tags",
     "resolve_results",
+    "scene_rasters",
     "upload_results",
     "write_tags",
 ]
@@ -40,6 +43,8 @@ log = logging.getLogger(__name__)
 EXPERIMENT = "Inferences"
 #: The folder of a run's artifacts that holds its rasters and polygons.
 RAW = "raw"
+#: The tag of a run whose rasters lie in a folder of the user's choice.
+PREDICTIONS_TAG = "predictions"
 #: 8-bit probabilities: value v means v/254, 255 is no-data.
 PROBABILITY_SCALE = 254
 PROBABILITY_NODATA = 255
@@ -54,7 +59,8 @@ class PredictionTags:
 
     `scene` is the scene id with braces (empty in a city's rasters, which join several), `city`
     the key `<TILE>_<City>`, `width` and `height` the whole scene's or city's grid in pixels,
-    `run_id` the inference run, `threshold` that of the building probability, in (0, 1).
+    `run_id` the inference run, `threshold` that of the building probability, in (0, 1), `date`
+    (YYYYMMDD) that of a scene whose name need not hold it.
     """
 
     scene: str
@@ -64,10 +70,11 @@ class PredictionTags:
     run_id: str
     threshold: float
     classes: tuple[str, ...] = ()
+    date: str = ""
 
     def as_gdal(self) -> dict[str, str]:
         """The tags as GDAL metadata, for `dataset.update_tags(**tags.as_gdal())`."""
-        return {
+        tags = {
             "BUILTUP_SCENE": self.scene,
             "BUILTUP_CITY": self.city,
             "BUILTUP_GRID": f"{self.width},{self.height}",
@@ -75,6 +82,7 @@ class PredictionTags:
             "BUILTUP_THRESHOLD": repr(float(self.threshold)),
             "BUILTUP_CLASSES": ",".join(self.classes),
         }
+        return {**tags, "BUILTUP_DATE": self.date} if self.date else tags
 
 
 def write_tags(dataset: DatasetWriter, tags: PredictionTags) -> None:
@@ -113,6 +121,7 @@ def _parse(raw: dict[str, str], name: str) -> PredictionTags:
         run_id=raw.get("BUILTUP_RUN_ID", ""),
         threshold=threshold,
         classes=tuple(filter(None, raw.get("BUILTUP_CLASSES", "").split(","))),
+        date=raw.get("BUILTUP_DATE", ""),
     )
 
 
@@ -160,6 +169,9 @@ def _results_of(run: Run) -> Results:
 
     own_id = run.info.run_id
     local = tracking.artifact_folder(run)
+    place = run.data.tags.get(PREDICTIONS_TAG)
+    if place and not (local is not None and (local / RAW).is_dir()):
+        return Results(_require_raw(Path(place)), own_id)
     if local is not None:
         return Results(_require_raw(local), own_id)
     folder = Path("output") / "predictions" / own_id
@@ -203,6 +215,28 @@ class CityRasters:
     city: str
     mask: Path
     prob: Path
+
+
+def scene_rasters(results: Results) -> list[Path]:
+    """The probability rasters of single scenes in raw/, by their tags, sorted.
+
+    One whose name says that it is one is among them though it may lack tags or be unreadable:
+    reading it then says so.
+    """
+    return [path for path in sorted(results.raw.glob("*.tif")) if _is_of_scene(path)]
+
+
+def _is_of_scene(path: Path) -> bool:
+    name = SceneName.parse(path)
+    if name is not None:
+        return name.kind == "prob"
+    if not path.stem.endswith("_prob"):
+        return False
+    try:
+        with open_raster(path) as dataset:
+            return bool(dataset.tags().get("BUILTUP_SCENE"))
+    except InputError:
+        return True
 
 
 def city_rasters(results: Results) -> list[CityRasters]:

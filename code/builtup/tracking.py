@@ -251,8 +251,11 @@ class Recorder:
 
 
 @contextmanager
-def recording(experiment: str, name: str, *, active: bool = True) -> Iterator[Recorder]:
-    """A run in `experiment`: the one that `mlflow run` opened (MLFLOW_RUN_ID), else a new one.
+def recording(
+    experiment: str, name: str, *, active: bool = True, run_id: str = ""
+) -> Iterator[Recorder]:
+    """A run in `experiment`: `run_id` to go on with it, else the one that `mlflow run` opened
+    (MLFLOW_RUN_ID), else a new one.
 
     It ends as FINISHED, as FAILED on any error (its one line is the tag `error`) and as KILLED on
     an interrupt or SIGTERM. With `active=False` (every rank but 0) nothing is said to MLflow.
@@ -262,7 +265,7 @@ def recording(experiment: str, name: str, *, active: bool = True) -> Iterator[Re
         return
     import mlflow
 
-    run = _start_run(experiment, name)
+    run = _start_run(experiment, name, run_id)
     recorder = Recorder(run)
     status = "FAILED"
     try:
@@ -283,12 +286,12 @@ def recording(experiment: str, name: str, *, active: bool = True) -> Iterator[Re
         mlflow.end_run(status)
 
 
-def _start_run(experiment: str, name: str) -> Run:
+def _start_run(experiment: str, name: str, run_id: str) -> Run:
     import mlflow
     from mlflow.exceptions import MlflowException
 
     own = client()
-    run_id = os.environ.get("MLFLOW_RUN_ID")
+    run_id = run_id or os.environ.get("MLFLOW_RUN_ID", "")
     try:
         if run_id:
             return mlflow.start_run(run_id=run_id, log_system_metrics=True)

@@ -30,13 +30,14 @@ from builtup.results import (
     Results,
     read_tags,
     resolve_results,
+    scene_rasters,
     upload_results,
     write_tags,
 )
 from builtup.sar.scenes import SceneName
 from builtup.steps import Job, Step, Summary, run_step
 
-__all__ = ["all_agg_by_city", "level_of"]
+__all__ = ["all_agg_by_city", "level_of", "parse_threshold"]
 
 STEP = Step("all_agg_by_city", 1)
 SCALE = 254
@@ -61,7 +62,7 @@ def all_agg_by_city(
     `threshold` replaces that of the tags. Raises InputError where scenes do not fit together.
     """
     results = resolve_results(input_path, run_id)
-    chosen = _parse_threshold(threshold)
+    chosen = parse_threshold(threshold)
     jobs, problems = _find_jobs(results, chosen)
     summary = run_step(
         STEP,
@@ -84,7 +85,8 @@ def level_of(threshold: float) -> int:
     return math.ceil(SCALE * threshold - 1e-9)
 
 
-def _parse_threshold(text: str) -> float | None:
+def parse_threshold(text: str) -> float | None:
+    """The option `threshold`; None where it is empty."""
     if not text:
         return None
     try:
@@ -110,12 +112,9 @@ class _Date:
 def _find_jobs(results: Results, threshold: float | None) -> tuple[list[Job], list[BuiltupError]]:
     by_city: dict[str, list[_Date]] = defaultdict(list)
     problems: list[BuiltupError] = []
-    for path in sorted(results.raw.glob("*.tif")):
-        name = SceneName.parse(path)
-        if name is None or name.kind != "prob":
-            continue  # a city's raster
+    for path in scene_rasters(results):
         try:
-            date = _read_date(path, name)
+            date = _read_date(path)
         except BuiltupError as e:
             problems.append(e)
             continue
@@ -131,14 +130,15 @@ def _find_jobs(results: Results, threshold: float | None) -> tuple[list[Job], li
     return jobs, problems
 
 
-def _read_date(path: Path, name: SceneName) -> _Date:
+def _read_date(path: Path) -> _Date:
+    name = SceneName.parse(path)
     with gdal_env(), open_raster(path) as dataset:
         if dataset.dtypes[0] != "uint8":
             raise InputError(path, f"values of type {dataset.dtypes[0]}", "run merge_tiles again")
+        tags = read_tags(dataset)
+        date = name.date if name is not None else tags.date
         # the number of a second image of one day stands behind the date
-        return _Date(
-            path, name.date + name.stem, read_tags(dataset), Grid.of(dataset), dataset.count
-        )
+        return _Date(path, date + path.stem, tags, Grid.of(dataset), dataset.count)
 
 
 def _job(city: str, dates: Sequence[_Date], threshold: float | None, raw: Path) -> Job:

@@ -24,6 +24,7 @@ __all__ = [
     "city_key",
     "discover_pairs",
     "find_rasters",
+    "list_rasters",
     "require_folder",
 ]
 
@@ -163,7 +164,7 @@ def require_folder(path: Path) -> Path:
     raise InputError(path, "no such folder", remedy)
 
 
-def _rasters(root: Path) -> list[Path]:
+def list_rasters(root: Path) -> list[Path]:
     """All TIFF files below `root`, links followed, in a fixed order, our partial files left out."""
     found = []
     for folder, _, names in os.walk(root, followlinks=True):  # Path.walk comes with 3.12
@@ -184,7 +185,7 @@ def discover_pairs(root: Path) -> Discovery:
     names: dict[str, SceneName] = {}
     problems: list[BuiltupError] = []
     ignored: list[Path] = []
-    for path in _rasters(root):
+    for path in list_rasters(root):
         name = SceneName.parse(path)
         if name is None or name.kind not in POLARISATIONS:
             ignored.append(path)
@@ -242,7 +243,7 @@ def find_rasters(root: Path, kind: str) -> tuple[SceneFile, ...]:
     """
     require_folder(root)
     files: dict[str, SceneFile] = {}
-    for path in _rasters(root):
+    for path in list_rasters(root):
         name = SceneName.parse(path)
         if name is None or name.kind != kind or path.parent == root:
             continue

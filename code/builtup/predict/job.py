@@ -1,0 +1,92 @@
+"""One scene from VV and VH to its probability raster, in one pass and in flat memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builtup.errors import InputError
+from builtup.inference.stream import predict_stream
+from builtup.predict.area import GridArea, parse_area
+from builtup.predict.model import Recipe, load
+from builtup.predict.progress import advance
+from builtup.predict.reader import cache_bytes, open_power
+from builtup.predict.survey import Survey
+from builtup.raster.blend import NODATA
+from builtup.raster.io import create_cog, gdal_env
+from builtup.raster.windows import Window
+from builtup.results import PredictionTags, write_tags
+from builtup.steps import Job, Step
+
+__all__ = ["STEP", "SceneWork", "predict_job", "scene_job"]
+
+STEP = Step("predict", 1)
+
+
+@dataclass(frozen=True)
+class SceneWork:
+    """What a scene's job needs besides its files; small enough to be sent to another machine."""
+
+    survey: Survey
+    recipe: Recipe
+    tags: PredictionTags
+    area: str = ""
+
+
+def scene_job(work: SceneWork, raw: Path, settings: Mapping[str, Any]) -> Job:
+    """The job that writes `raw/<scene>_prob.tif`; `settings` are what its pixels depend on."""
+    scene = work.survey.scene
+    inputs = tuple(location.path for location in scene.locations if not location.remote)
+    return Job(
+        name=scene.plain_id,
+        inputs=inputs,
+        outputs=(raw / scene.output_name("prob"),),
+        settings={**settings, "scene": scene.scene_id, "city": work.tags.city},
+        pixels=work.survey.grid.pixels,
+        context=work,
+    )
+
+
+def predict_job(job: Job) -> dict[str, int]:
+    """Predict a scene; InputError where it cannot be read to its end or has no valid pixel."""
+    work: SceneWork = job.context
+    found, stream = work.survey, load(work.recipe).stream
+    grid, name = found.grid, found.scene.vv.location.shown
+    limits = parse_area(work.area)
+    area = None if limits is None else limits.on(grid)
+    profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
+    with gdal_env():
+        cache = cache_bytes(found, stream.window)
+    with (
+        gdal_env(GDAL_CACHEMAX=cache),
+        create_cog(job.outputs[0], grid, **profile) as out,
+        # closed first: its cached blocks are gone when the COG is made
+        open_power(found) as reader,
+    ):
+        write_tags(out, work.tags)
+        out.descriptions = work.tags.classes[-stream.bands :] or ("building",)
+
+        def read(window: Window) -> NDArray[np.float32]:
+            if area is not None and not area.meets(window):
+                return np.full((2, window.height, window.width), np.nan, np.float32)
+            return reader.read(window)
+
+        def write(window: Window, values: NDArray[np.uint8]) -> None:
+            if area is not None:
+                values = _limited(values, window, area)
+            out.write(values, window=window.rasterio)
+            advance(window.height * window.width)
+
+        windows = predict_stream(read, write, grid.width, grid.height, stream)
+        if windows == 0 and area is None:
+            raise InputError(name, "no pixel is valid in both VV and VH", "remove the scene")
+    return {"windows": windows}
+
+
+def _limited(values: NDArray[np.uint8], window: Window, area: GridArea) -> NDArray[np.uint8]:
+    return np.where(area.holds(window), values, np.uint8(NODATA))
