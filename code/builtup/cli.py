@@ -124,6 +124,15 @@ def _vectors(function: F) -> F:
     )(function)
 
 
+def _outlines(function: F) -> F:
+    function = click.option(
+        "--square", type=bool, default=False, help="right angles where they fit (GeoPackage)"
+    )(function)
+    return click.option(
+        "--min_hole", type=click.FloatRange(0), default=400, help="square metres (GeoPackage)"
+    )(function)
+
+
 _threshold = click.option(
     "--threshold", default="", help="of the probability; the run's by default"
 )
@@ -279,6 +288,7 @@ def all_agg_by_city(**options: Any) -> None:
 @cli.command()
 @_results
 @_vectors
+@_outlines
 @_work
 def polygonize(**options: Any) -> None:
     """Turn city masks into polygons."""
@@ -291,6 +301,7 @@ def polygonize(**options: Any) -> None:
 @_results
 @_threshold
 @_vectors
+@_outlines
 @_work
 def to_submission(**options: Any) -> None:
     """Merge tiles, aggregate by city and polygonise."""

@@ -19,6 +19,8 @@ def to_submission(
     threshold: str = "",
     min_area: float = 400,
     simplify: float = 10,
+    min_hole: float = 400,
+    square: bool = False,
     num_workers: int = 2,
     on_error: str = "stop",
 ) -> list[Summary]:
@@ -45,6 +47,8 @@ def to_submission(
             input_path=folder,
             min_area=min_area,
             simplify=simplify,
+            min_hole=min_hole,
+            square=square,
             num_workers=num_workers,
             on_error=on_error,
         ),
