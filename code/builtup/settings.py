@@ -75,5 +75,6 @@ KNOWN: Mapping[str, Known] = {
     "has_targets": Known(bool),
     "save_raw_predictions": Known(bool),
     "save_overlays": Known(bool | int),
-    "backend": Known(str),
+    "backend": Known(str),  # torch, openvino, openvino-int8, auto
+    "calibration_path": Known(str | None),  # of an 8-bit network; None: the training run's tiles
 }

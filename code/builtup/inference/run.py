@@ -7,7 +7,7 @@ import logging
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ignite.distributed as idist
 import numpy as np
@@ -15,10 +15,17 @@ import torch
 
 from builtup import tracking
 from builtup.config import Config
-from builtup.errors import ConfigError, RunError
+from builtup.errors import ConfigError
 from builtup.files import write_text_atomically
 from builtup.inference.backends import BACKENDS
 from builtup.inference.predictor import make_stream
+from builtup.inference.previous import (
+    RECORD,
+    Previous,
+    find_previous,
+    predictions_of,
+    require_same,
+)
 from builtup.inference.selection import Selection, select_all, select_held_out
 from builtup.inference.stream import Stream
 from builtup.inference.tiles import Tally, TileWork
@@ -42,12 +49,13 @@ from builtup.training.provenance import (
     write_config,
 )
 
+if TYPE_CHECKING:
+    from builtup.inference.quantised import Quantisation
+
 __all__ = ["Plan", "log_plan", "log_tally", "make_work", "output_folder", "plan", "upload"]
 
 log = logging.getLogger(__name__)
 
-#: What the pixels of a prediction depend on; a run is resumed only where it is the same.
-RECORD = "inference.json"
 #: Weights that a training keeps.
 NAMED = {"best", "last", "soup"}
 
@@ -69,7 +77,7 @@ def plan(config: Config) -> Plan:
 
     Raises ConfigError, RunError or InputError, in one line.
     """
-    before = _previous(config)
+    before = find_previous(config)
     backend = _backend(config, before)
     trained = _trained(config)
     fold = config.get("val_fold", trained.settings.get("val_fold"))
@@ -90,7 +98,7 @@ def plan(config: Config) -> Plan:
         "backend": stream.backend,
     }
     if before is not None:
-        _require_same(config, before.record, record)
+        require_same(config, before.record, record)
     threshold = _threshold(config, trained, temperature)
     folder = None if before is None else before.folder
     return Plan(selection, stream, trained, threshold, record, folder)
@@ -137,10 +145,18 @@ def _stream(
     if window is None:  # a tile at a time
         window = max(max(tile.width, tile.height) for tile in selection.tiles)
         overlap = 0
+    overlap = 64 if overlap is None else overlap
+    quantised = None
+    if backend == "openvino-int8":
+        from builtup.inference.quantised import quantised_network
+
+        quantised = quantised_network(
+            _quantisation(config, trained, window, overlap, temperature or 1.0)
+        )
     return make_stream(
         trained.model,
         window=window,
-        overlap=64 if overlap is None else overlap,
+        overlap=overlap,
         batch_size=config.get("batch_size", 4),
         tta=_tta(config),
         device=pick_device(config),
@@ -149,6 +165,25 @@ def _stream(
         blend=config.get("blend", "ramp"),
         temperatures=(temperature or 1.0,),
         backend=backend,
+        quantised=quantised,
+    )
+
+
+def _quantisation(
+    config: Config, trained: Trained, window: int, overlap: int, temperature: float
+) -> Quantisation:
+    """What the 8-bit network is made from: the training run's own data, or `calibration_path`."""
+    from builtup.inference.quantised import Quantisation
+
+    given = config.get("calibration_path")
+    data = {"data_path": Path(given)} if given else {}
+    return Quantisation.of(
+        trained,
+        threshold=_moved(trained.threshold, temperature),
+        window=window,
+        overlap=overlap,
+        temperature=temperature,
+        **data,
     )
 
 
@@ -188,10 +223,7 @@ def _threshold(config: Config, trained: Trained, temperature: float | None) -> f
     """The threshold of this inference's probabilities; that of the run is moved with them."""
     given = config.get("threshold")
     if given in (None, ""):
-        if temperature is None or not 0 < trained.threshold < 1:
-            return trained.threshold
-        logit = math.log(trained.threshold / (1 - trained.threshold))
-        return 1 / (1 + math.exp(-logit / temperature))
+        return _moved(trained.threshold, temperature or 1.0)
     try:
         value = float(given)
     except ValueError:
@@ -201,41 +233,15 @@ def _threshold(config: Config, trained: Trained, temperature: float | None) -> f
     return value
 
 
-@dataclass(frozen=True)
-class _Previous:
-    """An earlier inference to go on with: its folder, and what it says of its pixels."""
-
-    folder: Path
-    record: dict[str, Any]
-
-
-def _previous(config: Config) -> _Previous | None:
-    """The run that `resume_from` names, or None where it is empty."""
-    if not config.resume_from:
-        return None
-    given = Path(config.resume_from)
-    folder = given if given.is_dir() else _predictions_of(config.resume_from)
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise RunError(
-            f"resume_from={config.resume_from}: no {RECORD} can be read in {folder}; "
-            "give an inference run"
-        ) from e
-    return _Previous(folder, {"backend": "torch", **record})  # once there was no other
+def _moved(threshold: float, temperature: float) -> float:
+    """The threshold of tempered probabilities that maps the same pixels."""
+    if temperature == 1.0 or not 0 < threshold < 1:
+        return threshold
+    logit = math.log(threshold / (1 - threshold))
+    return 1 / (1 + math.exp(-logit / temperature))
 
 
-def _require_same(config: Config, before: dict[str, Any], record: dict[str, Any]) -> None:
-    """ConfigError where the run to go on with predicted otherwise."""
-    for key, value in record.items():
-        if before.get(key) != value:
-            raise ConfigError(
-                f"{config.path}: resume_from={config.resume_from} was predicted with "
-                f"{key}={before.get(key)!r}, not {value!r}; leave resume_from out, or set {key} so"
-            )
-
-
-def _backend(config: Config, before: _Previous | None) -> str:
+def _backend(config: Config, before: Previous | None) -> str:
     """The setting `backend`; `auto` goes on with what it chose before."""
     name = config.get("backend", "torch")
     if name not in BACKENDS:
@@ -243,14 +249,9 @@ def _backend(config: Config, before: _Previous | None) -> str:
     return str(before.record["backend"]) if name == "auto" and before else str(name)
 
 
-def _predictions_of(run_id: str) -> Path:
-    run = tracking.find_run(run_id)
-    return tracking.artifact_folder(run) or Path("output") / "predictions" / run_id
-
-
 def output_folder(recorder: Recorder) -> Path:
     """Where the run's predictions go: its artifacts, or output/predictions/<run id>."""
-    return _predictions_of(recorder.run_id) if recorder.run_id else recorder.folder
+    return predictions_of(recorder.run_id) if recorder.run_id else recorder.folder
 
 
 def upload(recorder: Recorder, folder: Path) -> None:

@@ -1,0 +1,57 @@
+"""Going on with an earlier inference: what it predicted, and whether that is the same."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builtup import tracking
+from builtup.config import Config
+from builtup.errors import ConfigError, RunError
+
+__all__ = ["RECORD", "Previous", "find_previous", "predictions_of", "require_same"]
+
+#: What the pixels of a prediction depend on; a run is resumed only where it is the same.
+RECORD = "inference.json"
+
+
+@dataclass(frozen=True)
+class Previous:
+    """An earlier inference to go on with: its folder, and what it says of its pixels."""
+
+    folder: Path
+    record: dict[str, Any]
+
+
+def find_previous(config: Config) -> Previous | None:
+    """The run that `resume_from` names, or None where it is empty."""
+    if not config.resume_from:
+        return None
+    given = Path(config.resume_from)
+    folder = given if given.is_dir() else predictions_of(config.resume_from)
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise RunError(
+            f"resume_from={config.resume_from}: no {RECORD} can be read in {folder}; "
+            "give an inference run"
+        ) from e
+    return Previous(folder, {"backend": "torch", **record})  # once there was no other
+
+
+def require_same(config: Config, before: dict[str, Any], record: dict[str, Any]) -> None:
+    """ConfigError where the run to go on with predicted otherwise."""
+    for key, value in record.items():
+        if before.get(key) != value:
+            raise ConfigError(
+                f"{config.path}: resume_from={config.resume_from} was predicted with "
+                f"{key}={before.get(key)!r}, not {value!r}; leave resume_from out, or set {key} so"
+            )
+
+
+def predictions_of(run_id: str) -> Path:
+    """Where an inference's predictions stand: its artifacts, or output/predictions/<run id>."""
+    run = tracking.find_run(run_id)
+    return tracking.artifact_folder(run) or Path("output") / "predictions" / run_id
