@@ -38,6 +38,7 @@ __all__ = [
     "pick_device",
     "predict_array",
     "predict_scene",
+    "predict_with",
     "write_tile",
 ]
 
@@ -192,6 +193,13 @@ def predict_scene(
         num_classes=num_classes,
         backend=backend,
     )
+    return predict_with(path, stream, output_path, tags)
+
+
+def predict_with(
+    path: Path, stream: Stream, output_path: Path, tags: PredictionTags | None = None
+) -> Prediction:
+    """Predict a whole 3-band scene with a stream that is made already, see `predict_scene`."""
     profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
     with gdal_env(GDAL_CACHEMAX=CACHE_BYTES):
         with open_raster(path) as scene:

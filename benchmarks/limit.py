@@ -1,0 +1,195 @@
+"""How close a whole scene comes to the network alone: `python benchmarks/limit.py`.
+
+The limit is the network's own forward throughput at the same batch, precision and window, on the
+same device, times the share of useful (not overlapped) pixels. Beside it: the scene's file in, the
+COG of probabilities out. Both sides run in this process, one after the other, round by round. The
+network is a ResNet-34 U-Net with random weights.
+
+Two ratios are given. `wall` is limit time / scene time, the claim, and needs a quiet machine.
+`inside` is the share of the scene's own time in which the network computes: both parts of it are
+of the same seconds, so other processes disturb it less, but it does not see what reading and
+writing cost the network itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import torch
+from harness import machine
+from scene import ROOT, Workspace
+from torch import Tensor
+
+from builtup.inference import predictor
+from builtup.inference.backends import BACKENDS
+from builtup.inference.stream import Stream
+from builtup.models.channels import Channels
+from builtup.models.segmenter import Segmenter
+
+__all__ = ["Round", "build", "measure_rounds", "prepared_scene"]
+
+TARGET = 0.92
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """Wall and CPU seconds of the scene, of the network within it, and of the network alone.
+
+    The network alone sees as many windows as the scene had, in batches of the same size.
+    """
+
+    windows: int
+    pixels: int
+    scene: float
+    inside: float
+    alone: float
+    scene_cpu: float
+    alone_cpu: float
+
+    @property
+    def wall_ratio(self) -> float:
+        """The limit's time over the scene's: what of the limit was reached."""
+        return self.alone / self.scene
+
+    @property
+    def cpu_ratio(self) -> float:
+        """The same in CPU seconds: what of the work is the network's."""
+        return self.alone_cpu / self.scene_cpu
+
+    @property
+    def inside_ratio(self) -> float:
+        """The share of the scene's time in which the network computes."""
+        return self.inside / self.scene
+
+
+def build() -> Segmenter:
+    """A ResNet-34 U-Net on the decibels of VH, VV and their mean; random weights."""
+    torch.manual_seed(0)
+    network = smp.Unet("resnet34", encoder_weights=None, in_channels=3, classes=2)
+    return Segmenter(Channels("db_3b", (-17.0, -10.0, -12.5), (5.0,) * 3), network).eval()
+
+
+def prepared_scene(size: int) -> Path:
+    """The 3-band scene of the benchmarks, made where it is not there yet."""
+    space = Workspace(ROOT / "output" / "bench" / str(size), size)
+    space.simulate()
+    space.prepare()
+    return space.image
+
+
+class _Clock:
+    """Sums the time in which a function runs, and the windows and the size of its batches."""
+
+    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+        self.run, self.seconds, self.batches = run, 0.0, [0]
+        self.reset()
+
+    def reset(self) -> None:
+        self.seconds, self.batches = 0.0, []
+
+    def __call__(self, power: Tensor) -> Tensor:
+        started = time.perf_counter()
+        result = self.run(power)
+        self.seconds += time.perf_counter() - started
+        self.batches.append(len(power))
+        return result
+
+
+def measure_rounds(
+    image: Path, output: Path, stream: Stream, rounds: int, said: Callable[[str], None]
+) -> list[Round]:
+    """Measure the scene and the network alone, in turn, after a warm-up of the network."""
+    clock = _Clock(stream.probabilities)
+    timed = dataclasses.replace(stream, probabilities=clock)
+    power = 0.1 * torch.rand(stream.batch_size, 2, stream.window, stream.window)
+    with torch.inference_mode():
+        stream.probabilities(power)
+    found = []
+    for number in range(rounds):
+        clock.reset()
+        started, busy = time.perf_counter(), time.process_time()
+        done = predictor.predict_with(image, timed, output)
+        scene, scene_cpu = time.perf_counter() - started, time.process_time() - busy
+        inside, batches = clock.seconds, clock.batches
+        started, busy = time.perf_counter(), time.process_time()
+        with torch.inference_mode():
+            for size in batches:
+                stream.probabilities(power[:size])
+        alone, alone_cpu = time.perf_counter() - started, time.process_time() - busy
+        result = Round(done.windows, done.pixels, scene, inside, alone, scene_cpu, alone_cpu)
+        said(f"round {number + 1}: {describe(result)}")
+        found.append(result)
+    return found
+
+
+def describe(r: Round) -> str:
+    """A round in one line."""
+    return (
+        f"{r.windows} windows, scene {r.scene:.1f} s ({r.pixels / 1e6 / r.scene:.3f} Mpx/s), "
+        f"network alone {r.alone:.1f} s; of the limit {r.wall_ratio:.3f} (wall), "
+        f"{r.cpu_ratio:.3f} (CPU seconds), {r.inside_ratio:.3f} (inside)"
+    )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", type=int, default=4096, help="pixels along a side of the scene")
+    parser.add_argument("--window", type=int, default=512)
+    parser.add_argument("--overlap", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--backend", choices=BACKENDS[:2], default="torch")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure, print the medians as JSON; 1 where the target is missed."""
+    given = _parse()
+    torch.set_num_threads(given.threads)
+    image = prepared_scene(given.size)
+    scratch = ROOT / "output" / "bench" / str(given.size) / "scratch" / "limit"
+    stream = predictor.make_stream(
+        build(),
+        window=given.window,
+        overlap=given.overlap,
+        batch_size=given.batch,
+        device="cpu",
+        backend=given.backend,
+    )
+    try:
+        found = measure_rounds(image, scratch / "prob.tif", stream, given.rounds, _say)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    ratios = {
+        name: statistics.median(getattr(r, f"{name}_ratio") for r in found)
+        for name in ("wall", "cpu", "inside")
+    }
+    useful = found[0].pixels / (found[0].windows * given.window**2)
+    report: dict[str, Any] = {
+        **vars(given), "machine": machine(), "useful_share": round(useful, 3),
+        "ratios": {name: round(value, 3) for name, value in ratios.items()},
+        "rounds_measured": [dataclasses.asdict(r) for r in found],
+    }  # fmt: skip
+    _say(json.dumps(report, indent=1))
+    reached = ratios["wall"] >= TARGET
+    _say(f"{ratios['wall']:.3f} of the limit, target {TARGET}: {'met' if reached else 'MISSED'}")
+    return 0 if reached else 1
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
