@@ -37,6 +37,8 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def shared_cache(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(converted))
+    for choice in converted.rglob("auto-*.json"):  # what one test chose is not another's
+        choice.unlink()
 
 
 @pytest.fixture
