@@ -2,9 +2,11 @@
 
 FILE.py is imported (its imports are not measured), `load(**arguments)` builds what stands before
 the work (a model, an index; not measured), then `run(state)` or, without `load`, `run(**arguments)`
-does the work and returns a dict with `work`, the amount done in the case's unit. The last line
-on stdout is JSON: seconds, work, memory, versions. Only the standard library is used here, because
-the same file runs in the environments of the peers.
+does the work and returns a dict with `work`, the amount done in the case's unit, and perhaps
+`facts`, what else is to be recorded. The last line on stdout is JSON: seconds, work, memory, facts,
+versions. BENCHMARK_MEMORY, in bytes, bounds what the process may allocate: one that wants more gets
+an error, and the machine is not driven out of memory. Only the standard library is used here,
+because the same file runs in the environments of the peers.
 """
 
 from __future__ import annotations
@@ -20,12 +22,19 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-PACKAGES = ("builtup", "rasterio", "numpy", "torch", "torchgeo", "monai", "pyogrio", "shapely")
+#: Modules whose versions are recorded, and the distributions they come in.
+PACKAGES = {
+    "builtup": "builtup", "rasterio": "rasterio", "numpy": "numpy", "torch": "torch",
+    "torchgeo": "torchgeo", "monai": "monai", "pyogrio": "pyogrio", "shapely": "shapely",
+    "terratorch": "terratorch", "pytorch_toolbelt": "pytorch-toolbelt", "geoai": "geoai-py",
+    "samgeo": "segment-geospatial", "geopandas": "geopandas",
+}  # fmt: skip
 
 
 def main() -> None:
     """Measure the file named by the first argument, with the arguments of the second."""
     path, arguments = Path(sys.argv[1]), json.loads(sys.argv[2])
+    _limit_memory()
     module = _import(path)
     load = getattr(module, "load", None)
     state = load(**arguments) if load else None
@@ -44,10 +53,18 @@ def main() -> None:
                 "work": float(result["work"]),
                 "memory_mb": memory,
                 "loaded_mb": before,
+                "facts": result.get("facts", {}),
                 "versions": _versions() | result.get("versions", {}),
             }
         )
     )
+
+
+def _limit_memory() -> None:
+    """Bound the data of this process and its children; what is mapped read-only is not counted."""
+    limit = os.environ.get("BENCHMARK_MEMORY")
+    if limit:
+        resource.setrlimit(resource.RLIMIT_DATA, (int(limit), int(limit)))
 
 
 def _import(path: Path) -> ModuleType:
@@ -96,8 +113,8 @@ def _children_mb() -> float:
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        if name in sys.modules:
+    for module, name in PACKAGES.items():
+        if module in sys.modules:
             found[name] = importlib.metadata.version(name)
     rasterio = sys.modules.get("rasterio")
     if rasterio is not None:

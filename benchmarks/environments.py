@@ -16,6 +16,8 @@ __all__ = ["Unavailable", "peer_python"]
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE / ".venvs"
+#: An installation that takes longer has lost its index.
+LIMIT_SECONDS = 1800
 
 
 class Unavailable(RuntimeError):
@@ -51,7 +53,12 @@ def _install(folder: Path, python: Path, wanted: Path) -> None:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{' '.join(command[:3])}: no end after {LIMIT_SECONDS} s") from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise Unavailable(f"{' '.join(command[:3])} failed: {said[-1] if said else 'no message'}")

@@ -4,13 +4,19 @@ Runs alternate A B A B …, so that whatever else the machine does falls on both
 figure is the median over the pairs, and the ratio is taken pair by pair and shown with its least
 and greatest value. Before each pair the inputs are read once: both sides find them in the page
 cache. Memory is the peak above what the process held when its imports (and a model) were loaded.
+
+A side that ends with an error, runs past its limit of seconds, or asks for more memory than the
+machine has free, is a SideFailed with its reason: it costs its case, not the run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,6 +24,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 __all__ = [
     "Case",
@@ -30,12 +38,17 @@ __all__ = [
     "compare",
     "machine",
     "measure",
+    "measure_clean",
     "spread",
     "warm",
 ]
 
 HERE = Path(__file__).parent
 CHILD = HERE / "child.py"
+#: A side's time limit; the slowest peer known takes about three minutes on a quiet machine.
+LIMIT_SECONDS = 1200.0
+#: Share of the free memory that a measured process may allocate.
+MEMORY_SHARE = 0.9
 
 
 class SideFailed(RuntimeError):
@@ -44,18 +57,33 @@ class SideFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Side:
-    """A file with `run` (see child.py), the interpreter that runs it, and its arguments."""
+    """A file with `run` (see child.py), the interpreter that runs it, and its arguments.
+
+    `scratch` is a folder of its own for what it writes, empty before every run; `setting` says what
+    a search chose for it; past `limit` seconds, imports included, it is stopped.
+    """
 
     name: str
     file: Path
     arguments: Mapping[str, Any]
     python: Path = Path(sys.executable)
     env: Mapping[str, str] = field(default_factory=dict)
+    scratch: Path | None = None
+    setting: str = ""
+    limit: float = LIMIT_SECONDS
+
+    @property
+    def title(self) -> str:
+        """The name with the setting that a search chose."""
+        return f"{self.name} ({self.setting})" if self.setting else self.name
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run: wall and CPU seconds, amount of work, MB (10⁶ bytes) above the loaded process."""
+    """One run: wall and CPU seconds, amount of work, MB (10⁶ bytes) above the loaded process.
+
+    `facts` are figures of the result itself, such as a count of regions.
+    """
 
     seconds: float
     cpu_seconds: float
@@ -63,6 +91,7 @@ class Measurement:
     memory_mb: float
     loaded_mb: float
     versions: Mapping[str, str]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -85,6 +114,8 @@ class Case:
 
     `least_ratio` is for throughput (ours / peer); `most_memory_mb` for our peak; `most_growth` for
     the quotient of our peak and that on the `small` scene. `cleanup` runs before every process.
+    `differences` looks at what the first pair wrote and says where the results differ, empty when
+    they do not. `searched` holds what was tried to find the sides' settings.
     """
 
     name: str
@@ -98,6 +129,8 @@ class Case:
     most_memory_mb: float | None = None
     most_growth: float | None = None
     cleanup: Callable[[], None] | None = None
+    differences: Callable[[Measurement, Measurement], str] | None = None
+    searched: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +142,7 @@ class Comparison:
     peer: Sequence[Measurement]
     small: Sequence[Measurement]
     load: tuple[float, float]
+    difference: str = ""
 
     @property
     def ratio(self) -> Spread:
@@ -136,6 +170,8 @@ class Comparison:
             found.append(f"memory {self.memory.median:.0f} > {case.most_memory_mb:g} MB")
         if case.most_growth is not None and (self.growth or 0) > case.most_growth:
             found.append(f"memory grows {self.growth:.2f} > {case.most_growth:g} times")
+        if self.difference:
+            found.append(f"results differ: {self.difference}")
         return found
 
     def as_json(self) -> dict[str, Any]:
@@ -153,8 +189,11 @@ class Comparison:
             "memory_growth": self.growth,
             "misses": self.misses(),
             "load_before_after": self.load,
+            "searched": dict(case.searched),
             "sides": {
                 side.name: {
+                    "setting": side.setting,
+                    "facts": dict(runs[0].facts),
                     "seconds": asdict(spread([m.seconds for m in runs])),
                     "cpu_seconds": asdict(spread([m.cpu_seconds for m in runs])),
                     "rate": asdict(spread([m.rate for m in runs])),
@@ -183,37 +222,72 @@ def compare(case: Case, pairs: int) -> Comparison:
 
     Raises SideFailed when a process fails; a side is never left out of a pair.
     """
-    ours, peer, small = [], [], []
+    ours: list[Measurement] = []
+    peer: list[Measurement] = []
+    small: list[Measurement] = []
+    difference = ""
     before = os.getloadavg()[0]
     for _ in range(pairs):
         for side, runs in ((case.ours, ours), (case.peer, peer)):
-            runs.append(_measure_clean(case, side))
+            if case.cleanup is not None:
+                case.cleanup()
+            runs.append(measure_clean(side, case.inputs))
+        if len(ours) == 1 and case.differences is not None:
+            difference = case.differences(ours[0], peer[0])
         if case.small is not None:
-            small.append(_measure_clean(case, case.small))
-    return Comparison(case, ours, peer, small, (before, os.getloadavg()[0]))
+            small.append(measure_clean(case.small, case.inputs))
+    for side in (case.ours, case.peer, *([case.small] if case.small else [])):
+        _empty(side, again=False)
+    return Comparison(case, ours, peer, small, (before, os.getloadavg()[0]), difference)
 
 
-def _measure_clean(case: Case, side: Side) -> Measurement:
-    if case.cleanup is not None:
-        case.cleanup()
+def measure_clean(side: Side, inputs: Sequence[Path] = ()) -> Measurement:
+    """Run one side once, its scratch empty and its inputs in the page cache."""
+    _empty(side)
     os.sync()  # what an earlier run wrote is not written back during this one
-    warm(case.inputs)
+    warm(inputs)
     return measure(side)
 
 
+def _empty(side: Side, *, again: bool = True) -> None:
+    if side.scratch is not None:
+        shutil.rmtree(side.scratch, ignore_errors=True)
+        if again:
+            side.scratch.mkdir(parents=True)
+
+
 def measure(side: Side) -> Measurement:
-    """Run one side once in a fresh process."""
-    done = subprocess.run(
+    """Run one side once in a fresh process; SideFailed, with the reason, when it gives nothing."""
+    free = int(psutil.virtual_memory().available * MEMORY_SHARE)
+    with subprocess.Popen(
         [str(side.python), str(CHILD), str(side.file), json.dumps(dict(side.arguments))],
-        env=child_environment(side.env),
-        capture_output=True,
+        env={**child_environment(side.env), "BENCHMARK_MEMORY": str(free)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
-        raise SideFailed(f"{side.name}: exit status {done.returncode}\n{said}")
-    return Measurement(**json.loads(done.stdout.strip().splitlines()[-1]))
+        start_new_session=True,  # the processes that it starts are stopped with it
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=side.limit)
+        except subprocess.TimeoutExpired:
+            raise SideFailed(f"{side.title}: stopped after {side.limit:g} s") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode != 0:
+        said = [line for line in (err or out).strip().splitlines() if line.strip()]
+        last = said[-1].strip() if said else "no message"
+        raise SideFailed(
+            f"{side.title}: {_end(process.returncode)}: {last}\n" + "\n".join(said[-15:])
+        )
+    return Measurement(**json.loads(out.strip().splitlines()[-1]))
+
+
+def _end(status: int) -> str:
+    """How a process ended, in words."""
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"exit status {status}"
 
 
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:

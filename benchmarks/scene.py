@@ -6,6 +6,8 @@ simulator's seed is fixed, so the scene is the same everywhere.
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,13 +16,26 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as RasterioWindow
 from scipy.ndimage import gaussian_filter
 
 from builtup.files import atomic_path
 from builtup.raster.io import gdal_env
+from builtup.raster.windows import aligned
 from builtup.results import PredictionTags, write_tags
 
-__all__ = ["ROOT", "StepFailed", "Workspace", "city_rasters"]
+__all__ = [
+    "CITY",
+    "ROOT",
+    "Layout",
+    "StepFailed",
+    "Workspace",
+    "bare_mask",
+    "city_rasters",
+    "repeat_city",
+    "repeat_scene",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = "0"
@@ -58,16 +73,6 @@ class Workspace:
     def tiles(self) -> Path:
         """Tile lists that point into the scenes, for image and mask."""
         return self.folder / "tiles"
-
-    @property
-    def peer_image(self) -> Path:
-        """The 3-band scene as a compressed 512-block GeoTIFF."""
-        return self.folder / "peer_image.tif"
-
-    @property
-    def peer_mask(self) -> Path:
-        """The mask in the same layout."""
-        return self.folder / "peer_mask.tif"
 
     def polarisation(self, name: str) -> Path:
         """The file of `vv` or `vh`."""
@@ -116,11 +121,49 @@ class Workspace:
                 "--materialize", "false",
             )  # fmt: skip
 
-    def recompress(self) -> None:
-        """Write image and mask as TorchGeo's user would hold them: 512 blocks, ZSTD."""
-        for source, target in ((self.image, self.peer_image), (self.mask, self.peer_mask)):
+    def lay_out(self, layout: Layout, mask_crs: str | None = None) -> tuple[Path, Path]:
+        """Image and mask as GeoTIFFs of another layout, the mask perhaps in another CRS."""
+        folder = self.folder / "peer" / layout.slug
+        image, mask = folder / "image.tif", folder / f"mask{_slug(mask_crs or '')}.tif"
+        for source, target, crs in ((self.image, image, None), (self.mask, mask, mask_crs)):
             if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
-                _recompress(source, target)
+                _rewrite(source, target, layout, crs)
+        return image, mask
+
+    def forget(self, layout: Layout) -> None:
+        """Remove what `lay_out` made."""
+        shutil.rmtree(self.folder / "peer" / layout.slug, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the pixels of a GeoTIFF lie: tiles of `block` pixels, or GDAL's strips where it is 0."""
+
+    block: int
+    compress: str
+
+    @property
+    def title(self) -> str:
+        """The layout in words."""
+        blocks = f"tiles of {self.block}" if self.block else "strips"
+        return f"{blocks}, {self.compress.upper() if self.compress != 'none' else 'uncompressed'}"
+
+    @property
+    def slug(self) -> str:
+        """The layout as a file name."""
+        return _slug(self.title)
+
+    @property
+    def options(self) -> dict[str, object]:
+        """GDAL's creation options."""
+        if not self.block:
+            return {"tiled": False, "compress": self.compress, "bigtiff": "if_safer"}
+        size = {"blockxsize": self.block, "blockysize": self.block}
+        return {"tiled": True, "compress": self.compress, "bigtiff": "if_safer", **size}
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower())
 
 
 def _builtup(*arguments: object) -> None:
@@ -132,29 +175,81 @@ def _builtup(*arguments: object) -> None:
         raise StepFailed(f"builtup {arguments[0]}: {said[-1]}")
 
 
-def _recompress(source: Path, target: Path) -> None:
-    with gdal_env(), rasterio.open(source) as scene, atomic_path(target) as draft:
+def _rewrite(source: Path, target: Path, layout: Layout, crs: str | None) -> None:
+    with (
+        gdal_env(),
+        rasterio.open(source) as original,
+        WarpedVRT(original, crs=crs or original.crs) as scene,
+        atomic_path(target) as draft,
+    ):
         profile = {
             "driver": "GTiff", "count": scene.count, "dtype": scene.dtypes[0],
             "width": scene.width, "height": scene.height, "crs": scene.crs,
-            "transform": scene.transform, "nodata": scene.nodata, "tiled": True,
-            "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "zstd", "interleave": "pixel",
+            "transform": scene.transform, "nodata": scene.nodata, "interleave": "pixel",
         }  # fmt: skip
-        with rasterio.open(draft, "w", **profile) as out:
-            for _, window in out.block_windows(1):
-                out.write(scene.read(window=window), window=window)
+        read = scene if crs else original
+        with rasterio.open(draft, "w", **profile, **layout.options) as out:
+            for window in aligned(scene.width, scene.height, (BLOCK, scene.width)):
+                out.write(read.read(window=window.rasterio), window=window.rasterio)
 
 
-def city_rasters(folder: Path, size: int) -> Path:
+def repeat_scene(source: Path, target: Path, times: int) -> Path:
+    """The first two bands of a scene, `times` x `times` beside each other, block by block."""
+    with gdal_env(), rasterio.open(source) as scene, atomic_path(target) as draft:
+        profile = {**scene.profile, "count": 2, "bigtiff": "if_safer"}
+        _repeat(scene, draft, profile, times)
+    return target
+
+
+def repeat_city(source: Path, target: Path, times: int) -> Path:
+    """The rasters of a city (see `city_rasters`), repeated in the same way; returns `target`."""
+    for name in (f"{CITY}_prob", CITY):
+        path = target / "raw" / f"{name}.tif"
+        with (
+            gdal_env(),
+            rasterio.open(source / "raw" / f"{name}.tif") as scene,
+            atomic_path(path) as draft,
+        ):
+            width, height = scene.width * times, scene.height * times
+            tags = PredictionTags("", CITY, width, height, "", 0.5)
+            _repeat(scene, draft, dict(scene.profile), times, tags)
+    return target
+
+
+def _repeat(
+    scene: rasterio.DatasetReader,
+    draft: Path,
+    profile: dict[str, object],
+    times: int,
+    tags: PredictionTags | None = None,
+) -> None:
+    width, height = scene.width, scene.height
+    profile |= {"width": width * times, "height": height * times}
+    bands = list(range(1, int(str(profile["count"])) + 1))
+    with rasterio.open(draft, "w", **profile) as out:
+        for down in range(times):
+            for window in aligned(width, height, (BLOCK, width)):
+                values = scene.read(bands, window=window.rasterio)
+                row = down * height + window.y
+                out.write(
+                    np.tile(values, times),
+                    window=RasterioWindow(0, row, width * times, window.height),
+                )
+        if tags is not None:
+            write_tags(out, tags)
+
+
+def city_rasters(folder: Path, size: int, sigma: float = 7) -> Path:
     """Write a city's mask and probability below `folder`/raw; return the mask.
 
-    Settlement-like regions, about 5,000 on 4,096²: smoothed noise cut at its 94th percentile, with
-    a wedge of no-data in one corner, tagged as `polygonize` expects it.
+    Settlement-like regions, about 5,000 on 4,096²: noise smoothed by `sigma` pixels and cut at its
+    94th percentile, with a wedge of no-data in one corner, tagged as `polygonize` expects it. The
+    less it is smoothed, the more regions.
     """
     noise = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
-    smooth = gaussian_filter(noise, 7, mode="wrap")
+    smooth = gaussian_filter(noise, sigma, mode="wrap")
     excess = smooth - np.quantile(smooth, 0.94)
-    probability = np.clip(127 + np.round(excess * 2000), 0, 254).astype(np.uint8)
+    probability = np.clip(127 + np.round(excess * 285 * sigma), 0, 254).astype(np.uint8)
     mask = (probability >= 127).astype(np.uint8)
     ys, xs = np.ogrid[:size, :size]
     gap = xs + ys < size // 16
@@ -163,6 +258,17 @@ def city_rasters(folder: Path, size: int) -> Path:
         values[gap] = 255
         _write_city(raw / f"{name}.tif", values)
     return raw / f"{CITY}.tif"
+
+
+def bare_mask(mask: Path, target: Path) -> Path:
+    """The mask as 0 and 1, 0 declared as its no-data: no peer outlines the background then."""
+    with gdal_env(), rasterio.open(mask) as source, atomic_path(target) as draft:
+        profile = {**source.profile, "nodata": 0}
+        with rasterio.open(draft, "w", **profile) as out:
+            for _, window in source.block_windows(1):
+                values = source.read(1, window=window)
+                out.write((values == 1).astype(np.uint8), 1, window=window)
+    return target
 
 
 def _write_city(path: Path, values: NDArray[np.uint8]) -> None:

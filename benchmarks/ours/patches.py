@@ -16,8 +16,8 @@ from builtup.tiles.table import TrainTile
 from builtup.tiles.tiling import read_tiles
 
 
-def load(tiles: str, size: int, patches: int, batch_size: int, seed: int) -> Any:
-    """The loader that training uses, without augmentation and without workers.
+def load(tiles: str, size: int, patches: int, batch_size: int, seed: int, workers: int) -> Any:
+    """The loader that training uses, without augmentation.
 
     All tiles alike, nothing held out: the statistics, which decide that, are not needed.
     """
@@ -30,7 +30,7 @@ def load(tiles: str, size: int, patches: int, batch_size: int, seed: int) -> Any
     dataset = TrainTiles(rows, Folds("city", ("none",), 0, {}), None, RandomCrop(size))
     weights = [1.0] * len(rows)
     batches = TrainingBatches(len(rows), batch_size, weights=weights, samples=patches, seed=seed)
-    return TileLoader(dataset, batches, rows)
+    return TileLoader(dataset, batches, rows, num_workers=workers)
 
 
 def run(loader: Any) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pyogrio.raw  # noqa: F401  the step imports it when it writes; imports ar
 from builtup.labels.polygonize import polygonize
 
 
-def run(folder: str) -> dict[str, float]:
+def run(folder: str) -> dict[str, object]:
     """Outline, write, hash; work in megapixels."""
     summary = polygonize(input_path=folder)
-    return {"work": summary.pixels / 1e6, "regions": summary.counts["polygons"]}
+    return {"work": summary.pixels / 1e6, "facts": {"regions": summary.counts["polygons"]}}

@@ -1,4 +1,4 @@
-"""TorchGeo's random sampler over an image and a mask of one scene, without workers."""
+"""TorchGeo's random sampler over an image and a mask of one scene."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class _Mask(RasterDataset):
     is_image = False
 
 
-def load(image: str, mask: str, size: int, patches: int, batch_size: int, seed: int) -> Any:
+def load(
+    image: str, mask: str, size: int, patches: int, batch_size: int, seed: int, workers: int
+) -> Any:
     """A loader of `patches` random `size`-pixel patches, image and mask, in batches."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
@@ -27,7 +29,11 @@ def load(image: str, mask: str, size: int, patches: int, batch_size: int, seed: 
         dataset, size=size, length=patches, generator=torch.Generator().manual_seed(seed)
     )
     return DataLoader(
-        dataset, batch_size=batch_size, sampler=sampler, collate_fn=stack_samples, num_workers=0
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=stack_samples,
+        num_workers=workers,
     )
 
 

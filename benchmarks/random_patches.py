@@ -1,0 +1,115 @@
+"""Random training patches from whole scenes, ours against TorchGeo's random sampler.
+
+TorchGeo gets its own best file layout, found by drawing patches from each; loader processes are
+searched on both sides. In the second case its labels lie in another CRS and are warped as they are
+read; ours were brought to the scene's grid by the step `rasterize`, once, whatever CRS they had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from environments import peer_python
+from harness import HERE, Case, Side
+from scene import Layout, Workspace
+from search import Trial, best
+from spaces import Spaces
+
+__all__ = ["LAYOUTS", "other_crs", "same_crs"]
+
+PATCH = 256
+COMMON = {"size": PATCH, "batch_size": 16, "seed": 0}
+WORKERS = (0, 2)
+#: How a user may hold a scene: what GDAL writes by default, what its users advise, and ours.
+LAYOUTS = (
+    Layout(256, "none"), Layout(512, "none"), Layout(0, "none"),
+    Layout(256, "zstd"), Layout(512, "zstd"), Layout(0, "zstd"),
+)  # fmt: skip
+OTHER_CRS = "EPSG:4326"
+TRIED, OURS_DRAWN, THEIRS_DRAWN = 200, 2000, 500
+
+
+def same_crs(spaces: Spaces) -> Case:
+    """Image and mask on one grid."""
+    return _case(spaces, "patches-same-crs", f"random {PATCH}-px patches", 6.0)
+
+
+def other_crs(spaces: Spaces) -> Case:
+    """TorchGeo's labels in geographic coordinates."""
+    title = f"random {PATCH}-px patches, labels in {OTHER_CRS}"
+    return _case(spaces, "patches-other-crs", title, 5.0, OTHER_CRS)
+
+
+def _case(spaces: Spaces, name: str, title: str, ratio: float, crs: str | None = None) -> Case:
+    peer_python("torchgeo")
+    space = spaces.large
+    space.prepare()
+    space.cut()
+    (layout, their), trials = _best_of_torchgeo(space)
+    our, our_trials = _best_of_ours(space)
+    ours = _ours(space, our, OURS_DRAWN)
+    peer = _torchgeo(space, layout, their, THEIRS_DRAWN, crs)
+    inputs = [space.image, space.mask, *space.lay_out(layout, crs)]
+    searched = {
+        "builtup": [t.as_json() for t in our_trials],
+        "TorchGeo": [t.as_json() for t in trials],
+    }
+    return Case(name, title, "patches", ours, peer, inputs, least_ratio=ratio, searched=searched)
+
+
+@cache
+def _best_of_torchgeo(space: Workspace) -> tuple[tuple[Layout, int], list[Trial]]:
+    """TorchGeo's fastest layout, then its fastest number of workers; other layouts are removed."""
+    of_layout: dict[Layout, Trial] = {}
+    kept: Layout | None = None
+    for layout in LAYOUTS:
+        side = _torchgeo(space, layout, 0, TRIED)
+        (trial,) = best([side], space.lay_out(layout))[1]
+        of_layout[layout] = trial
+        if kept is None or trial.rate > of_layout[kept].rate:
+            kept, layout = layout, kept
+        if layout is not None:
+            space.forget(layout)
+    assert kept is not None
+    others = [_torchgeo(space, kept, n, TRIED) for n in WORKERS if n]
+    _, more = best(others, space.lay_out(kept))
+    trials = [*of_layout.values(), *more]
+    fastest = max((of_layout[kept], *more), key=lambda trial: trial.rate)
+    return (kept, fastest.side.arguments["workers"]), trials
+
+
+@cache
+def _best_of_ours(space: Workspace) -> tuple[int, list[Trial]]:
+    def sides() -> Iterator[Side]:
+        for workers in WORKERS:
+            yield _ours(space, workers, OURS_DRAWN)
+
+    fastest, trials = best(sides(), [space.image, space.mask])
+    return fastest.side.arguments["workers"], trials
+
+
+def _ours(space: Workspace, workers: int, patches: int) -> Side:
+    arguments = {"tiles": str(space.tiles), "patches": patches, "workers": workers, **COMMON}
+    return Side("builtup", HERE / "ours" / "patches.py", arguments, setting=_words(workers))
+
+
+def _torchgeo(
+    space: Workspace, layout: Layout, workers: int, patches: int, crs: str | None = None
+) -> Side:
+    image, mask = space.lay_out(layout, crs)
+    arguments: dict[str, Any] = {
+        "image": str(image), "mask": str(mask), "patches": patches, "workers": workers, **COMMON
+    }  # fmt: skip
+    return Side(
+        "TorchGeo",
+        HERE / "peers" / "torchgeo_sampler.py",
+        arguments,
+        peer_python("torchgeo"),
+        setting=f"{layout.title}, {_words(workers)}",
+    )
+
+
+def _words(workers: int) -> str:
+    return f"{workers} loader processes" if workers else "no loader process"
