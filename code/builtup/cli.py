@@ -65,14 +65,18 @@ def _io(input_default: str, output_default: str) -> Callable[[F], F]:
 
 
 def _scheduler(function: F) -> F:
-    """Option `scheduler`: the jobs of the command's steps run on a cluster."""
+    """Option `scheduler`: the jobs of the command's steps run on a cluster, paths may be URLs."""
+    paths = ["input_path", "output_path", "tiles_path"]
+    if function.__name__ == "predict":
+        paths.remove("input_path")  # reads URLs itself, window by window
 
     @functools.wraps(function)
-    def on_cluster(*args: Any, scheduler: str, **options: Any) -> Any:
+    def on_cluster(*, scheduler: str, **options: Any) -> Any:
         from builtup.cluster import connected
+        from builtup.store import mirrored
 
-        with connected(scheduler):
-            return function(*args, **options)
+        with mirrored(options, paths) as local, connected(scheduler):
+            return function(**local)
 
     return click.option(
         "--scheduler", default="", help="address of a Dask cluster (tcp://…); local by default"

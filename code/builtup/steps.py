@@ -23,7 +23,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from builtup import executors
+from builtup import executors, store
 from builtup.digests import sha256_of
 from builtup.errors import BuiltupError, InputError, OutputError
 from builtup.files import write_text_atomically
@@ -200,7 +200,8 @@ def _execute(
     """Yield the outcome of each job as it ends, once its manifest can be seen here."""
     small = sum(job.pixels for job in jobs) < step.spawn_above
     executor = executors.chosen() or executors.LocalProcesses(1 if small else num_workers)
-    for job, counts, error in executor.run(step.name, partial(_run_job, step, work), jobs):
+    stores = store.active()
+    for job, counts, error in executor.run(step.name, partial(_run_job, step, work, stores), jobs):
         if executor.remote and error is None:
             error = _await_outputs(step, job)
         yield job, counts, error
@@ -208,6 +209,7 @@ def _execute(
 
 def _await_outputs(step: Step, job: Job) -> OutputError | None:
     """Wait until a job that another machine did is done here too; None when it is."""
+    store.fetch((*job.outputs, job.manifest), store.active())
     deadline = time.monotonic() + VISIBLE_WITHIN
     while _manifest_of_outputs(step, job) is None:
         if time.monotonic() > deadline:
@@ -220,13 +222,17 @@ def _await_outputs(step: Step, job: Job) -> OutputError | None:
     return None
 
 
-def _run_job(step: Step, work: Work, job: Job) -> Outcome:
+def _run_job(step: Step, work: Work, stores: Sequence[store.Store], job: Job) -> Outcome:
     try:
+        store.fetch(job.inputs, stores)
         with ThreadPoolExecutor(1) as thread:  # hashing releases the GIL: it costs no time
             described = thread.submit(lambda: [describe_input(path) for path in job.inputs])
             job.manifest.unlink(missing_ok=True)
+            store.forget([job.manifest], stores)
             counts = work(job) or {}
+            store.put(job.outputs, stores)
             record_done(step, job, described.result())
+            store.put([job.manifest], stores)
     except BuiltupError as e:
         return job, {}, e
     return job, counts, None
