@@ -1,4 +1,8 @@
-"""Running a script with a config in one or several processes, through ignite.distributed."""
+"""Running a script with a config in one or several processes, through ignite.distributed.
+
+On one machine the processes are started here. Over several, torchrun starts them on each, and says
+in environment variables (RANK, WORLD_SIZE, MASTER_ADDR, …) how they find each other.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from builtup import config as configs
 from builtup.config import Config
 from builtup.errors import BuiltupError, ConfigError, InputError
 
-__all__ = ["launch", "load_script", "pick_device"]
+__all__ = ["is_started_by_torchrun", "launch", "load_script", "pick_device"]
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +34,13 @@ Run = Callable[[Config], None]
 def launch(script_path: Path, config: Config, num_processes: int, overrides: str = "") -> None:
     """Call the script's `run(config)`; of several processes each loads the config for itself.
 
-    A BuiltupError of any process is raised here as itself; the others are ended.
+    A process that torchrun started joins the others instead. A BuiltupError of any process is
+    raised here as itself; the others are ended.
     """
     run = load_script(script_path)
+    if is_started_by_torchrun():
+        _join(run, config, num_processes)
+        return
     config.num_processes = num_processes
     device = pick_device(config)
     if num_processes == 1:
@@ -57,6 +65,33 @@ def launch(script_path: Path, config: Config, num_processes: int, overrides: str
             if error is None:
                 raise
             raise error from e
+
+
+def is_started_by_torchrun() -> bool:
+    """Whether the environment names this process's place among others."""
+    return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+
+
+def _join(run: Run, config: Config, num_processes: int) -> None:
+    world, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
+    if num_processes not in {1, world}:
+        raise ConfigError(
+            f"num_gpus={num_processes}: torchrun has started {world} processes; "
+            "leave num_gpus out, and choose by --nnodes and --nproc_per_node"
+        )
+    config.num_processes = world
+    device = pick_device(config)
+    if device.type == "cuda" and local >= torch.cuda.device_count():
+        raise ConfigError(
+            f"nproc_per_node: this machine has {torch.cuda.device_count()} GPUs for "
+            f"{os.environ.get('LOCAL_WORLD_SIZE', world)} processes; ask for fewer, "
+            "or set device=cpu"
+        )
+    if int(os.environ["RANK"]) > 0:
+        logging.getLogger().setLevel(logging.ERROR)
+    idist.initialize("nccl" if device.type == "cuda" else "gloo")
+    run(config)
+    idist.finalize()  # after an error the others could not answer
 
 
 def load_script(path: Path) -> Run:
