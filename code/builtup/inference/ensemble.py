@@ -27,8 +27,14 @@ from builtup.raster.blend import NODATA
 from builtup.raster.grid import SAME_GRID_TOLERANCE, Grid
 from builtup.raster.io import create_cog, gdal_env, open_raster, read_window
 from builtup.raster.windows import aligned
-from builtup.results import PredictionTags, Results, read_tags, resolve_results, write_tags
-from builtup.sar.scenes import SceneName
+from builtup.results import (
+    PredictionTags,
+    Results,
+    read_tags,
+    resolve_results,
+    scene_rasters,
+    write_tags,
+)
 from builtup.steps import Job, Step, Summary, run_step
 
 __all__ = ["ENSEMBLE_JSON", "Member", "ensemble", "weighted_mean"]
@@ -114,10 +120,9 @@ def read_member(name: str) -> Member:
     results = resolve_results(name, "") if is_folder else resolve_results("", name)
     scenes: dict[str, Scene] = {}
     with gdal_env():
-        for path in sorted(results.raw.glob("*.tif")):
-            parsed = SceneName.parse(path)
-            if parsed is not None and parsed.kind == "prob":
-                scenes[parsed.scene_id] = _read_scene(path)
+        for path in scene_rasters(results):
+            scene = _read_scene(path)
+            scenes[scene.tags.scene or path.stem] = scene
     if not scenes:
         raise InputError(results.raw, "no probability raster of a scene", "run merge_tiles first")
     thresholds = {scene.tags.threshold for scene in scenes.values()}

@@ -71,13 +71,22 @@ class _Group:
 
 
 @torch.inference_mode()
-def predict_stream(read: Read, write: Write, width: int, height: int, stream: Stream) -> int:
+def predict_stream(
+    read: Read,
+    write: Write,
+    width: int,
+    height: int,
+    stream: Stream,
+    *,
+    wanted: Callable[[Window], bool] | None = None,
+) -> int:
     """Predict a raster of `width` x `height` pixels; return the number of windows predicted.
 
     `read` gives power (C, h, w), float32, NaN where invalid; it is called from another thread,
     one group of windows ahead. `write` takes (bands, h, w), uint8, round(254 · p) or 255, each
     pixel once; it is called from a third thread, one group behind, in order. Windows without a
-    valid pixel are skipped.
+    valid pixel are skipped, and those that are not `wanted`: the pixels that these hold must not
+    be made use of.
     """
     ramp = BLENDS[stream.blend]
     rows = AxisBlend.of(height, stream.window, stream.overlap, ramp)
@@ -91,7 +100,11 @@ def predict_stream(read: Read, write: Write, width: int, height: int, stream: St
             power = _to_device(values, stream.device)
             valid = _valid(power)
             offsets = [columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
-            alive = [bool(valid[:, x : x + columns.size].any()) for x in offsets]
+            alive = [
+                (wanted is None or wanted(Window(place.y, place.x + x, rows.size, columns.size)))
+                and bool(valid[:, x : x + columns.size].any())
+                for x in offsets
+            ]
             windows += sum(alive)
             parts = _predict(power, offsets, alive, columns.size, stream)
             block = blend.across(group, parts)

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 _CITY = re.compile(r"(?P<name>.+?)_\d{4}")
 #: Folders that are no cities: dates (`20190917_30SXH`) and tiles (`30SXH`).
 _NO_CITY = re.compile(r"\d{8}.*|\d{2}[A-Za-z]{3}")
+#: What stands beside scenes under their names, and is none.
+_SIDE = re.compile(r"BorderMask|_(inc|incidence|ls|layover)_?(map|angle)?$", re.IGNORECASE)
 _DOCUMENTS = (".json", ".geojson")
 
 
@@ -119,6 +121,8 @@ def _pair(files: list[_File], found: Found) -> None:
         polarisation, rest = polarisation_in(stem)
         if name is not None and name.kind not in {"vv", "vh", "3b"}:
             continue  # masks and results
+        if _SIDE.search(stem):
+            continue
         if (name is None and not polarisation) or (name is not None and name.kind == "3b"):
             others.append(file)
             continue

@@ -49,6 +49,7 @@ def scene_job(work: SceneWork, raw: Path, settings: Mapping[str, Any]) -> Job:
         settings={**settings, "scene": scene.scene_id, "city": work.tags.city},
         pixels=work.survey.grid.pixels,
         context=work,
+        resources={"GPU": 1} if work.recipe.device.startswith("cuda") else {},
     )
 
 
@@ -82,7 +83,8 @@ def predict_job(job: Job) -> dict[str, int]:
             out.write(values, window=window.rasterio)
             advance(window.height * window.width)
 
-        windows = predict_stream(read, write, grid.width, grid.height, stream)
+        wanted = None if area is None else area.meets
+        windows = predict_stream(read, write, grid.width, grid.height, stream, wanted=wanted)
         if windows == 0 and area is None:
             raise InputError(name, "no pixel is valid in both VV and VH", "remove the scene")
     return {"windows": windows}

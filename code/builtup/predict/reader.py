@@ -104,7 +104,10 @@ class _Layer:
             from_crs, to_crs = (CRS.from_wkt(g.crs.to_wkt()) for g in (target, self.source))
             self._to_source = Transformer.from_crs(from_crs, to_crs, always_xy=True)
             sides, goal = metres_per_pixel(self.source), metres_per_pixel(target)
-            finer = max(s / t for s, t in zip(sides, goal, strict=True))
+            across, down = (s / t for s, t in zip(sides, goal, strict=True))
+            finer = max(across, down)
+            # GDAL would take these from each window, and resample every window differently
+            self._scales = {"XSCALE": f"{across:.6f}", "YSCALE": f"{down:.6f}"}
             self._resampling = Resampling.average if finer < 0.99 else Resampling.bilinear
 
     def read(self, window: Window) -> Float:
@@ -195,7 +198,7 @@ class _Layer:
             dst_crs=goal.crs,
             dst_nodata=np.nan,
             resampling=self._resampling,
-            tolerance=0,  # exact, so that a pixel is the same in every window
+            **self._scales,
         )
         np.copyto(out, np.float32(np.nan), where=np.isnan(out).any(axis=0))
         return out

@@ -95,6 +95,8 @@ def predict(
             predicted = run_step(
                 STEP, jobs, predict_job, num_workers=1, on_error=on_error, problems=work.problems
             )
+        if not predicted.done + predicted.up_to_date:
+            raise predicted.skipped[0]
         maps = _maps(folder, threshold, min_area, simplify, num_workers, on_error)
         finish(run, recorder, jobs, predicted)
     return [predicted, *maps]

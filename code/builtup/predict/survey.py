@@ -39,6 +39,9 @@ LEAST_SHARED = 0.9
 #: Windows that are sampled, along each axis, and their side in pixels: of plain files, and of
 #: those elsewhere, of which each window costs a request.
 LATTICE, LATTICE_ELSEWHERE = (8, 32), (3, 64)
+#: Names of ASF's terrain-corrected products say their unit: `…_RTC10_G_gpuned_…`.
+_HYP3 = re.compile(r"_RTC\d\d_[A-Z]_[gs]([pda])[uw][nf][ec][dm]_")
+_HYP3_UNITS = {"p": "power", "d": "decibel", "a": "amplitude"}
 _UNIT_TAG = re.compile(r"unit|scal|backscatter|calibration|radiometr|conversion", re.IGNORECASE)
 
 
@@ -156,6 +159,9 @@ def _said(dataset: DatasetReader, number: int, stem: str) -> Iterator[str]:
                 yield f"tag {key}: {value[:80]}"
     if dataset.descriptions[number - 1]:
         yield f"description: {dataset.descriptions[number - 1]}"
+    product = _HYP3.search(stem)
+    if product:
+        yield f"name {stem}: {_HYP3_UNITS[product[1]]}"
     if re.search(r"(?<![A-Za-z])(db|amplitude|amp|power|linear)(?![A-Za-z])", stem, re.IGNORECASE):
         yield f"name: {stem}"
 
