@@ -32,13 +32,13 @@ WINDOWS = (128, 256, 512)
 OVERLAPS = (0, 16, 32, 64, 128)
 #: Multiples of what the network's input is padded to: an edge of the frame is the same to a window
 #: that ends there as to the whole frame.
-HEIGHT, WIDTH = 704, 864
+HEIGHT, WIDTH = 608, 736
 
 
 class Plain(nn.Module):
     """Dilated 3×3 convolutions at full resolution: the same function of every pixel's ground."""
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 8) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
@@ -56,7 +56,7 @@ class Plain(nn.Module):
 class Halving(nn.Module):
     """Two steps down and two up, with skips: a pixel's function depends on its place modulo 4."""
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 8) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, width, 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(width, width, 3, 2, 1) for _ in range(2))

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
+import rasterio
+import torch
+from numpy.typing import NDArray
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+from cases import chosen  # noqa: E402
 from harness import (  # noqa: E402
     Case,
     Comparison,
@@ -22,6 +30,18 @@ from harness import (  # noqa: E402
     measure,
     spread,
 )
+from null_pipeline import difference  # noqa: E402
+from scene import repeat_scene  # noqa: E402
+from seams import (  # noqa: E402
+    Plain,
+    _covered,
+    make_frame,
+    make_model,
+    receptive_radius,
+    rows,
+)
+from search import best  # noqa: E402
+from tables import Results, render  # noqa: E402
 
 BURN = """
 import time
@@ -117,13 +137,151 @@ def test_a_side_that_fails_is_an_error_with_what_it_said(tmp_path: Path) -> None
         measure(Side("broken", path, {}))
 
 
+def test_a_side_that_hangs_is_stopped_with_what_it_started(tmp_path: Path) -> None:
+    path = tmp_path / "hangs.py"
+    path.write_text(
+        "import subprocess, time\n"
+        "def run(note):\n"
+        "    child = subprocess.Popen(['sleep', '600'])\n"
+        "    open(note, 'w').write(str(child.pid))\n"
+        "    time.sleep(600)\n"
+    )
+    note = tmp_path / "pid"
+    with pytest.raises(SideFailed, match="hangs: stopped after 10 s"):
+        measure(Side("hangs", path, {"note": str(note)}, limit=10))
+    deadline = time.monotonic() + 10
+    while _runs(int(note.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(int(note.read_text()))
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and is no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_side_that_wants_all_memory_fails_with_its_reason(burn: Path) -> None:
+    huge = psutil.virtual_memory().total / 1e6
+    with pytest.raises(SideFailed, match="exit status 1: MemoryError"):
+        measure(Side("huge", burn, {"seconds": 0, "megabytes": huge}))
+
+
+def test_a_side_that_is_killed_is_told_by_its_signal(tmp_path: Path) -> None:
+    path = tmp_path / "killed.py"
+    path.write_text("import os\ndef run():\n    os.kill(os.getpid(), 9)\n")
+    with pytest.raises(SideFailed, match="killed by SIGKILL"):
+        measure(Side("killed", path, {}))
+
+
+def test_a_search_takes_the_fastest_and_keeps_what_failed(burn: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("def run():\n    raise RuntimeError('no such luck')\n")
+    sides = [
+        Side("x", burn, {"seconds": 0.5, "megabytes": 1}, setting="slow"),
+        Side("x", broken, {}, setting="broken"),
+        Side("x", burn, {"seconds": 0.01, "megabytes": 1}, setting="fast"),
+    ]
+    fastest, trials = best(sides)
+    assert fastest.side.setting == "fast"
+    assert [t.side.setting for t in trials] == ["slow", "broken", "fast"]
+    assert "no such luck" in trials[1].as_json()["failure"]
+    with pytest.raises(SideFailed, match="no such luck"):
+        best(sides[1:2])
+
+
+def test_results_that_differ_are_a_miss(burn: Path) -> None:
+    side = Side("x", burn, {"seconds": 0, "megabytes": 1})
+    tiny = Case("x", "x", "Mpx", side, side, differences=lambda a, b: f"{a.work:g} and {b.work:g}")
+    assert compare(tiny, pairs=1).misses() == ["results differ: 10 and 10"]
+
+
+def write_map(path: Path, values: NDArray[np.generic], nodata: float | None = None) -> Path:
+    bands = values if values.ndim == 3 else values[None]
+    count, height, width = bands.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", count=count, height=height, width=width,
+        dtype=bands.dtype, nodata=nodata, crs="EPSG:32638",
+        transform=rasterio.Affine(10, 0, 3e5, 0, -10, 4e6),
+    ) as out:  # fmt: skip
+        out.write(bands)
+    return path
+
+
+def test_maps_are_the_same_up_to_rounding(tmp_path: Path) -> None:
+    ours = np.arange(250, dtype=np.uint8).repeat(10).reshape(50, 50)
+    ours[0, :5] = 255
+    first = write_map(tmp_path / "ours.tif", ours)
+    rounded, off, gap = ours.copy(), ours.copy(), ours.copy()
+    rounded[20, 20] += 1
+    off[20, 20] += 2
+    gap[20, 20] = 255
+    assert difference(first, write_map(tmp_path / "rounded.tif", rounded)) == ""
+    assert difference(first, write_map(tmp_path / "off.tif", off)) == "by 2 levels"
+    edge = ours.copy()
+    edge[0, 30] += 9
+    assert difference(first, write_map(tmp_path / "edge.tif", edge)) == "by 9 levels"
+    assert difference(first, tmp_path / "edge.tif", margin=1) == ""
+    assert "1 pixels valid" in difference(first, write_map(tmp_path / "gap.tif", gap))
+    # the probabilities of two classes, without no-data
+    shares = (np.where(ours == 255, 0, ours) / 254).astype(np.float32)
+    both = np.stack([1 - shares, shares])
+    assert difference(first, write_map(tmp_path / "both.tif", both)) == ""
+    both[1, 20, 20] = np.nan
+    assert "levels" in difference(first, write_map(tmp_path / "nan.tif", both))
+
+
+def test_a_repeated_scene_is_the_scene_again_and_again(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((3, 37, 21)).astype(np.float32)
+    source = write_map(tmp_path / "one.tif", values)
+    with rasterio.open(repeat_scene(source, tmp_path / "many.tif", 3)) as many:
+        assert np.array_equal(many.read(), np.tile(values[:2], (1, 3, 3)))
+
+
+def test_names_choose_a_case_or_a_group() -> None:
+    known = ["merge", "inference-a", "inference-b", "inference-b-c"]
+    assert chosen([], known) == known
+    assert chosen(["inference"], known) == known[1:]
+    assert chosen(["inference-b"], known) == ["inference-b", "inference-b-c"]
+
+
+def test_what_was_not_measured_has_a_line_with_its_reason() -> None:
+    text = render(Results([], [], [], {"inference-x": "uv pip failed: no | wheel\nmore"}))
+    assert "| inference-x | – | not measured: uv pip failed: no / wheel |" in text
+    assert "more" not in text
+
+
+def test_a_pixel_is_covered_far_from_every_inner_edge_of_a_window() -> None:
+    # windows at 0…9 and 5…14 of 15 pixels, two pixels of radius: 5, 6, 8 and 9 are near an edge
+    assert np.flatnonzero(~_covered(15, 10, 5, 2)).tolist() == [5, 6, 8, 9]
+    assert _covered(8, 10, 5, 2).all()
+
+
+def test_windowed_prediction_is_that_of_the_frame_where_the_field_is_covered() -> None:
+    torch.manual_seed(0)
+    model = make_model(Plain(width=4))
+    radius = receptive_radius(model, 1)
+    assert radius == 8  # 1 + 1 + 2 + 4, by the dilations
+    power = make_frame(160, 192)
+    found = [r for r in rows(model, radius, 1, power) if r.window == 128]
+    assert all(r.covered <= 1 and r.share > 0.2 for r in found)
+    assert max(r.everywhere for r in found) > 1, "the windows' edges are to be seen somewhere"
+
+
 def test_the_table_runs_for_one_tiny_case(tmp_path: Path) -> None:
-    command = [sys.executable, str(BENCHMARKS / "run.py"), "--only", "polygonize"]
-    command += ["--small", "256", "--pairs", "1", "--root", str(tmp_path / "work")]
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "--only", "polygonize-shapes"]
+    command += ["--only", "memory-polygonize", "--small", "256", "--huge", "512"]
+    command += ["--pairs", "1", "--root", str(tmp_path / "work")]
     done = subprocess.run(
         [*command, "--output", str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert "| polygonise 256² |" in done.stdout, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
-    assert results["cases"]["polygonize"]["ratio"]["median"] > 0
+    assert results["cases"]["polygonize-shapes"]["ratio"]["median"] > 0
+    if shutil.disk_usage(tmp_path).free > 20e9:
+        assert results["growth"]["memory-polygonize"]["growth"] > 0
+        assert not list((tmp_path / "work").glob("memory_*"))
     assert "polygonise 256²" in (tmp_path / "RESULTS.md").read_text()
