@@ -64,10 +64,10 @@ def traced(
 
 
 def generalised(
-    mask: NDArray[np.bool_], pixels: float, block: int = 1024
+    mask: NDArray[np.bool_], pixels: float, block: int = 1024, square: bool = False
 ) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     """The exact outlines of a mask and the simplified ones, in the same order."""
-    simplifier = Simplifier(10 * pixels, (10, 10))
+    simplifier = Simplifier(10 * pixels, (10, 10), square=square)
     exact, simple = Features.none(), Features.none()
     zeros = np.zeros(mask.shape, np.uint8)
     read = lambda w: (mask[w.slices], zeros[w.slices])  # noqa: E731
@@ -265,6 +265,45 @@ def test_simplification_does_not_depend_on_how_regions_are_batched(
         shapely.normalize(generalised(mask, 1.5, size)[1]) for size in (block, other_block)
     )
     assert {p.wkb for p in one} == {p.wkb for p in other}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.2, 0.6), st.integers(4, 24), st.sampled_from([0.6, 1.2]))
+def test_squared_outlines_are_valid_keep_apart_and_do_not_depend_on_batches(
+    seed: int, share: float, block: int, sigma: float
+) -> None:
+    mask = blobs(24, sigma=sigma, share=share, seed=seed)
+    _, made = generalised(mask, 1.0, block, square=True)
+    assert shapely.is_valid(made).all()
+    one, other = shapely.STRtree(made).query(made)
+    common = shapely.intersection(made[one[one < other]], made[other[one < other]])
+    assert shapely.area(common).sum() == pytest.approx(0, abs=1e-9)
+    _, whole = generalised(mask, 1.0, square=True)
+    assert {p.wkb for p in shapely.normalize(made)} == {p.wkb for p in shapely.normalize(whole)}
+
+
+def test_a_large_region_is_exact_only_beside_the_neighbour_that_it_would_meet() -> None:
+    mask = np.zeros((60, 60), bool)
+    mask[np.add.outer(np.arange(60), np.arange(60)) >= 60] = True  # a stair of 60 steps
+    mask[10, 44:49] = mask[10:14, 44] = True  # in a corner of it, across a corner
+    mask[11:13, 45:47] = False
+    mask &= ~np.pad(np.zeros((1, 1), bool), ((0, 59), (0, 59)))
+    exact, simple = generalised(mask, 1.0)
+    assert shapely.is_valid(simple).all()
+    counts = shapely.get_num_coordinates(exact), shapely.get_num_coordinates(simple)
+    largest = int(np.argmax(shapely.area(exact)))
+    assert counts[1][largest] < 0.5 * counts[0][largest]
+
+
+def test_an_outline_that_would_cross_itself_keeps_only_what_it_needs() -> None:
+    mask = np.zeros((80, 80), bool)
+    for row in range(0, 80, 4):  # a comb of stairs, one pixel apart at the tips
+        columns = np.arange(80)
+        mask[np.minimum(row + (columns // 3) % 2, 79), columns] = True
+    mask[:, 0] = True
+    exact, simple = generalised(mask, 1.5)
+    assert shapely.is_valid(simple).all()
+    assert shapely.get_num_coordinates(simple).sum() < shapely.get_num_coordinates(exact).sum()
 
 
 def test_regions_keep_the_corners_where_they_touch() -> None:

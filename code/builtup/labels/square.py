@@ -125,10 +125,11 @@ def _runs(edges: _Edges, start: Floats, rings: int) -> _Runs:
     count = int(begins.sum())
     total = np.bincount(run[whole], weight[whole], count)
     place = np.bincount(run[whole], (weight * middle)[whole], count) / np.maximum(total, 1e-12)
+    place = np.append(place, 0.0)  # of edges without a run, whose number is −1
     across = np.where(level[:, None], start[:, 1:], start[:, :1])
     beyond = np.where(level[:, None], end[:, 1:], end[:, :1])
     ends = np.concatenate((across, beyond), axis=1)
-    moved = np.abs(ends - place[np.maximum(run, 0)][:, None]).max(axis=1, initial=0)
+    moved = np.abs(ends - place[run][:, None]).max(axis=1, initial=0)
     at = np.flatnonzero(begins)
     own, before = place[run[at]], place[run[edges.previous[at]]]
     corner = np.where(

@@ -75,7 +75,8 @@ def write_preview(prob: Path, polygons: Path, final: Path) -> None:
     with gdal_env(), open_raster(prob) as dataset:
         city = read_tags(dataset).city
         everything = Window(0, 0, dataset.height, dataset.width)
-        whole = _view(dataset, everything, polygons, 1)
+        larger = max(dataset.shape) > LONGEST
+        whole = _view(dataset, everything, polygons, 1 if larger else 2)
         place = _busiest(whole, Grid.of(dataset))
         detail = None if place is None else _view(dataset, place, polygons, 2)
     with atomic_path(final) as temporary:
