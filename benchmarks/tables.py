@@ -135,9 +135,10 @@ def heading(
 A simulated scene of {size:,}² pixels; {pairs} alternating pairs a case, each run in a fresh
 process, its inputs in the page cache (read once before each run, on both sides alike). Figures
 are medians; the ratio is that of the throughputs, pair by pair. Memory is the peak above the
-process with its imports (and model) loaded, in MB of 10⁶ bytes. Batch, threads, loader processes
-and file layout are each side's own best of a small search, which `results.json` records; where a
-case has no such setting, torch's one thread or none is used. The sha256 of the scene's files was
+process with its imports (and model) loaded, in MB of 10⁶ bytes; that of loader processes is not
+counted. Batch, threads, loader processes and file layout are each side's own best of a small
+search, which `results.json` records. Maps and counts of regions are compared with ours; where
+they differ, the last column says so. The sha256 of the scene's files was
 remembered from an earlier step, as in every step of the chain but the first (`builtup.digests`): to
 hash them, too, takes about 4 s.
 Versions: {named}.
