@@ -134,7 +134,8 @@ def simulate(steps: Sequence[Measured], workers: int, given: Assumptions) -> tup
         lost["scheduler"] += wait / workers
         lost["last jobs"] += end - sum(free) / workers
         clock = end
-    return clock, max(lost, key=lambda name: lost[name])
+    most = max(lost, key=lambda name: lost[name])
+    return clock, most if lost[most] > 0.01 * clock else "nothing (below 1 %)"
 
 
 def print_measured(rows: dict[int, list[tuple[str, int, float, int]]]) -> None:

@@ -15,6 +15,7 @@ import logging
 import os
 import platform
 import queue
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,8 @@ IN_FLIGHT = 1024
 ANSWER_WITHIN = 30.0
 #: Seconds of silence after which the workers are counted.
 PATIENCE = 30.0
+#: Seconds without any worker after which a step is given up (a cluster may grow anew).
+NO_WORKERS_FOR = 900.0
 #: What the system says when something else may be said a moment later.
 _PASSING = {
     *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY),
@@ -203,6 +206,7 @@ class _Flight:
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._failures: Counter[str] = Counter()
         self._number = itertools.count()
+        self._alone_since: float | None = None
 
     def submit(self, job: Job) -> None:
         key = f"{self.key}-{next(self._number)}"
@@ -223,6 +227,7 @@ class _Flight:
         except queue.Empty:
             self._look_around()
             return None
+        self._alone_since = None
         job, future = self.pending.pop(key)
         result = self._result(job, future)
         if result is None:
@@ -271,10 +276,19 @@ class _Flight:
             raise ClusterError(f"a worker: {_problem(self.cluster.setting, e)}") from e
 
     def _look_around(self) -> None:
-        if not self.cluster.workers():
-            log.warning(
-                "%s: no worker left, %d jobs wait for one", self.cluster.address, len(self.pending)
+        """Warn where there is no worker, and give up where there was none for long."""
+        address, count = self.cluster.address, len(self.pending)
+        if self.cluster.workers():
+            self._alone_since = None
+            return
+        now = time.monotonic()
+        self._alone_since = self._alone_since or now
+        if now - self._alone_since >= NO_WORKERS_FOR:
+            raise ClusterError(
+                f"scheduler={address}: no worker for {NO_WORKERS_FOR:.0f} s while {count} jobs "
+                "waited; start some, then run the same command to go on"
             )
+        log.warning("%s: no worker left, %d jobs wait for one", address, count)
 
     def cancel(self) -> None:
         """Give up what the scheduler still has."""
