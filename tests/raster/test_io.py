@@ -84,6 +84,31 @@ except OutputError as e:
 """
 
 
+#: Parts of blocks stay in GDAL's cache until the file is closed; the command line silences GDAL.
+FULL_AT_CLOSING = """
+import logging, sys
+from pathlib import Path
+import numpy as np
+from affine import Affine
+from rasterio.crs import CRS
+from builtup.errors import OutputError
+from builtup.raster.grid import Grid
+from builtup.raster.io import create_cog, gdal_env
+from rasterio.windows import Window
+
+logging.getLogger("rasterio").setLevel(logging.CRITICAL)
+grid = Grid(CRS.from_epsg(32638), Affine(10, 0, 3e5, 0, -10, 4e6), 600, 600)
+try:
+    path = Path(sys.argv[1])
+    with gdal_env(), create_cog(path, grid, count=1, dtype="uint8", nodata=255) as out:
+        for x in range(0, 600, 60):
+            out.write(np.full((1, 600, 60), 7, "u1"), window=Window(x, 0, 60, 600))
+except OutputError as e:
+    print(e)
+print(len(logging.getLogger("rasterio._env").filters), logging.getLogger("rasterio._env").level)
+"""
+
+
 def limit_file_size() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
@@ -101,6 +126,21 @@ def test_an_output_that_does_not_fit_is_noticed_and_leaves_nothing(tmp_path: Pat
         check=True,
     )
     assert done.stdout.startswith(f"{final}: cannot be written")
+    assert list(final.parent.iterdir()) == []
+
+
+def test_a_block_that_does_not_fit_at_closing_is_noticed_too(tmp_path: Path) -> None:
+    final = tmp_path / "out" / "a.tif"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FULL_AT_CLOSING, final],
+        preexec_fn=limit_file_size,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    error, left = done.stdout.strip().splitlines()
+    assert "cannot be written" in error
+    assert left == "0 0"  # the logger is as it was
     assert list(final.parent.iterdir()) == []
 
 

@@ -18,6 +18,7 @@ from rasterio.io import DatasetReader, DatasetWriter
 
 from builtup.errors import InputError, OutputError
 from builtup.files import SPACE_REMEDY, atomic_path, output_error
+from builtup.raster.failures import failed_writes
 from builtup.raster.grid import Grid
 from builtup.raster.windows import Window
 
@@ -135,32 +136,17 @@ def _add_overviews(path: Path, resampling: str, smallest: int = 512) -> None:
             dataset.build_overviews(factors[1:], Resampling[resampling])
 
 
-class _ErrorRecords(logging.Handler):
-    """Collects the errors that GDAL only logs (a failed write shows itself at closing)."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-
 @contextmanager
 def _write_errors(path: Path) -> Iterator[None]:
-    records = _ErrorRecords()
-    logger = logging.getLogger("rasterio._env")
-    logger.addHandler(records)
-    try:
-        yield
-    except RasterioError as e:
-        raise OutputError(path, f"cannot be written ({_brief(e)})", SPACE_REMEDY) from e
-    except OSError as e:
-        raise output_error(path, e) from e
-    finally:
-        logger.removeHandler(records)
-    if records.messages:
-        raise OutputError(path, f"cannot be written ({records.messages[0][:120]})", SPACE_REMEDY)
+    with failed_writes() as failures:
+        try:
+            yield
+        except RasterioError as e:
+            raise OutputError(path, f"cannot be written ({_brief(e)})", SPACE_REMEDY) from e
+        except OSError as e:
+            raise output_error(path, e) from e
+    if failures:
+        raise OutputError(path, f"cannot be written ({failures[0][:120]})", SPACE_REMEDY)
 
 
 def _brief(e: Exception) -> str:
