@@ -19,6 +19,7 @@ LAYERS = (
     "models",
     "training",
     "inference",
+    "predict",
     "validation",
     "report",
 )

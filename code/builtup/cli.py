@@ -6,25 +6,21 @@ torch nor MLflow nor GDAL.
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from builtup import __version__
 from builtup.errors import BuiltupError
+from builtup.options import PATH, io, outlines, results, threshold, tiling, vectors, work
 
 if TYPE_CHECKING:
     from builtup.steps import Summary
 
 __all__ = ["cli", "main"]
-
-F = TypeVar("F", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
 
 
 def main() -> None:
@@ -52,94 +48,6 @@ def main() -> None:
 @click.version_option(__version__, prog_name="builtup")
 def cli() -> None:
     """Maps of buildings and settlements from Sentinel-1 radar."""
-
-
-def _io(input_default: str, output_default: str) -> Callable[[F], F]:
-    """Options `input_path` and `output_path`."""
-
-    def decorate(function: F) -> F:
-        function = click.option("--output_path", type=PATH, default=output_default)(function)
-        return click.option("--input_path", type=PATH, default=input_default)(function)
-
-    return decorate
-
-
-def _scheduler(function: F) -> F:
-    """Option `scheduler`: the jobs of the command's steps run on a cluster, paths may be URLs."""
-    paths = ["input_path", "output_path", "tiles_path"]
-    if function.__name__ == "predict":
-        paths.remove("input_path")  # reads URLs itself, window by window
-
-    @functools.wraps(function)
-    def on_cluster(*, scheduler: str, **options: Any) -> Any:
-        from builtup.cluster import connected
-        from builtup.store import mirrored
-
-        with mirrored(options, paths) as local, connected(scheduler):
-            return function(**local)
-
-    return click.option(
-        "--scheduler", default="", help="address of a Dask cluster (tcp://…); local by default"
-    )(cast(F, on_cluster))
-
-
-def _work(function: F) -> F:
-    """Options of every data step."""
-    function = _scheduler(function)
-    function = click.option(
-        "--on_error",
-        type=click.Choice(["stop", "skip"]),
-        default="stop",
-        help="stop at bad input, or go on and list what was skipped",
-    )(function)
-    return click.option("--num_workers", type=click.IntRange(1), default=2, help="processes")(
-        function
-    )
-
-
-def _tiling(tile_size: int, overlap: int) -> Callable[[F], F]:
-    def decorate(function: F) -> F:
-        function = click.option(
-            "--materialize",
-            type=bool,
-            default=True,
-            help="write tile files; false lets the list point into the scenes",
-        )(function)
-        function = click.option("--overlap", type=click.IntRange(0), default=overlap)(function)
-        return click.option("--tile_size", type=click.IntRange(16), default=tile_size)(function)
-
-    return decorate
-
-
-def _results(function: F) -> F:
-    """Options that choose a set of predictions."""
-    function = click.option(
-        "--run_id", default="", help="an inference run; the newest finished one by default"
-    )(function)
-    return click.option("--input_path", default="", help="a folder of predictions")(function)
-
-
-def _vectors(function: F) -> F:
-    function = click.option(
-        "--simplify", type=click.FloatRange(0), default=10, help="tolerance in metres (GeoPackage)"
-    )(function)
-    return click.option(
-        "--min_area", type=click.FloatRange(0), default=400, help="square metres (GeoPackage)"
-    )(function)
-
-
-def _outlines(function: F) -> F:
-    function = click.option(
-        "--square", type=bool, default=False, help="right angles where they fit (GeoPackage)"
-    )(function)
-    return click.option(
-        "--min_hole", type=click.FloatRange(0), default=400, help="square metres (GeoPackage)"
-    )(function)
-
-
-_threshold = click.option(
-    "--threshold", default="", help="of the probability; the run's by default"
-)
 
 
 def _report(*summaries: Summary) -> None:
@@ -190,7 +98,7 @@ def simulate(**options: Any) -> None:
 @click.option("--input_path", type=PATH, default="input")
 @click.option("--output_path", type=PATH, default="output")
 @click.option("--tiles_path", type=PATH, default="input")
-@_work
+@work
 def prepare(**options: Any) -> None:
     """Run the five data steps for train and test."""
     from builtup.prepare import prepare as run
@@ -199,8 +107,8 @@ def prepare(**options: Any) -> None:
 
 
 @cli.command("generate_3b_images")
-@_io("input/train", "output/train/images_3b")
-@_work
+@io("input/train", "output/train/images_3b")
+@work
 def generate_3b_images(**options: Any) -> None:
     """Merge the VV and VH files of each scene into one file of three bands."""
     from builtup.sar.merge import generate_3b_images as run
@@ -209,11 +117,11 @@ def generate_3b_images(**options: Any) -> None:
 
 
 @cli.command()
-@_io("input/train", "output/train/masks")
+@io("input/train", "output/train/masks")
 @click.option(
     "--all_touched", type=bool, default=True, help="burn every pixel that a polygon touches"
 )
-@_work
+@work
 def rasterize(**options: Any) -> None:
     """Rasterise each city's polygons onto the grids of its scenes."""
     from builtup.labels.rasterize import rasterize as run
@@ -222,9 +130,9 @@ def rasterize(**options: Any) -> None:
 
 
 @cli.command("generate_tiles")
-@_io("output/train/images_3b", "input/train_tiles/images")
-@_tiling(512, 32)
-@_work
+@io("output/train/images_3b", "input/train_tiles/images")
+@tiling(512, 32)
+@work
 def generate_tiles(**options: Any) -> None:
     """Cut scenes or masks into training tiles."""
     from builtup.tiles.tiling import generate_tiles as run
@@ -233,9 +141,9 @@ def generate_tiles(**options: Any) -> None:
 
 
 @cli.command("generate_test_tiles")
-@_io("output/test/images_3b", "input/test_tiles/images")
-@_tiling(1024, 256)
-@_work
+@io("output/test/images_3b", "input/test_tiles/images")
+@tiling(1024, 256)
+@work
 def generate_test_tiles(**options: Any) -> None:
     """Cut scenes into overlapping tiles for inference."""
     from builtup.tiles.tiling import generate_tiles as run
@@ -244,11 +152,11 @@ def generate_test_tiles(**options: Any) -> None:
 
 
 @cli.command("generate_tiles_stats")
-@_io("input/train_tiles", "input/train_tiles")
+@io("input/train_tiles", "input/train_tiles")
 @click.option("--folds", type=click.Choice(["auto", "city", "blocks"]), default="auto")
 @click.option("--blocks", default="2x2", help="rows x columns of spatial blocks")
 @click.option("--gap", type=click.IntRange(0), default=32, help="pixels around a held-out block")
-@_work
+@work
 def generate_tiles_stats(**options: Any) -> None:
     """Measure the training tiles and assign their folds."""
     from builtup.tiles.stats import generate_tiles_stats as run
@@ -269,8 +177,8 @@ def main_command(**options: Any) -> None:
 
 
 @cli.command("merge_tiles")
-@_results
-@_work
+@results
+@work
 def merge_tiles(**options: Any) -> None:
     """Blend predicted tiles into one probability raster a scene."""
     from builtup.inference.mosaic import merge_tiles as run
@@ -279,9 +187,9 @@ def merge_tiles(**options: Any) -> None:
 
 
 @cli.command("all_agg_by_city")
-@_results
-@_threshold
-@_work
+@results
+@threshold
+@work
 def all_agg_by_city(**options: Any) -> None:
     """Average the dates of each city and threshold the mean."""
     from builtup.inference.cities import all_agg_by_city as run
@@ -290,10 +198,10 @@ def all_agg_by_city(**options: Any) -> None:
 
 
 @cli.command()
-@_results
-@_vectors
-@_outlines
-@_work
+@results
+@vectors
+@outlines
+@work
 def polygonize(**options: Any) -> None:
     """Turn city masks into polygons."""
     from builtup.labels.polygonize import polygonize as run
@@ -302,11 +210,11 @@ def polygonize(**options: Any) -> None:
 
 
 @cli.command("to_submission")
-@_results
-@_threshold
-@_vectors
-@_outlines
-@_work
+@results
+@threshold
+@vectors
+@outlines
+@work
 def to_submission(**options: Any) -> None:
     """Merge tiles, aggregate by city and polygonise."""
     from builtup.inference.submission import to_submission as run
@@ -333,7 +241,7 @@ def validate(**options: Any) -> None:
 
 
 @cli.command()
-@_results
+@results
 @click.option("--gt_path", default="", help="the split with the polygons; validate's by default")
 @click.option("--images_path", default="", help="3-band scenes or tiles; the run's by default")
 def report(**options: Any) -> None:
@@ -374,7 +282,7 @@ def compare(**options: Any) -> None:
 @click.option("--weights", default="", help='"0.2;0.8", or fit; all alike by default')
 @click.option("--threshold", default="mean", help="a number, mean (of the runs'), or that of all")
 @click.option("--gt_path", default="", help="the split with polygons that weights=fit learns from")
-@_work
+@work
 def ensemble(**options: Any) -> None:
     """Average the probabilities of several runs: folds, models, dates."""
     from builtup.inference.ensemble import ensemble as run
@@ -416,15 +324,16 @@ def demo(**options: Any) -> None:
 @click.option("--overlap", type=click.IntRange(0), default=64, help="pixels")
 @click.option("--blend", default="ramp", help="weights of overlapping windows: ramp or mean")
 @click.option("--batch_size", type=click.IntRange(1), default=4, help="windows")
-@_threshold
+@threshold
 @click.option("--temperature", default="", help="of the logits: run, or a number; none by default")
 @click.option("--units", default="auto", help="of the scenes: auto, power, amplitude or db")
-@_vectors
+@vectors
+@outlines
 @click.option("--device", default="auto", help="auto, cpu or cuda")
 @click.option("--backend", default="torch", help="what the network runs on")
 @click.option("--allow", default="", help="prefixes of what STAC items may point to besides")
 @click.option("--run_name", default="predict", help="name of the run in MLflow")
-@_work
+@work
 def predict(**options: Any) -> None:
     """Map new scenes with a trained model: probabilities, masks, polygons."""
     from builtup.predict.run import predict as run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -67,11 +68,7 @@ class Loaded:
     @property
     def threshold(self) -> float:
         """The model's own threshold, moved with its probabilities where there is a temperature."""
-        own = self.trained.threshold
-        if self.temperature is None or not 0 < own < 1:
-            return own
-        logit = math.log(own / (1 - own))
-        return 1 / (1 + math.exp(-logit / self.temperature))
+        return _moved(self.trained.threshold, self.temperature)
 
 
 @lru_cache(maxsize=1)
@@ -97,8 +94,33 @@ def load(recipe: Recipe) -> Loaded:
         blend=recipe.blend,
         temperatures=(temperature or 1.0,),
         backend=recipe.backend,
+        quantised=_quantised(recipe, trained, temperature),
     )
     return Loaded(recipe, halving(stream), trained, weights, temperature)
+
+
+def _quantised(recipe: Recipe, trained: Trained, temperature: float | None) -> Path | None:
+    """The folder of the 8-bit network, calibrated and judged on the training run's own data."""
+    if recipe.backend != "openvino-int8":
+        return None
+    from builtup.inference.quantised import Quantisation, quantised_network
+
+    return quantised_network(
+        Quantisation.of(
+            trained,
+            threshold=_moved(trained.threshold, temperature),
+            window=recipe.window,
+            overlap=recipe.overlap,
+            temperature=temperature or 1.0,
+        )
+    )
+
+
+def _moved(threshold: float, temperature: float | None) -> float:
+    if temperature is None or not 0 < threshold < 1:
+        return threshold
+    logit = math.log(threshold / (1 - threshold))
+    return 1 / (1 + math.exp(-logit / temperature))
 
 
 @torch.inference_mode()

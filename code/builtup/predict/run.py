@@ -56,6 +56,8 @@ def predict(
     units: str = "auto",
     min_area: float = 400,
     simplify: float = 10,
+    min_hole: float = 400,
+    square: bool = False,
     device: str = "auto",
     backend: str = "torch",
     num_workers: int = 2,
@@ -97,7 +99,13 @@ def predict(
             )
         if not predicted.done + predicted.up_to_date:
             raise predicted.skipped[0]
-        maps = _maps(folder, threshold, min_area, simplify, num_workers, on_error)
+        outlines = {
+            "min_area": min_area,
+            "simplify": simplify,
+            "min_hole": min_hole,
+            "square": square,
+        }
+        maps = _maps(folder, threshold, outlines, num_workers, on_error)
         finish(run, recorder, jobs, predicted)
     return [predicted, *maps]
 
@@ -105,8 +113,7 @@ def predict(
 def _maps(
     folder: Path,
     threshold: str,
-    min_area: float,
-    simplify: float,
+    outlines: Mapping[str, Any],
     num_workers: int,
     on_error: str,
 ) -> list[Summary]:
@@ -115,7 +122,7 @@ def _maps(
     place = str(folder)
     return [
         all_agg_by_city(input_path=place, threshold=threshold, **how),
-        polygonize(input_path=place, min_area=min_area, simplify=simplify, **how),
+        polygonize(input_path=place, **outlines, **how),
         write_products(folder, **how),
     ]
 
