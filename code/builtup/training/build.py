@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ignite.distributed as idist
 import torch
@@ -21,12 +21,10 @@ from builtup.tiles.stats import channel_statistics
 from builtup.training.checkpoints import Progress, find_artifacts, load_state, restore
 from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
 from builtup.training.ground import require_separate
+from builtup.training.inherited import Inherited, inherited_threshold
 from builtup.training.learner import Learner
 from builtup.training.metrics import SCORES
 from builtup.training.trainer import optimiser_steps
-
-if TYPE_CHECKING:
-    from builtup.validation.inherit import Inherited
 
 __all__ = [
     "Data",
@@ -128,8 +126,6 @@ def _inherited(config: Config, train: Any) -> Inherited | None:
             "data, which has no validation to choose a threshold on; set val_fold=none or "
             "threshold_from=none"
         )
-    from builtup.validation.inherit import inherited_threshold  # imports this package
-
     return inherited_threshold(config.threshold_from, getattr(train.folds, "names", ()))
 
 

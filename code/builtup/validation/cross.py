@@ -27,6 +27,7 @@ from builtup.files import write_text_atomically
 from builtup.overrides import split_overrides
 from builtup.tiles.folds import Folds
 from builtup.tracking import Recorder, recording
+from builtup.training.inherited import CROSS_JSON, FOLDER
 from builtup.training.provenance import git_commit
 from builtup.validation.blocks import LEVELS_AT, BlockTable, write_blocks
 from builtup.validation.calibration import draw_reliability, reliability
@@ -46,9 +47,7 @@ __all__ = ["CROSS_JSON", "FOLDER", "Scored", "cross_validate"]
 
 log = logging.getLogger(__name__)
 
-#: Where a cross-validation's files stand in its runs' artifacts.
-FOLDER = "cross_validation"
-CROSS_JSON, BLOCKS_CSV, FOLDS_CSV = "cross_validation.json", "blocks.csv", "folds.csv"
+BLOCKS_CSV, FOLDS_CSV = "blocks.csv", "folds.csv"
 RELIABILITY_PNG = "reliability.png"
 _OURS = frozenset({"val_fold", "validate", "es_patience", "resume_from", "log_model", "register"})
 

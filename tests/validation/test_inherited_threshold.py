@@ -13,7 +13,7 @@ from builtup import tracking
 from builtup.errors import ConfigError
 from builtup.tracking import recording
 from builtup.training.checkpoints import load_trained
-from builtup.validation.inherit import inherited_threshold
+from builtup.training.inherited import inherited_threshold
 
 SCRIPT = Path(__file__).parents[2] / "code" / "scripts" / "training.py"
 FOLDS = ("38SAA_Alpha", "38SBB_Beta")

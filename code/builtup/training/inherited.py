@@ -14,9 +14,11 @@ from statistics import fmean
 
 from builtup import tracking
 from builtup.errors import ConfigError, RunError
-from builtup.validation.cross import CROSS_JSON, FOLDER
 
-__all__ = ["Inherited", "inherited_threshold"]
+__all__ = ["CROSS_JSON", "FOLDER", "Inherited", "inherited_threshold"]
+
+#: Where a cross-validation's files stand in its runs' artifacts, and its record among them.
+FOLDER, CROSS_JSON = "cross_validation", "cross_validation.json"
 
 
 @dataclass(frozen=True)
