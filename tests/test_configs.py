@@ -221,3 +221,13 @@ def test_an_inference_config_needs_a_run_id_only(path):
 def test_a_run_id_of_digits_stays_text():
     config = configs.load(INFERENCE[0], "run_id=12345678901234567890123456789012")
     assert config.run_id == "12345678901234567890123456789012"
+
+
+@pytest.mark.parametrize("stem", ["recommended", "recommended_cpu"])
+def test_a_recommended_config_for_a_submission_differs_in_its_ground_only(stem):
+    one = configs.load(ROOT / f"configs/train/{stem}.py")
+    other = configs.load(ROOT / f"configs/train/no_val/{stem}.py")
+    differ = {k for k in one.settings.keys() | other.settings.keys() if one.get(k) != other.get(k)}
+    assert differ == {"val_fold", "threshold_from"}
+    assert (other.val_fold, other.threshold_from) == (None, stem)
+    assert str(one.build("model")) == str(other.build("model"))
