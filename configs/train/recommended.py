@@ -1,6 +1,6 @@
 """The one to start from on one ordinary GPU: `recommended_cpu` with twice the channels, for longer.
 
-Its ingredients are those that docs/results.md compares on a CPU; as a whole it was not compared yet.
+Its ingredients are those that docs/results.md compares on a CPU; the whole was not compared yet.
 """
 
 base = "recommended_cpu.py"
