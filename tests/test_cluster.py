@@ -178,6 +178,7 @@ def test_a_bug_keeps_its_traceback(cluster: SpecCluster, tmp_path: Path) -> None
 
 def test_jobs_that_ask_for_a_gpu_run_where_one_is(cluster: SpecCluster, tmp_path: Path) -> None:
     with Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)  # a test before this one has ended some
         names = client.run(lambda dask_worker: (dask_worker.name, os.getpid()))
     (pid,) = [pid for name, pid in names.values() if name == 0]
     some = jobs(tmp_path, *(4 * ["slow"]), resources={"GPU": 1})
@@ -186,6 +187,8 @@ def test_jobs_that_ask_for_a_gpu_run_where_one_is(cluster: SpecCluster, tmp_path
 
 
 def test_a_resource_that_no_worker_offers_is_one_line(cluster: SpecCluster, tmp_path: Path) -> None:
+    with Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)
     with pytest.raises(ClusterError, match="none of the 2 workers offers TPU=1; start one with"):
         run(cluster, jobs(tmp_path, "", resources={"TPU": 1}))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from builtup import config as configs
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.inference import quantised
+from builtup.inference.backends.quantise import require_nncf
 from builtup.inference.quantised import Quantisation, quantised_network
 from builtup.inference.run import plan
 from builtup.inference.tiles import TileWork, predict_tiles
@@ -176,6 +178,17 @@ def test_what_cannot_be_judged_is_refused(made: Quantisation, tmp_path: Path) ->
         quantised_network(replace(made, val_fold=None))
     with pytest.raises(InputError, match="calibration_path"):
         quantised_network(replace(made, data_path=tmp_path))
+
+
+def test_nncf_silences_itself_and_nobody_else() -> None:
+    ours = logging.StreamHandler()
+    logging.getLogger().addHandler(ours)
+    try:
+        require_nncf()
+    finally:
+        logging.getLogger().removeHandler(ours)
+    assert ours.level == logging.NOTSET
+    assert logging.getLogger("nncf").level == logging.ERROR
 
 
 def test_nncf_that_is_not_installed_is_one_clear_line(

@@ -35,7 +35,8 @@ def require_nncf() -> Any:
             "backend=openvino-int8: NNCF is not installed; pip install 'builtup[openvino]' "
             "(or: pip install nncf), or use backend=openvino"
         ) from e
-    nncf.set_log_level(logging.ERROR)
+    # not its set_log_level, which silences the handlers of everybody else as well
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
 
 
