@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,12 +23,14 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from commands import builtup, use_project_database
 from numpy.typing import NDArray
 from rasterio.warp import Resampling, reproject
 
 from builtup import config as configs
 from builtup.inference.cities import level_of
 from builtup.inference.predictor import make_stream, mark_invalid, predict_array
+from builtup.inference.reference import as_bytes
 from builtup.models.forest import fit_forest, forest_probability
 from builtup.raster.blend import NODATA
 from builtup.raster.grid import Grid
@@ -102,9 +102,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="variants to train, beside the base")
     parser.add_argument("--output", type=Path, default=Path("output/ablation"))
     arguments = parser.parse_args()
-    os.environ.setdefault(
-        "MLFLOW_TRACKING_URI", f"sqlite:///{Path('output').resolve() / 'mlflow.db'}"
-    )
+    use_project_database()
     out: Path = arguments.output
     prepare(out)
     seeds = [int(word) for word in arguments.seeds.split(";")]
@@ -133,11 +131,6 @@ def prepare(out: Path) -> None:
     builtup("simulate", output_path=data, cities=6, test_cities=3, dates=2, size=1024, seed=7)
     builtup("prepare", input_path=data, output_path=out, tiles_path=out)
     builtup("rasterize", input_path=data / "test", output_path=out / "test" / "masks")
-
-
-def builtup(command: str, **parameters: object) -> None:
-    words = [word for key, value in parameters.items() for word in (f"--{key}", str(value))]
-    subprocess.run([sys.executable, "-m", "builtup", command, *words], check=True)
 
 
 def train_all(out: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[str, list[Path]]:
@@ -293,12 +286,6 @@ class Scorer:
 
 def _part(both: Callable[[], tuple[list[BlockRow], ...]], part: int) -> list[BlockRow]:
     return both()[part]
-
-
-def as_bytes(probability: NDArray[np.float32]) -> Bytes:
-    scaled = np.rint(np.nan_to_num(probability) * 254).astype(np.uint8)
-    scaled[np.isnan(probability)] = NODATA
-    return scaled
 
 
 def mean_of(maps: Sequence[Bytes]) -> Bytes:

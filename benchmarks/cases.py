@@ -36,6 +36,8 @@ def merge(spaces: Spaces) -> Case:
             "builtup" if space is large else "builtup, small scene",
             OURS / "merge.py",
             {"train": str(space.train), "output": str(space.scratch("merge"))},
+            # empty before each run: a first step hashes its inputs, nothing is remembered
+            env={"XDG_CACHE_HOME": str(space.scratch("merge") / "cache")},
             scratch=space.scratch("merge"),
         )
 

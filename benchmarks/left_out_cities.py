@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import rasterio
+from commands import builtup, use_project_database
 
+from builtup.files import write_text_atomically
 from builtup.inference.cities import level_of
+from builtup.inference.reference import as_bytes
 from builtup.models.forest import fit_forest, forest_probability
-from builtup.raster.blend import NODATA
 from builtup.raster.grid import Grid
 from builtup.sar.scenes import find_rasters
 from builtup.validation.blocks import BlockCounter, BlockRow, write_blocks
@@ -46,9 +44,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("output/left_out"))
     arguments = parser.parse_args()
     out: Path = arguments.output
-    os.environ.setdefault(
-        "MLFLOW_TRACKING_URI", f"sqlite:///{Path('output').resolve() / 'mlflow.db'}"
-    )
+    use_project_database()
     builtup("simulate", output_path=out / "data", cities=4, test_cities=0, dates=2, seed=7)
     train, tiles = out / "train", out / "train_tiles"
     builtup("generate_3b_images", input_path=out / "data/train", output_path=train / "images_3b")
@@ -72,11 +68,6 @@ def main() -> None:
     builtup("compare", runs=";".join(map(str, folders)), output=out / "compare")
 
 
-def builtup(command: str, **parameters: object) -> None:
-    words = [word for key, value in parameters.items() for word in (f"--{key}", str(value))]
-    subprocess.run([sys.executable, "-m", "builtup", command, *words], check=True)
-
-
 def leave_out_forest(train: Path, folder: Path) -> None:
     """Fit on the first dates of the other cities, score every date of the one left out, at 0.5."""
     masks = {m.scene_id: m.path for m in find_rasters(train / "masks", "mask")}
@@ -93,14 +84,12 @@ def leave_out_forest(train: Path, folder: Path) -> None:
         forest = fit_forest(others, seed=0)
         counter = BlockCounter(city, 0, (half, half))
         for scene_id, grid, vh, vv, truth in dates:
-            probability = forest_probability(forest, vh, vv)
-            values = np.rint(np.nan_to_num(probability) * 254).astype(np.uint8)
-            values[np.isnan(probability)] = NODATA
+            values = as_bytes(forest_probability(forest, vh, vv))
             counter.add(city, scene_id.replace("_{}", ""), grid, values, truth)
         rows += counter.rows()
     write_blocks(folder / BLOCKS_CSV, rows)
     record = {"config": FOREST, "kind": "city", "ground": sorted(scenes), "seeds": [0]}
-    (folder / CROSS_JSON).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_text_atomically(folder / CROSS_JSON, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

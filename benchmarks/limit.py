@@ -141,16 +141,22 @@ def describe(r: Round) -> str:
     )
 
 
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Options of the scene, its windows and the rounds."""
+    made = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    made.add_argument("--size", type=int, default=4096, help="pixels along a side of the scene")
+    made.add_argument("--window", type=int, default=512)
+    made.add_argument("--overlap", type=int, default=64)
+    made.add_argument("--batch", type=int, default=4)
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--threads", type=int, default=torch.get_num_threads())
+    return made
+
+
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--size", type=int, default=4096, help="pixels along a side of the scene")
-    parser.add_argument("--window", type=int, default=512)
-    parser.add_argument("--overlap", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--backend", choices=BACKENDS[:2], default="torch")
-    return parser.parse_args()
+    own = parser(__doc__)
+    own.add_argument("--backend", choices=BACKENDS[:2], default="torch")
+    return own.parse_args()
 
 
 def main() -> int:

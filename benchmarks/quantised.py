@@ -24,7 +24,7 @@ import numpy as np
 import rasterio
 import torch
 from harness import machine
-from limit import build, prepared_scene
+from limit import build, parser, prepared_scene
 from numpy.typing import NDArray
 from rasterio.windows import Window
 from scene import ROOT
@@ -42,7 +42,7 @@ SAMPLES = 16
 
 def main() -> int:
     """Measure, print the ratios as JSON; 1 where a target is missed."""
-    given = _parse()
+    given = parser(__doc__).parse_args()
     torch.set_num_threads(given.threads)
     image = prepared_scene(given.size)
     scratch = ROOT / "output" / "bench" / str(given.size) / "scratch" / "quantised"
@@ -67,17 +67,6 @@ def main() -> int:
     ]
     _say("all targets met" if not missed else f"MISSED: {'; '.join(missed)}")
     return 1 if missed else 0
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--size", type=int, default=4096, help="pixels along a side of the scene")
-    parser.add_argument("--window", type=int, default=512)
-    parser.add_argument("--overlap", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    return parser.parse_args()
 
 
 def _streams(given: argparse.Namespace, image: Path, scratch: Path) -> dict[str, Stream]:

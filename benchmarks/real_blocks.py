@@ -17,13 +17,13 @@ import csv
 import json
 import os
 import statistics
-import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from commands import builtup, use_project_database
 
 from builtup.models.forest import fit_forest, forest_probability
 from builtup.sar.bands import IGNORE
@@ -54,9 +54,7 @@ def main() -> None:
     if not (data / arguments.city).is_dir():
         sys.exit(f"error: {data / arguments.city}: no such folder; set BUILTUP_DATA")
     out: Path = arguments.output or folder
-    os.environ.setdefault(
-        "MLFLOW_TRACKING_URI", f"sqlite:///{Path('output').resolve() / 'mlflow.db'}"
-    )
+    use_project_database()
     prepare(data / arguments.city, out, split)
     rows = [("random forest", seed, score_forest(out, seed)) for seed in (0, 1, 2)]
     name = Path(arguments.config).stem
@@ -72,12 +70,6 @@ def main() -> None:
         for seed, counts in read_counts(network / "blocks.csv", suffix).items():
             rows.append((label, seed, counts))
     report(rows, out / "scores.json")
-
-
-def builtup(command: str, **parameters: object) -> None:
-    """Run a step as a user would, in a process of its own; what is done already does nothing."""
-    words = [word for key, value in parameters.items() for word in (f"--{key}", str(value))]
-    subprocess.run([sys.executable, "-m", "builtup", command, *words], check=True)
 
 
 def prepare(data: Path, out: Path, split: str) -> None:

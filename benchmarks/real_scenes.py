@@ -18,6 +18,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from commands import use_project_database
+
 CONFIG = "configs/train/real_scenes.py"
 #: Four blocks of San Francisco with built-up ground in each; of Beijing the upper two have labels.
 SPLIT = "rows=560;cols=256"
@@ -36,9 +38,7 @@ def main() -> None:
     if not data.is_dir():
         sys.exit(f"error: {data}: no such folder; set BUILTUP_DATA")
     out: Path = arguments.output
-    os.environ.setdefault(
-        "MLFLOW_TRACKING_URI", f"sqlite:///{Path('output').resolve() / 'mlflow.db'}"
-    )
+    use_project_database()
     prepare(data, out)  # steps that are done say so and do nothing
     rows = [train(out, block, arguments.minutes) for block in BLOCKS]
     map_unlabelled(out, rows[-1]["run_id"])

@@ -138,9 +138,8 @@ are medians; the ratio is that of the throughputs, pair by pair. Memory is the p
 process with its imports (and model) loaded, in MB of 10⁶ bytes; that of loader processes is not
 counted. Batch, threads, loader processes and file layout are each side's own best of a small
 search, which `results.json` records. Maps and counts of regions are compared with ours; where
-they differ, the last column says so. The sha256 of the scene's files was
-remembered from an earlier step, as in every step of the chain but the first (`builtup.digests`): to
-hash them, too, takes about 4 s.
+they differ, the last column says so. The merge hashes the scene's files, as the
+first step of the chain does; later steps have their sha256 remembered (`builtup.digests`).
 Versions: {named}.
 
 """

@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from builtup.files import user_cache
+
 __all__ = ["sha256_of"]
 
 #: Smaller files are hashed sooner than looked up.
@@ -49,8 +51,7 @@ def _state(stat: os.stat_result) -> str:
 
 
 def _file() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "builtup" / "digests.sqlite"
+    return user_cache() / "digests.sqlite"
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ __all__ = [
     "output_error",
     "owner",
     "sync",
+    "user_cache",
     "write_text_atomically",
 ]
 
@@ -190,3 +191,8 @@ def output_error(path: Path, e: OSError) -> OutputError:
         errno.EROFS: "choose an output_path that you may write to",
     }.get(e.errno or 0, SPACE_REMEDY)
     return OutputError(path, f"cannot be written ({e.strerror or e})", remedy)
+
+
+def user_cache() -> Path:
+    """What may be forgotten at any time: `$XDG_CACHE_HOME/builtup`, or below ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "builtup"

@@ -84,3 +84,28 @@ def test_what_cannot_be_is_refused_before_the_first_step(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         configs.run_script(SCRIPT, cities, 1, overrides)
+
+
+def test_a_loader_that_knows_no_folds_is_refused_in_one_line(
+    cities: Path, tmp_path: Path, tracked: Path
+) -> None:
+    record(tmp_path / "scored", [(FOLDS[0], 0.2)])
+    text = (
+        cities.read_text()
+        + """
+
+class NoFolds:
+    val_fold = None
+
+    def __len__(self):
+        return 1
+
+
+def train_loader():
+    return NoFolds()
+"""
+    )
+    cities.write_text(text)
+    overrides = f"val_fold=none validate=false threshold_from={tmp_path / 'scored'}"
+    with pytest.raises(ConfigError, match="held out other ground"):
+        configs.run_script(SCRIPT, cities, 1, overrides)

@@ -15,14 +15,14 @@ from sklearn.ensemble import RandomForestClassifier
 
 from builtup.files import atomic_path
 from builtup.models.forest import WINDOWS, Scene, fit_forest, forest_probability
+from builtup.raster.blend import NODATA
 from builtup.raster.grid import Grid
 from builtup.raster.io import create_raster, gdal_env, open_raster, read_window
 from builtup.raster.windows import Window, tiling
 from builtup.results import PredictionTags, write_tags
-from builtup.sar.bands import IGNORE
 from builtup.sar.scenes import SceneFile
 
-__all__ = ["fit_on_scenes", "map_scenes"]
+__all__ = ["as_bytes", "fit_on_scenes", "map_scenes"]
 
 #: Pixels around a block that its local statistics reach.
 HALO = max(WINDOWS) // 2
@@ -66,7 +66,7 @@ def map_scenes(forest: RandomForestClassifier, images: Sequence[SceneFile], fold
                 "height": grid.height,
                 "crs": grid.crs,
                 "transform": grid.transform,
-                "nodata": IGNORE,
+                "nodata": NODATA,
                 "tiled": True,
                 "blockxsize": 512,
                 "blockysize": 512,
@@ -88,7 +88,11 @@ def _map_block(
     if around is None:
         raise ValueError(f"{block} lies outside {dataset.name}")
     vh, vv = read_window(dataset, around, [1, 2])
-    probability = forest_probability(forest, vh, vv)[block.relative_to(around).slices]
+    return as_bytes(forest_probability(forest, vh, vv)[block.relative_to(around).slices])
+
+
+def as_bytes(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Probabilities as predictions hold them: round(254 · p), 255 where NaN."""
     scaled = np.rint(np.nan_to_num(probability) * 254).astype(np.uint8)
-    scaled[np.isnan(probability)] = IGNORE
+    scaled[np.isnan(probability)] = NODATA
     return scaled

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from builtup.config import Config
 from builtup.errors import ConfigError
 from builtup.files import write_text_atomically
 from builtup.inference.backends import BACKENDS
+from builtup.inference.backends.probabilities import moved_threshold
 from builtup.inference.predictor import make_stream
 from builtup.inference.previous import (
     RECORD,
@@ -179,7 +179,7 @@ def _quantisation(
     data = {"data_path": Path(given)} if given else {}
     return Quantisation.of(
         trained,
-        threshold=_moved(trained.threshold, temperature),
+        threshold=moved_threshold(trained.threshold, temperature),
         window=window,
         overlap=overlap,
         temperature=temperature,
@@ -223,7 +223,7 @@ def _threshold(config: Config, trained: Trained, temperature: float | None) -> f
     """The threshold of this inference's probabilities; that of the run is moved with them."""
     given = config.get("threshold")
     if given in (None, ""):
-        return _moved(trained.threshold, temperature or 1.0)
+        return moved_threshold(trained.threshold, temperature)
     try:
         value = float(given)
     except ValueError:
@@ -231,14 +231,6 @@ def _threshold(config: Config, trained: Trained, temperature: float | None) -> f
     if not 0 < value <= 1:
         raise ConfigError(f"{config.path}: threshold = {given!r}: expected a number in (0, 1]")
     return value
-
-
-def _moved(threshold: float, temperature: float) -> float:
-    """The threshold of tempered probabilities that maps the same pixels."""
-    if temperature == 1.0 or not 0 < threshold < 1:
-        return threshold
-    logit = math.log(threshold / (1 - threshold))
-    return 1 / (1 + math.exp(-logit / temperature))
 
 
 def _backend(config: Config, before: Previous | None) -> str:

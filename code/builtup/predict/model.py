@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from builtup.errors import BuiltupError, ConfigError, RunError
+from builtup.inference.backends.probabilities import moved_threshold
 from builtup.inference.predictor import make_stream
 from builtup.inference.stream import Stream
 from builtup.predict.memory import halving
@@ -68,7 +69,7 @@ class Loaded:
     @property
     def threshold(self) -> float:
         """The model's own threshold, moved with its probabilities where there is a temperature."""
-        return _moved(self.trained.threshold, self.temperature)
+        return moved_threshold(self.trained.threshold, self.temperature)
 
 
 @lru_cache(maxsize=1)
@@ -108,19 +109,12 @@ def _quantised(recipe: Recipe, trained: Trained, temperature: float | None) -> P
     return quantised_network(
         Quantisation.of(
             trained,
-            threshold=_moved(trained.threshold, temperature),
+            threshold=moved_threshold(trained.threshold, temperature),
             window=recipe.window,
             overlap=recipe.overlap,
             temperature=temperature or 1.0,
         )
     )
-
-
-def _moved(threshold: float, temperature: float | None) -> float:
-    if temperature is None or not 0 < threshold < 1:
-        return threshold
-    logit = math.log(threshold / (1 - threshold))
-    return 1 / (1 + math.exp(-logit / temperature))
 
 
 @torch.inference_mode()

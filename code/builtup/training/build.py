@@ -126,7 +126,9 @@ def _inherited(config: Config, train: Any) -> Inherited | None:
             "data, which has no validation to choose a threshold on; set val_fold=none or "
             "threshold_from=none"
         )
-    return inherited_threshold(config.threshold_from, getattr(train.folds, "names", ()))
+    return inherited_threshold(
+        config.threshold_from, getattr(getattr(train, "folds", None), "names", ())
+    )
 
 
 def build_learner(config: Config, data: Data) -> Learner:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from builtup.files import user_cache
 from builtup.inference.backends.probabilities import Probabilities
 from builtup.training.checkpoints import weights_digest
 
@@ -26,8 +26,7 @@ VERSION = 1
 
 def cache_folder() -> Path:
     """Where converted networks stand."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "builtup" / "openvino"
+    return user_cache() / "openvino"
 
 
 def network_digest(network: Probabilities, window: int, **more: Any) -> str:

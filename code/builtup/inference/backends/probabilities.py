@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Probabilities", "class_probabilities"]
+__all__ = ["Probabilities", "class_probabilities", "moved_threshold"]
 
 
 class Probabilities(nn.Module):
@@ -38,3 +40,11 @@ def class_probabilities(logits: Tensor) -> Tensor:
         # softmax of two is the logistic of their difference
         return (logits[:, 1:] - logits[:, :1]).sigmoid_()
     return logits.softmax(dim=1)
+
+
+def moved_threshold(threshold: float, temperature: float | None) -> float:
+    """The threshold that maps the same pixels once logits are divided by `temperature`."""
+    if temperature is None or temperature == 1.0 or not 0 < threshold < 1:
+        return threshold
+    logit = math.log(threshold / (1 - threshold))
+    return 1 / (1 + math.exp(-logit / temperature))
