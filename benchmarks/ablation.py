@@ -36,6 +36,7 @@ from builtup.raster.blend import NODATA
 from builtup.raster.grid import Grid
 from builtup.sar.bands import IGNORE
 from builtup.sar.scenes import find_rasters
+from builtup.tiles.folds import Folds
 from builtup.tracking import recording
 from builtup.training.checkpoints import load_trained
 from builtup.training.metrics import LEVELS, choose_threshold
@@ -113,7 +114,8 @@ def main() -> None:
     rows = {name: scorer.of_variant(name, runs[name]) for name in names}
     rows[FOREST] = scorer.of_forest()
     rows |= {name: scorer.of_use(name, runs[BASE]) for name in USES}
-    rows["mean of the seeds"] = scorer.of_seeds(runs[BASE])
+    rows["mean of the seeds"] = scorer.of_means([runs[BASE]])
+    rows["mean of the folds"] = scorer.of_means(train_folds(out, seeds))
     single, mean = scorer.of_dates(runs[BASE])
     text = "\n\n".join(
         [
@@ -135,21 +137,41 @@ def prepare(out: Path) -> None:
 
 def train_all(out: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[str, list[Path]]:
     """Train every variant with every seed; the artifact folders by variant, in order of seeds."""
-    data_path = out / "train_tiles"
-    data = data_digest(data_path)
     found: dict[str, list[Path]] = {name: [] for name in names}
     with recording("Trainings", "ablation") as recorder:
+        train = Trainer(out, recorder.run_id)
         for seed in seeds:
             for name in names:
-                stem, settings = VARIANTS[name]
-                path = Path("configs/train") / f"{stem}.py"
-                text = f"{settings} data_path={data_path} val_fold=none validate=false".strip()
-                text += f" seed={seed} log_model=false"
-                config = configs.load(path, text)
-                key = training_key(config, data)
-                task = FoldTask("the scored cities", name, seed, path, text, config, key)
-                found[name].append(train_fold(task, recorder.run_id, 1).folder)
+                found[name].append(train(name, seed))
     return found
+
+
+def train_folds(out: Path, seeds: Sequence[int]) -> list[list[Path]]:
+    """Train BASE without each of the training cities in turn; the folders of each seed."""
+    with recording("Trainings", "ablation, folds") as recorder:
+        train = Trainer(out, recorder.run_id)
+        cities = Folds.read(train.data_path).names
+        return [[train(BASE, seed, without=city) for city in cities] for seed in seeds]
+
+
+class Trainer:
+    """Trains a variant, or finds that it is trained."""
+
+    def __init__(self, out: Path, parent_id: str) -> None:
+        self.data_path, self.parent_id = out / "train_tiles", parent_id
+        self.digest = data_digest(self.data_path)
+
+    def __call__(self, name: str, seed: int, without: str = "none") -> Path:
+        """The artifact folder; `without`: a training city that is left out, too."""
+        stem, settings = VARIANTS[name]
+        path = Path("configs/train") / f"{stem}.py"
+        text = f"{settings} data_path={self.data_path} val_fold={without} validate=false".strip()
+        text += f" seed={seed} log_model=false"
+        config = configs.load(path, text)
+        key = training_key(config, self.digest)
+        fold = "the scored cities" if without == "none" else without
+        task = FoldTask(fold, name, seed, path, text, config, key)
+        return train_fold(task, self.parent_id, 1).folder
 
 
 def read_scenes(out: Path, split: str) -> list[Scene]:
@@ -187,10 +209,13 @@ class Scorer:
             rows += self._kept(f"forest {seed}", partial(self._forest, seed))
         return rows
 
-    def of_seeds(self, folders: Sequence[Path]) -> list[BlockRow]:
-        """The mean of the seeds' probabilities, as if it were one network."""
-        key = "mean of " + " ".join(f.as_posix() for f in folders)
-        return self._kept(key, lambda: self._count(self._mean_maps(folders), 0))
+    def of_means(self, groups: Sequence[Sequence[Path]]) -> list[BlockRow]:
+        """The mean of each group's probabilities, as if it were one network of that seed."""
+        rows = []
+        for seed, folders in enumerate(groups):
+            key = f"mean {seed} of " + " ".join(f.as_posix() for f in folders)
+            rows += self._kept(key, partial(self._count_mean, folders, seed))
+        return rows
 
     def of_dates(self, folders: Sequence[Path]) -> tuple[list[BlockRow], list[BlockRow]]:
         """Where both dates are valid: each city's first date alone, and the mean of the two."""
@@ -230,6 +255,9 @@ class Scorer:
             for scenes in (self.training, self.scored)
         )
         return training, scored
+
+    def _count_mean(self, folders: Sequence[Path], seed: int) -> list[BlockRow]:
+        return self._count(self._mean_maps(folders), seed)
 
     def _mean_maps(self, folders: Sequence[Path]) -> Maps:
         of_seeds = [self._maps(folder) for folder in folders]
