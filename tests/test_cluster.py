@@ -9,13 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import dask
 import pytest
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client, SpecCluster
 
 from builtup import cluster as clusters
 from builtup import executors, steps
@@ -23,27 +21,9 @@ from builtup.cluster import DaskCluster, Setting, connected
 from builtup.errors import BuiltupError, ClusterError, InputError, OutputError
 from builtup.files import atomic_path, write_text_atomically
 from builtup.steps import Job, Step, Summary, run_step
+from clusters import a_cluster
 
 STEP = Step("copy", 1)
-SETTINGS = {
-    "distributed.scheduler.allowed-failures": 1,  # workers that a job may lose, and be done again
-    "distributed.deploy.lost-worker-timeout": "5 minutes",  # to be there again, on a busy machine
-}
-
-
-@contextmanager
-def a_cluster(*workers: dict[str, Any]) -> Iterator[SpecCluster]:
-    options = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": ":0"}
-    spec = {
-        name: {"cls": Nanny, "options": {"host": "127.0.0.1", "nthreads": 1, **worker}}
-        for name, worker in enumerate(workers)
-    }
-    scheduler = {"cls": Scheduler, "options": options}
-    with (
-        dask.config.set(SETTINGS),
-        SpecCluster(spec, scheduler, silence_logs="CRITICAL") as cluster,
-    ):
-        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,52 @@ def test_processes_of_torchrun_learn_what_those_of_num_gpus_learn(tmp_path: Path
     assert all(torch.equal(one, other) for one, other in zip(*learnt, strict=True))
 
 
+def test_processes_of_two_nodes_learn_what_those_of_one_learn(tmp_path: Path) -> None:
+    learning = script(tmp_path, LEARNING)
+    learnt = []
+    for nodes in (1, 2):
+        target = tmp_path / f"{nodes}.pt"
+        settings = a_config(tmp_path, f"seed = 3\ndevice = 'cpu'\ndata_path = {str(target)!r}\n")
+        command = [sys.executable, "-m", "builtup", "main", "--script_path", str(learning)]
+        command += ["--config_path", str(settings), "--nodes", str(nodes)]
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(launch._free_port())}
+        place |= {"PYTHONPATH": str(ROOT / "code"), "OMP_NUM_THREADS": "1"}
+        running = [
+            subprocess.Popen(
+                [*command, "--num_gpus", str(2 // nodes)],
+                env={**os.environ, **place, "NODE_RANK": str(rank)},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(nodes)
+        ]
+        said = [process.communicate()[1] for process in running]
+        assert [process.returncode for process in running] == [0] * nodes, said
+        learnt.append(torch.load(target))
+    assert all(torch.equal(one, other) for one, other in zip(*learnt, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({}, "nodes=2: MASTER_ADDR, MASTER_PORT, NODE_RANK not set; export"),
+        ({"MASTER_ADDR": "x", "MASTER_PORT": "1"}, "nodes=2: NODE_RANK not set; export"),
+        ({"MASTER_ADDR": "x", "MASTER_PORT": "1", "NODE_RANK": "2"}, "NODE_RANK=2: of 2 nodes"),
+        ({"MASTER_ADDR": "x", "MASTER_PORT": "p", "NODE_RANK": "0"}, "MASTER_PORT=p .*numbers"),
+    ],
+)
+def test_a_node_that_does_not_know_its_place_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: dict[str, str], message: str
+) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    nothing = script(tmp_path, "def run(config): pass\n")
+    with pytest.raises(ConfigError, match=message):
+        config.run_script(nothing, a_config(tmp_path), nodes=2)
+
+
 def test_an_error_under_torchrun_is_one_line_and_ends_all(tmp_path: Path) -> None:
     text = (
         "import ignite.distributed as idist\nfrom builtup.errors import ConfigError\n"
@@ -112,5 +158,5 @@ def test_num_gpus_that_contradicts_torchrun_is_refused(
     place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "x"}
     for name, value in {**place, "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match="num_gpus=3: torchrun has started 2 processes; leave"):
+    with pytest.raises(ConfigError, match="is 3: torchrun has started 2 processes; leave"):
         config.run_script(script(tmp_path, "def run(config): pass\n"), a_config(tmp_path), 3)

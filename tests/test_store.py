@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from click.testing import CliRunner
-from moto.server import ThreadedMotoServer
 
-from builtup import cli, steps, store
+from builtup import cli, steps
 from builtup.errors import InputError, OutputError
 from builtup.files import atomic_directory
 from builtup.steps import Job, Step, run_step
@@ -22,36 +18,6 @@ from builtup.store import Store, mirrored
 from helpers import write_scene
 
 STEP = Step("upper", 1)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty bucket `maps`; the working folder is a new one."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    monkeypatch.chdir(tmp_path)
-    store._filesystem.cache_clear()
-    bucket = boto3.resource("s3").create_bucket(Bucket="maps")
-    yield bucket
-    bucket.objects.all().delete()
-    bucket.delete()
-    store._filesystem.cache_clear()
 
 
 def keys(bucket: Any) -> list[str]:

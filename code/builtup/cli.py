@@ -168,6 +168,7 @@ def generate_tiles_stats(**options: Any) -> None:
 @click.option("--script_path", type=PATH, default="code/scripts/training.py")
 @click.option("--config_path", type=PATH, required=True)
 @click.option("--num_gpus", type=click.IntRange(1), default=1, help="processes, on a CPU too")
+@click.option("--nodes", type=click.IntRange(1), default=1, help="machines: docs/scaling.md")
 @click.option("--overrides", default="", help='settings to replace: "num_epochs=3 seed=1"')
 def main_command(**options: Any) -> None:
     """Run a script (training, inference) with a config."""

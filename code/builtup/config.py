@@ -159,12 +159,12 @@ def load_logged(folder: Path, **replaced: Any) -> Config:
 
 
 def run_script(
-    script_path: Path, config_path: Path, num_gpus: int = 1, overrides: str = ""
+    script_path: Path, config_path: Path, num_gpus: int = 1, overrides: str = "", nodes: int = 1
 ) -> None:
-    """Run a script's `run(config)` in `num_gpus` processes (on a CPU too)."""
+    """Run a script's `run(config)` in `num_gpus` processes (on a CPU too) on each of `nodes`."""
     from builtup.launch import launch  # torch
 
-    launch(script_path, load(config_path, overrides), num_gpus, overrides)
+    launch(script_path, load(config_path, overrides), num_gpus, overrides, nodes)
 
 
 def _chain(path: Path) -> tuple[Path, ...]:

@@ -1,7 +1,8 @@
 """Running a script with a config in one or several processes, through ignite.distributed.
 
-On one machine the processes are started here. Over several, torchrun starts them on each, and says
-in environment variables (RANK, WORLD_SIZE, MASTER_ADDR, …) how they find each other.
+On one machine the processes are started here. Over several, each node starts its own, and finds the
+others by MASTER_ADDR, MASTER_PORT and NODE_RANK; or torchrun starts them all, and says to each in
+further variables (RANK, WORLD_SIZE, …) which it is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pickle
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,19 +33,34 @@ log = logging.getLogger(__name__)
 Run = Callable[[Config], None]
 
 
-def launch(script_path: Path, config: Config, num_processes: int, overrides: str = "") -> None:
-    """Call the script's `run(config)`; of several processes each loads the config for itself.
+@dataclass(frozen=True)
+class _Node:
+    """Which of `count` machines this is, and where the first one listens."""
 
-    A process that torchrun started joins the others instead. A BuiltupError of any process is
-    raised here as itself; the others are ended.
+    count: int
+    rank: int
+    address: str
+    port: int
+
+
+def launch(
+    script_path: Path, config: Config, num_processes: int, overrides: str = "", nodes: int = 1
+) -> None:
+    """Call the script's `run(config)` in `num_processes` on each of `nodes` machines.
+
+    Of several processes each loads the config for itself. With several nodes the same call is made
+    on each, with MASTER_ADDR, MASTER_PORT and NODE_RANK set. A process that torchrun started joins
+    the others instead. A BuiltupError of any process of this node is raised here as itself; the
+    others are ended.
     """
     run = load_script(script_path)
     if is_started_by_torchrun():
-        _join(run, config, num_processes)
+        _join(run, config, num_processes * nodes)
         return
-    config.num_processes = num_processes
+    node = _this_node(nodes)
+    config.num_processes = num_processes * nodes
     device = pick_device(config)
-    if num_processes == 1:
+    if config.num_processes == 1:
         run(config)
         return
     if device.type == "cuda" and num_processes > torch.cuda.device_count():
@@ -56,9 +73,12 @@ def launch(script_path: Path, config: Config, num_processes: int, overrides: str
             idist.spawn(
                 "nccl" if device.type == "cuda" else "gloo",
                 _worker,
-                (str(script_path), str(config.path), overrides, num_processes, folder),
+                (str(script_path), str(config.path), overrides, num_processes * nodes, folder),
                 nproc_per_node=num_processes,
-                master_port=_free_port(),
+                nnodes=node.count,
+                node_rank=node.rank,
+                master_addr=node.address,
+                master_port=node.port,
             )
         except ProcessException as e:
             error = _first_error(Path(folder))
@@ -72,12 +92,35 @@ def is_started_by_torchrun() -> bool:
     return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
+def _this_node(nodes: int) -> _Node:
+    """This machine's place; ConfigError where the environment does not tell it."""
+    if nodes == 1:
+        return _Node(1, 0, "127.0.0.1", _free_port())
+    known = {name: os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")}
+    missing = [name for name, value in known.items() if not value]
+    if missing:
+        raise ConfigError(
+            f"nodes={nodes}: {', '.join(missing)} not set; export MASTER_ADDR and MASTER_PORT "
+            "(of the first node) and NODE_RANK (0 on the first node) on each, or use torchrun"
+        )
+    if not (known["MASTER_PORT"].isdigit() and known["NODE_RANK"].isdigit()):
+        raise ConfigError(
+            f"MASTER_PORT={known['MASTER_PORT']} NODE_RANK={known['NODE_RANK']}: give numbers"
+        )
+    if int(known["NODE_RANK"]) >= nodes:
+        raise ConfigError(
+            f"NODE_RANK={known['NODE_RANK']}: of {nodes} nodes the first is 0, "
+            f"the last {nodes - 1}; correct it or nodes"
+        )
+    return _Node(nodes, int(known["NODE_RANK"]), known["MASTER_ADDR"], int(known["MASTER_PORT"]))
+
+
 def _join(run: Run, config: Config, num_processes: int) -> None:
     world, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
     if num_processes not in {1, world}:
         raise ConfigError(
-            f"num_gpus={num_processes}: torchrun has started {world} processes; "
-            "leave num_gpus out, and choose by --nnodes and --nproc_per_node"
+            f"num_gpus times nodes is {num_processes}: torchrun has started {world} processes; "
+            "leave both out, and choose by --nproc_per_node and --nnodes"
         )
     config.num_processes = world
     device = pick_device(config)
@@ -131,10 +174,10 @@ def pick_device(config: Config) -> torch.device:
 def _worker(
     rank: int, script: str, config_path: str, overrides: str, num_processes: int, folder: str
 ) -> None:
-    level = logging.INFO if rank == 0 else logging.ERROR
+    level = logging.INFO if idist.get_rank() == 0 else logging.ERROR
     logging.basicConfig(format="%(levelname)s: %(message)s", level=level, stream=sys.stderr)
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // idist.get_nproc_per_node()))
     try:
         config = configs.load(Path(config_path), overrides)
         config.num_processes = num_processes

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builtup.endpoints import s3_endpoint
 from builtup.errors import InputError, OutputError
 from builtup.files import atomic_path
 
@@ -216,11 +217,11 @@ def _filesystem(scheme: str) -> Any:
 
     if scheme == "gs":
         return fs.GcsFileSystem()
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not endpoint:
+    endpoint = s3_endpoint()
+    if endpoint is None:
         return fs.S3FileSystem()
-    protocol, _, host = endpoint.rpartition("://")
-    return fs.S3FileSystem(endpoint_override=host.rstrip("/"), scheme=protocol or "https")
+    protocol, host = endpoint
+    return fs.S3FileSystem(endpoint_override=host, scheme=protocol)
 
 
 @functools.cache

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,7 +19,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image
 
-from builtup.errors import InputError
+from builtup.errors import InputError, OutputError
 from builtup.labels.polygonize import polygonize
 from builtup.predict.catalog import date_range
 from builtup.predict.products import write_products
@@ -207,6 +208,26 @@ def test_a_second_run_does_nothing_and_a_fresh_one_gives_the_same_bytes(tmp_path
         path.unlink()
     assert write_products(tmp_path).done == 1
     assert digests(raw) == first
+
+
+@pytest.mark.parametrize("most", [100, 800, 2_500, 6_000])
+def test_a_full_disk_is_one_line_and_leaves_whole_files_only(tmp_path: Path, most: int) -> None:
+    """A limit on the size of files stands for a full disk: the write fails in the same way."""
+    calm, full = make(tmp_path / "calm"), make(tmp_path / "full")
+    before = digests(full)
+    write_products(tmp_path / "calm")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            write_products(tmp_path / "full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    expected = digests(calm)
+    for name, digest in digests(full).items():
+        assert digest == (before.get(name) or expected[name])  # whole, and nothing else
+    assert write_products(tmp_path / "full").done == 1
+    assert digests(full) == expected
 
 
 def test_products_without_polygons_are_refused_or_skipped(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
+from builtup.endpoints import gdal_endpoint
 from builtup.errors import InputError
 from builtup.predict.locations import Location
 from builtup.raster.io import gdal_env
@@ -75,7 +76,7 @@ class Raster:
                 return action()
             except RasterioError as e:
                 raise self._error(e, 1) from e
-        options: dict[str, Any] = dict(_NETWORK)
+        options: dict[str, Any] = _NETWORK | gdal_endpoint()
         for tries, delay in enumerate((*DELAYS, None), 1):
             try:
                 with gdal_env(**options):  # of this thread: GDAL's options are
