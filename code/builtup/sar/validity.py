@@ -1,7 +1,8 @@
 """Which pixels of a scene are invalid, read ahead window by window, each polarisation by a thread.
 
 Decoding takes longer than most of what is done with validity, and waits for Python's lock where
-that is busy: two threads make up for it. What they leave are two bits a pixel and polarisation.
+that is busy: two threads make up for it, and run far ahead. What they leave are at most two bits a
+pixel and polarisation, and nothing of a window that is wholly valid.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ __all__ = ["Invalid", "invalid_ahead"]
 #: A window and its invalid pixels, (height, width) bool.
 Invalid = tuple[Window, NDArray[np.bool_]]
 
-Bits = NDArray[np.uint8]
+#: A bit a pixel; None where none is set.
+Bits = NDArray[np.uint8] | None
 
-#: Windows read before they are asked for: 1 MB each for 256 × 4,096 pixels, of both polarisations.
-AHEAD = 32
+#: Windows read before they are asked for, at most 0.5 MB each for 256 × 4,096 pixels of both
+#: polarisations: what is decoded while the polygons are read need not be waited for later.
+AHEAD = 96
 
 
 @contextmanager
@@ -44,13 +47,22 @@ def invalid_ahead(scene: OpenPair, windows: Sequence[Window]) -> Iterator[Iterat
 
 
 def _bits(dataset: DatasetReader, window: Window) -> tuple[Bits, Bits]:
-    """Where nothing was measured, and where the power is 0: a bit a pixel."""
+    """Where nothing was measured, and where the power is 0."""
     power = np.empty((window.height, window.width), dtype=np.float32)
     read_power(dataset, window, power)
-    return np.packbits(unmeasured(power, dataset.nodata)), np.packbits(power == 0)
+    return _packed(unmeasured(power, dataset.nodata)), _packed(power == 0)
+
+
+def _packed(mask: NDArray[np.bool_]) -> Bits:
+    return np.packbits(mask) if mask.any() else None
 
 
 def _invalid(window: Window, vv: tuple[Bits, Bits], vh: tuple[Bits, Bits]) -> Invalid:
-    bits = vv[0] | vh[0] | (vv[1] & vh[1])
-    flat = np.unpackbits(bits, count=window.height * window.width)
-    return window, flat.view(np.bool_).reshape(window.height, window.width)
+    shape = (window.height, window.width)
+    found = [bits for bits in (vv[0], vh[0]) if bits is not None]
+    if vv[1] is not None and vh[1] is not None:
+        found.append(vv[1] & vh[1])
+    if not found:
+        return window, np.zeros(shape, np.bool_)
+    flat = np.unpackbits(np.bitwise_or.reduce(found), count=window.height * window.width)
+    return window, flat.view(np.bool_).reshape(shape)
