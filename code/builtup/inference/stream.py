@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -35,8 +35,10 @@ SCALE = 254.0
 #: Length of the ramp of weights for each way of blending; None is the overlap.
 BLENDS: dict[str, int | None] = {"ramp": None, "mean": 1}
 
+Mask = NDArray[np.bool_]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 Read = Callable[[Window], NDArray[np.float32]]
 Write = Callable[[Window, NDArray[np.uint8]], None]
 
@@ -83,35 +85,34 @@ def predict_stream(
     """Predict a raster of `width` x `height` pixels; return the number of windows predicted.
 
     `read` gives power (C, h, w), float32, NaN where invalid; it is called from another thread,
-    one group of windows ahead. `write` takes (bands, h, w), uint8, round(254 · p) or 255, each
-    pixel once; it is called from a third thread, one group behind, in order. Windows without a
-    valid pixel are skipped, and those that are not `wanted`: the pixels that these hold must not
-    be made use of.
+    one group of windows ahead, and so is `wanted`. `write` takes (bands, h, w), uint8,
+    round(254 · p) or 255, each pixel once; it is called from a third thread, one group behind, in
+    order. Windows without a valid pixel are skipped, and those that are not `wanted`: the pixels
+    that these hold must not be made use of.
     """
     ramp = BLENDS[stream.blend]
     rows = AxisBlend.of(height, stream.window, stream.overlap, ramp)
     columns = AxisBlend.of(width, stream.window, stream.overlap, ramp)
     blend = _Blend(rows, columns, stream)
     groups = list(_groups(len(rows), len(columns), stream.batch_size))
-    places = [_place(group, rows, columns) for group in groups]
     windows = 0
-    with _behind(write) as put:
-        for group, place, values in zip(groups, places, ahead(read, places), strict=True):
-            power = _to_device(values, stream.device)
-            valid = _valid(power)
-            offsets = [columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
-            alive = [
-                (wanted is None or wanted(Window(place.y, place.x + x, rows.size, columns.size)))
-                and bool(valid[:, x : x + columns.size].any())
-                for x in offsets
-            ]
-            windows += sum(alive)
-            parts = _predict(power, offsets, alive, columns.size, stream)
-            block = blend.across(group, parts)
-            block = blend.down(group, block)
-            finished = valid[: block.shape[1], : block.shape[2]]
-            part = Window(place.y, place.x, block.shape[1], block.shape[2])
-            put(part, _to_bytes(block, finished))
+
+    def take(group: _Group) -> _Taken:
+        return _take(read, group, rows, columns, stream.device, wanted)
+
+    def finish(window: Window, block: Tensor, valid: Mask) -> None:
+        write(window, _to_bytes(block, valid))
+
+    # what belongs to no window is left to the other threads: this one feeds the network
+    with _behind(finish) as put:
+        for group, taken in zip(groups, ahead(take, groups), strict=True):
+            windows += sum(taken.alive)
+            power = taken.power.to(stream.device, non_blocking=True)
+            parts = _predict(power, taken.offsets, taken.alive, columns.size, stream)
+            block = blend.down(group, blend.across(group, parts))
+            _, height, width = block.shape
+            part = Window(taken.place.y, taken.place.x, height, width)
+            put(part, block, taken.valid[:height, :width])
     return windows
 
 
@@ -144,18 +145,18 @@ def ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Res
 
 
 @contextmanager
-def _behind(write: Write) -> Iterator[Write]:
+def _behind(write: Callable[Arguments, None]) -> Iterator[Callable[Arguments, None]]:
     """Call `write` in another thread, one call at a time; its error comes with the next call.
 
     At most one result waits to be written, so memory stays flat where writing is slow.
     """
     waiting: Future[None] | None = None
 
-    def put(window: Window, values: NDArray[np.uint8]) -> None:
+    def put(*arguments: Arguments.args, **more: Arguments.kwargs) -> None:
         nonlocal waiting
         if waiting is not None:
             waiting.result()
-        waiting = thread.submit(write, window, values)
+        waiting = thread.submit(write, *arguments, **more)
 
     with ThreadPoolExecutor(1) as thread:
         yield put
@@ -163,19 +164,50 @@ def _behind(write: Write) -> Iterator[Write]:
             waiting.result()
 
 
-def _to_device(values: NDArray[np.float32], device: torch.device) -> Tensor:
+@dataclass(frozen=True)
+class _Taken:
+    """The pixels of a group: power (C, h, w), in pinned memory if a GPU is next, and validity.
+
+    `offsets` are the columns in it where the windows begin; `alive` says which are predicted.
+    """
+
+    place: Window
+    power: Tensor
+    valid: Mask
+    offsets: Sequence[int]
+    alive: Sequence[bool]
+
+
+def _take(
+    read: Read,
+    group: _Group,
+    rows: AxisBlend,
+    columns: AxisBlend,
+    device: torch.device,
+    wanted: Callable[[Window], bool] | None,
+) -> _Taken:
+    place = _place(group, rows, columns)
+    values = read(place)
+    valid = _valid(values)
+    offsets = [columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
+    alive = [
+        (wanted is None or wanted(Window(place.y, place.x + x, rows.size, columns.size)))
+        and bool(valid[:, x : x + columns.size].any())
+        for x in offsets
+    ]
     power = torch.from_numpy(values)
     if device.type == "cuda":
-        return power.pin_memory().to(device, non_blocking=True)
-    return power.to(device)
+        power = power.pin_memory()
+    return _Taken(place, power, valid, offsets, alive)
 
 
-def _valid(power: Tensor) -> Tensor:
+def _valid(power: NDArray[np.float32]) -> Mask:
     """Pixels (H, W) where no band is NaN."""
     total = power[0] if len(power) == 1 else power[0] + power[1]
     for band in power[2:]:
         total = total + band
-    return total == total
+    found: Mask = total == total
+    return found
 
 
 def _predict(
@@ -245,9 +277,11 @@ class _Blend:
         return block[:, :finished]
 
 
-def _to_bytes(block: Tensor, valid: Tensor) -> NDArray[np.uint8]:
+@torch.inference_mode()
+def _to_bytes(block: Tensor, valid: Mask) -> NDArray[np.uint8]:
     """round(254 · p), 255 where invalid; `block` is used up."""
-    scaled = block.mul_(SCALE).round_().masked_fill_(~valid, float(NODATA))
+    invalid = torch.from_numpy(~valid).to(block.device)
+    scaled = block.mul_(SCALE).round_().masked_fill_(invalid, float(NODATA))
     if not bool(torch.isfinite(scaled.sum())):
         raise BuiltupError(
             "the network gives NaN or infinite probabilities on valid pixels; "
