@@ -1,6 +1,7 @@
 """Measure the claims of this project: `python benchmarks/run.py [--only CASE] [--size N]`.
 
-Prints a table, and writes results.json (every run) and RESULTS.md (the table) beside this file.
+Prints a table, and writes results.json (every run) and RESULTS.md (the table) beside this file;
+cases that are not chosen keep their entries there, where the machine is the same.
 The scene, about 12 GB with what is made from it, stands in output/bench/ and is kept. A peer that
 cannot be installed, fails, runs out of memory or past its time costs a line of the table.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from harness import HERE, Comparison, SideFailed, compare, machine
 from scene import ROOT, StepFailed, Workspace
 from spaces import Spaces
 from startup import DATA_COMMANDS, Startup, measure_startup
-from tables import Results, heading, render
+from tables import PARTS, Results, document, merged, render
 
 STARTUP = "startup"
 #: Cases that read no scene of the simulator.
@@ -31,7 +31,6 @@ WITHOUT_SCENE = ("polygonize", "memory-polygonize", STARTUP)
 def main() -> int:
     """Run the chosen cases; the exit status is 1 when a target was missed or a side failed."""
     options = _parse()
-    started = time.perf_counter()
     before = machine()
     spaces = Spaces.below(options.root, options.size, options.small, options.polygons, options.huge)
     names = chosen(options.only or [], [*CASES, *GROWTHS, STARTUP])
@@ -39,11 +38,11 @@ def main() -> int:
         _say(f"scene of {space.size}²")
         space.simulate()
     results = _measure(names, spaces, options.pairs)
-    minutes = (time.perf_counter() - started) / 60
-    table = render(results)
-    head = heading(before, results, size=options.size, pairs=options.pairs, minutes=minutes)
-    print("\n" + table)
-    _write(options.output, head + table, {"machine": before, **results.as_json()})
+    now = {"machine": before, **results.as_json()}
+    print("\n" + render(now))
+    order = [*CASES, *GROWTHS, *DATA_COMMANDS]
+    found = merged(_before(options.output), now, order)
+    _write(options.output, document(found, size=options.size, pairs=options.pairs), found)
     return 1 if results.missed or results.notes else 0
 
 
@@ -97,6 +96,18 @@ def _measure(names: list[str], spaces: Spaces, pairs: int) -> Results:
 
 def _say(text: str) -> None:
     print(f"… {text}", file=sys.stderr, flush=True)
+
+
+def _before(folder: Path) -> dict[str, Any]:
+    """What was measured before; nothing where that is of another form."""
+    try:
+        found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    dated = isinstance(found, dict) and all(
+        "commit" in entry for part in PARTS for entry in found.get(part, {}).values()
+    )
+    return found if dated else {}
 
 
 def _write(folder: Path, text: str, results: dict[str, Any]) -> None:

@@ -1,16 +1,28 @@
-"""The tables of the measured claims, in Markdown."""
+"""The tables of the measured claims, in Markdown, from what results.json holds.
+
+A case, a growth or a start-up is an entry of its own, with the commit and the day of its
+measurement: cases that are measured again replace their entries, the others stay (`merged`).
+"""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from growth import MOST_GROWTH, MOST_MB, Growth
-from harness import Comparison
+from harness import HERE, Comparison
 from startup import Startup
 
-__all__ = ["Results", "heading", "render"]
+__all__ = ["Found", "Results", "document", "merged", "render"]
+
+#: What results.json holds: "machine", and by name "cases", "growth", "startup" and "notes".
+Found = dict[str, Any]
+PARTS = ("cases", "growth", "startup")
+#: What must be the same for two measurements to stand in one table.
+SAME = ("cpu", "cores", "memory_gb", "python")
 
 
 @dataclass(frozen=True)
@@ -28,118 +40,164 @@ class Results:
         every = (*self.comparisons, *self.growths, *self.startups)
         return any(result.misses() for result in every)
 
-    def as_json(self) -> dict[str, Any]:
-        """Every run and the figures drawn from them."""
+    def as_json(self) -> Found:
+        """Every run and the figures drawn from them, with when and of what code."""
+        when = {"commit": _commit(), "day": datetime.now(UTC).date().isoformat()}
         return {
-            "cases": {c.case.name: c.as_json() for c in self.comparisons},
-            "growth": {g.name: g.as_json() for g in self.growths},
-            "startup": {s.command: s.as_json() for s in self.startups},
+            "cases": {c.case.name: c.as_json() | when for c in self.comparisons},
+            "growth": {g.name: g.as_json() | when for g in self.growths},
+            "startup": {s.command: s.as_json() | when for s in self.startups},
             "notes": dict(self.notes),
         }
 
 
-def render(results: Results) -> str:
+def merged(before: Found, now: Found, order: Sequence[str]) -> Found:
+    """`now`, with what only `before` holds where the machine is the same; sorted by `order`."""
+    if any(before.get("machine", {}).get(key) != now["machine"][key] for key in SAME):
+        return now
+    found: Found = {"machine": now["machine"]}
+    for part in PARTS:
+        every = {**before.get(part, {}), **now[part]}
+        places = {name: order.index(name) if name in order else len(order) for name in every}
+        found[part] = dict(sorted(every.items(), key=lambda item: places[item[0]]))
+    measured = {name for part in PARTS for name in now[part]}
+    notes = {k: v for k, v in before.get("notes", {}).items() if k not in measured}
+    found["notes"] = {**notes, **now["notes"]}
+    for name in now["notes"]:
+        for part in PARTS:
+            found[part].pop(name, None)
+    return found
+
+
+def render(found: Found) -> str:
     """All tables; what was not measured has a line in the first, with its reason."""
     lines: list[str] = []
-    if results.comparisons or results.notes:
+    if found["cases"] or found["notes"]:
         lines += [
             "| case | ours | peer | ratio (least–greatest) | target | our memory | peer's memory "
-            "| on the small scene | met |",
-            "|---|---|---|---|---|---|---|---|---|",
-            *(_row(c) for c in results.comparisons),
-            *(_missing(name, reason) for name, reason in results.notes.items()),
+            "| on the small scene | met | commit, day |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+            *(_row(c) for c in found["cases"].values()),
+            *(_missing(name, reason) for name, reason in found["notes"].items()),
             "",
         ]
-    if results.growths:
+    if found["growth"]:
         lines += [
-            "| memory of | small raster | large raster | growth | target | met |",
-            "|---|---|---|---|---|---|",
-            *(_growth_row(g) for g in results.growths),
+            "| memory of | small raster | large raster | growth | target | met | commit, day |",
+            "|---|---|---|---|---|---|---|",
+            *(_growth_row(g) for g in found["growth"].values()),
             "",
         ]
-    if results.startups:
+    if found["startup"]:
         lines += [
-            "| `--help` of | seconds (least–greatest) | heavy imports | met |",
-            "|---|---|---|---|",
-            *(_startup_row(s) for s in results.startups),
+            "| `--help` of | seconds (least–greatest) | heavy imports | met | commit, day |",
+            "|---|---|---|---|---|",
+            *(_startup_row(name, s) for name, s in found["startup"].items()),
             "",
         ]
     return "\n".join(lines) + "\n"
 
 
-def _row(c: Comparison) -> str:
-    sides = c.as_json()["sides"]
-    ours, peer = sides[c.case.ours.name], sides[c.case.peer.name]
-    target = [f"≥ {c.case.least_ratio:g}"] if c.case.least_ratio else []
-    target += [f"≤ {c.case.most_memory_mb:g} MB"] if c.case.most_memory_mb else []
-    small = "–"
-    if c.case.small is not None and c.growth is not None:
-        target += [f"growth ≤ {c.case.most_growth:g}"] if c.case.most_growth else []
-        memory = sides[c.case.small.name]["memory_mb"]["median"]
-        small = f"{memory:.0f} MB (growth {c.growth:.2f})"
-    setting = f"{c.case.ours.setting}: " if c.case.ours.setting else ""
+def _row(case: Found) -> str:
+    ours, peer, *small = case["sides"].items()
+    ratio, memory, growth = (case["targets"][k] for k in ("ratio", "memory_mb", "memory_growth"))
+    target = [f"≥ {ratio:g}"] if ratio else []
+    target += [f"≤ {memory:g} MB"] if memory else []
+    on_small = "–"
+    if small and case["memory_growth"] is not None:
+        target += [f"growth ≤ {growth:g}"] if growth else []
+        grown = case["memory_growth"]
+        on_small = f"{small[0][1]['memory_mb']['median']:.0f} MB (growth {grown:.2f})"
+    setting = f"{ours[1]['setting']}: " if ours[1]["setting"] else ""
     cells = [
-        c.case.title,
-        setting + _speed(ours, c.case.unit),
-        f"{c.case.peer.title}: {_speed(peer, c.case.unit)}",
-        f"**{c.ratio.median:.2f}** ({c.ratio.low:.2f}–{c.ratio.high:.2f})",
+        case["title"],
+        setting + _speed(ours[1], case["unit"]),
+        f"{_title(*peer)}: {_speed(peer[1], case['unit'])}",
+        f"**{case['ratio']['median']:.2f}** {_range(case['ratio'])}",
         ", ".join(target),
-        f"{ours['memory_mb']['median']:.0f} MB",
-        f"{peer['memory_mb']['median']:.0f} MB",
-        small,
-        "; ".join(c.misses()) or "yes",
+        f"{ours[1]['memory_mb']['median']:.0f} MB",
+        f"{peer[1]['memory_mb']['median']:.0f} MB",
+        on_small,
+        "; ".join(case["misses"]) or "yes",
+        _when(case),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _title(name: str, side: Found) -> str:
+    return f"{name} ({side['setting']})" if side["setting"] else name
+
+
+def _range(spread: Found) -> str:
+    return f"({spread['low']:.2f}–{spread['high']:.2f})"
+
+
+def _when(entry: Found) -> str:
+    return f"{entry['commit']}, {entry['day']}"
 
 
 def _missing(name: str, reason: str) -> str:
     """A line for a case without figures."""
     said = reason.splitlines()[0].replace("|", "/")
-    return f"| {name} | – | not measured: {said} | – | – | – | – | – | no |"
+    return f"| {name} | – | not measured: {said} | – | – | – | – | – | no | – |"
 
 
-def _speed(side: dict[str, Any], unit: str) -> str:
+def _speed(side: Found, unit: str) -> str:
     wall, cpu = side["seconds"]["median"], side["cpu_seconds"]["median"]
     return f"{side['rate']['median']:.1f} {unit}/s ({wall:.1f} s, CPU {cpu:.1f} s)"
 
 
-def _growth_row(g: Growth) -> str:
+def _growth_row(g: Found) -> str:
     sizes = [
-        f"{size:,}²: {memory:.0f} MB" for size, memory in zip(g.sizes, g.megabytes, strict=True)
+        f"{int(size):,}²: {memory:.0f} MB"
+        for size, memory in zip(g["seconds_memory_loaded"], g["memory_mb"], strict=True)
     ]
     target = f"≤ {MOST_MB:g} MB, growth ≤ {MOST_GROWTH:g}"
-    cells = [g.title, *sizes, f"**{g.growth:.2f}**", target, "; ".join(g.misses()) or "yes"]
+    met = "; ".join(g["misses"]) or "yes"
+    cells = [g["title"], *sizes, f"**{g['growth']:.2f}**", target, met, _when(g)]
     return f"| {' | '.join(cells)} |"
 
 
-def _startup_row(s: Startup) -> str:
-    time_ = f"{s.seconds.median:.2f} ({s.seconds.low:.2f}–{s.seconds.high:.2f})"
-    heavy = ", ".join(s.imported) or "none"
-    return f"| {s.command} | {time_} | {heavy} | {'; '.join(s.misses()) or 'yes'} |"
+def _startup_row(command: str, s: Found) -> str:
+    time = f"{s['seconds']['median']:.2f} {_range(s['seconds'])}"
+    heavy, met = ", ".join(s["imported"]) or "none", "; ".join(s["misses"]) or "yes"
+    return f"| {command} | {time} | {heavy} | {met} | {_when(s)} |"
 
 
-def heading(
-    before: dict[str, Any], results: Results, *, size: int, pairs: int, minutes: float
-) -> str:
-    """What was measured, on what, and how."""
+def document(found: Found, *, size: int, pairs: int) -> str:
+    """RESULTS.md: what was measured, on what, and how; then the tables."""
     versions: dict[str, str] = {}
-    for c in results.comparisons:
-        for run in (c.ours[0], c.peer[0]):
-            versions |= run.versions
+    for case in found["cases"].values():
+        for side in case["sides"].values():
+            versions |= side["versions"]
     named = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-    return f"""# Measured
+    machine = found["machine"]
+    head = f"""# Measured
 
-`make bench` on {before["cpu"]}, {before["cores"]} cores, {before["memory_gb"]} GB,
-{before["system"]}; load average at the start {before["load_average"]};
-{minutes:.0f} minutes in all.
+`make bench`, or case by case `python benchmarks/run.py --only <case>`, on {machine["cpu"]},
+{machine["cores"]} cores, {machine["memory_gb"]} GB, {machine["system"]}; load average at the start
+of the last run {machine["load_average"]}, before and after each case in `results.json`.
 A simulated scene of {size:,}² pixels; {pairs} alternating pairs a case, each run in a fresh
 process, its inputs in the page cache (read once before each run, on both sides alike). Figures
 are medians; the ratio is that of the throughputs, pair by pair. Memory is the peak above the
 process with its imports (and model) loaded, in MB of 10⁶ bytes; that of loader processes is not
 counted. Batch, threads, loader processes and file layout are each side's own best of a small
 search, which `results.json` records. Maps and counts of regions are compared with ours; where
-they differ, the last column says so. The merge hashes the scene's files, as the
+they differ, the column `met` says so. The merge hashes the scene's files, as the
 first step of the chain does; later steps have their sha256 remembered (`builtup.digests`).
 Versions: {named}.
 
 """
+    return head + render(found)
+
+
+def _commit() -> str:
+    """The commit that is measured, with a + where files differ from it."""
+    said = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=7"],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return said.stdout.strip() or "unknown"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -41,7 +42,7 @@ from seams import (  # noqa: E402
     rows,
 )
 from search import best  # noqa: E402
-from tables import Results, render  # noqa: E402
+from tables import Results, merged, render  # noqa: E402
 
 BURN = """
 import time
@@ -249,7 +250,7 @@ def test_names_choose_a_case_or_a_group() -> None:
 
 
 def test_what_was_not_measured_has_a_line_with_its_reason() -> None:
-    text = render(Results([], [], [], {"inference-x": "uv pip failed: no | wheel\nmore"}))
+    text = render(Results([], [], [], {"inference-x": "uv pip failed: no | wheel\nmore"}).as_json())
     assert "| inference-x | – | not measured: uv pip failed: no / wheel |" in text
     assert "more" not in text
 
@@ -269,6 +270,19 @@ def test_windowed_prediction_is_that_of_the_frame_where_the_field_is_covered() -
     found = [r for r in rows(model, radius, 1, power) if r.window == 128]
     assert all(r.covered <= 1 and r.share > 0.2 for r in found)
     assert max(r.everywhere for r in found) > 1, "the windows' edges are to be seen somewhere"
+
+
+def test_cases_that_are_not_measured_again_keep_their_entries() -> None:
+    here = {"cpu": "a", "cores": 2, "memory_gb": 1.0, "python": "3.11"}
+    empty: dict[str, Any] = {"growth": {}, "startup": {}, "notes": {}}
+    before = {**empty, "machine": here, "cases": {"one": {"commit": "a"}, "two": {"commit": "a"}}}
+    now = {**empty, "machine": here, "cases": {"one": {"commit": "b"}}, "notes": {"two": "gone"}}
+    found = merged(before, {**now, "notes": {}}, ["two", "one"])
+    assert list(found["cases"].items()) == [("two", {"commit": "a"}), ("one", {"commit": "b"})]
+    assert merged(before, now, [])["cases"] == {"one": {"commit": "b"}}
+    assert merged(before, now, [])["notes"] == {"two": "gone"}
+    elsewhere = {**now, "machine": {**here, "cores": 16}}
+    assert merged(before, elsewhere, []) == elsewhere
 
 
 def test_the_table_runs_for_one_tiny_case(tmp_path: Path) -> None:
