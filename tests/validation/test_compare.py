@@ -95,6 +95,19 @@ def test_seeds_that_scatter_widen_the_interval(tmp_path: Path) -> None:
     assert not apart(one, other)["f1 chosen"]
 
 
+def test_uses_of_the_same_trainings_are_told_apart_in_spite_of_their_scatter(
+    tmp_path: Path,
+) -> None:
+    seeds = (0, 1, 2)
+    one = write_candidate(tmp_path, "a", 0.82, seeds, spread=0.05)
+    other = write_candidate(tmp_path, "b", 0.80, seeds, spread=0.05)
+    both = [read_candidate(str(path)) for path in (one, other)]
+    assert not differences(both, resamples=500)[0].apart
+    assert differences(both, resamples=500, same_trainings=True)[0].apart
+    itself = differences([both[0], both[0]], resamples=500, same_trainings=True)[0]
+    assert itself.macro_interval.low == itself.macro_interval.high == 0
+
+
 def test_tables_and_sentences_are_written_and_logged(project: Path, tmp_path: Path) -> None:
     paths = [write_candidate(tmp_path, "good", 0.9), write_candidate(tmp_path, "bad", 0.7)]
     text = compare(runs=";".join(map(str, paths)), output=str(tmp_path / "out"))

@@ -190,13 +190,20 @@ def differences(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = SEED,
+    same_trainings: bool = False,
 ) -> list[Difference]:
-    """All pairs, at the chosen threshold and at 0.5, F1 and IoU."""
+    """All pairs, at the chosen threshold and at 0.5, F1 and IoU.
+
+    `same_trainings` says that a seed is one training in all candidates, used in several ways: each
+    resample then draws the same seeds for all.
+    """
     counts = np.concatenate([c.table.counts for c in candidates], axis=1)
     drawn = resample(counts, candidates[0].table.strata, resamples=resamples, seed=seed)
     ends = np.cumsum([len(c.table.seeds) for c in candidates])
     parts = [slice(end - len(c.table.seeds), end) for c, end in zip(candidates, ends, strict=True)]
     seeds = _draw_seeds(parts, resamples, seed)
+    if same_trainings:
+        seeds = [seeds[0]] * len(parts)
     found = []
     for t, threshold in enumerate(LEVELS_AT):
         for name, score in SCORES.items():
