@@ -38,11 +38,11 @@ def main() -> int:
         _say(f"scene of {space.size}²")
         space.simulate()
     results = _measure(names, spaces, options.pairs)
-    now = {"machine": before, **results.as_json()}
+    now = {"machine": before, "size": options.size, **results.as_json()}
     print("\n" + render(now))
     order = [*CASES, *GROWTHS, *DATA_COMMANDS]
     found = merged(_before(options.output), now, order)
-    _write(options.output, document(found, size=options.size, pairs=options.pairs), found)
+    _write(options.output, document(found), found)
     return 1 if results.missed or results.notes else 0
 
 

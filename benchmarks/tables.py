@@ -18,7 +18,8 @@ from startup import Startup
 
 __all__ = ["Found", "Results", "document", "merged", "render"]
 
-#: What results.json holds: "machine", and by name "cases", "growth", "startup" and "notes".
+#: What results.json holds: "machine", "size" of the scene, and by name "cases", "growth", "startup"
+#: and "notes".
 Found = dict[str, Any]
 PARTS = ("cases", "growth", "startup")
 #: What must be the same for two measurements to stand in one table.
@@ -52,10 +53,14 @@ class Results:
 
 
 def merged(before: Found, now: Found, order: Sequence[str]) -> Found:
-    """`now`, with what only `before` holds where the machine is the same; sorted by `order`."""
-    if any(before.get("machine", {}).get(key) != now["machine"][key] for key in SAME):
+    """`now`, with what only `before` holds; sorted by `order`.
+
+    Nothing is taken over from another machine, or from a scene of another size.
+    """
+    machine = before.get("machine", {})
+    if before.get("size") != now["size"] or any(machine.get(k) != now["machine"][k] for k in SAME):
         return now
-    found: Found = {"machine": now["machine"]}
+    found: Found = {"machine": now["machine"], "size": now["size"]}
     for part in PARTS:
         every = {**before.get(part, {}), **now[part]}
         places = {name: order.index(name) if name in order else len(order) for name in every}
@@ -164,20 +169,22 @@ def _startup_row(command: str, s: Found) -> str:
     return f"| {command} | {time} | {heavy} | {met} | {_when(s)} |"
 
 
-def document(found: Found, *, size: int, pairs: int) -> str:
+def document(found: Found) -> str:
     """RESULTS.md: what was measured, on what, and how; then the tables."""
     versions: dict[str, str] = {}
     for case in found["cases"].values():
         for side in case["sides"].values():
             versions |= side["versions"]
     named = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-    machine = found["machine"]
+    machine, size = found["machine"], found["size"]
+    pairs = {len(run["runs"]) for case in found["cases"].values() for run in case["sides"].values()}
+    counted = " or ".join(map(str, sorted(pairs))) or "no"
     head = f"""# Measured
 
 `make bench`, or case by case `python benchmarks/run.py --only <case>`, on {machine["cpu"]},
 {machine["cores"]} cores, {machine["memory_gb"]} GB, {machine["system"]}; load average at the start
 of the last run {machine["load_average"]}, before and after each case in `results.json`.
-A simulated scene of {size:,}² pixels; {pairs} alternating pairs a case, each run in a fresh
+A simulated scene of {size:,}² pixels; {counted} alternating pairs a case, each run in a fresh
 process, its inputs in the page cache (read once before each run, on both sides alike). Figures
 are medians; the ratio is that of the throughputs, pair by pair. Memory is the peak above the
 process with its imports (and model) loaded, in MB of 10⁶ bytes; that of loader processes is not

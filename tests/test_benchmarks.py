@@ -274,7 +274,7 @@ def test_windowed_prediction_is_that_of_the_frame_where_the_field_is_covered() -
 
 def test_cases_that_are_not_measured_again_keep_their_entries() -> None:
     here = {"cpu": "a", "cores": 2, "memory_gb": 1.0, "python": "3.11"}
-    empty: dict[str, Any] = {"growth": {}, "startup": {}, "notes": {}}
+    empty: dict[str, Any] = {"size": 9, "growth": {}, "startup": {}, "notes": {}}
     before = {**empty, "machine": here, "cases": {"one": {"commit": "a"}, "two": {"commit": "a"}}}
     now = {**empty, "machine": here, "cases": {"one": {"commit": "b"}}, "notes": {"two": "gone"}}
     found = merged(before, {**now, "notes": {}}, ["two", "one"])
@@ -283,6 +283,7 @@ def test_cases_that_are_not_measured_again_keep_their_entries() -> None:
     assert merged(before, now, [])["notes"] == {"two": "gone"}
     elsewhere = {**now, "machine": {**here, "cores": 16}}
     assert merged(before, elsewhere, []) == elsewhere
+    assert merged({**before, "size": 8}, now, []) == now
 
 
 def test_the_table_runs_for_one_tiny_case(tmp_path: Path) -> None:

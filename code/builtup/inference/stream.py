@@ -110,9 +110,8 @@ def predict_stream(
             power = taken.power.to(stream.device, non_blocking=True)
             parts = _predict(power, taken.offsets, taken.alive, columns.size, stream)
             block = blend.down(group, blend.across(group, parts))
-            _, height, width = block.shape
-            part = Window(taken.place.y, taken.place.x, height, width)
-            put(part, block, taken.valid[:height, :width])
+            part = Window(taken.place.y, taken.place.x, block.shape[1], block.shape[2])
+            put(part, block, taken.valid[: part.height, : part.width])
     return windows
 
 
