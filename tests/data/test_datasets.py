@@ -46,7 +46,7 @@ def test_a_sample_is_the_scenes_power_and_what_training_may_learn(city):
         window = tile.tile.window.slices
         np.testing.assert_array_equal(sample["image"].numpy(), power[:, *window])
         np.testing.assert_array_equal(sample["mask"].numpy(), mask[window])
-        assert sample["image"].dtype == torch.float32 and sample["mask"].dtype == torch.int64
+        assert sample["image"].dtype == torch.float32 and sample["mask"].dtype == torch.uint8
         assert type(sample["image"]) is torch.Tensor and type(sample["mask"]) is torch.Tensor
         assert sample["index"] == index
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -38,7 +38,7 @@ __all__ = ["Batch", "Sample", "TrainTiles", "ValidationTiles", "collate"]
 
 
 class Sample(TypedDict):
-    """`image` (3, H, W) float32 power VH, VV, mean; `mask` (H, W) int64; `index` of the tile."""
+    """`image` (3, H, W) float32 power VH, VV, mean; `mask` (H, W) uint8; `index` of the tile."""
 
     image: Tensor
     mask: Tensor
@@ -46,7 +46,7 @@ class Sample(TypedDict):
 
 
 class Batch(TypedDict):
-    """`image` (B, 3, H, W) float32, `mask` (B, H, W) int64, `index` (B,) int64."""
+    """`image` (B, 3, H, W) float32, `mask` (B, H, W) uint8, `index` (B,) int64."""
 
     image: Tensor
     mask: Tensor
@@ -75,8 +75,8 @@ class TrainTiles(Dataset[Sample]):
         self.folds = folds
         self.val_fold = val_fold
         self.crop = crop
-        steps = [ResizePower(crop.size)] + ([augment] if augment is not None else [])
-        self.transform = v2.Compose(steps)
+        self.resize = ResizePower(crop.size)
+        self.augment = augment
         self.radar = radar or Radar()
         self.dates: Mapping[str, tuple[TrainTile, ...]] = {}
         if self.radar.mix_dates:
@@ -93,10 +93,16 @@ class TrainTiles(Dataset[Sample]):
             allowed = self.folds.training_allowed(tile, self.val_fold)
             image, mask = _read(tile, window, allowed, hidden=True)
             self._mix(tile, window, image, mask)
-            image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
-            sample = _sample(image, mask, index)
+            sample = _sample(*self._transform(image, mask), index)
             sample["image"] = self.radar(sample["image"])
         return sample
+
+    def _transform(self, image: NDArray[Any], mask: NDArray[Any]) -> tuple[Tensor, Tensor]:
+        """Image and mask at the crop's size, flipped and turned; most are of that size already."""
+        both: tuple[Tensor, Tensor] = (tv_tensors.Image(image), tv_tensors.Mask(mask))
+        if mask.shape != (self.crop.size, self.crop.size):
+            both = self.resize(*both)
+        return both if self.augment is None else self.augment(*both)
 
     def _mix(
         self, tile: TrainTile, window: Window, image: NDArray[Any], mask: NDArray[Any]
@@ -156,13 +162,16 @@ class ValidationTiles(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples, the smaller filled up with no-data to the right and below."""
+    """Stack samples, the smaller filled up with no-data to the right and below.
+
+    In a loader process they are stacked in memory that it shares with the one that trains.
+    """
     height = max(s["mask"].shape[0] for s in samples)
     width = max(s["mask"].shape[1] for s in samples)
     padded = [pad_sample(s["image"], s["mask"], height, width) for s in samples]
     return {
-        "image": torch.stack([image for image, _ in padded]),
-        "mask": torch.stack([mask for _, mask in padded]),
+        "image": default_collate([image for image, _ in padded]),
+        "mask": default_collate([mask for _, mask in padded]),
         "index": torch.tensor([s["index"] for s in samples], dtype=torch.int64),
     }
 
@@ -170,7 +179,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 def _sample(image: Tensor, mask: Tensor, index: int) -> Sample:
     image, mask = image.as_subclass(Tensor), mask.as_subclass(Tensor)
     # the mean band has no data wherever one of the others has none
-    return {"image": image, "mask": ignore_gaps(image[2:], mask).long(), "index": index}
+    return {"image": image, "mask": ignore_gaps(image[2:], mask), "index": index}
 
 
 def _read(
@@ -197,28 +206,29 @@ def _read(
     if part is not None:
         rows, columns = part.relative_to(window).slices
         # the mean is computed: reading it would cost half as much again
-        image[:2, rows, columns] = _bands(tile.tile, [1, 2], part)
-        image[2, rows, columns] = mean_power(*image[:2, rows, columns])
-        known = _bands(tile.mask, [1], part)[0]
+        vh, vv, mean = inside = image[:, rows, columns]
+        _bands(tile.tile, [1, 2], part, inside[:2])
+        mean_power(vh, vv, out=mean)
+        _bands(tile.mask, [1], part, mask[None, rows, columns])
         if used is not None:
-            known = np.where(used[part.slices], known, np.uint8(IGNORE))
+            unused = ~used[part.slices]
+            mask[rows, columns][unused] = IGNORE
             if hidden:
-                image[:, rows, columns][:, ~used[part.slices]] = np.nan
-        mask[rows, columns] = known
+                inside[:, unused] = np.nan
     return image, mask
 
 
-def _bands(tile: Tile, indexes: list[int], window: Window) -> NDArray[Any]:
+def _bands(tile: Tile, indexes: list[int], window: Window, out: NDArray[Any]) -> None:
     """Read without GDAL where the file allows; of small compressed files keep what was decoded."""
     part = window
     if not tile.materialized:
         part = Window(window.y + tile.y, window.x + tile.x, window.height, window.width)
-    direct = read_direct(tile.path, part, indexes)
-    if direct is not None:
-        return direct
+    if read_direct(tile.path, part, indexes, out) is not None:
+        return
     if tile.materialized and tile.width * tile.height <= KEPT_PIXELS and indexes == [1]:
-        return _decoded(tile, tile.path.stat().st_mtime_ns)[:, *window.slices]
-    return read_tile(tile, indexes, window)
+        out[:] = _decoded(tile, tile.path.stat().st_mtime_ns)[:, *window.slices]
+    else:
+        out[:] = read_tile(tile, indexes, window)
 
 
 @functools.lru_cache(maxsize=KEPT_TILES)

@@ -5,6 +5,7 @@ All randomness comes from torch's generator of the CPU, which the data set seeds
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -144,6 +145,8 @@ def dihedral() -> v2.Transform:
 
 def ignore_gaps(image: Tensor, mask: Tensor) -> Tensor:
     """The mask (H, W) with 255 wherever the image (C, H, W) has no data."""
+    if math.isfinite(image.sum().item()):  # mostly so, and told ten times as fast as by isnan
+        return mask
     return mask.masked_fill(torch.isnan(image).any(dim=0), IGNORE)
 
 

@@ -34,7 +34,7 @@ __all__ = ["CityLabels", "city_labels", "mask_profile", "rasterize", "rasterize_
 
 log = logging.getLogger(__name__)
 
-STEP = Step("rasterize", version=1, spawn_above=40_000_000)
+STEP = Step("rasterize", version=2, spawn_above=40_000_000)
 BLOCK = 256
 #: Rows and columns of a window: whole blocks, few enough rows for stripped inputs (see merge).
 WINDOW = (256, 4096)
@@ -141,8 +141,7 @@ def mask_profile(grid: Grid) -> dict[str, Any]:
         "tiled": True,
         "blockxsize": BLOCK,
         "blockysize": BLOCK,
-        "compress": "ZSTD",
-        "zstd_level": 3,  # a third of the time of level 9, and 20 % larger, of next to nothing
+        # not compressed, as the scene itself: training reads patches anywhere (raster/direct.py)
         "bigtiff": "IF_SAFER",
     }
 

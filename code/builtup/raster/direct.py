@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = ["read_direct"]
 
 #: Layouts kept, in order of use: 8,464 tiles of the UNOSAT data and some scenes.
 LAYOUTS = 16_384
+#: A block of 256 x 256 float64.
+SCRATCH_BYTES = 2**19
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,15 @@ class _Layout:
     offsets: NDArray[np.int64]
 
 
-def read_direct(path: Path, window: Window, bands: Sequence[int]) -> NDArray[Any] | None:
+def read_direct(
+    path: Path, window: Window, bands: Sequence[int], out: NDArray[Any] | None = None
+) -> NDArray[Any] | None:
     """(bands, height, width) of a window that lies in the raster, or None where GDAL must read.
 
     That is so for compressed, pixel-interleaved, sparse or big-endian files, formats other than
-    GeoTIFF, and a no-data value that is not NaN. A file that was replaced is looked at anew.
-    Raises InputError where the file ends too early.
+    GeoTIFF, and floats whose no-data value is not NaN. A file that was replaced is looked at anew.
+    What is read is put into `out` where that is given. Raises InputError where the file ends too
+    early.
     """
     try:
         file = os.open(path, os.O_RDONLY)
@@ -53,33 +59,57 @@ def read_direct(path: Path, window: Window, bands: Sequence[int]) -> NDArray[Any
     try:
         stat = os.fstat(file)
         layout = _layout(str(path), stat.st_mtime_ns, stat.st_size)
-        return None if layout is None else _read(file, path, layout, window, bands)
+        if layout is None:
+            return None
+        if out is None:
+            out = np.empty((len(bands), window.height, window.width), dtype=layout.dtype)
+        _read(file, path, layout, window, bands, out)
     finally:
         os.close(file)
+    return out
 
 
 def _read(
-    file: int, path: Path, layout: _Layout, window: Window, bands: Sequence[int]
-) -> NDArray[Any]:
-    out = np.empty((len(bands), window.height, window.width), dtype=layout.dtype)
+    file: int,
+    path: Path,
+    layout: _Layout,
+    window: Window,
+    bands: Sequence[int],
+    out: NDArray[Any],
+) -> None:
+    """Copy the window out of its blocks: of each, the rows that are wanted are read whole."""
     rows, columns = layout.block
-    for row in range(window.y // rows, (window.y + window.height - 1) // rows + 1):
-        for column in range(window.x // columns, (window.x + window.width - 1) // columns + 1):
-            block = Window(row * rows, column * columns, rows, columns)
-            part = window.intersection(block)
-            if part is None:  # cannot be: the loops run over blocks that the window meets
-                continue
-            source, target = part.relative_to(block), part.relative_to(window).slices
-            skip, wanted = source.y * columns, source.height * columns
-            size = layout.dtype.itemsize
+    bottom, right = window.y + window.height, window.x + window.width
+    size = layout.dtype.itemsize
+    for row in range(window.y // rows, (bottom - 1) // rows + 1):
+        top = row * rows
+        y, end = max(window.y, top), min(bottom, top + rows)
+        wanted = (end - y) * columns
+        raw = _scratch.of(wanted * size)
+        values = np.frombuffer(raw, layout.dtype).reshape(end - y, columns)
+        for column in range(window.x // columns, (right - 1) // columns + 1):
+            left = column * columns
+            x, stop = max(window.x, left), min(right, left + columns)
+            part = values[:, x - left : stop - left]
             for i, band in enumerate(bands):
-                start = int(layout.offsets[band - 1, row, column]) + skip * size
-                raw = os.pread(file, wanted * size, start)
-                if len(raw) < wanted * size:
+                start = int(layout.offsets[band - 1, row, column]) + (y - top) * columns * size
+                if os.preadv(file, [raw], start) < len(raw):
                     raise InputError(path, "ends too early", "run the step that wrote it again")
-                values = np.frombuffer(raw, layout.dtype).reshape(source.height, columns)
-                out[i][target] = values[:, source.slices[1]]
-    return out
+                out[i, y - window.y : end - window.y, x - window.x : stop - window.x] = part
+
+
+class _Scratch(threading.local):
+    """Memory that a thread reads into again and again: fresh memory costs as much as the read."""
+
+    def __init__(self) -> None:
+        self.kept = memoryview(bytearray(SCRATCH_BYTES))
+
+    def of(self, size: int) -> memoryview:
+        """So many bytes; more than is kept are let go after use."""
+        return self.kept[:size] if size <= SCRATCH_BYTES else memoryview(bytearray(size))
+
+
+_scratch = _Scratch()
 
 
 @functools.lru_cache(maxsize=LAYOUTS)
@@ -97,7 +127,11 @@ def _layout(path: str, mtime_ns: int, size: int) -> _Layout | None:
             and "NBITS" not in structure
             and (dataset.count == 1 or structure.get("INTERLEAVE") == "BAND")
             and len(set(dataset.dtypes)) == 1
-            and (dataset.nodata is None or np.isnan(dataset.nodata))
+            and (
+                dataset.nodata is None
+                or np.isnan(dataset.nodata)
+                or np.dtype(dataset.dtypes[0]).kind != "f"
+            )
         )
         if not plain:
             return None

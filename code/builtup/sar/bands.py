@@ -63,9 +63,10 @@ def unmeasured(power: Float, nodata: float | None = None) -> NDArray[np.bool_]:
     return bad
 
 
-def mean_power(vh: Float, vv: Float) -> Float:
-    """(VH + VV) / 2, the third band."""
-    return (vh + vv) * np.float32(0.5)
+def mean_power(vh: Float, vv: Float, out: Float | None = None) -> Float:
+    """(VH + VV) / 2, the third band; put into `out` where that is given."""
+    total = np.add(vh, vv, out=out)
+    return np.multiply(total, np.float32(0.5), out=total)
 
 
 def to_db(power: Float) -> Float:

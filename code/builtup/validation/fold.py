@@ -49,7 +49,7 @@ TEMPERATURE_TILES = 64
 
 Histogram = NDArray[np.int64]
 #: A tile, its 8-bit building probability by temperature, its truth (255: not scored).
-Predicted = tuple[TrainTile, list[NDArray[np.uint8]], NDArray[np.int64]]
+Predicted = tuple[TrainTile, list[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _predictions(dataset: ValidationTiles, stream: Stream, config: Config) -> It
         yield tile, list(values[building::bands]), sample["mask"].numpy()
 
 
-def _histogram(building: NDArray[np.uint8], truth: NDArray[np.int64]) -> Histogram:
+def _histogram(building: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Histogram:
     valid = (truth != IGNORE) & (building != NODATA)
     cell = (truth[valid] == 1) * LEVELS + building[valid].astype(np.int64)
     return np.bincount(cell, minlength=2 * LEVELS).reshape(2, LEVELS)
