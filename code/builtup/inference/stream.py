@@ -1,10 +1,10 @@
 """Windowed prediction as a stream: windows in, blended 8-bit probabilities out, in flat memory.
 
 Windows are taken row by row, some neighbours at a time. What is kept between them is what later
-windows will still see: the overlapping columns to the right and the overlapping rows below, not a
-strip of the scene. Overlaps are blended by running means, first across, then down: weights are
-products of a row's and a column's, so the order gives the mean by weight, no sum of weights is
-stored, and where only one window looks nothing is computed.
+windows will still see: the overlapping columns to the right and the overlapping rows below (on
+disk, where the scene is wide), not a strip of the scene. Overlaps are blended by running means,
+first across, then down: weights are products of a row's and a column's, so the order gives the mean
+by weight, no sum of weights is stored, and where only one window looks nothing is computed.
 
 A pixel is valid where no band is NaN. That is a property of the scene, so it has the same validity
 in every window, takes no part in the weights, and is applied when the pixel is finished.
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from builtup.errors import BuiltupError
+from builtup.inference.carried import CarriedRows
 from builtup.raster.blend import NODATA, AxisBlend
 from builtup.raster.windows import Window
 
@@ -236,8 +237,7 @@ class _Blend:
         self.across_shares = [torch.from_numpy(s).to(stream.device) for s in columns.shares]
         self.down_shares = [torch.from_numpy(s).to(stream.device)[:, None] for s in rows.shares]
         self.right: Tensor | None = None
-        shape = (stream.bands, rows.most_carried, columns.length)
-        self.below = torch.zeros(shape, device=stream.device)
+        self.below = CarriedRows(stream.bands, rows.most_carried, columns.length, stream.device)
 
     def across(self, group: _Group, parts: Sequence[Tensor | None]) -> Tensor:
         """Mix a group's windows; return the columns (bands, h, w) that no later group will see."""
@@ -265,7 +265,7 @@ class _Blend:
     def down(self, group: _Group, block: Tensor) -> Tensor:
         """Mix a block with what the rows above left; return the rows that are finished."""
         x = self.columns.offsets[group.first]
-        below = self.below[:, :, x : x + block.shape[2]]
+        below = self.below.take(x, block.shape[2])
         seen = self.rows.overlap(group.row)
         if seen:
             above = below[:, :seen]
@@ -273,6 +273,7 @@ class _Blend:
             block[:, :seen] = above
         finished = self.rows.finished(group.row)
         below[:, : self.rows.size - finished] = block[:, finished:]
+        self.below.put(x, below)
         return block[:, :finished]
 
 
