@@ -9,8 +9,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
+import rasterio
 import torch
 
 from builtup import config as configs
@@ -24,7 +26,7 @@ from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.tiling import generate_tiles
 from builtup.training.checkpoints import load_trained
 from builtup.training.provenance import write_config
-from helpers import TRANSFORM, speckle, write_raster
+from helpers import TRANSFORM, speckle, write_raster, write_scene
 
 SIZE, WINDOW = 60, 32
 TRAINING = """
@@ -229,3 +231,36 @@ def test_a_run_goes_on_with_the_backend_that_auto_chose(
     assert plan(configs.load(root / "validate_x.py", f"backend=auto {on}")).previous == folder
     with pytest.raises(ConfigError, match="predicted with backend='openvino', not 'torch'"):
         plan(configs.load(root / "validate_x.py", f"backend=torch {on}"))
+
+
+def test_predict_maps_the_same_buildings_in_8_bits(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from builtup.predict.run import predict
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    monkeypatch.chdir(tmp_path)
+    image = root / "images" / "Alpha_2015" / "s1a_38SLF_3b_ASC_20150101.tif"
+    with rasterio.open(image) as dataset:
+        vh, vv = dataset.read([1, 2])
+    write_scene(tmp_path / "scenes", "Alpha_2015", "38SLF", "20150101", vv=vv, vh=vh)
+    masks = []
+    for backend in ("torch", "openvino-int8"):
+        predict(
+            model=str(root / "trained"),
+            input_path=str(tmp_path / "scenes"),
+            output_path=str(tmp_path / backend),
+            window=WINDOW,
+            overlap=8,
+            device="cpu",
+            backend=backend,
+            num_workers=1,
+        )
+        record = json.loads((tmp_path / backend / "inference.json").read_text())
+        assert record["backend"] == backend
+        with rasterio.open(tmp_path / backend / "raw" / "38SLF_Alpha.tif") as dataset:
+            masks.append(dataset.read(1))
+    assert 0 < (masks[0] == 1).mean() < 1
+    assert (masks[0] != masks[1]).mean() < 0.01
