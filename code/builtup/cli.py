@@ -244,7 +244,7 @@ def validate(**options: Any) -> None:
 @cli.command()
 @results
 @click.option("--gt_path", default="", help="the split with the polygons; validate's by default")
-@click.option("--images_path", default="", help="3-band scenes or tiles; the run's by default")
+@click.option("--images_path", default="", help="scenes or tiles; the run's by default")
 def report(**options: Any) -> None:
     """Write one HTML page on a set of predictions: maps, errors, scores."""
     from builtup.report.write import report as run

@@ -17,6 +17,7 @@ from rasterio.warp import reproject, transform_bounds
 from builtup.raster.grid import Grid
 from builtup.raster.io import open_raster
 from builtup.report.sources import SceneImage
+from builtup.report.stored import read_parts
 from builtup.sar.bands import to_db
 
 __all__ = ["Stretch", "paint_power", "paint_probability", "read_band", "read_power", "shade"]
@@ -47,7 +48,10 @@ def read_power(scenes: Sequence[SceneImage], grid: Grid) -> Array:
         power = np.full((2, *grid.shape), np.nan, np.float32)
         for path in scene.paths:
             with open_raster(path) as dataset:
-                _warp_into(power, dataset, grid)
+                _lay(power, rasterio.band(dataset, [1, 2]), Grid.of(dataset), grid)
+        if scene.stored is not None:
+            for part, place in read_parts(scene.stored, grid):
+                _lay(power, part, place, grid)
         known = np.isfinite(power).all(axis=0)
         total += np.where(known, power, 0)
         valid += known
@@ -55,17 +59,19 @@ def read_power(scenes: Sequence[SceneImage], grid: Grid) -> Array:
     return mean
 
 
-def _warp_into(power: Array, dataset: DatasetReader, grid: Grid) -> None:
-    """Lay a file's two bands over `power` where it has data."""
-    left, bottom, right, top = transform_bounds(dataset.crs, grid.crs, *dataset.bounds)
+def _lay(power: Array, source: Array | rasterio.Band, place: Grid, grid: Grid) -> None:
+    """Lay two bands that lie at `place` over `power` where they have data."""
+    left, bottom, right, top = transform_bounds(place.crs, grid.crs, *place.bounds)
     west, south, east, north = grid.bounds
     if left >= east or right <= west or bottom >= north or top <= south:
         return
-    coarser = max(grid.resolution) > 1.5 * max(dataset.res)
+    coarser = max(grid.resolution) > 1.5 * max(place.resolution)
     fresh = np.full_like(power, np.nan)
     reproject(
-        rasterio.band(dataset, [1, 2]),
+        source,
         fresh,
+        src_transform=place.transform,
+        src_crs=place.crs,
         src_nodata=math.nan,
         dst_transform=grid.transform,
         dst_crs=grid.crs,

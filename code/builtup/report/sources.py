@@ -1,4 +1,4 @@
-"""Where the radar images of a report come from: 3-band scenes, or the tiles that were predicted."""
+"""Where the radar images of a report come from: scenes, or the tiles that were predicted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builtup.errors import BuiltupError, InputError
+from builtup.predict.survey import Survey
+from builtup.report.stored import predicted_scenes, stored_scenes
 from builtup.results import Results
 from builtup.sar.scenes import SceneName, find_rasters, require_folder
 from builtup.tiles.reading import parse_tile, read_rows
@@ -26,19 +28,24 @@ _LISTS = {TILES_CSV: "path", TILE_STATS_CSV: "image_path"}
 
 @dataclass(frozen=True)
 class SceneImage:
-    """A scene's power: one file, or those of its tiles. `date` is YYYYMMDD."""
+    """A scene's power: a 3-band file, those of its tiles, or VV and VH as they are stored.
+
+    `date` is YYYYMMDD.
+    """
 
     scene: str
     date: str
-    paths: tuple[Path, ...]
+    paths: tuple[Path, ...] = ()
+    stored: Survey | None = None
 
 
 def find_images(results: Results, images_path: str = "") -> Mapping[str, tuple[SceneImage, ...]]:
     """The scenes of each city, by date: those below `images_path`, else those predicted.
 
-    `images_path` holds 3-band scenes, or a list of tiles; the run's own list is named by the
-    config that lies beside the predictions. Without either there are none, and a warning; raises
-    InputError where `images_path` was given and holds neither.
+    `images_path` holds 3-band scenes, a list of tiles, or scenes of VV and VH as `predict` takes
+    them. The run's own list is named by the config that lies beside the predictions, the scenes of
+    `predict` by its run. Where nothing is known there are none, and a warning; raises InputError
+    where `images_path` was given and holds none.
     """
     if images_path:
         return _scenes_below(require_folder(Path(images_path)))
@@ -46,6 +53,9 @@ def find_images(results: Results, images_path: str = "") -> Mapping[str, tuple[S
         folder = _predicted_from(results)
         if folder is not None:
             return _scenes_below(folder)
+        stored = predicted_scenes(results)
+        if stored is not None:
+            return _as_stored(stored)
     except BuiltupError as e:
         log.warning("the report has no radar images: %s", e)
         return {}
@@ -76,9 +86,29 @@ def _scenes_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
             return _from_list(folder / name, column)
     scenes = find_rasters(folder, "3b")
     if not scenes:
-        names = " and no ".join(_LISTS)
-        raise InputError(folder, f"no 3-band scenes and no {names}", "give the folder of one")
+        return _stored_below(folder)
     return _by_city((s.city, s.scene_id, s.name.date, s.path) for s in scenes)
+
+
+def _stored_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
+    try:
+        return _as_stored(stored_scenes(str(folder)))
+    except InputError as e:
+        names = " and no ".join(_LISTS)
+        problem = f"no 3-band scenes and no {names}; as scenes of VV and VH: {e.problem}"
+        raise InputError(folder, problem, "give the folder of one") from e
+
+
+def _as_stored(
+    cities: Mapping[str, tuple[Survey, ...]],
+) -> Mapping[str, tuple[SceneImage, ...]]:
+    return {
+        city: tuple(
+            SceneImage(found.scene.scene_id, found.scene.date, stored=found)
+            for found in sorted(surveys, key=lambda s: (s.scene.date, s.scene.scene_id))
+        )
+        for city, surveys in cities.items()
+    }
 
 
 def _from_list(path: Path, column: str) -> Mapping[str, tuple[SceneImage, ...]]:

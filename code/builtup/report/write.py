@@ -66,7 +66,7 @@ def report(
     """Write report.html into the predictions' folder and log it to their run; return its path.
 
     `gt_path` is a split as `validate` takes it; empty: the one that `validate` used, or none.
-    `images_path` holds 3-band scenes or a list of tiles; empty: what was predicted. The page is
+    `images_path` holds scenes or a list of tiles; empty: what was predicted. The page is
     the same whenever the same is asked of the same files. Raises InputError where there are no
     city maps, or where a file cannot be read.
     """
