@@ -22,6 +22,7 @@ from builtup.inference.submission import to_submission
 from builtup.predict.locations import Location
 from builtup.predict.run import predict
 from builtup.raster.blend import NODATA
+from builtup.report.sources import find_images
 from builtup.results import read_tags, resolve_results
 from builtup.sar.merge import generate_3b_images
 from builtup.steps import Summary
@@ -123,6 +124,8 @@ def test_a_second_run_does_nothing_and_says_so(root: Path, tmp_path: Path) -> No
     assert found.folder == (tmp_path / "out").resolve()
     chain = trace(input_path=str(tmp_path / "out" / "raw" / "38SLF_Alpha.gpkg"))
     assert "s1a_38SLF_vv_ASC_20150113.tif sha256" in chain
+    images = find_images(resolve_results(str(tmp_path / "out")))  # those of the report
+    assert [scene.date for scene in images["38SLF_Alpha"]] == ["20150101", "20150113"]
     assert "38SMB" not in chain
     assert "(used)" in chain
 

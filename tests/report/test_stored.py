@@ -65,8 +65,8 @@ def test_the_scenes_of_predict_are_those_that_its_run_names(
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient()
     run = client.create_run(client.create_experiment("Inferences", str(tmp_path / "mlruns")))
-    client.log_param(run.info.run_id, "input_path", str(tmp_path / "scenes"))
-    client.log_param(run.info.run_id, "units", "power")
+    client.log_param(run.info.run_id, "cfg/input_path", str(tmp_path / "scenes"))
+    client.log_param(run.info.run_id, "cfg/units", "power")
     record = maps.folder / "inference.json"
     record.write_text(json.dumps({"run_id": run.info.run_id}))
     assert len(find_images(Results(maps.folder))["38SLF_Alpha"]) == 2

@@ -49,9 +49,9 @@ def predicted_scenes(results: Results) -> Mapping[str, tuple[Survey, ...]] | Non
     except (OSError, ValueError, KeyError, TypeError):
         return None
     given = tracking.find_run(run_id).data.params
-    if "input_path" not in given:
+    if "cfg/input_path" not in given:
         return None
-    return stored_scenes(given["input_path"], given.get("units", "auto"))
+    return stored_scenes(given["cfg/input_path"], given.get("cfg/units", "auto"))
 
 
 def read_parts(found: Survey, ground: Grid) -> Iterator[tuple[NDArray[np.float32], Grid]]:
