@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from builtup.errors import ConfigError
+from builtup.models import channels
 from builtup.models.channels import Channels, channel_sets, with_signature
 from builtup.sar.bands import CHANNEL_SETS, invalid, to_db
 
@@ -45,6 +46,28 @@ def test_invalid_pixels_take_the_training_mean_which_is_zero_after_normalisation
     assert bad.sum() == 6
     assert (got[:, bad] == 0).all()
     assert np.isfinite(got).all()
+
+
+@pytest.mark.parametrize("name", list(channel_sets()))
+@pytest.mark.parametrize("bands", [2, 3])
+def test_an_image_without_gaps_is_what_it_is_when_it_is_masked(name, bands, monkeypatch):
+    n = len(channel_sets()[name])
+    p = torch.from_numpy(np.random.default_rng(1).normal(0.1, 0.1, (2, bands, 9, 11))).float()
+    assert channels._all_measured(p[:, :2])
+    before, transform = p.clone(), Channels(name, mean=[0.3] * n, std=[0.7] * n)
+    got = transform(p)
+    assert torch.equal(p, before)
+    monkeypatch.setattr(channels, "_all_measured", lambda power: False)
+    assert torch.equal(got, transform(p))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -9999.0, 0.0])
+def test_one_pixel_without_a_measurement_is_seen(value):
+    p = torch.full((2, 2, 30, 40), 0.1)
+    p[0, 0, 3, 4] = -0.01  # a power less the noise
+    assert channels._all_measured(p)
+    p[1, :, 17, 23] = value
+    assert not channels._all_measured(p)
 
 
 def test_valid_is_the_rule_of_the_bands_module():
