@@ -15,6 +15,7 @@ from builtup.labels.polygonize import polygonize
 from builtup.predict.area import Area, parse_area
 from builtup.predict.cities import with_cities
 from builtup.predict.discover import find_scenes
+from builtup.predict.earlier import check_earlier
 from builtup.predict.job import STEP, SceneWork, predict_job, scene_job
 from builtup.predict.locations import Allow, check_allow
 from builtup.predict.model import Loaded, Recipe, load
@@ -23,7 +24,7 @@ from builtup.predict.progress import progress
 from builtup.predict.record import Run, begin, describe, finish, known_backend
 from builtup.predict.survey import Survey, measure, survey
 from builtup.predict.units import parse_units
-from builtup.results import RAW, PredictionTags, Results, read_tags, scene_rasters
+from builtup.results import RAW, PredictionTags
 from builtup.steps import Job, Summary, is_done, run_step
 from builtup.tracking import Recorder, recording
 
@@ -85,7 +86,7 @@ def predict(
     run = describe(folder, loaded)
     jobs = _jobs(work, run, loaded, given, limits, on_error)
     pending = [job for job in jobs if not is_done(STEP, job)]
-    _refuse_mixture(run, jobs)
+    check_earlier(run, jobs, skipping=bool(work.problems))
     context: Any = nullcontext(Recorder())
     if pending or not run.finished:
         context = recording("Inferences", run_name, run_id=run.run_id)
@@ -99,6 +100,9 @@ def predict(
             )
         if not predicted.done + predicted.up_to_date:
             raise predicted.skipped[0]
+        if len(predicted.skipped) > len(work.problems):  # what failed may have an earlier raster
+            done = [job for job in jobs if is_done(STEP, job)]
+            check_earlier(run, done, skipping=True)
         outlines = {
             "min_area": min_area,
             "simplify": simplify,
@@ -223,18 +227,3 @@ def _of_run(job: Job, run_id: str) -> Job:
     """The job, writing under the id of its run."""
     work: SceneWork = job.context
     return replace(job, context=replace(work, tags=replace(work.tags, run_id=run_id)))
-
-
-def _refuse_mixture(run: Run, jobs: list[Job]) -> None:
-    """Refuse a folder that holds scenes of another prediction: they would be averaged with ours."""
-    if run.same or not (run.folder / RAW).is_dir():
-        return
-    ours = {job.outputs[0] for job in jobs}
-    others = [path for path in scene_rasters(Results(run.folder)) if path not in ours]
-    if others:
-        made = read_tags(others[0]).run_id or "unknown"
-        raise InputError(
-            run.folder,
-            f"holds scenes that were predicted otherwise ({others[0].name}, run {made})",
-            "choose another output_path, or remove them",
-        )
