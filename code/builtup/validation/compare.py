@@ -134,7 +134,12 @@ def _folder_of(name: str) -> tuple[Path, str]:
     if path.is_dir():
         return (path / FOLDER if (path / FOLDER).is_dir() else path), path.name
     if path.suffix == ".py":
-        run = tracking.newest_run("Trainings", cross_validation_of=path.stem)
+        try:
+            run = tracking.newest_run("Trainings", cross_validation_of=path.stem)
+        except RunError as e:
+            raise RunError(
+                f"{name}: no finished cross-validation; run cross_validate on it first"
+            ) from e
         return tracking.run_artifacts(run.info.run_id) / FOLDER, path.stem
     run = tracking.find_run(name)
     of = run.data.tags.get("cross_validation_of")
