@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -116,13 +117,13 @@ def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
         training = _run(
             "training",
             "configs/train/demo.py",
-            f"seed={seed} max_minutes={max_minutes} data_path={output_path / 'train_tiles'}",
+            _overrides(seed=seed, max_minutes=max_minutes, data_path=output_path / "train_tiles"),
         )
     with clock.step("infer"):
         inference = _run(
             "inference",
             "configs/inference/demo.py",
-            f"run_id={training} data_path={output_path / 'test_tiles' / 'images'}",
+            _overrides(run_id=training, data_path=output_path / "test_tiles" / "images"),
         )
     with clock.step("merge, aggregate, polygonise"):
         to_submission(run_id=inference)
@@ -145,8 +146,12 @@ def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
 def _run(script: str, config: str, overrides: str) -> str:
     """Run a script in this process; return the id of its MLflow run."""
     run_script(Path("code/scripts") / f"{script}.py", Path(config), overrides=overrides)
-    experiment = {"training": "Trainings", "inference": "Inferences"}[script]
-    return str(tracking.newest_run(experiment).info.run_id)
+    return tracking.last_run_id()  # the newest of its experiment may be another process's
+
+
+def _overrides(**settings: object) -> str:
+    """The settings as overrides, quoted: a path may hold spaces."""
+    return " ".join(shlex.quote(f"{name}={value}") for name, value in settings.items())
 
 
 def _forest(output_path: Path, folder: Path, truth: Path, seed: int) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "artifact_folder",
     "client",
     "find_run",
+    "last_run_id",
     "link",
     "log_steps",
     "newest_run",
@@ -86,11 +87,24 @@ def setup(root: Path) -> list[str]:
             lines.append(f"created the experiment {name} in {output / 'mlflow.db'}")
     if not lines:
         lines.append(f"{output / 'mlflow.db'} has its experiments already")
-    known = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not known or (known.startswith("sqlite:///") and not known.startswith("sqlite:////")):
-        state = "is a relative path" if known else "is not set"
+    state = _wrong_with(os.environ.get("MLFLOW_TRACKING_URI", ""), uri)
+    if state:
         lines.append(f"MLFLOW_TRACKING_URI {state}: run export MLFLOW_TRACKING_URI={uri}")
     return lines
+
+
+def _wrong_with(known: str, uri: str) -> str:
+    """Why runs would not go into the database `uri`; "" where they do."""
+    scheme = "sqlite:///"
+    if not known:
+        return "is not set"
+    if known.startswith(scheme) and not known.startswith(f"{scheme}/"):
+        return "is a relative path"
+    # $PWD may go through links, which `uri` does not
+    same = known.startswith(scheme) and Path(known.removeprefix(scheme)).resolve() == Path(
+        uri.removeprefix(scheme)
+    )
+    return "" if same else "names another database, where runs go; for this one"
 
 
 def log_steps(summaries: Iterable[Summary]) -> None:
@@ -154,6 +168,16 @@ def newest_run(experiment: str, **tags: str) -> Run:
             "run it first, or give run_id or input_path"
         )
     return runs[0]
+
+
+def last_run_id() -> str:
+    """The run that this process recorded last."""
+    import mlflow
+
+    run = mlflow.last_active_run()
+    if run is None:
+        raise RunError("no run was recorded in this process; run a script first")
+    return str(run.info.run_id)
 
 
 def artifact_folder(run: Run) -> Path | None:

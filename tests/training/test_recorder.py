@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from builtup import tracking
 from builtup.errors import OutputError
 from builtup.tracking import Recorder, recording
 
@@ -43,3 +44,25 @@ def test_an_artifact_folder_that_cannot_be_made_is_one_line(
     refused = pytest.raises(OutputError, match=r"cannot be written \(Permission denied\)")
     with refused, recording("Trainings", "x"):
         pass
+
+
+def test_setup_says_when_runs_would_go_elsewhere(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = tracking.database_uri(database)
+    link = tmp_path / "link"
+    link.symlink_to(database)
+    for known, said in {
+        uri: "",
+        f"sqlite:///{link}/output/mlflow.db": "",
+        "sqlite:////elsewhere/mlflow.db": "names another database",
+        "https://tracking.example.org": "names another database",
+        "sqlite:///output/mlflow.db": "is a relative path",
+        "": "is not set",
+    }.items():
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", known)
+        lines = tracking.setup(database)[1:]
+        assert len(lines) == bool(said)
+        assert all(
+            said in line and line.endswith(f"export MLFLOW_TRACKING_URI={uri}") for line in lines
+        )
