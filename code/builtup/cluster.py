@@ -70,7 +70,7 @@ def connected(scheduler: str) -> Iterator[None]:
     except ImportError as e:
         raise ClusterError(
             f"scheduler={scheduler}: Dask is not installed; "
-            "install it here and on the workers (pip install 'builtup[cluster]')"
+            "install it here and on the workers (pip install '.[cluster]')"
         ) from e
     for name in ("distributed", "tornado"):
         logging.getLogger(name).setLevel(logging.ERROR)  # what matters is raised by us

@@ -55,7 +55,7 @@ def require_openvino() -> Any:
         import openvino
     except ImportError as e:
         raise ConfigError(
-            "backend=openvino: OpenVINO is not installed; pip install 'builtup[openvino]' "
+            "backend=openvino: OpenVINO is not installed; pip install '.[openvino]' "
             "(or: pip install openvino nncf), or use backend=torch"
         ) from e
     return openvino

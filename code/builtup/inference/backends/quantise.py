@@ -32,7 +32,7 @@ def require_nncf() -> Any:
         import nncf
     except ImportError as e:
         raise ConfigError(
-            "backend=openvino-int8: NNCF is not installed; pip install 'builtup[openvino]' "
+            "backend=openvino-int8: NNCF is not installed; pip install '.[openvino]' "
             "(or: pip install nncf), or use backend=openvino"
         ) from e
     # not its set_log_level, which silences the handlers of everybody else as well
