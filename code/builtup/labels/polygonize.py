@@ -9,6 +9,7 @@ Its layer carries the tags of the mask as metadata, so that `trace` knows its ru
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,9 @@ from builtup.results import (
 )
 from builtup.steps import Job, Step, Summary, run_step
 
-__all__ = ["polygonize", "polygonize_city"]
+__all__ = ["check_outlines", "polygonize", "polygonize_city"]
 
-STEP = Step("polygonize", 4)
+STEP = Step("polygonize", 5)
 #: Enough for a row of 512-blocks of both rasters, 24,576 wide, which lower strips read twice.
 CACHE_MB = 32
 
@@ -63,8 +64,9 @@ def polygonize(
     The GeoPackage alone is concerned by `min_area` and `min_hole` (m²: smaller regions are left
     out, smaller holes filled), `simplify` (tolerance in metres) and `square` (right angles where
     the outline allows them). Raises InputError where there are no city masks, or one does not fit
-    its probability raster.
+    its probability raster, BuiltupError as `check_outlines`.
     """
+    check_outlines(min_area=min_area, simplify=simplify, min_hole=min_hole)
     results = resolve_results(input_path, run_id)
     settings = {
         "min_area": float(min_area),
@@ -90,6 +92,13 @@ def polygonize(
     )
     upload_results(results)
     return summary
+
+
+def check_outlines(**limits: float) -> None:
+    """Raise BuiltupError for a `min_area`, `simplify` or `min_hole` that is no size."""
+    for name, value in limits.items():
+        if not 0 <= value < math.inf:
+            raise BuiltupError(f"{name}={value}: no size; use a number from 0 on")
 
 
 def _job(rasters: CityRasters, settings: Mapping[str, Any]) -> Job:

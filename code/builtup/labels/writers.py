@@ -27,8 +27,9 @@ SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".shp")
 
 #: A shapefile counts its bytes in 31 bits.
 _SHAPEFILE_BYTES = 2**31 - 1
-#: Polygons wait until they would make this much of a shapefile.
-_WORTH_WRITING = 4_000_000
+#: Polygons wait until they would make this much of a shapefile: some 5,000, as many as a small
+#: city has, so that memory does not grow with a larger one.
+_WORTH_WRITING = 2_000_000
 
 
 class Writer:
