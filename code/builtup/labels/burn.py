@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -44,15 +44,19 @@ class Burner:
     @classmethod
     def of(cls, polygons: PolygonSet, grid: Grid, *, all_touched: bool) -> Burner:
         """Prepare polygons that are in the CRS of `grid`; those beside the grid are left out."""
-        pixels = shapely.transform(polygons.geometries, lambda xy: to_pixels(xy, grid.transform))
-        pixels = pixels[shapely.intersects(pixels, shapely.box(0, 0, grid.width, grid.height))]
-        points: NDArray[Any] = np.empty((0, 2))
-        rings: NDArray[Any] = np.zeros(1, dtype=np.int64)
-        parts = rings
-        if len(pixels) > 0:
-            _, points, (rings, parts) = shapely.to_ragged_array(pixels)
-        bounds, index = shapely.bounds(pixels), shapely.STRtree(pixels)
-        return cls(points, rings, parts, bounds, index, grid.shape, all_touched)
+        return cls.of_parts([polygons], grid, all_touched=all_touched)
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[PolygonSet], grid: Grid, *, all_touched: bool) -> Burner:
+        """As `of`, from polygons that come some at a time: only their points are kept."""
+        found = [_ragged(part.geometries, grid) for part in parts]
+        points = np.concatenate([np.empty((0, 2)), *(f.points for f in found)])
+        rings = _starts([f.ring_lengths for f in found])
+        bounds = np.concatenate([np.empty((0, 4)), *(f.bounds for f in found)])
+        # boxes, not the polygons: the index asks for no more, and would hold them
+        index = shapely.STRtree(shapely.box(*bounds.T))
+        polygons = _starts([f.ring_counts for f in found])
+        return cls(points, rings, polygons, bounds, index, grid.shape, all_touched)
 
     def __len__(self) -> int:
         return len(self.bounds)
@@ -100,6 +104,31 @@ class Burner:
         width = min(self.shape[1], math.ceil(right)) - x
         height = min(self.shape[0], math.ceil(bottom)) - y
         return Window(y, x, height, width)
+
+
+@dataclass(frozen=True)
+class _Ragged:
+    """Polygons as points (n, 2) in pixels, points of each ring, rings of each polygon, boxes."""
+
+    points: NDArray[np.float64]
+    ring_lengths: NDArray[np.int64]
+    ring_counts: NDArray[np.int64]
+    bounds: NDArray[np.float64]
+
+
+def _ragged(geometries: NDArray[Any], grid: Grid) -> _Ragged:
+    pixels = shapely.transform(geometries, lambda xy: to_pixels(xy, grid.transform))
+    pixels = pixels[shapely.intersects(pixels, shapely.box(0, 0, grid.width, grid.height))]
+    if len(pixels) == 0:
+        none = np.zeros(0, np.int64)
+        return _Ragged(np.empty((0, 2)), none, none, np.empty((0, 4)))
+    _, points, (rings, polygons) = shapely.to_ragged_array(pixels)
+    return _Ragged(points, np.diff(rings), np.diff(polygons), shapely.bounds(pixels))
+
+
+def _starts(lengths: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Where each of some things begins, and the end of the last."""
+    return np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
 
 
 @contextmanager
