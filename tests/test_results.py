@@ -157,6 +157,48 @@ def test_a_run_in_a_remote_store_is_worked_on_in_the_output_folder(
     assert (kept / "second.txt").read_text() == "made here"
 
 
+def test_a_fetch_that_was_cut_off_is_not_taken_for_complete(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from builtup import tracking
+
+    client = tracking.client()
+    experiment = client.get_experiment_by_name("Inferences")
+    assert experiment is not None
+    run_id = client.create_run(experiment.experiment_id).info.run_id
+    (store / "made" / "raw").mkdir(parents=True)
+    for name in ("inference.json", "raw/first.txt", "raw/second.txt"):
+        (store / "made" / name).write_text("whole")
+    client.log_artifacts(run_id, str(store / "made"))
+    monkeypatch.setattr(tracking, "artifact_folder", lambda run: None)
+
+    def cut_off(self: object, run_id: str, name: str, folder: str) -> None:
+        (Path(folder) / name).mkdir()
+        (Path(folder) / name / "first.txt").write_text("who")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client), "download_artifacts", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            resolve_results("", run_id)
+    results = resolve_results("", run_id)
+    assert {path.name for path in results.folder.iterdir()} == {"inference.json", "raw"}
+    assert {path.read_text() for path in results.raw.iterdir()} == {"whole"}
+    assert len(list(results.raw.iterdir())) == 2
+
+
+def test_what_a_remote_store_lacks_is_said(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from builtup import tracking
+
+    client = tracking.client()
+    experiment = client.get_experiment_by_name("Inferences")
+    assert experiment is not None
+    run_id = client.create_run(experiment.experiment_id).info.run_id
+    monkeypatch.setattr(tracking, "artifact_folder", lambda run: None)
+    with pytest.raises(RunError, match=r"its artifact store holds no raw; check"):
+        resolve_results("", run_id)
+
+
 def test_reading_tags_needs_neither_torch_nor_mlflow() -> None:
     code = "import sys, builtup.results; sys.exit(bool({'torch', 'mlflow'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

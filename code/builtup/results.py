@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builtup.errors import InputError, RunError
+from builtup.files import atomic_files
 from builtup.raster.io import open_raster
 from builtup.sar.scenes import SceneName
 
@@ -22,14 +25,17 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader, DatasetWriter
 
 __all__ = [
+    "DATA_MANIFEST",
     "PREDICTIONS_TAG",
     "PROBABILITY_NODATA",
     "PROBABILITY_SCALE",
+    "RECORD",
     "CityRasters",
     "PredictionTags",
     "Results",
     "building_band",
     "city_rasters",
+    "local_copy",
     "read_tags",
     "resolve_results",
     "scene_rasters",
@@ -43,6 +49,8 @@ log = logging.getLogger(__name__)
 EXPERIMENT = "Inferences"
 #: The folder of a run's artifacts that holds its rasters and polygons.
 RAW = "raw"
+#: What an inference writes beside it: what its pixels depend on, and the data that it read.
+RECORD, DATA_MANIFEST = "inference.json", "data_manifest.json"
 #: The tag of a run whose rasters lie in a folder of the user's choice.
 PREDICTIONS_TAG = "predictions"
 #: 8-bit probabilities: value v means v/254, 255 is no-data.
@@ -50,6 +58,7 @@ PROBABILITY_SCALE = 254
 PROBABILITY_NODATA = 255
 
 _PREFIX = "BUILTUP_"
+_REMEDY = "check the artifact store, or give their folder"
 _CITY_MASK = re.compile(r"\d{2}[A-Za-z]{3}_(?!.*_(?:prob|std|count)$).+")
 
 
@@ -174,10 +183,19 @@ def _results_of(run: Run) -> Results:
         return Results(_require_raw(Path(place)), own_id)
     if local is not None:
         return Results(_require_raw(local), own_id)
-    folder = Path("output") / "predictions" / own_id
-    if not (folder / RAW).is_dir():
-        _download(own_id, folder)
-    return Results(_require_raw(folder), own_id, remote=True)
+    return Results(_require_raw(local_copy(own_id)), own_id, remote=True)
+
+
+def local_copy(run_id: str, needed: str = RAW) -> Path:
+    """output/predictions/<run id>: the copy of predictions whose artifact store is not local.
+
+    Where it lacks `needed`, what the store has and the copy lacks is fetched, raw/ whole or not at
+    all. RunError where that cannot be done.
+    """
+    folder = Path("output") / "predictions" / run_id
+    if not (folder / needed).exists():
+        _fetch(run_id, folder, needed)
+    return folder
 
 
 def _require_raw(folder: Path) -> Path:
@@ -192,20 +210,35 @@ def _require_raw(folder: Path) -> Path:
     return folder
 
 
-def _download(run_id: str, folder: Path) -> None:
-    from mlflow.exceptions import MlflowException
-
+def _fetch(run_id: str, folder: Path, needed: str) -> None:
     from builtup import tracking
 
-    folder.mkdir(parents=True, exist_ok=True)
     log.info("fetching the predictions of run %s into %s", run_id, folder)
+    own = tracking.client()
+    with _explained(run_id):
+        stored = {entry.path for entry in own.list_artifacts(run_id)}
+    if needed not in stored:
+        raise RunError(f"run_id={run_id}: its artifact store holds no {needed}; {_REMEDY}")
+    names = [n for n in (DATA_MANIFEST, RECORD, RAW) if n in stored - _names_in(folder)]
+    with atomic_files(folder, names) as temporary, _explained(run_id):
+        for name in names:
+            own.download_artifacts(run_id, name, str(temporary))
+
+
+@contextmanager
+def _explained(run_id: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
     try:
-        tracking.client().download_artifacts(run_id, RAW, str(folder))
+        yield
     except (MlflowException, OSError) as e:
         raise RunError(
-            f"run_id={run_id}: its predictions cannot be fetched ({e}); "
-            "check the artifact store, or give input_path"
+            f"run_id={run_id}: its predictions cannot be fetched ({e}); {_REMEDY}"
         ) from e
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from shapely import box
 
 from builtup import config as configs
+from builtup import tracking
 from builtup.errors import ConfigError, InputError, RunError
+from builtup.inference.cities import all_agg_by_city
 from builtup.inference.mosaic import merge_tiles
+from builtup.inference.validate import validate
 from builtup.raster.blend import NODATA
 from builtup.results import read_tags
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.tiling import generate_tiles
-from helpers import ROOT, TRANSFORM, speckle, write_raster
+from helpers import ROOT, TRANSFORM, city_polygons, speckle, write_polygons, write_raster
 
 SCRIPT = ROOT / "code" / "scripts" / "inference.py"
 SIZE = 60
@@ -234,6 +238,32 @@ def test_a_run_that_predicted_otherwise_is_not_resumed(root: Path) -> None:
     before = infer(root, "test_x", "save_overlays=0")
     with pytest.raises(ConfigError, match=r"was predicted with tta='hflip', not 'none'"):
         infer(root, "test_x", f"resume_from={before.info.run_id} tta=none")
+
+
+def test_of_a_remote_store_all_comes_back_when_the_local_copy_is_gone(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "artifact_folder", lambda run: None)
+    summary = root / "trained" / "summary.json"
+    text = summary.read_text()
+    before = infer(root, "test_x")
+    run_id = before.info.run_id
+    copy = root / "output" / "predictions" / run_id
+    assert len(list((Path(before.info.artifact_uri) / "overlays").glob("*.png"))) == 2
+    shutil.rmtree(copy)
+    after = infer(root, "test_x", f"resume_from={run_id}")
+    assert after.data.metrics["tiles_predicted"] == 0
+    shutil.rmtree(copy)
+    merge_tiles(run_id=run_id, num_workers=1)
+    all_agg_by_city(run_id=run_id, num_workers=1)
+    shutil.rmtree(copy)
+    gt = root / "gt"
+    write_polygons(city_polygons(gt), [box(300_200, 3_999_600, 300_500, 3_999_800)])
+    try:
+        summary.write_text(json.dumps({"threshold": 0.4, "trained_on": ["38SLF_Alpha"]}))
+        assert "38SLF_Alpha (tuned on)" in validate(gt_path=gt, run_id=run_id)
+    finally:
+        summary.write_text(text)
 
 
 def test_a_temperature_divides_the_logits_and_moves_the_run_s_threshold(root: Path) -> None:

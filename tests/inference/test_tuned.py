@@ -54,6 +54,9 @@ def test_nothing_is_known_without_a_record_and_said_where_the_run_is_gone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert tuned_ground(tmp_path) == Tuned()
+    assert not caplog.text
+    assert tuned_ground(tmp_path, "0123") == Tuned()
+    assert "what run 0123 was tuned on cannot be known: no inference.json" in caplog.text
     (tmp_path / "inference.json").write_text(json.dumps({"training_run": str(tmp_path / "gone")}))
     with caplog.at_level(logging.WARNING):
         assert tuned_ground(tmp_path) == Tuned()

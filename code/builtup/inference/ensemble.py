@@ -37,7 +37,7 @@ from builtup.results import (
 )
 from builtup.steps import Job, Step, Summary, run_step
 
-__all__ = ["ENSEMBLE_JSON", "Member", "ensemble", "weighted_mean"]
+__all__ = ["ENSEMBLE_JSON", "Member", "ensemble", "member_runs", "weighted_mean"]
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,11 @@ class Member:
     threshold: float
     temperature: float | None
     tuned_on: tuple[str, ...]
+
+    @property
+    def run_id(self) -> str:
+        """The inference run, which a folder's rasters name; several, by commas, of an ensemble."""
+        return self.results.run_id or next(iter(self.scenes.values())).tags.run_id
 
 
 def ensemble(
@@ -111,6 +116,12 @@ def ensemble(
     return summary
 
 
+def member_runs(folder: Path) -> tuple[str, ...]:
+    """The runs that the predictions in `folder` are the mean of; none where they are no mean."""
+    named = [member.get("run_id") or "" for member in read_record(folder).get("members", ())]
+    return tuple(dict.fromkeys(run for text in named for run in text.split(",") if run))
+
+
 # --- what is averaged ---------------------------------------------------------------------------
 
 
@@ -131,7 +142,7 @@ def read_member(name: str) -> Member:
             results.raw, f"scenes of several thresholds ({_some(thresholds)})", "use one run's"
         )
     temperature = read_record(results.folder).get("temperature")
-    tuned = tuned_ground(results.folder).names
+    tuned = tuned_ground(results.folder, results.run_id).names
     return Member(name, results, scenes, thresholds.pop(), temperature, tuned)
 
 
@@ -325,7 +336,7 @@ def _record(
         "members": [
             {
                 "name": m.name,
-                "run_id": m.results.run_id,
+                "run_id": m.run_id,
                 "weight": weight / sum(weights),
                 "threshold": m.threshold,
                 "temperature": m.temperature,

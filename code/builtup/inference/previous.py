@@ -10,16 +10,14 @@ from typing import Any
 from builtup import tracking
 from builtup.config import Config
 from builtup.errors import ConfigError, RunError
+from builtup.results import RECORD, local_copy
 
-__all__ = ["RECORD", "Previous", "find_previous", "predictions_of", "require_same"]
-
-#: What the pixels of a prediction depend on; a run is resumed only where it is the same.
-RECORD = "inference.json"
+__all__ = ["Previous", "find_previous", "predictions_of", "require_same"]
 
 
 @dataclass(frozen=True)
 class Previous:
-    """An earlier inference to go on with: its folder, and what it says of its pixels."""
+    """An earlier inference to go on with: its folder, and what its pixels depend on."""
 
     folder: Path
     record: dict[str, Any]
@@ -30,7 +28,7 @@ def find_previous(config: Config) -> Previous | None:
     if not config.resume_from:
         return None
     given = Path(config.resume_from)
-    folder = given if given.is_dir() else predictions_of(config.resume_from)
+    folder = given if given.is_dir() else _existing(config.resume_from)
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
@@ -49,6 +47,11 @@ def require_same(config: Config, before: dict[str, Any], record: dict[str, Any])
                 f"{config.path}: resume_from={config.resume_from} was predicted with "
                 f"{key}={before.get(key)!r}, not {value!r}; leave resume_from out, or set {key} so"
             )
+
+
+def _existing(run_id: str) -> Path:
+    """An earlier run's predictions; a killed one has a copy here that its store lacks."""
+    return tracking.artifact_folder(tracking.find_run(run_id)) or local_copy(run_id, RECORD)
 
 
 def predictions_of(run_id: str) -> Path:

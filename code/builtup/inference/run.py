@@ -20,7 +20,6 @@ from builtup.inference.backends import BACKENDS
 from builtup.inference.backends.probabilities import moved_threshold
 from builtup.inference.predictor import make_stream
 from builtup.inference.previous import (
-    RECORD,
     Previous,
     find_previous,
     predictions_of,
@@ -30,7 +29,7 @@ from builtup.inference.selection import Selection, select_all, select_held_out
 from builtup.inference.stream import Stream
 from builtup.inference.tiles import Tally, TileWork
 from builtup.launch import pick_device
-from builtup.results import Results, upload_results
+from builtup.results import DATA_MANIFEST, RECORD
 from builtup.tracking import Recorder
 from builtup.training.checkpoints import (
     Trained,
@@ -42,7 +41,6 @@ from builtup.training.checkpoints import (
 )
 from builtup.training.metrics import scores
 from builtup.training.provenance import (
-    DATA_MANIFEST,
     data_manifest,
     git_commit,
     used_data,
@@ -247,8 +245,10 @@ def output_folder(recorder: Recorder) -> Path:
 
 
 def upload(recorder: Recorder, folder: Path) -> None:
-    """Upload predictions that were not written into the artifact store itself."""
-    upload_results(Results(folder, recorder.run_id, remote=folder != recorder.folder))
+    """Upload predictions, their record and pictures where the artifact store is not local."""
+    if recorder.run_id and folder != recorder.folder:
+        log.info("uploading %s to run %s", folder, recorder.run_id)
+        tracking.client().log_artifacts(recorder.run_id, str(folder))
 
 
 def make_work(config: Config, prepared: Plan, folder: Path, run_id: str) -> TileWork:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from builtup.errors import BuiltupError, InputError
+from builtup.results import RECORD
 
 __all__ = ["MARK", "Tuned", "tuned_ground"]
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MARK = "tuned on"
 #: What an inference and an ensemble write beside raw/.
-INFERENCE_JSON, ENSEMBLE_JSON = "inference.json", "ensemble.json"
+INFERENCE_JSON, ENSEMBLE_JSON = RECORD, "ensemble.json"
 #: Keys of a training's summary.json that name cities or blocks.
 _KEYS = ("threshold_tuned_on", "temperature_tuned_on", "trained_on", "val_cities")
 
@@ -46,12 +47,17 @@ class Tuned:
         return False
 
 
-def tuned_ground(folder: Path) -> Tuned:
+def tuned_ground(folder: Path, run_id: str | None = None) -> Tuned:
     """What the predictions in `folder` were tuned on, by its own record or its training's summary.
 
-    Nothing is known of predictions that no inference of ours wrote.
+    Nothing is known of predictions that no inference of ours wrote; where there was one, `run_id`,
+    and its record is gone, a warning says so.
     """
     said = read_record(folder)
+    if not said and run_id:
+        log.warning(
+            "what run %s was tuned on cannot be known: no %s in %s", run_id, INFERENCE_JSON, folder
+        )
     if "tuned_on" in said:
         return Tuned(tuple(said["tuned_on"]), said.get("held_out", ""))
     run = said.get("training_run")

@@ -79,7 +79,7 @@ def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
     scored_area = read_scored_area(results)
     scores = [_score_city(rasters, truth, scored_area) for rasters, truth in truths]
     rows = _rows(scores)
-    tuned = tuned_ground(results.folder)
+    tuned = tuned_ground(results.folder, results.run_id)
     marked = [score.name for score in scores if tuned.on(score.name)]
     notes = _notes(scores, unknown, scored_area, marked)
     _write(results, gt_path, scores, rows, notes, marked)

@@ -15,6 +15,7 @@ import ignite.distributed as idist
 
 from builtup.config import Config
 from builtup.files import write_text_atomically
+from builtup.results import DATA_MANIFEST
 from builtup.steps import MANIFESTS, describe_input
 from builtup.tracking import Recorder, UsedData
 from builtup.training.build import Data
@@ -34,7 +35,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-DATA_MANIFEST = "data_manifest.json"
 #: Raise it when the same config and data give other weights: finished folds are then redone.
 TRAINING_VERSION = 1
 
