@@ -18,6 +18,7 @@ from builtup.files import (
     atomic_path,
     output_error,
     owner,
+    write_error,
     write_text_atomically,
 )
 from helpers import ROOT
@@ -134,7 +135,7 @@ def test_a_folder_without_permission_is_one_line(tmp_path: Path) -> None:
 
 def test_a_file_where_a_folder_should_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(OutputError, match=r"a\.txt: cannot be written"):
+    with pytest.raises(OutputError, match=r"a\.txt: cannot be written.*that is a folder"):
         write_text_atomically(tmp_path / "out" / "a.txt", "x")
 
 
@@ -144,11 +145,38 @@ def test_the_message_names_the_final_file(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{tmp_path / 'a.tif'}: cannot be written")
 
 
+def test_messages_name_the_files_that_the_user_knows(tmp_path: Path) -> None:
+    def fail(path: Path) -> OutputError:
+        return OutputError(path, f"cannot be written ({path} is cut)", "free some space")
+
+    with pytest.raises(OutputError) as tile, atomic_directory(tmp_path / "a_tiles") as folder:
+        raise fail(folder / "tile_0_0.tif")
+    with pytest.raises(OutputError) as draft, atomic_path(tmp_path / "a.tif") as path:
+        raise fail(path.with_name(f"{path.stem}.draft{path.suffix}"))
+    with pytest.raises(OutputError) as part, atomic_files(tmp_path, ["a.dbf", "a.shp"]) as folder:
+        raise fail(folder / "a.dbf")
+    with pytest.raises(OutputError) as last, atomic_files(tmp_path, ["a.dbf", "a.shp"]):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert [caught.value.path for caught in (tile, draft, part, last)] == [
+        str(tmp_path / name) for name in ("a_tiles/tile_0_0.tif", "a.tif", "a.dbf", "a.shp")
+    ]
+    for caught in (tile, draft, part, last):
+        assert ".part" not in str(caught.value)
+
+
+def test_a_full_disk_is_told_where_a_library_does_not_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "the free space" in str(write_error(tmp_path / "a.tif", "write error"))
+    monkeypatch.setattr("builtup.files.FULL_BELOW", 1 << 62)
+    assert "the disk is full" in str(write_error(tmp_path / "a.tif", "write error"))
+
+
 def test_a_full_disk_says_so() -> None:
     message = str(output_error(Path("a.tif"), OSError(errno.ENOSPC, "No space left on device")))
     assert message == (
         "a.tif: cannot be written (No space left on device); "
-        "free some space or choose another output_path"
+        "the disk is full: free some space or choose another output_path"
     )
 
 

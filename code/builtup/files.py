@@ -25,12 +25,15 @@ __all__ = [
     "owner",
     "sync",
     "user_cache",
+    "write_error",
     "write_text_atomically",
 ]
 
 #: Seconds after which what another machine was writing is taken for left behind.
 ABANDONED_AFTER = 24 * 3600.0
 
+#: Bytes below which a disk is full for a library that could not write.
+FULL_BELOW = 1 << 20
 SPACE_REMEDY = "check the free space and the permissions of the folder"
 
 
@@ -87,7 +90,7 @@ def atomic_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     last, and its old version goes first, so that no reader meets parts of different versions.
     """
     last = folder / names[-1]
-    with _reserve(folder / f"{names[-1]}.parts") as temporary:
+    with _reserve(folder / f"{names[-1]}.parts", last) as temporary:
         temporary.mkdir()
         yield temporary
         for name in names:
@@ -110,25 +113,35 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def _reserve(final: Path) -> Iterator[Path]:
+def _reserve(final: Path, last: Path | None = None) -> Iterator[Path]:
+    """The temporary name, free to use; errors name `final`, or the parts and their `last`."""
+    shown = last or final
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         _sweep(final)
     except OSError as e:
-        raise output_error(final, e) from e
+        raise output_error(shown, e) from e
     stem, dot, suffix = final.name.rpartition(".")
     name = f".{stem}.{owner()}.partial.{suffix}" if dot else f".{suffix}.{owner()}.partial"
     temporary = final.with_name(name)
     try:
         yield temporary
     except OutputError as e:
-        if e.path != str(temporary):
-            raise
-        raise OutputError(final, e.problem, e.remedy) from e  # the name that the user knows
+        path, problem = (
+            _in_known_words(text, temporary, "." if last else final.name)
+            for text in (e.path, e.problem)
+        )
+        raise OutputError(Path(path), problem, e.remedy) from e
     except OSError as e:
-        raise output_error(final, e) from e
+        raise output_error(shown, e) from e
     finally:
         _remove(temporary)
+
+
+def _in_known_words(text: str, temporary: Path, name: str) -> str:
+    """`text` with the name that the user knows for the temporary one and for its draft's."""
+    draft = f"{temporary.stem}.draft{temporary.suffix}"
+    return text.replace(draft, name).replace(temporary.name, name)
 
 
 def owner(pid: int | None = None) -> str:
@@ -182,13 +195,23 @@ def write_text_atomically(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_error(path: Path, reason: str) -> OutputError:
+    """Say why a library could not write `path`; few of them say that the disk is full."""
+    with suppress(OSError):
+        if shutil.disk_usage(path.parent).free < FULL_BELOW:
+            return output_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    return OutputError(path, f"cannot be written ({reason})", SPACE_REMEDY)
+
+
 def output_error(path: Path, e: OSError) -> OutputError:
     """Say why `path` cannot be written."""
     remedy = {
-        errno.ENOSPC: "free some space or choose another output_path",
+        errno.ENOSPC: "the disk is full: free some space or choose another output_path",
         errno.EDQUOT: "free some space or choose another output_path",
         errno.EACCES: "choose an output_path that you may write to",
         errno.EROFS: "choose an output_path that you may write to",
+        errno.ENOTDIR: "choose an output_path that is a folder, or none yet",
+        errno.EEXIST: "choose an output_path that is a folder, or none yet",
     }.get(e.errno or 0, SPACE_REMEDY)
     return OutputError(path, f"cannot be written ({e.strerror or e})", remedy)
 

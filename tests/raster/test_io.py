@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,24 @@ def test_what_is_no_raster_is_refused(tmp_path: Path, content: bytes | None, why
         path.write_bytes(content)
     with pytest.raises(InputError, match=why), open_raster(path):
         pass
+
+
+def test_a_file_of_another_format_is_refused_whatever_its_name(tmp_path: Path) -> None:
+    elsewhere = write_raster(tmp_path / "secret" / "a.tif", speckle((20, 30)))
+    path = tmp_path / "scene.tif"
+    rasterio.shutil.copy(elsewhere, path, driver="VRT")
+    with rasterio.open(path) as dataset:  # GDAL alone looks at the content and follows it
+        assert dataset.driver == "VRT"
+    refused = pytest.raises(InputError, match=r"scene\.tif: not a readable .* as GeoTIFF")
+    with refused, open_raster(path):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # of writing it
+def test_a_missing_georeference_is_left_to_the_caller_without_a_warning(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", speckle((20, 30)), transform=None, crs=None)
+    with warnings.catch_warnings(action="error"), open_raster(path) as dataset:
+        assert dataset.transform.is_identity
 
 
 @pytest.mark.parametrize("layout", [{}, {"compress": "deflate", "tiled": True}])
@@ -139,7 +158,8 @@ def test_a_block_that_does_not_fit_at_closing_is_noticed_too(tmp_path: Path) -> 
         check=True,
     )
     error, left = done.stdout.strip().splitlines()
-    assert "cannot be written" in error
+    assert error.startswith(f"{final}: cannot be written")
+    assert ".partial" not in error
     assert left == "0 0"  # the logger is as it was
     assert list(final.parent.iterdir()) == []
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from builtup.errors import BuiltupError, InputError
 from builtup.predict.locations import Allow, Location, user_location
+from builtup.predict.opening import open_location
 from builtup.predict.scenes import Band, Scene, date_in, polarisation_in, safe_name
 from builtup.predict.stac import read_items
-from builtup.raster.io import gdal_env, open_raster
+from builtup.raster.io import gdal_env
 from builtup.sar.scenes import SceneName, list_rasters, require_folder
 
 __all__ = ["Found", "find_scenes"]
@@ -170,7 +171,7 @@ def _add_stacked(files: list[_File], found: Found) -> None:
     ignored: list[str] = []
     for file in files:
         location, name = file.location, SceneName.parse(f"{file.location.stem}.tif")
-        if name is None and not location.remote and _bands(location.path) < 2:
+        if name is None and not location.remote and _bands(location) < 2:
             ignored.append(location.shown)
             continue
         band = Band(location)
@@ -188,10 +189,10 @@ def _add_stacked(files: list[_File], found: Found) -> None:
         log.info("not read: %s%s (one band, no polarisation in the name)", ignored[0], more)
 
 
-def _bands(path: Path) -> int:
+def _bands(location: Location) -> int:
     try:
-        with gdal_env(), open_raster(path) as dataset:
-            return int(dataset.count)
+        with gdal_env(), open_location(location) as raster:
+            return int(raster.dataset.count)
     except BuiltupError:
         return 2  # its own line comes when it is opened as a scene
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,11 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader, DatasetWriter
 
-from builtup.errors import InputError, OutputError
-from builtup.files import SPACE_REMEDY, atomic_path, output_error
+from builtup.errors import InputError
+from builtup.files import atomic_path, output_error, write_error
 from builtup.raster.failures import failed_writes
 from builtup.raster.grid import Grid
 from builtup.raster.windows import Window
@@ -56,14 +57,20 @@ def gdal_env(**options: Any) -> rasterio.Env:
 
 @contextmanager
 def open_raster(path: Path | str) -> Iterator[DatasetReader]:
-    """Open a raster for reading; raise InputError where it is missing, empty or no raster."""
+    """Open a GeoTIFF for reading; raise InputError where it is missing, empty or another file.
+
+    Whatever its name, a file of another format is refused: a VRT would be read from wherever it
+    points to. A missing georeference is for the caller to refuse, in a line of its own.
+    """
     p = Path(path)
     if not p.exists():
         raise InputError(p, "no such file", "check the path")
     if p.is_file() and p.stat().st_size == 0:
         raise InputError(p, "empty file (0 bytes)", "copy or download it again")
     try:
-        dataset = rasterio.open(p)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(p, driver="GTiff")
     except RasterioIOError as e:
         raise InputError(
             p, f"not a readable raster ({_brief(e)})", "copy or export it again as GeoTIFF"
@@ -149,11 +156,11 @@ def _write_errors(path: Path) -> Iterator[None]:
         try:
             yield
         except RasterioError as e:
-            raise OutputError(path, f"cannot be written ({_brief(e)})", SPACE_REMEDY) from e
+            raise write_error(path, _brief(e)) from e
         except OSError as e:
             raise output_error(path, e) from e
     if failures:
-        raise OutputError(path, f"cannot be written ({failures[0][:120]})", SPACE_REMEDY)
+        raise write_error(path, failures[0][:120])
 
 
 def _brief(e: Exception) -> str:
