@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rasterio import features
 from traced import blobs, masks
 
-from builtup.errors import GridError, InputError, OutputError
+from builtup.errors import BuiltupError, GridError, InputError, OutputError
 from builtup.labels import writers
 from builtup.labels.polygonize import polygonize
 from builtup.results import PredictionTags
@@ -193,6 +193,14 @@ def test_the_names_of_scenes_and_other_rasters_are_not_taken_for_cities(tmp_path
 
 
 # --- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("simplify", float("nan")), ("min_area", -5), ("min_hole", float("inf"))]
+)
+def test_what_is_no_size_is_refused(tmp_path: Path, name: str, value: float) -> None:
+    with pytest.raises(BuiltupError, match=f"^{name}={value}: no size"):
+        polygonize(input_path=str(tmp_path), **{name: value})
 
 
 def test_predictions_without_city_masks_are_refused(tmp_path: Path) -> None:
