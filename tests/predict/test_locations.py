@@ -61,6 +61,11 @@ def test_object_storage_and_https_are_mapped_to_gdal(document: str) -> None:
         ("GTIFF_DIR:1:/etc/vv.tif", "no scheme that is read"),
         ("vv.tif\n", "href is"),
         ("", "href is"),
+        ("https://[::1/x.tif", "no address"),
+        ("https://host\u2100/x.tif", "no address"),
+        ("file://[::1/x.tif", "no address"),
+        ("file:///x%00.tif", "no address"),
+        ("\udc80.tif", "href is"),
     ],
 )
 def test_what_an_untrusted_document_may_not_name(document: str, href: str, message: str) -> None:
@@ -72,7 +77,7 @@ def test_what_an_untrusted_document_may_not_name(document: str, href: str, messa
     assert str(error.value).startswith(document)
 
 
-@pytest.mark.parametrize("href", ["file:///etc/vv.tif", "/vsimem/vv.tif"])
+@pytest.mark.parametrize("href", ["file:///etc/vv.tif", "/vsimem/vv.tif", "//[::1/vv.tif"])
 def test_a_document_elsewhere_names_no_local_file(href: str) -> None:
     with pytest.raises(InputError):
         asset_location(href, WEB, NONE)
@@ -116,6 +121,8 @@ def test_a_prefix_of_everything_is_refused(prefix: str) -> None:
 def test_a_user_names_what_they_like_but_unread_schemes() -> None:
     assert user_location("data/vv.tif", NONE) == Location("data/vv.tif")
     assert user_location("s3://b/vv.tif", NONE).name == "/vsis3/b/vv.tif"
+    with pytest.raises(InputError, match="no address"):
+        user_location("https://[::1/vv.tif", NONE)
     for text in ("http://host/vv.tif", "/vsizip/a.zip/vv.tif"):
         with pytest.raises(InputError, match="add it to allow"):
             user_location(text, NONE)

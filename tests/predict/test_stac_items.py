@@ -71,13 +71,21 @@ def test_the_items_of_a_collection_are_dates_of_its_place(tmp_path: Path) -> Non
 
 def test_bad_items_are_problems_of_their_own(tmp_path: Path) -> None:
     outside = {"vv": {"href": "../vv.tif"}, "vh": {"href": "vh.tif"}}
+    torn = {"vv": {"href": "https://[::1/x.tif"}, "vh": {"href": "vh.tif"}}
     features = [item(PLAIN), item({"hh": {"href": "hh.tif"}}), item(outside), 7, item({"vv": 1})]
+    features.append(item(torn))
     content = {"type": "FeatureCollection", "features": features}
     scenes, problems = read_items(write(tmp_path, content), Allow())
     assert len(scenes) == 1
     for problem, words in zip(
         problems,
-        ("no asset of VV (assets: hh)", "outside its folder", "without id", "no asset of VV"),
+        (
+            "no asset of VV (assets: hh)",
+            "outside its folder",
+            "without id",
+            "no asset of VV",
+            "no address",
+        ),
         strict=True,
     ):
         assert words in str(problem)
@@ -106,4 +114,7 @@ def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
 def test_documents_are_read_by_https_only() -> None:
     for url in ("http://127.0.0.1:1/x.json", "s3://b/x.json", "file:///etc/x.json"):
         with pytest.raises(InputError, match="is not read by"):
+            read_items(url, Allow())
+    for url in ("https://[::1/x.json", "https://host:port/x.json"):
+        with pytest.raises(InputError, match="no address"):
             read_items(url, Allow())

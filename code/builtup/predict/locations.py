@@ -8,6 +8,8 @@ storage, on an https server or in the document's own folder; VRTs (which name fu
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -93,9 +95,10 @@ def user_location(text: str, allow: Allow) -> Location:
     allowed = allow.covers(text)
     if text.startswith("/vsi"):
         return _gdal_location(text, allowed, text)
-    if is_url(text):
-        return _url_location(text, allowed, text)
-    resolved = Path(text).resolve()
+    with _well_formed(text, text):
+        if is_url(text):
+            return _url_location(text, allowed, text)
+        resolved = Path(text).resolve()
     return Location(text, any_format=allow.covers(str(resolved)))
 
 
@@ -104,8 +107,13 @@ def asset_location(href: str, document: str, allow: Allow) -> Location:
 
     Raises InputError, naming the document, for what it may not point to.
     """
-    if not href or any(ord(c) <= 32 for c in href):
+    if not href or any(ord(c) <= 32 or "\ud800" <= c <= "\udfff" for c in href):  # no UTF-8
         raise InputError(document, f"an asset's href is {href!r}", "give a path or a URL")
+    with _well_formed(document, href):
+        return _asset(href, document, allow)
+
+
+def _asset(href: str, document: str, allow: Allow) -> Location:
     if href.startswith("/vsi"):
         return _gdal_location(href, allow.covers(href), document)
     if is_url(document) and not href.startswith("file:"):
@@ -117,6 +125,16 @@ def asset_location(href: str, document: str, allow: Allow) -> Location:
     if is_url(document):
         raise InputError(document, f"points to the local file {href}", "download the document")
     return _local_asset(href, Path(document), allow)
+
+
+@contextmanager
+def _well_formed(origin: str, name: str) -> Iterator[None]:
+    """InputError for what the parts of a URL or path cannot be told of: `https://[::1/x.tif`."""
+    try:
+        yield
+    except ValueError as e:
+        problem = f"{_points(origin, name)}no address ({e})"
+        raise InputError(origin, problem, "give a well-formed path or URL") from e
 
 
 def _local_asset(href: str, document: Path, allow: Allow) -> Location:

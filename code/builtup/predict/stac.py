@@ -6,6 +6,7 @@ of one document are dates of its places.
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import time
@@ -81,6 +82,8 @@ def _download(url: str, allow: Allow) -> bytes:
             if len(text) > MOST_BYTES:
                 raise InputError(shown, f"over {MOST_BYTES // 10**6} MB", "split the collection")
             return text
+        except (ValueError, http.client.InvalidURL) as e:
+            raise InputError(shown, f"no address ({e})", "check the address") from e
         except OSError as e:  # HTTP errors and time-outs are among them
             final = isinstance(e, urllib.error.HTTPError) and e.code in {400, 401, 403, 404}
             if delay is None or final:
