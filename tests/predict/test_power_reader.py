@@ -214,6 +214,13 @@ def test_headers_without_use_are_refused(tmp_path: Path) -> None:
         measure(survey(scene_of(empty, good)), "auto")
 
 
+def test_a_local_crs_has_no_place_on_the_earth(tmp_path: Path) -> None:
+    pair = write_pair(tmp_path, *power(), crs='LOCAL_CS["site",UNIT["metre",1]]')
+    with pytest.raises(InputError, match="no place on the earth; assign the right CRS") as e:
+        survey(scene_of(*pair))
+    assert str(e.value).startswith(str(pair[0]))
+
+
 def test_a_vrt_that_calls_itself_a_tiff_is_not_opened(tmp_path: Path) -> None:
     vv, vh = power()
     write_raster(tmp_path / "secret.tif", vv)

@@ -48,6 +48,18 @@ def test_power_is_taken_as_power(level: float) -> None:
     assert unit_of(evidence(speckle((9, 9), level).ravel())).unit == "power"
 
 
+@pytest.mark.parametrize("level", [0.018, 0.021, 0.034])
+def test_amplitude_of_a_whole_scene_is_warned_of_and_its_power_is_not(level: float) -> None:
+    # medians of VH in three real scenes
+    power = speckle((50, 50), level).ravel()
+    amplitude = unit_of(evidence(np.sqrt(power), name="vh"))
+    assert (amplitude.unit, amplitude.doubtful) == ("power", True)
+    assert "give units=amplitude" in amplitude.why
+    taken = unit_of(evidence(power, name="vh"))
+    assert (taken.guessed, taken.doubtful) == (True, False)
+    assert not unit_of(evidence(np.sqrt(power), name="vh"), "power").doubtful
+
+
 def test_noise_subtracted_water_is_no_decibels() -> None:
     assert unit_of(evidence(np.full(9, -0.002))).unit == "power"
 

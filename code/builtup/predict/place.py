@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from affine import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.warp import transform, transform_bounds
 
@@ -12,7 +13,15 @@ from builtup.errors import InputError
 from builtup.labels.areas import metres_per_pixel
 from builtup.raster.grid import Grid
 
-__all__ = ["METRES", "degrees_of", "mgrs_square", "square_of", "target_grid", "utm_zone"]
+__all__ = [
+    "METRES",
+    "check_place",
+    "degrees_of",
+    "mgrs_square",
+    "square_of",
+    "target_grid",
+    "utm_zone",
+]
 
 #: Side of a pixel that the models are trained on, in metres.
 METRES = 10.0
@@ -23,6 +32,17 @@ _COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")
 _ROWS = "ABCDEFGHJKLMNPQRSTUV"
 
 Bounds = tuple[float, float, float, float]
+
+
+def check_place(grid: Grid, name: str) -> None:
+    """Raise InputError for a grid whose place in degrees cannot be told: a local CRS."""
+    try:
+        known = all(map(math.isfinite, degrees_of(grid)))
+    except CPLE_BaseError:  # no error of rasterio's public family
+        known = False
+    if not known:
+        problem = f"its CRS ({grid.crs.to_string()[:40]}) has no place on the earth"
+        raise InputError(name, problem, "assign the right CRS (gdal_edit.py -a_srs)")
 
 
 def target_grid(source: Grid, name: str) -> Grid:

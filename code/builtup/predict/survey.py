@@ -22,7 +22,7 @@ from builtup.errors import GridError, InputError
 from builtup.labels.areas import metres_per_pixel
 from builtup.predict.locations import Location
 from builtup.predict.opening import Raster, open_location
-from builtup.predict.place import METRES, shared_ground, target_grid
+from builtup.predict.place import METRES, check_place, shared_ground, target_grid
 from builtup.predict.scenes import Band, Scene
 from builtup.predict.units import Evidence, Verdict, unit_of
 from builtup.raster.grid import Grid
@@ -115,6 +115,8 @@ def _polarisation(raster: Raster, band: Band, name: str) -> Polarisation:
         points = "ground control points only" if dataset.gcps[0] else "no georeference"
         problem = points if not dataset.crs or dataset.gcps[0] else "no georeference"
         raise InputError(shown, problem, "terrain-correct it to a map first (docs/data.md)")
+    grid = Grid.of(dataset)
+    check_place(grid, shown)
     kind = np.dtype(dataset.dtypes[number - 1])
     if kind.kind not in "fiu":
         raise InputError(shown, f"holds {kind} values", "detect and calibrate it (docs/data.md)")
@@ -122,7 +124,7 @@ def _polarisation(raster: Raster, band: Band, name: str) -> Polarisation:
     return Polarisation(
         location=band.location,
         band=number,
-        grid=Grid.of(dataset),
+        grid=grid,
         nodata=dataset.nodatavals[number - 1],
         scale=scale,
         offset=offset,
@@ -197,9 +199,9 @@ def measure(found: Survey, given: str) -> Measured:
 
 def _speak(band: Polarisation, name: str, verdict: Verdict) -> None:
     said = f"{band.location.shown}: {name.upper()} taken as {verdict.unit}: {verdict.why}"
-    if verdict.guessed:
+    if verdict.doubtful:
         log.warning("%s", said)
-    elif verdict.unit != "power":
+    elif verdict.guessed or verdict.unit != "power":
         log.info("%s", said)
 
 

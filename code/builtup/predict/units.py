@@ -32,6 +32,8 @@ _SAYS: tuple[tuple[str, re.Pattern[str]], ...] = (
 #: Median backscatter of a scene above which values are hardly linear power: the brightest cities
 #: have VV .5 (−3 dB), VH .1 (−10 dB).
 MOST_POWER = {"vv": 1.0, "vh": 0.25}
+#: Median of VH above which power is doubted: whole scenes have .02 to .04, as amplitude .13 to .2.
+DOUBTED_VH = 0.08
 #: Median below which values are decibels; noise-subtracted power is never that far below 0.
 LEAST_POWER = -1.0
 _GIVE = "give units=power, amplitude or db, or write it into the file (gdal_edit.py -mo UNITS=…)"
@@ -51,11 +53,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A unit, why it is taken, and whether that was a guess from the values."""
+    """A unit, why it is taken, whether that was a guess from the values, and one to warn of."""
 
     unit: Unit
     why: str
     guessed: bool = False
+    doubtful: bool = False
 
 
 def parse_units(text: str) -> str:
@@ -90,18 +93,21 @@ def unit_of(evidence: Evidence, given: str = "auto") -> Verdict:
 
 def _guess(evidence: Evidence, median: float | None) -> Verdict:
     if median is None:
-        return Verdict("power", "no valid value was sampled")
+        return Verdict("power", "no valid value was sampled", guessed=True)
     seen = f"nothing says its unit; the median of {evidence.values.size} values is {median:.3g}"
     if evidence.integer:
         raise InputError(evidence.name, f"integers of an unknown unit ({seen})", _CALIBRATE)
     if median < LEAST_POWER:
-        return Verdict("db", seen, guessed=True)
+        return Verdict("db", seen, guessed=True, doubtful=True)
     if median > 3:
         raise InputError(evidence.name, f"digital numbers, it seems ({seen})", _CALIBRATE)
     if median > MOST_POWER[evidence.polarisation]:
         problem = f"too bright for linear power, perhaps amplitude ({seen})"
         raise InputError(evidence.name, problem, _GIVE)
-    return Verdict("power", seen)
+    if evidence.polarisation == "vh" and median > DOUBTED_VH:
+        why = f"{seen}, bright for power; give units=amplitude if VV and VH are, else units=power"
+        return Verdict("power", why, guessed=True, doubtful=True)
+    return Verdict("power", seen, guessed=True)
 
 
 def said_unit(said: tuple[str, ...]) -> tuple[str, str] | None:
