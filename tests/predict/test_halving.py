@@ -12,7 +12,7 @@ from torch import Tensor
 from builtup.errors import BuiltupError
 from builtup.inference.predictor import predict_array
 from builtup.inference.stream import Stream
-from builtup.predict.memory import Halving, halving
+from builtup.predict.memory import Halving, halving, within_memory
 
 
 class Small:
@@ -57,6 +57,18 @@ def test_other_errors_pass() -> None:
 
     with pytest.raises(RuntimeError, match="shape"):
         Halving(broken)(torch.rand(4, 2, 4, 4))
+
+
+def test_memory_that_lacks_beside_the_network_is_one_line() -> None:
+    def copied() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 GiB")
+
+    with pytest.raises(
+        BuiltupError, match=r"^x: out of memory .* 9 GiB\); use a smaller window"
+    ) as e:
+        within_memory("x", copied)
+    assert e.value.__context__ is None  # whose frames would hold on to what is there
+    assert within_memory("x", lambda: 3) == 3
 
 
 def test_a_stream_predicts_the_same() -> None:

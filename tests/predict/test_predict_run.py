@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import mlflow
 import numpy as np
 import pytest
 import rasterio
+import torch
 from tiny_model import SINGLE_PIXELS, use_store, write_trained
 
 from builtup import config as configs
-from builtup.errors import BuiltupError, InputError, OutputError
+from builtup import executors
+from builtup.errors import BuiltupError, ConfigError, InputError, OutputError
 from builtup.inference.submission import to_submission
 from builtup.predict.locations import Location
 from builtup.predict.run import predict
@@ -25,7 +27,7 @@ from builtup.raster.blend import NODATA
 from builtup.report.sources import find_images
 from builtup.results import read_tags, resolve_results
 from builtup.sar.merge import generate_3b_images
-from builtup.steps import Summary
+from builtup.steps import Job, Summary
 from builtup.tiles.tiling import generate_tiles
 from builtup.trace import trace
 from helpers import ROOT, TRANSFORM, speckle, write_raster, write_scene
@@ -139,6 +141,8 @@ def test_another_threshold_predicts_nothing_again(root: Path, tmp_path: Path) ->
     assert (after["38SLF_Alpha.tif"] == 1).sum() < (before["38SLF_Alpha.tif"] == 1).sum()
     with pytest.raises(BuiltupError, match="threshold=7"):
         run(root, tmp_path / "none", threshold="7")
+    with pytest.raises(BuiltupError, match="simplify=nan: no size"):
+        run(root, tmp_path / "none", simplify=float("nan"))
     assert not (tmp_path / "none").exists()
 
 
@@ -248,6 +252,64 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     with pytest.raises(OutputError, match="cannot be written"):
         run(root, tmp_path / "out")
     assert not [p for p in (tmp_path / "out" / "raw").rglob("*") if p.is_file()]
+
+
+def test_a_scene_that_the_device_does_not_hold_is_one_line(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from builtup.predict import job
+
+    def full(*arguments: Any, **options: Any) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(job, "predict_stream", full)
+    with pytest.raises(BuiltupError, match=r"^s1a_38SLF.*: out of memory .* use a smaller window"):
+        run(root, tmp_path / "out")
+
+
+class Elsewhere:
+    """A cluster that is handed jobs and does none of them."""
+
+    remote = True
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def run(self, name: str, call: Any, jobs: Sequence[Job]) -> Iterator[Any]:
+        self.jobs += jobs
+        yield jobs[0], {}, BuiltupError("not done")
+
+
+@pytest.mark.parametrize(
+    ("device", "resources"), [("cuda", {"GPU": 1}), ("cuda:1", {"GPU": 1}), ("auto", {})]
+)
+def test_a_machine_without_a_gpu_hands_jobs_to_workers_that_have_one(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    resources: dict[str, int],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    cluster = Elsewhere()
+    with executors.using(cluster), pytest.raises(BuiltupError, match="not done"):
+        run(root, tmp_path / "out", device=device, backend="auto")
+    assert len(cluster.jobs) == 3
+    for job in cluster.jobs:
+        assert job.resources == resources
+        assert (job.context.recipe.device, job.context.recipe.backend) == (device, "torch")
+    with executors.using(cluster), pytest.raises(ConfigError, match="no such device"):
+        run(root, tmp_path / "no", device="gpu")
+
+
+def test_a_gpu_that_is_not_here_is_refused(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="this machine has no CUDA"):
+        run(root, tmp_path / "out", device="cuda")
+    with executors.using(Elsewhere()), pytest.raises(ConfigError, match="runs on the CPU"):
+        run(root, tmp_path / "out", device="cuda", backend="openvino")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from builtup.errors import InputError
 from builtup.inference.stream import predict_stream
 from builtup.predict.area import GridArea, parse_area
+from builtup.predict.memory import within_memory
 from builtup.predict.model import Recipe, load
 from builtup.predict.progress import advance
 from builtup.predict.reader import cache_bytes, open_power
@@ -54,7 +56,14 @@ def scene_job(work: SceneWork, raw: Path, settings: Mapping[str, Any]) -> Job:
 
 
 def predict_job(job: Job) -> dict[str, int]:
-    """Predict a scene; InputError where it cannot be read to its end or has no valid pixel."""
+    """Predict a scene; InputError where it cannot be read to its end or has no valid pixel.
+
+    BuiltupError where the device's memory does not hold its work.
+    """
+    return within_memory(job.name, partial(_predict, job))
+
+
+def _predict(job: Job) -> dict[str, int]:
     work: SceneWork = job.context
     found, stream = work.survey, load(work.recipe).stream
     grid, name = found.grid, found.scene.vv.location.shown

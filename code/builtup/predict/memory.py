@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,9 +13,27 @@ from torch import Tensor
 from builtup.errors import BuiltupError
 from builtup.inference.stream import Stream
 
-__all__ = ["Halving", "halving"]
+__all__ = ["Halving", "halving", "within_memory"]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_REMEDY = "use a smaller window, tta=none, or device=cpu"
+
+
+def within_memory(name: str, work: Callable[[], T]) -> T:
+    """What `work` returns; BuiltupError where the device's memory does not hold the rest of it.
+
+    That is the network itself, or what is held beside its batches.
+    """
+    try:
+        return work()
+    except torch.OutOfMemoryError as e:
+        said = " ".join(str(e).split())[:120]
+    # outside of the handler nothing holds on to what did not fit
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise BuiltupError(f"{name}: out of memory on the device ({said}); {_REMEDY}")
 
 
 def halving(stream: Stream) -> Stream:
@@ -60,7 +79,7 @@ class Halving:
             side = power.shape[-1]
             raise BuiltupError(
                 f"out of memory on {power.device}: one window of {side} x {side} does not fit; "
-                "use a smaller window, tta=none, or device=cpu"
+                + _REMEDY
             )
         self.most = size // 2
         log.warning(

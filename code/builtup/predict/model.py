@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from builtup.errors import BuiltupError, ConfigError, RunError
 from builtup.inference.backends.probabilities import moved_threshold
 from builtup.inference.predictor import make_stream
 from builtup.inference.stream import Stream
-from builtup.predict.memory import halving
+from builtup.predict.memory import halving, within_memory
 from builtup.training.checkpoints import Trained, load_trained, weights_digest
 
-__all__ = ["Loaded", "Recipe", "load"]
+__all__ = ["Loaded", "Recipe", "load", "load_for_workers"]
 
 #: Side of the image that a network is tried with.
 _SIDE = 64
@@ -41,13 +41,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A recipe, ready: the stream, the model it is of, and the temperature that it divides by."""
+    """A recipe, ready: the stream, the model it is of, and the temperature that it divides by.
+
+    `device` is the one of the stream, or the workers' as the recipe names it.
+    """
 
     recipe: Recipe
     stream: Stream
     trained: Trained
     weights: str
     temperature: float | None
+    device: str
 
     @property
     def record(self) -> dict[str, Any]:
@@ -83,7 +87,8 @@ def load(recipe: Recipe) -> Loaded:
     classes = _classes(trained, recipe.model)
     temperature = _temperature(recipe.temperature, trained)
     weights = weights_digest(trained.model.state_dict())
-    stream = make_stream(
+    made = partial(
+        make_stream,
         trained.model,
         window=recipe.window,
         overlap=recipe.overlap,
@@ -97,7 +102,23 @@ def load(recipe: Recipe) -> Loaded:
         backend=recipe.backend,
         quantised=_quantised(recipe, trained, temperature),
     )
-    return Loaded(recipe, halving(stream), trained, weights, temperature)
+    stream = halving(within_memory(f"model={recipe.model}", made))
+    return Loaded(recipe, stream, trained, weights, temperature, str(stream.device))
+
+
+def load_for_workers(recipe: Recipe) -> Loaded:
+    """The model, checked on the CPU of this machine, for workers that may have another device.
+
+    They do without `backend=auto`, which a race on this machine would decide. Raises as `load`.
+    """
+    elsewhere = recipe.device == "auto" or recipe.device.startswith("cuda")
+    if not elsewhere:
+        loaded = load(recipe)
+        return replace(loaded, recipe=replace(recipe, backend=loaded.stream.backend))
+    if recipe.backend.startswith("openvino") and recipe.device != "auto":
+        raise ConfigError(f"backend={recipe.backend}: runs on the CPU; set device=cpu")
+    recipe = replace(recipe, backend="torch" if recipe.backend == "auto" else recipe.backend)
+    return replace(load(replace(recipe, device="cpu")), recipe=recipe, device=recipe.device)
 
 
 def _quantised(recipe: Recipe, trained: Trained, temperature: float | None) -> Path | None:

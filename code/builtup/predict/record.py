@@ -82,7 +82,7 @@ def begin(run: Run, recorder: Recorder, loaded: Loaded, settings: dict[str, Any]
     for folder in {began.folder.resolve(), recorder.folder.resolve()}:
         write_text_atomically(folder / INFERENCE_JSON, text)
     if not run.run_id:  # parameters cannot be said twice
-        recorder.params({**loaded.record, **settings, "device": str(loaded.stream.device)})
+        recorder.params({**loaded.record, **settings, "device": loaded.device})
     recorder.tags(
         {
             "training_run": loaded.trained.run_id,

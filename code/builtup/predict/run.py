@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from builtup import executors
 from builtup.errors import BuiltupError, InputError
 from builtup.inference.cities import all_agg_by_city, parse_threshold
-from builtup.labels.polygonize import polygonize
+from builtup.labels.polygonize import check_outlines, polygonize
 from builtup.predict.area import Area, parse_area
 from builtup.predict.cities import with_cities
 from builtup.predict.discover import find_scenes
 from builtup.predict.earlier import check_earlier
 from builtup.predict.job import STEP, SceneWork, predict_job, scene_job
 from builtup.predict.locations import Allow, check_allow
-from builtup.predict.model import Loaded, Recipe, load
+from builtup.predict.model import Loaded, Recipe, load, load_for_workers
 from builtup.predict.products import write_products
 from builtup.predict.progress import progress
 from builtup.predict.record import Run, begin, describe, finish, known_backend
@@ -77,11 +78,13 @@ def predict(
     folder, trusted = Path(output_path), Allow.parse(allow)
     check_allow(trusted)
     parse_threshold(threshold)
+    check_outlines(min_area=min_area, simplify=simplify, min_hole=min_hole)
     given, limits = parse_units(units), parse_area(area)
     found = find_scenes(input_path, trusted)
     backend = known_backend(folder) if backend == "auto" else backend
     recipe = Recipe(model, tta, window, overlap, batch_size, blend, temperature, device, backend)
-    loaded = load(recipe)
+    executor = executors.chosen()
+    loaded = load_for_workers(recipe) if executor and executor.remote else load(recipe)
     work = _survey(found.scenes, list(found.problems), limits, on_error)
     run = describe(folder, loaded)
     jobs = _jobs(work, run, loaded, given, limits, on_error)
