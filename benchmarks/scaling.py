@@ -3,8 +3,9 @@
     PYTHONPATH=code python benchmarks/scaling.py --price 0.05 [--model <run id>] [--workers 1,2]
 
 Runs `prepare` (and `predict`, where a model is given) on simulated scenes, on Dask clusters of
-one-thread workers on this machine, and prints three tables in Markdown: what was measured, what a
-million km² costs, and what 10,000 scenes would take. Run it on a machine that does nothing else.
+one-thread workers on this machine, and prints tables in Markdown: what was measured, what a million
+km² costs, and what 10,000 scenes would take, of each command. Run it on a machine that does nothing
+else.
 """
 
 from __future__ import annotations
@@ -31,13 +32,67 @@ COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
+class Row:
+    """What a step of a command took: seconds, and the pixels of all its jobs."""
+
+    command: str
+    step: str
+    seconds: float
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How much a step reads and writes, and what its jobs are: scenes, or cities.
+
+    A city's job looks at all its dates, or, where `one_date`, at what they were averaged to.
+    """
+
+    bytes_per_pixel: float
+    per_city: bool = False
+    one_date: bool = False
+
+
+#: By the end of a step's name. Bytes are those of the formats: float32 VV and VH in, three float32
+#: bands out, …; of a city of one date, more dates share what is written.
+KINDS = {
+    "generate_3b_images": Kind(8 + 12),
+    "rasterize": Kind(1),
+    "generate_tiles/images": Kind(24),
+    "generate_tiles/masks": Kind(2),
+    "generate_tiles_stats": Kind(13),
+    "generate_test_tiles": Kind(24),
+    "predict": Kind(8 + 1),
+    "all_agg_by_city": Kind(1 + 7, per_city=True),
+    "polygonize": Kind(2, per_city=True, one_date=True),
+    "write_products": Kind(6, per_city=True, one_date=True),  # what its manifest's sha256 read
+}
+
+
+@dataclass(frozen=True)
 class Measured:
-    """A step with one worker: its jobs, core-seconds and bytes (read and written) a pixel."""
+    """A step with one worker: core-seconds a pixel of its jobs, and what these are.
+
+    `planning` is what the client does for each scene before the first job is handed out.
+    """
 
     name: str
-    jobs: int
+    command: str
     seconds_per_pixel: float
-    bytes_per_pixel: float
+    kind: Kind
+    planning: float = 0.0
+
+    def pixels(self, dates: int) -> int:
+        """How often the step looks at a pixel of the ground."""
+        return 1 if self.kind.one_date else dates
+
+    def jobs(self, scenes: int, dates: int) -> int:
+        """How many jobs so many scenes are."""
+        return max(1, scenes // dates) if self.kind.per_city else scenes
+
+    def job_pixels(self, dates: int) -> int:
+        """The pixels of a job."""
+        return SCENE_PIXELS * (self.pixels(dates) if self.kind.per_city else 1)
 
 
 @dataclass(frozen=True)
@@ -50,6 +105,7 @@ class Assumptions:
     storage_bandwidth: float  # bytes/s of the storage, shared by all
     spread: float  # relative standard deviation of a job's time
     scenes: int
+    dates: int  # of a city
 
 
 def no_work(job: object) -> None:
@@ -85,44 +141,59 @@ def measure_dispatch(folder: Path, count: int, jobs: int = 200) -> float:
         return (time.monotonic() - started) / jobs
 
 
-def measure(data: Path, output: Path, count: int, model: str) -> list[tuple[str, int, float, int]]:
-    """(step, jobs, seconds, pixels) of prepare and predict with `count` workers."""
+def measure(data: Path, output: Path, count: int, model: str) -> list[Row]:
+    """What prepare and predict take with `count` workers."""
     from builtup.prepare import prepare
 
     with cluster(count):
-        summaries = prepare(input_path=data, output_path=output, tiles_path=output / "tiles")
+        found = {"prepare": prepare(input_path=data, output_path=output, tiles_path=output / "t")}
         if model:
             from builtup.predict.run import predict
 
             scenes = str(data / "train")
             maps = output / "maps"
-            summaries += predict(model=model, input_path=scenes, output_path=str(maps))
-    return [(s.step, s.done, s.seconds, s.pixels) for s in summaries if s.done]
+            found["predict"] = predict(model=model, input_path=scenes, output_path=str(maps))
+    return [Row(of, s.step, s.seconds, s.pixels) for of in found for s in found[of] if s.pixels]
 
 
-def bytes_per_pixel(step: str) -> float:
-    """Read and written, from the formats: float32 VV and VH in, three float32 bands out, …"""
-    sizes = {"generate_3b_images": 8 + 12, "rasterize": 1, "generate_tiles/masks": 2}
-    sizes |= {"generate_tiles/images": 24, "generate_test_tiles": 24, "generate_tiles_stats": 13}
-    sizes |= {"predict": 9, "all_agg_by_city": 8, "polygonize": 2}
-    return float(next((n for name, n in sizes.items() if step.endswith(name)), 0))
+def measure_planning(scenes: str) -> float:
+    """Seconds a scene that predict takes on the client: to find it, read headers, sample values."""
+    from builtup.predict.discover import find_scenes
+    from builtup.predict.locations import Allow
+    from builtup.predict.survey import measure, survey
+
+    started = time.monotonic()
+    found = find_scenes(scenes, Allow.parse("")).scenes
+    for scene in found:
+        measure(survey(scene), "auto")
+    return (time.monotonic() - started) / len(found)
+
+
+def kind_of(step: str) -> Kind:
+    """The entry of KINDS that a step's name ends in."""
+    return next(kind for name, kind in KINDS.items() if step.endswith(name))
 
 
 def simulate(steps: Sequence[Measured], workers: int, given: Assumptions) -> tuple[float, str]:
     """Seconds that all steps take for the given scenes, and what most of the loss is due to.
 
     Workers take the next job when they are free; the scheduler hands out one job after another;
-    while all are busy each has its share of the storage. A step waits for the one before.
+    while all are busy each has its share of the storage. A step waits for the one before, and for
+    what the client does for each scene before it hands out the first job.
     """
     clock, generator = given.start_up, np.random.default_rng(0)
     lost = {"storage": 0.0, "scheduler": 0.0, "last jobs": 0.0, "start-up": given.start_up}
+    lost["client"] = 0.0
     for step in steps:
-        share = given.storage_bandwidth / min(workers, given.scenes)
-        traffic = step.bytes_per_pixel * SCENE_PIXELS
+        jobs, pixels = step.jobs(given.scenes, given.dates), step.job_pixels(given.dates)
+        share = given.storage_bandwidth / min(workers, jobs)
+        traffic = step.kind.bytes_per_pixel * pixels
         io_alone = traffic / given.worker_bandwidth
         io = traffic / min(given.worker_bandwidth, share)
-        times = step.seconds_per_pixel * SCENE_PIXELS + io - io_alone
-        times *= np.maximum(0.2, 1 + given.spread * generator.standard_normal(given.scenes))
+        times = step.seconds_per_pixel * pixels + io - io_alone
+        times *= np.maximum(0.2, 1 + given.spread * generator.standard_normal(jobs))
+        clock += step.planning * given.scenes
+        lost["client"] += step.planning * given.scenes
         free, handed, wait = [clock] * workers, clock, 0.0
         for seconds in times:
             ready = heapq.heappop(free)
@@ -130,7 +201,7 @@ def simulate(steps: Sequence[Measured], workers: int, given: Assumptions) -> tup
             wait += handed - ready
             heapq.heappush(free, handed + float(seconds))
         end = max(free)
-        lost["storage"] += (io - io_alone) * given.scenes / workers
+        lost["storage"] += (io - io_alone) * jobs / workers
         lost["scheduler"] += wait / workers
         lost["last jobs"] += end - sum(free) / workers
         clock = end
@@ -138,35 +209,56 @@ def simulate(steps: Sequence[Measured], workers: int, given: Assumptions) -> tup
     return clock, most if lost[most] > 0.01 * clock else "nothing (below 1 %)"
 
 
-def print_measured(rows: dict[int, list[tuple[str, int, float, int]]]) -> None:
+def print_measured(rows: dict[int, list[Row]]) -> None:
     counts = sorted(rows)
     print("| step | Mpx | " + " | ".join(f"{n} worker(s), s" for n in counts) + " |")
     print("|---|--:|" + "--:|" * len(counts))
-    for step, _, _, pixels in rows[counts[0]]:
-        times = [next((s for name, _, s, _ in rows[n] if name == step), 0.0) for n in counts]
-        print(f"| {step} | {pixels / 1e6:.1f} | " + " | ".join(f"{t:.2f}" for t in times) + " |")
+    for row in rows[counts[0]]:
+        times = [next((r.seconds for r in rows[n] if r.step == row.step), 0.0) for n in counts]
+        cells = [row.step, f"{row.pixels / 1e6:.1f}", *(f"{t:.2f}" for t in times)]
+        print("| " + " | ".join(cells) + " |")
 
 
 def print_cost(steps: Sequence[Measured], price: float, dates: int) -> None:
+    """Each step, and each command with all its steps: predict needs none of prepare's."""
     print("\n| step | s/Mpx on a core | core-hours per million km² | cost |\n|---|--:|--:|--:|")
-    total = 0.0
-    for step in steps:
-        hours = step.seconds_per_pixel * 1e10 * dates / 3600  # a million km² is 1e10 pixels
-        total += hours
-        rate = step.seconds_per_pixel * 1e6
-        print(f"| {step.name} | {rate:.3f} | {hours:.1f} | {hours * price:.2f} |")
-    print(f"| all, {dates} date(s) | | {total:.1f} | {total * price:.2f} |")
+    for command, of in commands(steps).items():
+        total = 0.0
+        for step in of:
+            # a million km² is 1e10 pixels
+            hours = step.seconds_per_pixel * 1e10 * step.pixels(dates) / 3600
+            total += hours
+            rate = step.seconds_per_pixel * 1e6
+            print(f"| {step.name} | {rate:.3f} | {hours:.1f} | {hours * price:.2f} |")
+        print(f"| **{command}, {dates} date(s)** | | {total:.1f} | {total * price:.2f} |")
 
 
-def print_simulation(steps: Sequence[Measured], given: Assumptions, price: float) -> None:
-    print(f"\nAssumptions, {given.scenes:,} scenes of {SCENE_PIXELS / 1e6:.1f} Mpx:")
+def commands(steps: Sequence[Measured]) -> dict[str, list[Measured]]:
+    """The steps of each command, in order."""
+    names = dict.fromkeys(step.command for step in steps)
+    return {name: [step for step in steps if step.command == name] for name in names}
+
+
+def print_assumptions(steps: Sequence[Measured], given: Assumptions) -> None:
+    print(f"\nAssumptions, {given.scenes:,} scenes of {SCENE_PIXELS / 1e6:.1f} Mpx, ", end="")
+    print(f"{given.dates} date(s) a city:")
     print(f"- a job's time grows with its pixels; spread {given.spread:.0%} between scenes")
     print(f"- start-up of a worker {given.start_up:g} s, once, all at the same time")
     print(f"- scheduler and client {given.dispatch * 1e3:.1f} ms a job, one after the other")
     shares = f"{given.worker_bandwidth / 1e6:g} MB/s a worker, {given.storage_bandwidth / 1e6:g}"
     print(f"- storage {shares} MB/s for all; bytes from the formats, nothing cached")
-    print("- steps one after another; no faults; workers as fast as those measured\n")
-    print("| workers | hours | speed-up | efficiency | cost | most is lost to |")
+    planning = 1e3 * sum(step.planning for step in steps)
+    print(
+        f"- {planning:.1f} ms of the client a scene before predict's first job (headers, a sample"
+    )
+    print("  of the values, files in its cache); before other steps its work is left out")
+    print("- steps one after another; no faults; workers as fast as those measured")
+
+
+def print_simulation(
+    command: str, steps: Sequence[Measured], given: Assumptions, price: float
+) -> None:
+    print(f"\n`{command}`:\n\n| workers | hours | speed-up | efficiency | cost | most is lost to |")
     print("|--:|--:|--:|--:|--:|---|")
     alone, _ = simulate(steps, 1, given)
     for workers in COUNTS:
@@ -190,7 +282,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--worker_bandwidth", type=float, default=200e6, help="bytes/s")
     parser.add_argument("--storage_bandwidth", type=float, default=5e9, help="bytes/s")
     parser.add_argument("--spread", type=float, default=0.2)
-    parser.add_argument("--dates", type=int, default=2, help="of a place, for the cost")
+    parser.add_argument("--dates", type=int, default=2, help="of a city")
     return parser.parse_args()
 
 
@@ -207,10 +299,16 @@ def main() -> None:
         simulate_scenes(output_path=data, cities=options.cities, test_cities=0, size=options.size)
         rows = {n: measure(data, folder / f"output_{n}", n, options.model) for n in counts}
         dispatch = measure_dispatch(folder, max(counts))
+        planning = measure_planning(str(data / "train")) if options.model else 0.0
     steps = [
-        Measured(step, jobs, seconds / pixels, bytes_per_pixel(step))
-        for step, jobs, seconds, pixels in rows[1]
-        if pixels
+        Measured(
+            r.step,
+            r.command,
+            r.seconds / r.pixels,
+            kind_of(r.step),
+            planning if r.step == "predict" else 0.0,
+        )
+        for r in rows[1]
     ]
     load = os.getloadavg()[0]
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f} (should be that of us)\n")
@@ -225,8 +323,11 @@ def main() -> None:
         options.storage_bandwidth,
         options.spread,
         options.scenes,
+        options.dates,
     )
-    print_simulation(steps, given, options.price)
+    print_assumptions(steps, given)
+    for command, of in commands(steps).items():
+        print_simulation(command, of, given, options.price)
 
 
 if __name__ == "__main__":
