@@ -2,8 +2,8 @@
 
 base = "../recommended_cpu.py"  # as `recommended`, whose settings follow (a test compares them)
 
-num_epochs, samples_per_epoch = 40, 3200
-batch_size = 32
+num_epochs, samples_per_epoch = 40, 1600
+batch_size, crop = 16, 192
 widths = (32, 64, 128, 256)
 val_interval = 40
 num_workers = 6
