@@ -7,6 +7,7 @@ import io
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyogrio.raw
@@ -17,6 +18,9 @@ from PIL import Image
 
 from builtup.results import CityRasters, PredictionTags
 from helpers import CRS, TRANSFORM, speckle, write_polygons, write_raster
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 #: Height and width, the threshold of the maps, and the town: rows 20 to 70, columns 30 to 80.
 SHAPE, THRESHOLD = (100, 120), 0.5
@@ -101,6 +105,18 @@ def _tag(path: Path, tags: dict[str, str]) -> None:
 
     with rasterio.open(path, "r+") as dataset:
         dataset.update_tags(**tags)
+
+
+def add_run(experiment: str, **tags: str) -> tuple[MlflowClient, str, Path]:
+    """A run in an experiment, running, and the folder of its artifacts."""
+    from builtup import tracking
+
+    own = tracking.client()
+    run = own.create_run(own.get_experiment_by_name(experiment).experiment_id, tags=tags)
+    folder = tracking.artifact_folder(run)
+    assert folder is not None
+    folder.mkdir(parents=True)
+    return own, str(run.info.run_id), folder
 
 
 @dataclass

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builtup import __version__
 from builtup.errors import BuiltupError
+from builtup.inference.tuned import MARK, Tuned, read_record, tuned_ground
 from builtup.results import Results
 
 if TYPE_CHECKING:
@@ -42,23 +43,26 @@ _WORDS = {
 class Provenance:
     """Facts as (name, value), and what each city was used for before it was scored.
 
-    `tuned_on`: by what was chosen (threshold, weights, temperature) the cities that it was chosen
-    on. `trained_on`: cities whose pixels were learnt from. `doubts`: what could not be found out.
+    `seen`: all ground that says little of other ground, as `validate` marks it. `tuned_on`: by what
+    was chosen (threshold, weights, temperature) the ground that it was chosen on. `trained_on`:
+    ground whose pixels were learnt from. `doubts`: what could not be found out.
     """
 
     title: str
     facts: tuple[tuple[str, str], ...]
-    tuned_on: Mapping[str, tuple[str, ...]]
-    trained_on: frozenset[str]
+    seen: Tuned
     doubts: tuple[str, ...]
+    tuned_on: Mapping[str, Tuned] = field(default_factory=dict)
+    trained_on: Tuned = field(default_factory=Tuned)
 
     def marks(self, city: str) -> tuple[str, ...]:
         """What the reader of a city's score must know: `tuned on: threshold`, `trained on`."""
-        tuned = sorted(what for what, cities in self.tuned_on.items() if city in cities)
-        return (
-            *(["trained on"] if city in self.trained_on else []),
-            *([f"tuned on: {', '.join(tuned)}"] if tuned else []),
+        tuned = sorted(what for what, ground in self.tuned_on.items() if ground.on(city))
+        marks = (
+            *(["trained on"] if self.trained_on.on(city) else []),
+            *([f"{MARK}: {', '.join(tuned)}"] if tuned else []),
         )
+        return marks or ((MARK,) if self.seen.on(city) else ())
 
 
 def find_provenance(results: Results, thresholds: Sequence[float]) -> Provenance:
@@ -67,7 +71,9 @@ def find_provenance(results: Results, thresholds: Sequence[float]) -> Provenance
     `thresholds` are those of the cities' maps. A run that is not in the tracking database is no
     error: what is not known is said on the page.
     """
-    record = _read_json(results.folder / "inference.json")
+    record = read_record(results.folder)
+    if "members" in record:
+        return _of_ensemble(results, record, thresholds)
     config = _read_json(results.folder / "config" / "settings.json")
     doubts: list[str] = []
     inference = _run(results.run_id, "inference", doubts)
@@ -83,15 +89,55 @@ def find_provenance(results: Results, thresholds: Sequence[float]) -> Provenance
         *((_WORDS.get(key, key), _text(value)) for key, value in record.items() if value != ""),
         *_run_facts("training", None, training),
         *_training_facts(summary),
-        ("threshold of the maps", ", ".join(f"{t:.4f}" for t in sorted(set(thresholds)))),
-        *_versions(),
+        *_map_facts(thresholds),
     ]
+    held_out = str(record.get("held_out") or "")
     tuned = _tuned_on(summary, config, thresholds, doubts) if summary else {}
-    trained = _trained_on(training, record, summary)
+    trained = _trained_on(summary, doubts)
     name = results.folder.name
     if inference is not None:
         name = inference.data.tags.get("config") or inference.info.run_name
-    return Provenance(str(name), tuple(facts), tuned, trained, tuple(doubts))
+    return Provenance(
+        str(name),
+        tuple(facts),
+        tuned_ground(results.folder),
+        tuple(doubts),
+        {what: Tuned(cities, held_out) for what, cities in tuned.items()},
+        Tuned(trained, held_out),
+    )
+
+
+def _of_ensemble(
+    results: Results, record: Mapping[str, Any], thresholds: Sequence[float]
+) -> Provenance:
+    """That of a mean of several runs, which ensemble.json names."""
+    doubts: list[str] = []
+    facts = [("mean of", f"{len(record['members'])} sets of predictions")]
+    for number, member in enumerate(record["members"], 1):
+        facts.append((f"member {number}", _member(member, doubts)))
+    for key in ("tuned_on", "weights_tuned_on"):
+        facts.append((key.replace("_", " "), _text(record.get(key, ())) or "nothing"))
+    facts += _map_facts(thresholds)
+    return Provenance(
+        results.folder.name, tuple(facts), tuned_ground(results.folder), tuple(doubts)
+    )
+
+
+def _member(member: Mapping[str, Any], doubts: list[str]) -> str:
+    """One of an ensemble's members: its runs, their trainings, its weight and threshold."""
+    said = []
+    for run_id in filter(None, (member.get("run_id") or "").split(",")):
+        run = _run(run_id, "member", doubts)
+        tags = {} if run is None else run.data.tags
+        said.append(f"run {run_id}")
+        said += [f"config {tags['config']}"] if tags.get("config") else []
+        said += [f"training run {tags['training_run']}"] if tags.get("training_run") else []
+    if not said:
+        doubts.append(f"the member {member['name']} does not say which run it comes from")
+        said.append(str(member["name"]))
+    keys = ("weight", "threshold", "temperature")
+    said += [f"{key} {_text(member[key])}" for key in keys if member.get(key) is not None]
+    return ", ".join(said)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -172,6 +218,11 @@ def _training_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
+def _map_facts(thresholds: Sequence[float]) -> list[tuple[str, str]]:
+    cut = ", ".join(f"{t:.4f}" for t in sorted(set(thresholds)))
+    return [("threshold of the maps", cut), *_versions()]
+
+
 def _versions() -> list[tuple[str, str]]:
     found = [f"builtup {__version__}"]
     for name in _PACKAGES:
@@ -212,12 +263,8 @@ def _tuned_on(
     return {what: cities for what, cities in tuned.items() if cities}
 
 
-def _trained_on(
-    training: Run | None, record: Mapping[str, Any], summary: Mapping[str, Any]
-) -> frozenset[str]:
-    """Cities that training learnt from, unless only ground that it did not see was mapped."""
-    if training is None or record.get("held_out"):
-        return frozenset()
-    folds = training.data.params.get("cfg/folds", "").split(", ")
-    held_out = summary.get("val_fold") or ""
-    return frozenset(fold.partition("/")[0] for fold in folds if fold and fold != held_out)
+def _trained_on(summary: Mapping[str, Any], doubts: list[str]) -> tuple[str, ...]:
+    """Cities and blocks that training learnt from, whichever fold an inference holds out."""
+    if summary and "trained_on" not in summary:
+        doubts.append("the training's summary.json does not say what was learnt from")
+    return tuple(map(str, summary.get("trained_on") or ()))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builtup.errors import BuiltupError, InputError
+from builtup.inference.ensemble import member_runs
 from builtup.predict.survey import Survey
 from builtup.report.stored import predicted_scenes, stored_scenes
 from builtup.results import Results
@@ -44,11 +45,29 @@ def find_images(results: Results, images_path: str = "") -> Mapping[str, tuple[S
 
     `images_path` holds 3-band scenes, a list of tiles, or scenes of VV and VH as `predict` takes
     them. The run's own list is named by the config that lies beside the predictions, the scenes of
-    `predict` by its run. Where nothing is known there are none, and a warning; raises InputError
-    where `images_path` was given and holds none.
+    `predict` by its run, those of an ensemble by its members' runs. Where nothing is known there
+    are none, and a warning; raises InputError where `images_path` was given and holds none.
     """
     if images_path:
         return _scenes_below(require_folder(Path(images_path)))
+    members = [Results(results.folder, run_id) for run_id in member_runs(results.folder)]
+    return _joined([_predicted(one) for one in members or [results]])
+
+
+def _joined(
+    parts: Iterable[Mapping[str, tuple[SceneImage, ...]]],
+) -> Mapping[str, tuple[SceneImage, ...]]:
+    """Each scene once, by city and date."""
+    found: dict[str, dict[tuple[str, str], SceneImage]] = defaultdict(dict)
+    for part in parts:
+        for city, scenes in part.items():
+            for scene in scenes:
+                found[city].setdefault((scene.date, scene.scene), scene)
+    return {city: tuple(scenes[key] for key in sorted(scenes)) for city, scenes in found.items()}
+
+
+def _predicted(results: Results) -> Mapping[str, tuple[SceneImage, ...]]:
+    """The scenes that one inference predicted; none, and a warning, where they are not known."""
     try:
         folder = _predicted_from(results)
         if folder is not None:

@@ -43,15 +43,21 @@ def predicted_scenes(results: Results) -> Mapping[str, tuple[Survey, ...]] | Non
 
     Raises RunError where the tracking database does not know the run, and as `stored_scenes`.
     """
-    try:
-        text = (results.folder / INFERENCE_JSON).read_text(encoding="utf-8")
-        run_id = results.run_id or str(json.loads(text)["run_id"])
-    except (OSError, ValueError, KeyError, TypeError):
+    run_id = results.run_id or _named_run(results)
+    if run_id is None:
         return None
     given = tracking.find_run(run_id).data.params
     if "cfg/input_path" not in given:
         return None
     return stored_scenes(given["cfg/input_path"], given.get("cfg/units", "auto"))
+
+
+def _named_run(results: Results) -> str | None:
+    try:
+        text = (results.folder / INFERENCE_JSON).read_text(encoding="utf-8")
+        return str(json.loads(text)["run_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_parts(found: Survey, ground: Grid) -> Iterator[tuple[NDArray[np.float32], Grid]]:

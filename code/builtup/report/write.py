@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builtup.files import write_text_atomically
+from builtup.inference.ensemble import ENSEMBLE_JSON
 from builtup.inference.ground import find_truths, read_scored_area
 from builtup.report.measure import PICTURE, CityCounts, measure_city
 from builtup.report.page import Page, Row, render
@@ -118,8 +119,11 @@ def _store(results: Results) -> _Store | None:
 
 
 def _with_run(results: Results, cities: Sequence[CityRasters]) -> Results:
-    """The results with the run that their rasters name, where nobody has said it."""
-    if results.run_id:
+    """The results with the run that their rasters name, where nobody has said it.
+
+    The rasters of an ensemble name several, which ensemble.json tells apart.
+    """
+    if results.run_id or (results.folder / ENSEMBLE_JSON).is_file():
         return results
     return Results(results.folder, read_tags(cities[0].mask).run_id or None, results.remote)
 
@@ -249,7 +253,8 @@ def _how(rows: Sequence[ScoreRow]) -> str:
         "Building F1 and IoU of all pixels that count. Intervals: 95 %, from "
         f"{RESAMPLES:,} resamples of n = {blocks:,} blocks of {BLOCK} × {BLOCK} pixels, each city "
         "within itself; they say how much depends on which ground of these cities was mapped, not "
-        "how another city would do. “Tuned on”: pixels of this city chose what is named. Brier and "
+        "how another city would do. “Tuned on”: pixels of this city chose what is named; with "
+        "nothing named, a training behind these maps learnt or chose from them. Brier and "
         "calibration error: 0 is perfect."
     )
 
