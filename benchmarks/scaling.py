@@ -248,10 +248,9 @@ def print_assumptions(steps: Sequence[Measured], given: Assumptions) -> None:
     shares = f"{given.worker_bandwidth / 1e6:g} MB/s a worker, {given.storage_bandwidth / 1e6:g}"
     print(f"- storage {shares} MB/s for all; bytes from the formats, nothing cached")
     planning = 1e3 * sum(step.planning for step in steps)
-    print(
-        f"- {planning:.1f} ms of the client a scene before predict's first job (headers, a sample"
-    )
-    print("  of the values, files in its cache); before other steps its work is left out")
+    if planning:
+        print(f"- {planning:.1f} ms of the client a scene before the first job of predict: headers")
+        print("  and a sample of the values, files in its cache; of other steps it is left out")
     print("- steps one after another; no faults; workers as fast as those measured")
 
 
