@@ -26,10 +26,33 @@ LAYERS = (
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("builtup."):
-            yield node.module.split(".")[1]
+def imported(source):
+    """The modules and packages below `builtup` that a source names: `from builtup.sar import x`,
+    `from builtup import sar`, `import builtup.sar.bands`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("builtup."))
+
+
+def test_every_way_to_import_is_seen():
+    source = """
+import numpy as np, builtup.sar.bands as bands
+from builtup import tiles, __version__
+from builtup.data.radar import Radar
+def late():
+    import builtup.report
+"""
+    assert set(imported(source)) == {"sar", "tiles", "__version__", "data", "report"}
+
+
+def test_no_import_is_relative():
+    nodes = [node for path in MODULES for node in ast.walk(ast.parse(path.read_text()))]
+    assert not any(isinstance(node, ast.ImportFrom) and node.level for node in nodes)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -38,7 +61,7 @@ def test_nothing_imports_upwards(path):
     if layer not in LAYERS:
         return
     above = LAYERS[LAYERS.index(layer) + 1 :]
-    assert not set(imported(path)) & set(above)
+    assert not set(imported(path.read_text())) & set(above)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
