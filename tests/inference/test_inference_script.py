@@ -321,6 +321,29 @@ def test_a_config_that_cannot_work_starts_no_run(
     assert len(store.search_runs([experiment.experiment_id])) == before
 
 
+def test_ground_that_was_learnt_from_is_not_scored_as_held_out(root: Path) -> None:
+    summary, config = (root / "trained" / n for n in ("summary.json", "config/settings.json"))
+    texts = summary.read_text(), config.read_text()
+    known = {"threshold": 0.4, "val_fold": "38RPV_Beta", "trained_on": ["38SLF_Alpha"]}
+    message = "val_fold = 38SLF_Alpha: .* learnt from 38SLF_Alpha and held out 38RPV_Beta; leave"
+    try:
+        summary.write_text(json.dumps(known))
+        with pytest.raises(ConfigError, match=message):
+            infer(root, "validate_x", "val_fold=Alpha")
+        # a number that means another city now: the name counts
+        index = json.loads((root / "tiles" / "folds.json").read_text())["names"].index(
+            "38SLF_Alpha"
+        )
+        config.write_text(texts[1].replace('"38SLF_Alpha"', str(index)))
+        assert infer(root, "validate_x").data.tags["fold"] == "38RPV_Beta"
+        summary.write_text(json.dumps(known | {"trained_on": ["38SLF_Alpha/r0c1"]}))
+        with pytest.raises(ConfigError, match="learnt from 38SLF_Alpha/r0c1"):
+            infer(root, "validate_x", "val_fold=Alpha")
+    finally:
+        summary.write_text(texts[0])
+        config.write_text(texts[1])
+
+
 def test_a_network_trained_on_everything_has_nothing_to_be_scored_on(root: Path) -> None:
     config = root / "trained" / "config" / "settings.json"
     text = config.read_text()

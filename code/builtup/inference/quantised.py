@@ -60,9 +60,8 @@ class Quantisation:
     @classmethod
     def of(cls, trained: Trained, **given: Any) -> Quantisation:
         """Of a trained network, on the data of its own run where none are `given`."""
-        settings = trained.settings
-        given.setdefault("data_path", Path(settings.get("data_path", "")))
-        given.setdefault("val_fold", settings.get("val_fold"))
+        given.setdefault("data_path", Path(trained.settings.get("data_path", "")))
+        given.setdefault("val_fold", trained.held_out)
         given.setdefault("threshold", trained.threshold)
         return cls(trained, **given)
 

@@ -78,9 +78,7 @@ def plan(config: Config) -> Plan:
     before = find_previous(config)
     backend = _backend(config, before)
     trained = _trained(config)
-    fold = config.get("val_fold", trained.settings.get("val_fold"))
-    data_path = Path(config.data_path)
-    selection = select_held_out(data_path, fold) if config.has_targets else select_all(data_path)
+    selection = _selection(config, trained)
     temperature = _temperature(config, trained)
     stream = _stream(config, trained, selection, temperature, backend)
     record = {
@@ -100,6 +98,28 @@ def plan(config: Config) -> Plan:
     threshold = _threshold(config, trained, temperature)
     folder = None if before is None else before.folder
     return Plan(selection, stream, trained, threshold, record, folder)
+
+
+def _selection(config: Config, trained: Trained) -> Selection:
+    """The tiles; those to be scored lie in ground that the training held out."""
+    data_path = Path(config.data_path)
+    if not config.has_targets:
+        return select_all(data_path)
+    selection = select_held_out(data_path, config.get("val_fold", trained.held_out))
+    fold = selection.fold_name
+    # a city holds its blocks: one of them was learnt from, or all
+    seen = [n for n in trained.trained_on if fold == n or _is_block(fold, n) or _is_block(n, fold)]
+    if seen:
+        raise ConfigError(
+            f"{config.path}: val_fold = {fold}: the training run {trained.run_id} learnt from "
+            f"{', '.join(seen)} and held out {trained.held_out}; leave val_fold out, or map these "
+            "tiles with a test_ config"
+        )
+    return selection
+
+
+def _is_block(name: str, city: str) -> bool:
+    return name.startswith(f"{city}/")
 
 
 def _trained(config: Config) -> Trained:

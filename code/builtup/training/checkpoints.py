@@ -61,7 +61,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model in eval mode with what inference needs to know of its run."""
+    """A trained model in eval mode with what inference needs to know of its run.
+
+    `held_out` is the name of its fold, or what `val_fold` was where the run did not say;
+    `trained_on` are the folds learnt from, empty where they are not known.
+    """
 
     model: nn.Module
     settings: dict[str, Any]
@@ -69,6 +73,8 @@ class Trained:
     class_names: tuple[str, ...]
     run_id: str
     temperature: float | None = None  # fitted by cross_validate
+    held_out: int | str | None = None
+    trained_on: tuple[str, ...] = ()
 
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:
@@ -242,6 +248,9 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
         class_names=tuple(config.get("class_names", ())),
         run_id=run_id,
         temperature=summary.get("temperature"),
+        # a number would be another fold where the data have other cities now
+        held_out=summary.get("val_fold") or config.get("val_fold"),
+        trained_on=tuple(summary.get("trained_on") or ()),
     )
 
 
