@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import shapely
 
+from builtup.errors import OutputError
 from builtup.labels.rasterize import rasterize
 from builtup.sar.merge import generate_3b_images
 from builtup.steps import Summary
@@ -111,6 +112,16 @@ def test_the_number_of_processes_changes_no_byte(
     monkeypatch.setattr(module, "STEP", whole)
     run(step, split, tmp_path / "two", num_workers=2)
     assert outputs(tmp_path / "one") == outputs(tmp_path / "two")
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_file_where_the_outputs_should_be_is_one_line(
+    step: Callable[..., Summary], place: str, split: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"\.tif: cannot be written .* that is a folder"):
+        run(step, split, tmp_path / place)
 
 
 def copy(split: Path, target: Path) -> Path:

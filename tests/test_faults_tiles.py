@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from builtup.errors import OutputError
 from tile_data import add_scene, moved
 
 DATES = ("20150101", "20150201", "20150301")
@@ -84,6 +85,24 @@ def test_a_killed_step_ends_in_the_bytes_of_an_undisturbed_one(tmp_path: Path, s
     assert kill_at_random(stormy, step, work, seed=7) > 0
     finish(stormy, step)
     assert _without_times(contents(stormy)) == _without_times(contents(calm))
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_file_where_the_outputs_should_be_is_one_line(tmp_path: Path, place: str) -> None:
+    from builtup.tiles.stats import generate_tiles_stats
+    from builtup.tiles.tiling import generate_tiles
+
+    (tmp_path / "file").write_text("")
+    add_scene(tmp_path / "data")
+    images, out = tmp_path / "data" / "images_3b", tmp_path / place
+    refused = pytest.raises(OutputError, match=r"cannot be written .* that is a folder")
+    with refused:
+        generate_tiles(
+            input_path=images, output_path=out, tile_size=32, overlap=8, materialize=True
+        )
+    _tile(tmp_path / "data", tmp_path / "tiles")
+    with refused:
+        generate_tiles_stats(input_path=tmp_path / "tiles", output_path=out, gap=4)
 
 
 def _tile(data: Path, root: Path) -> None:

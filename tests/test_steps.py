@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builtup.errors import BuiltupError, InputError
+from builtup import steps
+from builtup.digests import sha256_of
+from builtup.errors import BuiltupError, InputError, OutputError
 from builtup.files import write_text_atomically
 from builtup.steps import Job, Step, Summary, is_done, run_step
 
@@ -79,6 +85,72 @@ def test_a_touched_input_redoes_nothing(tmp_path: Path) -> None:
     assert redone(tmp_path, jobs) == 0
 
 
+def test_a_touched_input_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job,) = make_jobs(tmp_path, {"a": "x"})
+    run_step(STEP, [job], double)
+    hashed: list[Path] = []
+
+    def count(path: Path) -> str:
+        hashed.append(path)
+        return sha256_of(path)
+
+    monkeypatch.setattr(steps, "sha256_of", count)
+    os.utime(job.inputs[0], ns=(1, 1))
+    assert is_done(STEP, job)
+    assert is_done(STEP, job)
+    assert hashed == [job.inputs[0]]
+
+
+def test_a_touched_input_redoes_nothing_where_the_manifest_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = make_jobs(tmp_path, {"a": "x"})
+    run_step(STEP, [job], double)
+    os.utime(job.inputs[0], ns=(1, 1))
+    before = job.manifest.read_text()
+    refuse_changes(monkeypatch, job.manifest.parent)
+    assert is_done(STEP, job)
+    assert job.manifest.read_text() == before
+
+
+def refuse_changes(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let files in `folder` be read only, as on a read-only file system."""
+
+    def refusing(change: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(path: Path, *args: Any, **options: Any) -> Any:
+            if path.parent == folder:
+                raise OSError(errno.EROFS, "Read-only file system")
+            return change(path, *args, **options)
+
+        return refuse
+
+    for name in ("unlink", "write_text"):
+        monkeypatch.setattr(Path, name, refusing(getattr(Path, name)))
+
+
+@pytest.mark.parametrize("times", [2, 3])  # redone for its input, or for its settings
+def test_an_earlier_manifest_that_is_read_only_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    (job,) = make_jobs(tmp_path, {"a": "x"}, times=times)
+    run_step(STEP, make_jobs(tmp_path, {"a": "x"}), double)
+    job.inputs[0].write_text("other")
+    refuse_changes(monkeypatch, job.manifest.parent)
+    line = r"a\.out: cannot be written \(Read-only file system\); choose an output_path"
+    with pytest.raises(OutputError, match=line):
+        run_step(STEP, [job], double)
+    assert run_step(STEP, [job], double, on_error="skip").skipped
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_file_where_the_outputs_should_be_is_one_line(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    (job,) = make_jobs(tmp_path, {"a": "x"})
+    elsewhere = replace(job, outputs=(tmp_path / place / "a.out",))
+    with pytest.raises(OutputError, match=r"a\.out: cannot be written.*that is a folder"):
+        run_step(STEP, [elsewhere], double)
+
+
 def test_a_changed_setting_or_version_redoes_all(tmp_path: Path) -> None:
     run_step(STEP, make_jobs(tmp_path, {"a": "x", "b": "y"}), double)
     assert redone(tmp_path, make_jobs(tmp_path, {"a": "x", "b": "y"}, times=3)) == 2
@@ -106,8 +178,14 @@ def test_a_missing_or_cut_output_is_made_again(tmp_path: Path) -> None:
 def test_an_output_without_a_manifest_is_not_done(tmp_path: Path) -> None:
     (job,) = make_jobs(tmp_path, {"a": "x"})
     run_step(STEP, [job], double)
-    job.manifest.write_text("{")
-    assert not is_done(STEP, job)
+    for spoilt in ("{", "null", "[1, 2]", '"text"', "7"):
+        job.manifest.write_text(spoilt)
+        assert not is_done(STEP, job)
+    known = {"version": 1, "step": "double", "settings": {"times": 2}}
+    outputs = [{"name": "a.out", "size": 2}]
+    for inputs in (None, [None], [7], {"a": 1}):
+        job.manifest.write_text(json.dumps({**known, "outputs": outputs, "inputs": inputs}))
+        assert not is_done(STEP, job)
     job.manifest.unlink()
     assert not is_done(STEP, job)
 

@@ -186,7 +186,8 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system refuses what is not even there
+            path.unlink()
 
 
 def write_text_atomically(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from tqdm import tqdm
 from builtup import executors, store
 from builtup.digests import sha256_of
 from builtup.errors import BuiltupError, InputError, OutputError
-from builtup.files import write_text_atomically
+from builtup.files import output_error, write_text_atomically
 
 __all__ = ["Job", "Step", "Summary", "describe_input", "is_done", "record_done", "run_step"]
 
@@ -72,6 +72,13 @@ class Job:
         """Where the job's manifest stands."""
         first = self.outputs[0]
         return first.parent / MANIFESTS / f"{first.name}.json"
+
+    def forget(self) -> None:
+        """Remove the manifest, so that the job is not done; raise OutputError where it stays."""
+        try:
+            self.manifest.unlink(missing_ok=True)
+        except OSError as e:
+            raise output_error(self.outputs[0], e) from e
 
 
 @dataclass
@@ -180,9 +187,10 @@ def _describe_manifests(jobs: Sequence[Job]) -> str:
     for job in sorted(jobs, key=lambda job: job.name):
         try:
             known = json.loads(job.manifest.read_text(encoding="utf-8"))["inputs"]
-        except (OSError, ValueError, KeyError):
+            digests = "".join(entry["sha256"] for entry in known)
+        except (OSError, ValueError, KeyError, TypeError):
             continue  # skipped
-        digest.update("".join(entry["sha256"] for entry in known).encode())
+        digest.update(digests.encode())
         folders[job.manifest.parent] = None
         count += 1
     if not count:
@@ -225,9 +233,9 @@ def _await_outputs(step: Step, job: Job) -> OutputError | None:
 def _run_job(step: Step, work: Work, stores: Sequence[store.Store], job: Job) -> Outcome:
     try:
         store.fetch(job.inputs, stores)
+        job.forget()
         with ThreadPoolExecutor(1) as thread:  # hashing releases the GIL: it costs no time
             described = thread.submit(lambda: [describe_input(path) for path in job.inputs])
-            job.manifest.unlink(missing_ok=True)
             store.forget([job.manifest], stores)
             counts = work(job) or {}
             store.put(job.outputs, stores)
@@ -241,41 +249,54 @@ def _run_job(step: Step, work: Work, stores: Sequence[store.Store], job: Job) ->
 def describe_input(path: Path) -> dict[str, Any]:
     """Name, path, size, mtime and sha256 of a file, as manifests hold them.
 
-    The path says where the file was found, for tracing; it is not compared.
+    The path says where the file was found, for tracing; it is not compared. Raises InputError.
     """
-    stat = _stat(path)
+    try:
+        stat = path.stat()
+        digest = sha256_of(path)
+    except OSError as e:
+        remedy = "check the path and your rights to read it"
+        raise InputError(path, f"cannot be read ({e.strerror})", remedy) from e
     return {
         "name": path.name,
         "path": str(path),
         "size": stat.st_size,
         "mtime": stat.st_mtime_ns,
-        "sha256": sha256_of(path),
+        "sha256": digest,
     }
 
 
-def _stat(path: Path) -> os.stat_result:
-    try:
-        return path.stat()
-    except OSError as e:
-        raise InputError(path, f"cannot be read ({e.strerror})", "check the path") from e
-
-
 def is_done(step: Step, job: Job) -> bool:
-    """Whether the job's manifest shows that its outputs were made from these very inputs."""
+    """Whether the job's manifest shows that its outputs were made from these very inputs.
+
+    Inputs that were touched, or copied without their times, are noted in the manifest where that
+    can be written, so that they are hashed once.
+    """
     manifest = _manifest_of_outputs(step, job)
     if manifest is None:
         return False
+    now: list[Mapping[str, Any]] = []
     try:
         known = manifest["inputs"]
-        return len(known) == len(job.inputs) and all(map(_same_input, job.inputs, known))
-    except (OSError, ValueError, KeyError):
-        return False  # an input that is gone
+        if len(known) != len(job.inputs):
+            return False
+        for path, entry in zip(job.inputs, known, strict=True):
+            described = _described_again(path, entry)
+            if described is None:
+                return False
+            now.append(described)
+    except (OSError, InputError, KeyError, TypeError):
+        return False  # an input that is gone, or a manifest that is none of ours
+    if now != known:
+        with suppress(OutputError):
+            _write_manifest(job, {**manifest, "inputs": now})
+    return True
 
 
 def _manifest_of_outputs(step: Step, job: Job) -> dict[str, Any] | None:
     """The job's manifest where it speaks of this step, these settings and the outputs here."""
     try:
-        manifest: dict[str, Any] = json.loads(job.manifest.read_text())
+        manifest: dict[str, Any] = json.loads(job.manifest.read_text(encoding="utf-8"))
         if (
             manifest["step"] == step.name
             and manifest["version"] == step.version
@@ -283,16 +304,20 @@ def _manifest_of_outputs(step: Step, job: Job) -> dict[str, Any] | None:
             and manifest["outputs"] == [_describe_output(path) for path in job.outputs]
         ):
             return manifest
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass  # no manifest, an unreadable one, or an output that is gone
     return None
 
 
-def _same_input(path: Path, known: Mapping[str, Any]) -> bool:
+def _described_again(path: Path, known: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What to note of an input that is still the known one; None where it is another."""
     stat = path.stat()
     if path.name != known["name"] or stat.st_size != known["size"]:
-        return False
-    return stat.st_mtime_ns == known["mtime"] or describe_input(path)["sha256"] == known["sha256"]
+        return None
+    if stat.st_mtime_ns == known["mtime"]:
+        return known
+    described = describe_input(path)
+    return described if described["sha256"] == known["sha256"] else None
 
 
 def record_done(step: Step, job: Job, inputs: Sequence[Mapping[str, Any]]) -> None:
@@ -304,6 +329,10 @@ def record_done(step: Step, job: Job, inputs: Sequence[Mapping[str, Any]]) -> No
         "inputs": list(inputs),
         "outputs": [_describe_output(path) for path in job.outputs],
     }
+    _write_manifest(job, manifest)
+
+
+def _write_manifest(job: Job, manifest: Mapping[str, Any]) -> None:
     write_text_atomically(job.manifest, json.dumps(manifest, indent=1) + "\n")
 
 
