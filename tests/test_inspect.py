@@ -12,6 +12,7 @@ from affine import Affine
 from builtup import inspect as module
 from builtup.errors import InputError
 from builtup.inspect import inspect, inspect_split
+from builtup.labels.rasterize import rasterize
 from builtup.sar.merge import generate_3b_images
 from helpers import TRANSFORM, city_polygons, real_data, speckle, write_polygons, write_scene
 
@@ -92,6 +93,50 @@ def test_repairs_and_polygons_far_away_are_notes(tmp_path: Path) -> None:
     text = inspect(tmp_path / "train")
     assert "1 invalid geometries will be repaired" in text
     assert "do not meet" in text
+
+
+def test_polygons_beside_the_scene_are_noted_as_rasterize_warns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "train"
+    write_scene(root)
+    shp = city_polygons(root)
+    write_polygons(shp, [shapely.box(LEFT + 5640, TOP - 100, LEFT + 5700, TOP)])
+    area = shp.with_name("38SLF_Alpha_labelled_area.shp")
+    write_polygons(area, [shapely.box(0, 89, 1, 90)], "EPSG:4326")
+    notes = inspect_split(root).notes
+    rasterize(input_path=root, output_path=tmp_path / "out", num_workers=1)
+    assert notes == [record.getMessage() for record in caplog.records]
+    assert len(notes) == 2
+    assert notes[0].startswith(f"{shp}: ") and "(5.0 km away)" in notes[0]
+    assert notes[1].startswith(f"{area}: ")
+
+
+def test_polygons_without_a_place_in_the_scene_are_elsewhere(tmp_path: Path) -> None:
+    write_scene(tmp_path / "train")
+    write_polygons(
+        city_polygons(tmp_path / "train"), [shapely.box(1e9, 1e9, 2e9, 2e9)], "EPSG:32637"
+    )
+    (note,) = inspect_split(tmp_path / "train").notes
+    assert "(elsewhere on Earth)" in note
+
+
+def test_a_bad_crs_is_listed_once_and_the_rest_goes_on(tmp_path: Path) -> None:
+    root, local = tmp_path / "train", 'LOCAL_CS["arbitrary",UNIT["metre",1]]'
+    box = shapely.box(LEFT + 200, TOP - 300, LEFT + 300, TOP - 200)
+    prj = {"Alpha_2015": 'GEOGCS["nonsense"]', "Beta_2015": local, "Good_2015": ""}
+    refused = []
+    for number, (city, text) in enumerate(prj.items()):
+        for month in (1, 2):
+            write_scene(root, city, date=f"20150{month}1{number}")
+        shp = write_polygons(city_polygons(root, city), [box])
+        if text:
+            shp.with_suffix(".prj").write_text(text)
+            refused.append(shp)
+    refused.append(write_scene(root, "Local_2015", date="20150301", crs=local)[0])
+    report = inspect_split(root)
+    assert sorted(str(p).split(":")[0] for p in report.refused) == sorted(map(str, refused))
+    assert [s.built_up is None for s in report.scenes] == [True, True, True, True, False, False]
 
 
 def test_a_large_scene_is_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

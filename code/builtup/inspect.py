@@ -11,8 +11,8 @@ import numpy as np
 
 from builtup.errors import BuiltupError, InputError
 from builtup.labels.burn import Burner
-from builtup.labels.rasterize import city_labels
-from builtup.labels.vectors import PolygonSet, distance_to, read_polygons, reproject
+from builtup.labels.rasterize import burner_on, city_labels
+from builtup.labels.vectors import PolygonSet, read_polygons
 from builtup.raster.grid import SAME_CITY_TOLERANCE, Grid
 from builtup.raster.io import gdal_env
 from builtup.raster.windows import Window, aligned
@@ -125,7 +125,7 @@ def _labels(root: Path, pair: ScenePair, report: SplitReport) -> _Labels | None:
 
 def _inspect_scene(pair: ScenePair, labels: _Labels | None, report: SplitReport) -> SceneReport:
     with open_pair(pair) as scene:
-        burners = _burners(labels, scene, report)
+        burners = _burners(labels, pair, scene.grid, report)
         pixels = invalid = known = built = 0
         for window in _sample(scene.grid):
             bad = scene.read(window, np.empty((2, window.height, window.width), np.float32))
@@ -143,22 +143,22 @@ def _inspect_scene(pair: ScenePair, labels: _Labels | None, report: SplitReport)
 
 
 def _burners(
-    labels: _Labels | None, scene: OpenPair, report: SplitReport
+    labels: _Labels | None, pair: ScenePair, grid: Grid, report: SplitReport
 ) -> tuple[Burner, Burner | None] | None:
+    """Polygons and labelled area on a scene; None where they cannot be brought to it."""
     if labels is None:
         return None
-    grid = scene.grid
-    moved = reproject(labels.polygons, grid.crs)
-    burner = Burner.of(moved, grid, all_touched=True)
-    if len(burner) == 0:
-        distance = distance_to(moved, grid.corners) / 1000
-        report.notes.append(
-            f"{labels.polygons.path}: its polygons do not meet {scene.vv.name} "
-            f"({distance:.1f} km away)"
-        )
-    if labels.area is None:
-        return burner, None
-    return burner, Burner.of(reproject(labels.area, grid.crs), grid, all_touched=False)
+    try:
+        burner, far = burner_on(labels.polygons, grid, pair, all_touched=True)
+        inside, area_far = None, ""
+        if labels.area is not None:
+            inside, area_far = burner_on(labels.area, grid, pair, all_touched=False)
+    except InputError as e:
+        if str(e) not in map(str, report.refused):  # the same for each date
+            report.refused.append(e)
+        return None
+    report.notes += [note for note in (far, area_far) if note]
+    return burner, inside
 
 
 def _sample(grid: Grid) -> list[Window]:

@@ -222,6 +222,48 @@ def test_polygons_beside_the_scene_are_a_warning_with_the_distance(
     assert not only_mask(tmp_path).any()
 
 
+def test_the_distance_on_a_scene_in_degrees_is_in_kilometres(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    transform = Affine(1e-4, 0, 43, 0, -1e-4, 36)
+    write_scene(tmp_path / "in", transform=transform, crs="EPSG:4326")
+    north = shapely.box(43, 36.5, 43.1, 36.6)
+    write_polygons(city_polygons(tmp_path / "in"), [north], "EPSG:4326")
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path)
+    assert "(55.5 km away)" in caplog.text  # half a degree of latitude
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('GEOGCS["nonsense"]', "not understood"),
+        ('LOCAL_CS["arbitrary",UNIT["metre",1]]', "cannot be brought to that of the scene"),
+    ],
+)
+def test_a_bad_crs_is_refused_or_skipped(tmp_path: Path, text: str, why: str) -> None:
+    for city, tile in (("Alpha_2015", "38SLF"), ("Beta_2015", "38RNV")):
+        write_scene(tmp_path / "in", city, tile)
+        shape = on_ground(shapely.box(10, 10, 30, 30))
+        write_polygons(city_polygons(tmp_path / "in", city, tile), [shape])
+    shp = city_polygons(tmp_path / "in")
+    shp.with_suffix(".prj").write_text(text)
+    with pytest.raises(InputError) as caught:
+        run(tmp_path)
+    assert str(caught.value).startswith(f"{shp}: ")
+    assert why in str(caught.value)
+    summary = run(tmp_path, on_error="skip")
+    assert len(summary.skipped) == 1
+    assert [path.parent.name for path in (tmp_path / "out").rglob("*.tif")] == ["Beta_2015"]
+
+
+def test_a_folder_without_scenes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for on_error in ("stop", "skip"):
+        with pytest.raises(InputError, match="in: no VV–VH scene below it"):
+            run(tmp_path, on_error=on_error)
+
+
 def test_a_city_without_polygons_is_refused_with_the_expected_file(tmp_path: Path) -> None:
     write_scene(tmp_path / "in")
     with pytest.raises(InputError, match=r"38SLF_Alpha\.shp: no such file"):

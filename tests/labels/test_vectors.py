@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +99,11 @@ def noise(path: Path) -> None:
     path.write_bytes(b"no shapefile" * 100)
 
 
-def unknown_crs(path: Path) -> None:
-    path.with_suffix(".prj").write_text("nowhere")
+def crs_of(text: str) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        path.with_suffix(".prj").write_text(text)
+
+    return spoil
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,9 @@ def unknown_crs(path: Path) -> None:
         (cut(".dbf"), "cut off"),
         (zero, "empty file"),
         (noise, "cut off"),
-        (unknown_crs, "CRS"),
+        (crs_of("nowhere"), "CRS"),
+        (crs_of('GEOGCS["nonsense"]'), "its CRS is not understood"),
+        (crs_of('GEOGCS["WGS 84",DATUM["WGS_1984"'), "its CRS is not understood"),
     ],
 )
 def test_bad_shapefiles_are_refused_in_one_line(
@@ -127,6 +134,15 @@ def test_bad_shapefiles_are_refused_in_one_line(
     assert message.startswith(f"{path}: ")
     assert why in message
     assert "\n" not in message
+    with pytest.raises(InputError, match=re.escape(why)):
+        list(stream_polygons(path))
+
+
+def test_a_crs_without_a_place_on_earth_cannot_be_reprojected(tmp_path: Path) -> None:
+    path = write_polygons(tmp_path / "a.shp", [SQUARE])
+    path.with_suffix(".prj").write_text('LOCAL_CS["arbitrary",UNIT["metre",1]]')
+    with pytest.raises(InputError, match=r"a\.shp: its CRS \(arbitrary\) cannot be brought to"):
+        reproject(read_polygons(path), "EPSG:32638")
 
 
 def test_a_file_without_polygons_is_refused(tmp_path: Path) -> None:
@@ -173,5 +189,23 @@ def test_distance_is_that_of_the_nearest_polygon(tmp_path: Path) -> None:
     corners = [(110.0, 0.0), (120.0, 0.0), (120.0, 9.0), (110.0, 9.0)]
     assert distance_to(found, corners) == 9
     assert distance_to(found, [(x - 60, y) for x, y in corners]) == 40
+    feet = replace(found, crs=pyproj.CRS("EPSG:2263"))
+    assert distance_to(feet, corners) == pytest.approx(9 * 0.3048, rel=1e-4)
     nowhere = np.empty(0, dtype=object)
     assert distance_to(type(found)(found.path, nowhere, found.crs), corners) == float("inf")
+
+
+@pytest.mark.parametrize(("latitude", "degree"), [(0, 111_319.5), (60, 55_800.2)])
+def test_distances_in_degrees_are_metres_on_the_ellipsoid(
+    tmp_path: Path, latitude: float, degree: float
+) -> None:
+    """A degree of longitude at the equator and at 60° (WGS 84: cos φ · a / √(1 − e² sin² φ))."""
+    shapes = [
+        shapely.box(11, latitude, 11.1, latitude + 0.01),
+        shapely.box(9, latitude + 0.8, 10, latitude + 0.9),  # nearer in degrees, farther at 60°
+    ]
+    found = read_polygons(
+        write_polygons(tmp_path / "a.shp", shapes[: 1 + (latitude == 60)], "EPSG:4326")
+    )
+    corners = [(9.0, latitude), (10.0, latitude), (10.0, latitude + 0.01), (9.0, latitude + 0.01)]
+    assert distance_to(found, corners) == pytest.approx(degree, rel=1e-3)

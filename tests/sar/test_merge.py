@@ -168,6 +168,10 @@ def not_placed(vv: Path) -> None:
     write_raster(vv, speckle((64, 64)), transform=None)
 
 
+def no_place(vv: Path) -> None:
+    write_raster(vv, speckle((64, 64)), crs='LOCAL_CS["arbitrary",UNIT["metre",1]]')
+
+
 def all_nodata(vv: Path) -> None:
     write_raster(vv, np.full((64, 64), np.nan, np.float32))
 
@@ -180,6 +184,7 @@ BAD = [
     (integers, "holds uint16"),
     (no_crs, "no CRS"),
     (not_placed, "no georeference"),
+    (no_place, "its CRS has no place on Earth"),
     (all_nodata, "all no-data"),
 ]
 
@@ -212,6 +217,13 @@ def test_skip_goes_on_and_lists_what_was_skipped(tmp_path: Path) -> None:
     assert {problem.path for problem in summary.skipped} == {str(bad), str(lone)}  # type: ignore[attr-defined]
     assert "2 skipped" in summary.line()
     assert only(tmp_path).name == "s1a_38SLF_3b_ASC_20150102.tif"
+
+
+def test_a_folder_without_scenes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for on_error in ("stop", "skip"):
+        with pytest.raises(InputError, match="in: no VV–VH scene below it"):
+            run(tmp_path, on_error=on_error)
 
 
 def test_stop_writes_nothing_where_a_header_is_bad(tmp_path: Path) -> None:

@@ -26,11 +26,18 @@ from builtup.raster.io import create_raster, gdal_env
 from builtup.raster.windows import aligned
 from builtup.sar.bands import IGNORE
 from builtup.sar.pairs import all_invalid, check_pairs, open_pair
-from builtup.sar.scenes import ScenePair, discover_pairs
+from builtup.sar.scenes import ScenePair, require_pairs
 from builtup.sar.validity import Invalid, invalid_ahead
 from builtup.steps import Job, Step, Summary, run_step
 
-__all__ = ["CityLabels", "city_labels", "mask_profile", "rasterize", "rasterize_scene"]
+__all__ = [
+    "CityLabels",
+    "burner_on",
+    "city_labels",
+    "mask_profile",
+    "rasterize",
+    "rasterize_scene",
+]
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +90,7 @@ def rasterize(
     Writes `<output_path>/<City>_<year>/<scene, kind mask>.tif`. Raises InputError or GridError, or
     with `on_error="skip"` lists them in the summary.
     """
-    discovery = discover_pairs(input_path)
+    discovery = require_pairs(input_path)
     usable, problems = check_pairs(discovery.pairs)
     jobs = []
     for pair, grid in usable:
@@ -128,6 +135,22 @@ def rasterize_scene(
     return {**counts, "repaired": repaired} if repaired else counts
 
 
+def burner_on(
+    polygons: PolygonSet, grid: Grid, pair: ScenePair, *, all_touched: bool
+) -> tuple[Burner, str]:
+    """Polygons ready to be burnt into a scene; a warning where none meets it, else ""."""
+    moved = reproject(polygons, grid.crs)
+    burner = Burner.of(moved, grid, all_touched=all_touched)
+    if len(burner) > 0:
+        return burner, ""
+    distance = distance_to(moved, grid.corners)
+    far = f"{distance / 1000:.1f} km away" if math.isfinite(distance) else "elsewhere on Earth"
+    return burner, (
+        f"{polygons.path}: its polygons do not meet the scene {pair.vv} ({far}); "
+        "check their CRS and the city's folder"
+    )
+
+
 def mask_profile(grid: Grid) -> dict[str, Any]:
     """How masks are stored, as settings of rasterio."""
     return {
@@ -165,17 +188,9 @@ def _rasterize_job(job: Job) -> dict[str, int]:
 
 
 def _burner(polygons: PolygonSet, grid: Grid, pair: ScenePair, *, all_touched: bool) -> Burner:
-    moved = reproject(polygons, grid.crs)
-    burner = Burner.of(moved, grid, all_touched=all_touched)
-    if len(burner) == 0:
-        distance = distance_to(moved, grid.corners)
-        far = f"{distance / 1000:.1f} km away" if math.isfinite(distance) else "elsewhere on Earth"
-        log.warning(
-            "%s: its polygons do not meet the scene %s (%s); check their CRS and the city's folder",
-            polygons.path,
-            pair.vv,
-            far,
-        )
+    burner, warning = burner_on(polygons, grid, pair, all_touched=all_touched)
+    if warning:
+        log.warning("%s", warning)
     return burner
 
 

@@ -7,6 +7,7 @@ its import brings pandas and Arrow: 0.8 s and 100 MB.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import fiona
 import numpy as np
 import pyproj
 import shapely
+from fiona._err import CPLE_BaseError
 from fiona.errors import FionaError
 from numpy.typing import NDArray
 
@@ -38,6 +40,9 @@ SIDECARS = {".shx": "the index", ".dbf": "the attributes", ".prj": "the CRS"}
 #: Read when present, so part of what a result depends on.
 OPTIONAL = (".cpg",)
 BATCH = 1000
+#: What fiona raises: GDAL's own errors pass through it and are no FionaError.
+UNREADABLE = (FionaError, CPLE_BaseError)
+_CRS_REMEDY = "say in which CRS its coordinates are (ogr2ogr -a_srs)"
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,14 @@ def read_polygons(path: Path) -> PolygonSet:
     files = vector_files(path)
     try:
         with fiona.open(path, **_without_fields(path)) as source:
-            crs = _crs(path, source.crs_wkt)
+            crs = _crs(path, source)
             plain = _plain(files) if path.suffix.lower() == ".shp" else None
             batches = (
                 [_polygons(path, part) for part in _batches(source)]
                 if plain is None
                 else [(plain, 0)]
             )
-    except FionaError as e:
+    except UNREADABLE as e:
         raise InputError(
             path, f"not a readable vector file ({_brief(e)})", "copy or export it again"
         ) from e
@@ -111,12 +116,12 @@ def stream_polygons(path: Path) -> Iterator[PolygonSet]:
     vector_files(path)
     try:
         with fiona.open(path, **_without_fields(path)) as source:
-            crs = _crs(path, source.crs_wkt)
+            crs = _crs(path, source)
             for geometries in _batches(source):
                 made, broken = _polygons(path, geometries)
                 parts, repaired = _repair(made)
                 yield PolygonSet(path, parts, crs, repaired + broken)
-    except FionaError as e:
+    except UNREADABLE as e:
         raise InputError(
             path, f"not a readable vector file ({_brief(e)})", "copy or export it again"
         ) from e
@@ -126,11 +131,19 @@ def reproject(polygons: PolygonSet, crs: Any) -> PolygonSet:
     """The same polygons in another CRS (anything that pyproj takes, or a rasterio CRS).
 
     Vertices are moved, edges stay straight. Polygons that have no place in `crs` are left out.
+    Raises InputError where no way leads from the one CRS to the other.
     """
     target = pyproj.CRS.from_user_input(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
     if target == polygons.crs:
         return polygons
-    transformer = pyproj.Transformer.from_crs(polygons.crs, target, always_xy=True)
+    try:
+        transformer = pyproj.Transformer.from_crs(polygons.crs, target, always_xy=True)
+    except pyproj.exceptions.ProjError as e:
+        raise InputError(
+            polygons.path,
+            f"its CRS ({polygons.crs.name}) cannot be brought to that of the scene ({target.name})",
+            _CRS_REMEDY,
+        ) from e
 
     def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)
@@ -141,13 +154,23 @@ def reproject(polygons: PolygonSet, crs: Any) -> PolygonSet:
 
 
 def distance_to(polygons: PolygonSet, corners: Sequence[tuple[float, float]]) -> float:
-    """Least distance from any polygon to the area within `corners`, in units of the CRS.
+    """Least distance in metres from any polygon to the area within `corners`, in CRS units.
 
-    Infinite without polygons.
+    On the ellipsoid where the CRS has degrees. Infinite without polygons.
     """
     if len(polygons) == 0:
         return float("inf")
-    return float(shapely.distance(polygons.geometries, shapely.Polygon(corners)).min())
+    area, shapes = shapely.Polygon(corners), polygons.geometries
+    if not polygons.crs.is_geographic:
+        metres = polygons.crs.axis_info[0].unit_conversion_factor
+        return float(shapely.distance(shapes, area).min()) * metres
+    # the nearest is found in the plane, where a degree of longitude is as short as it is there
+    scale = np.array([math.cos(math.radians(area.centroid.y)), 1.0])
+    plane = shapely.transform(np.append(shapes, area), lambda xy: xy * scale)
+    nearest = shapely.distance(plane[:-1], plane[-1]).argmin()
+    line = shapely.get_coordinates(shapely.shortest_line(plane[nearest], plane[-1])) / scale
+    geod = polygons.crs.get_geod() or pyproj.Geod(ellps="WGS84")
+    return float(geod.line_length(line[:, 0], line[:, 1]))
 
 
 def _without_fields(path: Path) -> dict[str, Any]:
@@ -209,14 +232,14 @@ def _repair(polygons: NDArray[Any]) -> tuple[NDArray[Any], int]:
     return polygons[~shapely.is_empty(polygons)], repaired
 
 
-def _crs(path: Path, text: str | None) -> pyproj.CRS:
-    remedy = "say in which CRS its coordinates are (ogr2ogr -a_srs)"
-    if not text:
-        raise InputError(path, "no CRS", remedy)
+def _crs(path: Path, source: fiona.Collection) -> pyproj.CRS:
     try:
-        return pyproj.CRS.from_user_input(text)
-    except pyproj.exceptions.CRSError as e:
-        raise InputError(path, "a CRS that is not understood", remedy) from e
+        text = source.crs_wkt
+        if text:
+            return pyproj.CRS.from_user_input(text)
+    except (CPLE_BaseError, pyproj.exceptions.CRSError) as e:
+        raise InputError(path, "its CRS is not understood", _CRS_REMEDY) from e
+    raise InputError(path, "no CRS", _CRS_REMEDY)
 
 
 def _require(path: Path, remedy: str) -> None:

@@ -16,7 +16,7 @@ from builtup.raster.io import create_raster, gdal_env
 from builtup.raster.windows import Window, aligned
 from builtup.sar import bands
 from builtup.sar.pairs import OpenPair, all_invalid, check_pairs, open_pair
-from builtup.sar.scenes import ScenePair, discover_pairs
+from builtup.sar.scenes import ScenePair, require_pairs
 from builtup.steps import Job, Step, Summary, run_step
 
 __all__ = ["generate_3b_images", "merge_pair", "scene_profile"]
@@ -39,7 +39,7 @@ def generate_3b_images(
     Writes `<output_path>/<City>_<year>/<scene, kind 3b>.tif`. Raises InputError or GridError, or
     with `on_error="skip"` lists them in the summary.
     """
-    discovery = discover_pairs(input_path)
+    discovery = require_pairs(input_path)
     usable, refused = check_pairs(discovery.pairs)
     jobs = [
         Job(

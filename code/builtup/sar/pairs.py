@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pyproj
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
@@ -100,8 +102,22 @@ def _check_file(path: Path, dataset: DatasetReader) -> None:
         )
     if not dataset.crs:
         raise InputError(path, "no CRS", "give it one (gdal_edit.py -a_srs)")
+    if not _has_place(dataset.crs.to_wkt()):
+        raise InputError(
+            path, "its CRS has no place on Earth", "give it the right one (gdal_edit.py -a_srs)"
+        )
     if dataset.transform.is_identity:
         raise InputError(path, "no georeference", "ortho-rectify it first (docs/data.md)")
+
+
+@lru_cache
+def _has_place(crs: str) -> bool:
+    """Whether the coordinates of a CRS can be brought to degrees: polygons must meet them."""
+    try:
+        pyproj.Transformer.from_crs(crs, "EPSG:4326")
+    except pyproj.exceptions.ProjError:
+        return False
+    return True
 
 
 def read_power(dataset: DatasetReader, window: Window, out: Float) -> None:

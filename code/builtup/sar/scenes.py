@@ -26,6 +26,7 @@ __all__ = [
     "find_rasters",
     "list_rasters",
     "require_folder",
+    "require_pairs",
 ]
 
 POLARISATIONS = ("vv", "vh")
@@ -149,6 +150,11 @@ class Discovery:
     problems: tuple[BuiltupError, ...] = ()
     ignored: tuple[Path, ...] = field(default=())
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of a scene was found, not even something to refuse."""
+        return not self.pairs and not self.problems
+
 
 def require_folder(path: Path) -> Path:
     """Return `path`, or raise InputError where it is not a folder."""
@@ -214,6 +220,18 @@ def discover_pairs(root: Path) -> Discovery:
         pairs.append(ScenePair(vv, vh, names[scene_id], cities[0]))
     pairs.sort(key=lambda p: (p.city_folder, p.scene_id))
     return Discovery(tuple(pairs), tuple(problems), tuple(ignored))
+
+
+def require_pairs(root: Path) -> Discovery:
+    """As `discover_pairs`; raise InputError where nothing below `root` is of a scene."""
+    discovery = discover_pairs(root)
+    if discovery.empty:
+        raise InputError(
+            root,
+            "no VV–VH scene below it",
+            "see docs/data.md for the names, and run inspect on the folder above",
+        )
+    return discovery
 
 
 def _pair_problem(scene_id: str, files: dict[str, list[Path]]) -> InputError | None:
