@@ -21,7 +21,7 @@ def write_split(root: Path, city: str = "Alpha_2015", tile: str = "38SLF") -> No
     write_polygons(city_polygons(root, city, tile), shapes)
 
 
-def run(root: Path, **options: str) -> list[Summary]:
+def run(root: Path, **options: object) -> list[Summary]:
     return prepare(
         input_path=root / "input",
         output_path=root / "output",
@@ -68,6 +68,34 @@ def test_a_missing_split_is_left_out_aloud(
     caplog.set_level("INFO")
     assert {s.step.split("/")[0] for s in run(tmp_path)} == {present}
     assert f"{missing} is left out" in caplog.text
+
+
+def test_an_empty_test_split_is_left_out_aloud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_split(tmp_path / "input/train")
+    (tmp_path / "input/test").mkdir()
+    caplog.set_level("INFO")
+    assert {s.step.split("/")[0] for s in run(tmp_path)} == {"train"}
+    assert "no scene below it, test is left out" in caplog.text
+
+
+def test_an_empty_train_split_is_named_itself(tmp_path: Path) -> None:
+    (tmp_path / "input/train").mkdir(parents=True)
+    write_scene(tmp_path / "input/test", city="Beta_2015", tile="38RNV")
+    with pytest.raises(InputError, match=r"input/train: no VV–VH scene below it"):
+        run(tmp_path)
+
+
+def test_each_step_is_told_as_it_ends(tmp_path: Path) -> None:
+    write_split(tmp_path / "input/train")
+    gone, _ = write_scene(tmp_path / "input/test", city="Beta_2015", tile="38RNV")
+    gone.unlink()
+    told: list[str] = []
+    with pytest.raises(InputError, match="VH without VV"):
+        run(tmp_path, tell=lambda summary: told.append(summary.step))
+    assert told[0] == "train/generate_3b_images"
+    assert told[-1] == "train/generate_tiles_stats"
 
 
 def test_no_split_at_all_is_an_error(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ __all__ = ["cli", "main"]
 def main() -> None:
     """Run a command; bad input ends in one line and exit status 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
-    logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what matters is raised by us
+    for name in ("rasterio", "fiona._env"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is raised by us
     for name in ("fiona", "pyogrio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
@@ -101,9 +102,10 @@ def simulate(**options: Any) -> None:
 @work
 def prepare(**options: Any) -> None:
     """Run the five data steps for train and test."""
+    from builtup import tracking
     from builtup.prepare import prepare as run
 
-    _report(*run(**options))
+    tracking.log_steps(run(tell=lambda summary: click.echo(summary.line()), **options))
 
 
 @cli.command("generate_3b_images")
