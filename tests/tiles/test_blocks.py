@@ -32,7 +32,9 @@ def test_blocks_are_counts_or_edges(text: str, plan: BlockPlan) -> None:
     assert parse_blocks(text) == plan
 
 
-@pytest.mark.parametrize("text", ["", "2", "0x2", "1x1", "axb", "rows=5,3", "rows=", "lines=3"])
+@pytest.mark.parametrize(
+    "text", ["", "2", "0x2", "1x1", "axb", "rows=5,3", "rows=", "lines=3", "rows=5;rows=6"]
+)
 def test_blocks_that_are_neither_are_refused(text: str) -> None:
     with pytest.raises(BuiltupError, match="neither rows x columns nor edges"):
         parse_blocks(text)
@@ -96,10 +98,17 @@ def test_dates_in_two_systems_or_rotated_are_refused() -> None:
     with pytest.raises(InputError, match="north-up in one CRS"):
         city_blocks("c", [grid(), other], BlockPlan(2, 2), 0)
     turned = grid(transform=TRANSFORM @ Affine.rotation(10))
-    with pytest.raises(InputError, match="north-up in one CRS"):
+    with pytest.raises(InputError, match=r"north-up in one CRS.*folds=city"):
         city_blocks("c", [turned], BlockPlan(2, 2), 0)
+    with pytest.raises(InputError, match=r"gdalwarp\)$"):  # folds=city would refuse it too
+        city_blocks("c", [turned], BlockPlan(2, 2), 0, alone=True)
 
 
 def test_more_blocks_than_pixels_are_refused() -> None:
-    with pytest.raises(InputError, match="cannot divide"):
+    with pytest.raises(InputError, match="3 columns, which blocks=5 cannot divide; use fewer"):
         city_blocks("c", [grid(width=3)], BlockPlan(1, 5), 0)
+
+
+def test_edges_beyond_the_grid_are_refused_with_its_size() -> None:
+    with pytest.raises(InputError, match="blocks=500 cannot divide; use edges below 200"):
+        city_blocks("c", [grid(width=200)], parse_blocks("cols=500"), 0)

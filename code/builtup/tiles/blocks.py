@@ -62,9 +62,11 @@ def parse_blocks(text: str) -> BlockPlan:
     """
     try:
         if "=" in text:
-            parts = dict(part.split("=") for part in text.replace(" ", "").split(";") if part)
-            edges = {key: tuple(int(v) for v in value.split(",")) for key, value in parts.items()}
-            if set(edges) <= {"rows", "cols"} and all(_increasing(e) for e in edges.values()):
+            parts = [part.split("=") for part in text.replace(" ", "").split(";") if part]
+            edges = {key: tuple(int(v) for v in value.split(",")) for key, value in parts}
+            once = len(edges) == len(parts)
+            known = set(edges) <= {"rows", "cols"}
+            if once and known and all(_increasing(e) for e in edges.values()):
                 return BlockPlan(edges.get("rows", 1), edges.get("cols", 1))
         else:
             rows, columns = (int(v) for v in text.lower().split("x"))
@@ -73,7 +75,7 @@ def parse_blocks(text: str) -> BlockPlan:
     except ValueError:
         pass  # said below
     raise BuiltupError(
-        f"blocks={text}: neither rows x columns nor edges; write 2x2, or rows=560;cols=256"
+        f"blocks={text}: neither rows x columns nor edges; write 2x2, or rows=560;cols=256,512"
     )
 
 
@@ -87,11 +89,14 @@ def common_grid(grids: Sequence[Grid]) -> Grid:
     return grids[votes.index(max(votes))]
 
 
-def city_blocks(city: str, grids: Sequence[Grid], plan: BlockPlan, gap: int) -> list[Block]:
+def city_blocks(
+    city: str, grids: Sequence[Grid], plan: BlockPlan, gap: int, *, alone: bool = False
+) -> list[Block]:
     """The blocks of a city, row by row, named `<city>/r0c0`, …; `gap` is in pixels.
 
     They divide the grid that most dates have (at its pixels) and reach out to the edges of all.
-    Raises InputError where a date has another CRS or is not north-up.
+    `alone` says that there is no other city, so that folds=city is no way out. Raises InputError
+    where a date has another CRS or is not north-up.
     """
     grid = common_grid(grids)
     for other in grids:
@@ -100,7 +105,7 @@ def city_blocks(city: str, grids: Sequence[Grid], plan: BlockPlan, gap: int) -> 
             raise InputError(
                 city,
                 "its dates are not north-up in one CRS, so that no common blocks can be drawn",
-                "warp them to one grid, or use folds=city",
+                "warp them to one grid (gdalwarp)" + ("" if alone else ", or use folds=city"),
             )
     ys = _edges(plan.rows, grid.height, city, "rows")
     xs = _edges(plan.columns, grid.width, city, "columns")
@@ -125,10 +130,10 @@ def city_blocks(city: str, grids: Sequence[Grid], plan: BlockPlan, gap: int) -> 
 def _edges(parts: int | tuple[int, ...], length: int, city: str, what: str) -> list[int]:
     if isinstance(parts, int):
         edges = [i * length // parts for i in range(parts + 1)]
+        wish, remedy = str(parts), "use fewer blocks"
     else:
         edges = [0, *parts, length]
+        wish, remedy = ",".join(map(str, parts)), f"use edges below {length}"
     if not all(a < b for a, b in pairwise(edges)):
-        raise InputError(
-            city, f"has {length} {what}, which blocks={parts} cannot divide", "use fewer blocks"
-        )
+        raise InputError(city, f"has {length} {what}, which blocks={wish} cannot divide", remedy)
     return edges

@@ -273,7 +273,9 @@ def plan_folds(
     cut = [
         block
         for city, ids in by_city.items()
-        for block in city_blocks(city, [scenes[s].grid for s in ids], plan, gap)
+        for block in city_blocks(
+            city, [scenes[s].grid for s in ids], plan, gap, alone=len(by_city) == 1
+        )
     ]
     return Folds("blocks", tuple(b.name for b in cut), gap, scenes, tuple(cut))
 
