@@ -152,6 +152,20 @@ def test_a_lost_output_comes_back_without_reading_the_tiles_again(tmp_path: Path
     assert (folder / "tile_stats.csv").read_bytes() == before
 
 
+def test_damaged_figures_are_measured_again(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    add_scene(tmp_path, date="20150201")
+    folder = tile_all(tmp_path)
+    measure(folder)
+    part = folder / ".stats/s1a_38SLF_ASC_20150201.npz"
+    table, figures = (folder / "tile_stats.csv").read_bytes(), part.read_bytes()
+    part.write_bytes(bytes(len(figures)))
+    summary = measure(folder)
+    assert (summary.done, summary.up_to_date) == (1, 1)
+    assert part.read_bytes() == figures
+    assert (folder / "tile_stats.csv").read_bytes() == table
+
+
 def test_a_scene_that_is_gone_leaves_tables_and_folds(tmp_path: Path) -> None:
     add_scene(tmp_path)
     add_scene(tmp_path, date="20150201")
@@ -177,6 +191,23 @@ def test_a_scene_without_masks_is_refused_or_skipped(tmp_path: Path) -> None:
     summary = measure(folder, on_error="skip")
     assert (summary.done, len(summary.skipped)) == (1, 1)
     assert {t.tile.date for t in read_tile_stats(folder / "tile_stats.csv")} == {"20150201"}
+
+
+def test_a_mask_tile_without_its_image_is_refused(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    folder = tile_all(tmp_path)
+    listed = folder / "images/tiles.csv"
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match=r"images/tiles\.csv: 11 of the 12 tiles .* have an image"):
+        measure(folder)
+
+
+def test_masks_of_other_scenes_may_stand_beside(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    add_scene(tmp_path, date="20150201")
+    (tmp_path / "images_3b/Alpha_2015/s1a_38SLF_3b_ASC_20150101.tif").unlink()
+    folder = tile_all(tmp_path)
+    assert measure(folder).done == 1
 
 
 def test_masks_on_another_grid_are_refused(tmp_path: Path) -> None:

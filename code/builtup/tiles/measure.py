@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -92,6 +93,15 @@ class SceneMeasures:
         }
         with atomic_path(path) as temporary, temporary.open("wb") as f:
             np.savez(f, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def readable(cls, path: Path) -> bool:
+        """Whether `path` still holds what `write` wrote: a damaged disk keeps sizes and dates."""
+        try:
+            cls.read(path)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return False
+        return True
 
     @classmethod
     def read(cls, path: Path) -> SceneMeasures:

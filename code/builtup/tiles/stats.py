@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +101,9 @@ def generate_tiles_stats(
         gap=gap,
     )
     jobs = [_job(s, plan, input_path, output_path) for s in scenes]
+    for job in jobs:
+        if not SceneMeasures.readable(job.outputs[0]):
+            job.forget()  # not measured, whatever it says
     summary = run_step(
         STEP, jobs, measure_scene, num_workers=num_workers, on_error=on_error, problems=problems
     )
@@ -120,7 +123,7 @@ def _pair(input_path: Path) -> tuple[list[SceneTiles], list[BuiltupError]]:
     problems: list[BuiltupError] = []
     for scene, tiles in sorted(images.items(), key=lambda item: (item[1][0].city, item[0])):
         try:
-            partners = _partners(lists["masks"], scene, tiles, masks.get(scene, []))
+            partners = _partners(lists, scene, tiles, masks.get(scene, []))
         except InputError as e:
             problems.append(e)
             continue
@@ -130,17 +133,26 @@ def _pair(input_path: Path) -> tuple[list[SceneTiles], list[BuiltupError]]:
 
 
 def _partners(
-    path: Path, scene: str, tiles: Sequence[Tile], masks: Sequence[Tile]
+    lists: Mapping[str, Path], scene: str, tiles: Sequence[Tile], masks: Sequence[Tile]
 ) -> tuple[Tile, ...]:
-    """The mask tile of each image tile; InputError or GridError where they do not match."""
+    """The mask tile of each image tile; InputError or GridError where they do not match.
+
+    Masks of other scenes may stand in their list; of a scene's own tiles, none may lack its image.
+    """
     known = {(m.tile_id, m.width, m.height): m for m in masks}
     keys = [(t.tile_id, t.width, t.height) for t in tiles]
     found = tuple(known[key] for key in keys if key in known)
     if len(found) < len(tiles):
         raise InputError(
-            path,
+            lists["masks"],
             f"{len(found)} of the {len(tiles)} tiles of {scene} have a mask",
             "rasterize the scene, and tile images and masks with the same settings",
+        )
+    if len(found) < len(masks):
+        raise InputError(
+            lists["images"],
+            f"{len(found)} of the {len(masks)} tiles of {scene} in {lists['masks']} have an image",
+            "tile images and masks again, with the same settings",
         )
     different = open_tile_grid(tiles[0]).difference(open_tile_grid(found[0]))
     if different:
