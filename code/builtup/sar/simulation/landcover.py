@@ -1,4 +1,11 @@
-"""The open country: land cover in parcels and its mean backscatter on a date."""
+"""The open country: land cover in parcels and its mean backscatter on a date.
+
+Mean backscatter of C band is the middle of the ranges in: Ulaby & Dobson (1989), Handbook of Radar
+Scattering Statistics for Terrain (C band, VV and HV, 30–45°); for crops Vreugdenhil et al. (2018,
+Remote Sensing 10(9) 1396) and Veloso et al. (2017, RSE 199): VV −16…−7 dB, VH −24…−13 dB; for
+forest Dostálová et al. (2018, Remote Sensing 10(10) 1552): VV −11…−8 dB, VH −17…−13 dB; for water
+and wet ground Bauer-Marschallinger et al. (2021, Scientific Data 8, 277).
+"""
 
 from __future__ import annotations
 
@@ -33,11 +40,7 @@ class Level:
     season: float
 
 
-#: Mean backscatter of C band. The middle of the ranges in: Ulaby & Dobson (1989), Handbook of
-#: Radar Scattering Statistics for Terrain (C band, VV and HV, 30–45°); for crops Vreugdenhil et
-#: al. (2018, Remote Sensing 10(9) 1396) and Veloso et al. (2017, RSE 199): VV −16…−7, VH −24…−13;
-#: for forest Dostálová et al. (2018, Remote Sensing 10(10) 1552): VV −11…−8, VH −17…−13; for water
-#: and wet ground Bauer-Marschallinger et al. (2021, Scientific Data 8, 277).
+#: From the sources above.
 LEVELS = {
     "cereal": Level(-11.0, -17.8, 1.1, 2.8),
     "rowcrop": Level(-9.3, -15.5, 1.0, 2.2),
