@@ -32,7 +32,15 @@ from builtup.errors import ConfigError
 from builtup.overrides import describe_kinds, kinds_of, parse_value, split_overrides
 from builtup.settings import KNOWN
 
-__all__ = ["BUILDERS", "Config", "MissingSetting", "load", "load_logged", "run_script"]
+__all__ = [
+    "BUILDERS",
+    "Config",
+    "MissingSetting",
+    "config_name",
+    "load",
+    "load_logged",
+    "run_script",
+]
 
 BUILDERS = (
     "model",
@@ -81,9 +89,7 @@ class Config:
     @property
     def name(self) -> str:
         """The file's name, with its folders below configs/train: `no_val/baseline_x`."""
-        parts = self.path.with_suffix("").parts
-        below = [i + 2 for i, part in enumerate(parts[:-2]) if part == "configs"]
-        return "/".join(parts[below[-1] :]) if below else parts[-1]
+        return config_name(self.path)
 
     def get(self, name: str, default: Any = None) -> Any:
         """A setting, or `default` where the config has none."""
@@ -126,6 +132,13 @@ class Config:
                     f"built; define {parameter.name}, or build in the order {', '.join(BUILDERS)}"
                 )
         return arguments
+
+
+def config_name(path: Path) -> str:
+    """The name of the config in a file, which need not be there: `no_val/baseline_x`."""
+    parts = path.with_suffix("").parts
+    below = [i + 2 for i, part in enumerate(parts[:-2]) if part == "configs"]
+    return "/".join(parts[below[-1] :]) if below else parts[-1]
 
 
 def load(path: Path | str, overrides: str = "") -> Config:

@@ -26,6 +26,7 @@ def write_candidate(
     spread: float = 0.0,
     built_up: int = 300,
     number: int = 30,
+    overrides: str = "",
 ) -> Path:
     """A cross-validation whose network finds a share `hit` of the buildings of each block."""
     truth = np.random.default_rng(0)
@@ -42,7 +43,9 @@ def write_candidate(
                 rows.append(BlockRow(seed, place, "scene", np.array([cells, cells])))
     folder = root / name
     write_blocks(folder / "blocks.csv", rows)
-    (folder / "cross_validation.json").write_text(json.dumps({"config": name}))
+    (folder / "cross_validation.json").write_text(
+        json.dumps({"config": name, "overrides": overrides})
+    )
     return folder
 
 
@@ -109,10 +112,13 @@ def test_uses_of_the_same_trainings_are_told_apart_in_spite_of_their_scatter(
 
 
 def test_tables_and_sentences_are_written_and_logged(project: Path, tmp_path: Path) -> None:
-    paths = [write_candidate(tmp_path, "good", 0.9), write_candidate(tmp_path, "bad", 0.7)]
+    short = write_candidate(tmp_path, "bad", 0.7, overrides="num_epochs=1")
+    paths = [write_candidate(tmp_path, "good", 0.9), short]
     text = compare(runs=";".join(map(str, paths)), output=str(tmp_path / "out"))
     assert "| good |" in text and "good is better than bad" in text
     assert "one seed only (good, bad)" in text
+    rows = {line.split(" | ")[0]: line for line in text.splitlines()}
+    assert rows["| bad"].endswith("| num_epochs=1 |") and rows["| good"].endswith("| – |")
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "compare.json",
         "compare.csv",
@@ -154,5 +160,5 @@ def test_what_is_no_cross_validation_is_refused(project: Path, tmp_path: Path) -
         read_candidate(str(tmp_path / "empty"))
     with pytest.raises(RunError, match="no such run"):
         read_candidate("0123456789abcdef0123456789abcdef")
-    with pytest.raises(RunError, match="never_validated.py: no finished cross-validation; run cro"):
+    with pytest.raises(RunError, match=r"never_validated\.py: no finished cross-validation; run cro"):
         read_candidate("configs/train/never_validated.py")

@@ -130,6 +130,24 @@ def test_finished_folds_are_kept(
     assert all(fold["kept"] for fold in after["folds"])
 
 
+def test_a_config_in_another_folder_is_another_config(
+    done: str, cities: Path, project: Path, in_process: list[str]
+) -> None:
+    path = cities / "configs" / "train" / "no_val" / "tiny.py"
+    path.parent.mkdir(parents=True)
+    path.write_text((cities / "tiny.py").read_text())
+    newest = newest_parent().info.run_id
+    cross_validate(config_path=path, folds="Alpha;Beta", overrides="num_epochs=6")
+    assert in_process == []  # the same trainings
+    found = (project / OUTPUT).with_name("no_val") / "tiny" / "cross_validation.json"
+    record = json.loads(found.read_text())
+    assert (record["config"], record["overrides"]) == ("no_val/tiny", "num_epochs=6")
+    assert newest_parent().info.run_id == newest
+    candidates = [read_candidate(str(p)) for p in (path, cities / "tiny.py")]
+    assert [c.name for c in candidates] == ["no_val/tiny", "tiny"]
+    assert [len(c.table.folds) for c in candidates] == [2, 3]
+
+
 def test_another_setting_is_another_training(done: str, cities: Path, project: Path) -> None:
     key = plan(cities / "tiny.py", "", "", "num_epochs=6")[0][0].key
     same = plan(cities / "tiny.py", "", "", "num_epochs=6 num_workers=1 tta=d4")[0][0].key
@@ -192,6 +210,26 @@ def test_a_fold_s_process_ends_with_the_one_that_started_it(tmp_path: Path) -> N
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert _wait_for(lambda: not _alive(grandchild))
+
+
+def test_runs_that_a_killed_process_left_running_are_said_to_be_killed(
+    done: str, cities: Path, project: Path, in_process: list[str]
+) -> None:
+    own = tracking.client()
+    experiment = own.get_experiment_by_name("Trainings").experiment_id
+    task = plan(cities / "tiny.py", "Alpha", "", "num_epochs=6")[0][0]
+    parent = own.create_run(experiment).info.run_id
+    tags = {runs.PARENT: parent, runs.KEY: task.key}
+    child = own.create_run(experiment, tags=tags).info.run_id
+    text = cross_validate(
+        config_path=cities / "tiny.py",
+        folds="Alpha",
+        overrides="num_epochs=6",
+        output="output/killed",
+    )
+    assert in_process == []
+    assert [own.get_run(r).info.status for r in (parent, child)] == ["KILLED", "KILLED"]
+    assert own.get_run(text.split()[-1]).info.status == "FINISHED"
 
 
 def _alive(pid: int) -> bool:

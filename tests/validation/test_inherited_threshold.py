@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def test_it_is_the_mean_over_folds_of_the_mean_over_seeds(tmp_path: Path) -> Non
     inherited = inherited_threshold(str(record(tmp_path, found)), FOLDS)
     assert inherited.threshold == pytest.approx(0.4)
     assert inherited.tuned_on == FOLDS and inherited.source == str(tmp_path)
+
+
+def test_the_overrides_of_its_source_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = record(tmp_path, [(FOLDS[0], 0.2)]) / "cross_validation.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "overrides": "num_epochs=1"}))
+    with caplog.at_level(logging.INFO):
+        assert inherited_threshold(str(tmp_path), FOLDS[:1]).overrides == "num_epochs=1"
+    assert f"{tmp_path}, trained with overrides num_epochs=1" in caplog.text
 
 
 def test_other_ground_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ fold, is the best that is known: the mean of the folds' thresholds.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +18,23 @@ from builtup.errors import ConfigError, RunError
 
 __all__ = ["CROSS_JSON", "FOLDER", "Inherited", "inherited_threshold"]
 
+log = logging.getLogger(__name__)
+
 #: Where a cross-validation's files stand in its runs' artifacts, and its record among them.
 FOLDER, CROSS_JSON = "cross_validation", "cross_validation.json"
 
 
 @dataclass(frozen=True)
 class Inherited:
-    """A threshold, the ground that chose it, and the run or folder of the cross-validation."""
+    """A threshold, the ground that chose it, and the run or folder of the cross-validation.
+
+    `overrides` are those that its folds were trained with.
+    """
 
     threshold: float
     tuned_on: tuple[str, ...]
     source: str
+    overrides: str = ""
 
 
 def inherited_threshold(source: str, folds: Sequence[str]) -> Inherited:
@@ -55,7 +62,12 @@ def inherited_threshold(source: str, folds: Sequence[str]) -> Inherited:
             "set threshold_from=none for 0.5"
         )
     mean = fmean(fmean(values) for values in thresholds.values())
-    return Inherited(mean, tuple(sorted(thresholds)), name)
+    overrides = str(record.get("overrides") or "")
+    log.info(
+        "threshold %.3f, from the cross-validation %s%s",
+        *(mean, name, f", trained with overrides {overrides}" if overrides else ""),
+    )
+    return Inherited(mean, tuple(sorted(thresholds)), name, overrides)
 
 
 def _find(source: str) -> tuple[Path, str]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup import tracking
+from builtup.config import config_name
 from builtup.errors import BuiltupError, InputError, RunError
 from builtup.files import write_text_atomically
 from builtup.tracking import recording
@@ -135,12 +136,12 @@ def _folder_of(name: str) -> tuple[Path, str]:
         return (path / FOLDER if (path / FOLDER).is_dir() else path), path.name
     if path.suffix == ".py":
         try:
-            run = tracking.newest_run("Trainings", cross_validation_of=path.stem)
+            run = tracking.newest_run("Trainings", cross_validation_of=config_name(path))
         except RunError as e:
             raise RunError(
                 f"{name}: no finished cross-validation; run cross_validate on it first"
             ) from e
-        return tracking.run_artifacts(run.info.run_id) / FOLDER, path.stem
+        return tracking.run_artifacts(run.info.run_id) / FOLDER, config_name(path)
     run = tracking.find_run(name)
     of = run.data.tags.get("cross_validation_of")
     if of is None:
@@ -273,7 +274,7 @@ def _text(
     candidates: Sequence[Candidate], figures: dict[str, list[Figures]], found: list[Difference]
 ) -> str:
     rows = [["config", "F1 macro over folds", "interval", "worst", "spread", "F1 pooled"]]
-    rows[0] += ["interval", "IoU macro", "F1 macro at 0.5", "seeds"]
+    rows[0] += ["interval", "IoU macro", "F1 macro at 0.5", "seeds", "overrides"]
     for c in candidates:
         f1, iou, half = figures[c.name][:3]
         rows.append(
@@ -282,6 +283,7 @@ def _text(
                 *(f"{figure(f1.worst)} ({f1.worst_fold})", figure(f1.spread)),
                 *(figure(f1.pooled), span(f1.pooled_interval), figure(iou.macro)),
                 *(figure(half.macro), str(len(c.table.seeds))),
+                c.record.get("overrides") or "–",
             ]
         )
     of_f1 = [d for d in found if d.score == "f1" and d.threshold == "chosen"]

@@ -79,11 +79,11 @@ def cross_validate(
     than two folds, a fold is unknown, or a training fails.
     """
     tasks, kind = plan(config_path, folds, seeds, overrides)
-    name = f"cross-validation of {config_path.stem}"
-    with recording("Trainings", name) as recorder:
+    name = tasks[0].config.name
+    with recording("Trainings", f"cross-validation of {name}") as recorder:
         recorder.tags(
             {
-                "cross_validation_of": config_path.stem,
+                "cross_validation_of": name,
                 "git_commit": git_commit(),
                 "folds": ", ".join(dict.fromkeys(task.fold for task in tasks)),
             }
@@ -91,8 +91,8 @@ def cross_validate(
         recorder.params({**tasks[0].config.settings, "overrides": overrides, "fold_kind": kind})
         scored = [_fold(task, recorder.run_id, num_gpus) for task in tasks]
         folder = recorder.folder / FOLDER
-        text = _conclude(scored, kind, recorder, folder)
-    target = Path(output) if output else Path("output") / FOLDER / config_path.stem
+        text = _conclude(scored, kind, overrides, recorder, folder)
+    target = Path(output) if output else Path("output") / FOLDER / name
     shutil.copytree(folder, target, dirs_exist_ok=True)
     return f"{text}\nwritten to {target} and run {recorder.run_id}"
 
@@ -213,7 +213,9 @@ def scores_of(score: FoldScore) -> dict[str, float]:
     return found
 
 
-def _conclude(scored: Sequence[Scored], kind: str, recorder: Recorder, folder: Path) -> str:
+def _conclude(
+    scored: Sequence[Scored], kind: str, overrides: str, recorder: Recorder, folder: Path
+) -> str:
     """Write the files, log the figures; return what to print."""
     rows = [row for s in scored for row in s.score.rows]
     table = BlockTable.of(rows)
@@ -222,7 +224,8 @@ def _conclude(scored: Sequence[Scored], kind: str, recorder: Recorder, folder: P
     calibrated = _calibration(scored, folder)
     notes = _notes(scored)
     record = {
-        "config": scored[0].task.config_path.stem,
+        "config": scored[0].task.config.name,
+        "overrides": overrides,
         "kind": kind,
         "ground": sorted({s.score.fold for s in scored}),
         "seeds": sorted({s.score.seed for s in scored}),

@@ -15,7 +15,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,7 @@ class FoldTask:
     @property
     def name(self) -> str:
         """For runs and messages."""
-        return f"{self.config_path.stem} without {self.fold}, seed {self.seed}"
+        return f"{self.config.name} without {self.fold}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ def train_fold(task: FoldTask, parent_id: str, num_gpus: int) -> FoldRun:
     """Train, or keep what was trained; RunError where the training fails."""
     own = tracking.client()
     earlier = _earlier(task.key)
+    _end_killed(earlier, parent_id)
     for run in earlier:
         folder = _trained_folder(run, task)
         if folder is not None:
@@ -172,6 +173,18 @@ def _earlier(key: str) -> list[Run]:
             order_by=["attributes.start_time DESC"],
         )
     )
+
+
+def _end_killed(earlier: Sequence[Run], parent_id: str) -> None:
+    """Say KILLED of runs, and of their parents, that say RUNNING because nobody could end them.
+
+    One that is at work after all says how it ended when it does.
+    """
+    own = tracking.client()
+    parents = {run.data.tags.get(PARENT, "") for run in earlier} - {"", parent_id}
+    for run in (*earlier, *map(tracking.find_run, sorted(parents))):
+        if run.info.status == "RUNNING":
+            own.set_terminated(run.info.run_id, "KILLED")
 
 
 def _experiment(own: Any) -> str:
