@@ -7,6 +7,10 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$p && break; done)
 STAMP := $(VENV)/.installed
+# what `make bench` runs, one after the other; of scaling: the price of a core-hour, a training run
+BENCH := run limit quantised seams scaling
+PRICE := 0.05
+MODEL :=
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/output/mlflow.db
 
 .PHONY: help venv setup demo test lint bench lock clean
@@ -20,8 +24,10 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found; install one, or run make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be had, pip does it"
+	@# uv leaves compiling to the first import, which keeps nothing where PYTHONDONTWRITEBYTECODE is
+	@# set (containers, CI): every process would compile torch and mlflow anew, for 20 s and more
 	@if [ -x $(VENV)/bin/uv ]; then \
-		$(VENV)/bin/uv pip install --quiet --python $(PY) -r requirements.txt -r requirements-dev.txt && \
+		$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PY) -r requirements.txt -r requirements-dev.txt && \
 		$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps -e . ; \
 	else \
 		$(PY) -m pip install --quiet -r requirements.txt -r requirements-dev.txt && \
@@ -43,8 +49,12 @@ lint: venv ## ruff and mypy
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
-bench: venv ## measure the claims of benchmarks/
-	@$(PY) benchmarks/run.py
+bench: venv ## measure the claims of benchmarks/; some of them: make bench BENCH="seams limit"
+	@status=0; for name in $(BENCH); do \
+		echo "== benchmarks/$$name.py"; options=; \
+		if [ $$name = scaling ]; then options="--price $(PRICE) $(if $(MODEL),--model $(MODEL))"; fi; \
+		$(PY) benchmarks/$$name.py $$options || status=1; \
+	done; exit $$status
 
 lock: venv ## compile requirements*.txt anew from pyproject.toml
 	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
