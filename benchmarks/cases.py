@@ -102,6 +102,7 @@ def rasterize(spaces: Spaces) -> Case:
         small=ours(small) if small is not large else None,
         least_ratio=1.0,
         most_memory_mb=400,
+        most_growth=1.1,
     )
 
 

@@ -1,9 +1,9 @@
 """Random training patches from whole scenes, ours against TorchGeo's random sampler.
 
-TorchGeo gets its own best file layout, found by drawing patches from each; loader processes are
-searched on both sides, and have started when the clock does. In the second case its labels lie in
-another CRS and are warped as they are read; ours were brought to the scene's grid by the step
-`rasterize`, once, whatever CRS they had.
+TorchGeo gets its own best file layout in each case, found by drawing patches from each; loader
+processes are searched on both sides, and have started when the clock does. In the second case its
+labels lie in another CRS and are warped as they are read; ours were brought to the scene's grid by
+the step `rasterize`, once, whatever CRS they had.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _case(spaces: Spaces, name: str, title: str, ratio: float, crs: str | None =
     space = spaces.large
     space.prepare()
     space.cut()
-    (layout, their), trials = _best_of_torchgeo(space)
+    (layout, their), trials = _best_of_torchgeo(space, crs)
     our, our_trials = _best_of_ours(space)
     ours = _ours(space, our, OURS_DRAWN)
     peer = _torchgeo(space, layout, their, THEIRS_DRAWN, crs)
@@ -61,21 +61,24 @@ def _case(spaces: Spaces, name: str, title: str, ratio: float, crs: str | None =
 
 
 @cache
-def _best_of_torchgeo(space: Workspace) -> tuple[tuple[Layout, int], list[Trial]]:
-    """TorchGeo's fastest layout, then its fastest number of workers; other layouts are removed."""
+def _best_of_torchgeo(space: Workspace, crs: str | None) -> tuple[tuple[Layout, int], list[Trial]]:
+    """TorchGeo's fastest layout with labels in `crs`, then its fastest number of workers.
+
+    Other layouts are removed.
+    """
     of_layout: dict[Layout, Trial] = {}
     kept: Layout | None = None
     for layout in LAYOUTS:
-        side = _torchgeo(space, layout, 0, TRIED)
-        (trial,) = best([side], space.lay_out(layout))[1]
+        side = _torchgeo(space, layout, 0, TRIED, crs)
+        (trial,) = best([side], space.lay_out(layout, crs))[1]
         of_layout[layout] = trial
         if kept is None or trial.rate > of_layout[kept].rate:
             kept, layout = layout, kept
         if layout is not None:
             space.forget(layout)
     assert kept is not None
-    others = [_torchgeo(space, kept, n, TRIED) for n in WORKERS if n]
-    _, more = best(others, space.lay_out(kept))
+    others = [_torchgeo(space, kept, n, TRIED, crs) for n in WORKERS if n]
+    _, more = best(others, space.lay_out(kept, crs))
     trials = [*of_layout.values(), *more]
     fastest = max((of_layout[kept], *more), key=lambda trial: trial.rate)
     return (kept, fastest.side.arguments["workers"]), trials

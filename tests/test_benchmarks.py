@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from cases import chosen  # noqa: E402
+import random_patches  # noqa: E402
+from cases import CASES, chosen  # noqa: E402
 from harness import (  # noqa: E402
     Case,
     Comparison,
@@ -32,7 +34,7 @@ from harness import (  # noqa: E402
     spread,
 )
 from null_pipeline import difference  # noqa: E402
-from scene import repeat_scene  # noqa: E402
+from scene import Layout, Workspace, repeat_scene  # noqa: E402
 from seams import (  # noqa: E402
     Plain,
     _covered,
@@ -41,7 +43,8 @@ from seams import (  # noqa: E402
     receptive_radius,
     rows,
 )
-from search import best  # noqa: E402
+from search import Trial, best  # noqa: E402
+from spaces import Spaces  # noqa: E402
 from tables import Results, merged, render  # noqa: E402
 
 BURN = """
@@ -194,6 +197,52 @@ def test_a_search_takes_the_fastest_and_keeps_what_failed(burn: Path, tmp_path: 
         best(sides[1:2])
 
 
+def test_torchgeo_has_its_own_best_layout_where_labels_lie_in_another_crs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    layouts = [Layout(256, "none"), Layout(512, "zstd")]
+    fastest = {None: layouts[0], "EPSG:4326": layouts[1]}
+
+    class Space:
+        def __init__(self) -> None:
+            self.forgotten: list[Layout] = []
+
+        def lay_out(self, layout: Layout, crs: str | None = None) -> tuple[Path, Path]:
+            return tmp_path / "image.tif", tmp_path / f"mask {crs}.tif"
+
+        def forget(self, layout: Layout) -> None:
+            self.forgotten.append(layout)
+
+    def side(space: Space, layout: Layout, workers: int, patches: int, crs: str | None) -> Side:
+        rate = 10 * (layout == fastest[crs]) + (workers == 2) + 1
+        return Side("TorchGeo", tmp_path, {"workers": workers, "rate": rate})
+
+    def tried(sides: list[Side], inputs: tuple[Path, Path]) -> tuple[Trial, list[Trial]]:
+        trials = [Trial(side, float(str(side.arguments["rate"])), "") for side in sides]
+        return trials[0], trials
+
+    monkeypatch.setattr(random_patches, "LAYOUTS", layouts)
+    monkeypatch.setattr(random_patches, "_torchgeo", side)
+    monkeypatch.setattr(random_patches, "best", tried)
+    for crs, layout in fastest.items():
+        space = Space()
+        assert random_patches._best_of_torchgeo(space, crs)[0] == (layout, 2)
+        assert space.forgotten == [other for other in layouts if other != layout]
+
+
+def test_memory_of_merge_and_rasterise_may_not_follow_the_scene(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Workspace, "polarisation", lambda self, name: tmp_path / f"{name}.tif")
+    monkeypatch.setattr(Workspace, "polygons", tmp_path / "polygons.shp")
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    spaces = Spaces.below(tmp_path, 12288, 4096, 10_000, 24_576)
+    for name in ("merge", "rasterize"):
+        case = CASES[name](spaces)
+        assert case.most_growth == 1.1
+        assert case.small is not None
+
+
 def test_results_that_differ_are_a_miss(burn: Path) -> None:
     side = Side("x", burn, {"seconds": 0, "megabytes": 1})
     tiny = Case("x", "x", "Mpx", side, side, differences=lambda a, b: f"{a.work:g} and {b.work:g}")
@@ -284,6 +333,36 @@ def test_cases_that_are_not_measured_again_keep_their_entries() -> None:
     elsewhere = {**now, "machine": {**here, "cores": 16}}
     assert merged(before, elsewhere, []) == elsewhere
     assert merged({**before, "size": 8}, now, []) == now
+
+
+def make_bench(tmp_path: Path, *options: str) -> tuple[list[str], int]:
+    """What `make bench` would run, where limit.py misses its target, and its exit status."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "ran $*"\n[ "$1" != benchmarks/limit.py ]\n')
+    python.chmod(0o755)
+    command = ["make", "--no-print-directory", "-o", ".venv/.installed", "bench", f"PY={python}"]
+    done = subprocess.run(
+        [*command, *options],
+        cwd=BENCHMARKS.parent,
+        env={"PATH": os.environ["PATH"]},  # these tests may run within another make
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line.removeprefix("ran ") for line in done.stdout.splitlines()]
+    return [line for line in lines if line.startswith("benchmarks/")], done.returncode
+
+
+def test_make_bench_goes_on_after_a_missed_target_and_says_so_at_the_end(tmp_path: Path) -> None:
+    names = ["run", "limit", "quantised", "seams", "scaling"]
+    ran, status = make_bench(tmp_path, "MODEL=abc")
+    assert [line.split()[0] for line in ran] == [f"benchmarks/{name}.py" for name in names]
+    assert ran[-1].split()[1:] == ["--price", "0.05", "--model", "abc"]
+    assert status != 0
+    assert make_bench(tmp_path, "BENCH=seams scaling", "PRICE=2") == (
+        ["benchmarks/seams.py", "benchmarks/scaling.py --price 2"],
+        0,
+    )
 
 
 def test_the_table_runs_for_one_tiny_case(tmp_path: Path) -> None:
