@@ -23,7 +23,11 @@ def write(path: Path, geometries: list[shapely.Geometry], geometry: str = "Polyg
 
 
 def read(path: Path) -> np.ndarray | None:
-    return plain_polygons(path, path.with_suffix(".shx"), path.with_suffix(".dbf"))
+    found = plain_polygons(path, path.with_suffix(".shx"), path.with_suffix(".dbf"))
+    if found is None:
+        return None
+    middle = len(found) // 2
+    return np.concatenate((found.geometries(0, middle), found.geometries(middle)))
 
 
 def square(x: float, y: float, side: float, holes: int = 0) -> shapely.Polygon:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from builtup.errors import InputError
 from builtup.labels import vectors
 from builtup.labels.vectors import (
+    PolygonFile,
     distance_to,
     read_polygons,
     reproject,
@@ -209,3 +210,24 @@ def test_distances_in_degrees_are_metres_on_the_ellipsoid(
     )
     corners = [(9.0, latitude), (10.0, latitude), (10.0, latitude + 0.01), (9.0, latitude + 0.01)]
     assert distance_to(found, corners) == pytest.approx(degree, rel=1e-3)
+
+
+def test_a_file_read_in_parts_holds_what_it_holds_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squares = [shapely.box(i, 0, i + 0.8, 1) for i in range(7)]
+    path = write_polygons(tmp_path / "a.shp", [*squares, BOWTIE])
+    monkeypatch.setattr(vectors, "BATCH", 3)
+    file, whole = PolygonFile(path), read_polygons(path)
+    for _ in range(2):  # each reading counts anew
+        parts = list(file.parts())
+        assert len(parts) == 3
+        assert shapely.equals_exact(
+            np.concatenate([part.geometries for part in parts]), whole.geometries
+        ).all()
+        assert file.repaired == whole.repaired == 1
+
+
+def test_a_file_without_polygons_is_refused_when_it_is_read_in_parts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no polygon"):
+        list(PolygonFile(write_polygons(tmp_path / "empty.shp", [])).parts())

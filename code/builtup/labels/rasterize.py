@@ -15,9 +15,9 @@ from builtup.errors import BuiltupError, InputError
 from builtup.files import atomic_path
 from builtup.labels.burn import BlockBurner, Burner
 from builtup.labels.vectors import (
+    PolygonFile,
     PolygonSet,
     distance_to,
-    read_polygons,
     reproject,
     vector_files,
 )
@@ -123,8 +123,8 @@ def rasterize_scene(
     with gdal_env(), open_pair(pair) as scene:
         windows = list(aligned(scene.grid.width, scene.grid.height, WINDOW))
         with invalid_ahead(scene, windows) as validity:
-            polygons = read_polygons(labels.polygons)
-            area = None if labels.labelled_area is None else read_polygons(labels.labelled_area)
+            polygons = PolygonFile(labels.polygons)
+            area = None if labels.labelled_area is None else PolygonFile(labels.labelled_area)
             burner = _burner(polygons, scene.grid, pair, all_touched=all_touched)
             inside = None if area is None else _burner(area, scene.grid, pair, all_touched=False)
             with atomic_path(output) as beside:
@@ -136,14 +136,15 @@ def rasterize_scene(
 
 
 def burner_on(
-    polygons: PolygonSet, grid: Grid, pair: ScenePair, *, all_touched: bool
+    polygons: PolygonFile | PolygonSet, grid: Grid, pair: ScenePair, *, all_touched: bool
 ) -> tuple[Burner, str]:
     """Polygons ready to be burnt into a scene; a warning where none meets it, else ""."""
-    moved = reproject(polygons, grid.crs)
-    burner = Burner.of(moved, grid, all_touched=all_touched)
+    moved = (reproject(part, grid.crs) for part in polygons.parts())
+    burner = Burner.of_parts(moved, grid, all_touched=all_touched)
     if len(burner) > 0:
         return burner, ""
-    distance = distance_to(moved, grid.corners)
+    moved = (reproject(part, grid.crs) for part in polygons.parts())
+    distance = min((distance_to(part, grid.corners) for part in moved), default=math.inf)
     far = f"{distance / 1000:.1f} km away" if math.isfinite(distance) else "elsewhere on Earth"
     return burner, (
         f"{polygons.path}: its polygons do not meet the scene {pair.vv} ({far}); "
@@ -187,7 +188,7 @@ def _rasterize_job(job: Job) -> dict[str, int]:
     return rasterize_scene(pair, labels, job.outputs[0], all_touched=all_touched)
 
 
-def _burner(polygons: PolygonSet, grid: Grid, pair: ScenePair, *, all_touched: bool) -> Burner:
+def _burner(polygons: PolygonFile, grid: Grid, pair: ScenePair, *, all_touched: bool) -> Burner:
     burner, warning = burner_on(polygons, grid, pair, all_touched=all_touched)
     if warning:
         log.warning("%s", warning)

@@ -7,6 +7,7 @@ Only what leaves no question is read here: shapes of type 5, in which each polyg
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,38 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-__all__ = ["plain_polygons"]
+__all__ = ["RaggedPolygons", "plain_polygons"]
 
 NULL, POLYGON = 0, 5
 #: Points of the shortest ring, its first point twice.
 LEAST_RING = 4
 
 
-def plain_polygons(shp: Path, shx: Path, dbf: Path) -> NDArray[Any] | None:
+@dataclass(frozen=True)
+class RaggedPolygons:
+    """Polygons as arrays: ring i is `points[rings[i]:rings[i + 1]]`, polygon j is made of rings
+    `polygons[j]` to `polygons[j + 1]`, the outer one first."""
+
+    points: NDArray[np.float64]
+    rings: NDArray[np.int64]
+    polygons: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.polygons) - 1
+
+    def geometries(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Those from `start` to before `stop` as shapely polygons."""
+        polygons = self.polygons[start : len(self.polygons) if stop is None else stop + 1]
+        rings = self.rings[polygons[0] : polygons[-1] + 1]
+        made = shapely.from_ragged_array(
+            shapely.GeometryType.POLYGON,
+            self.points[rings[0] : rings[-1]],
+            (rings - rings[0], polygons - polygons[0]),
+        )
+        return np.asarray(made)
+
+
+def plain_polygons(shp: Path, shx: Path, dbf: Path) -> RaggedPolygons | None:
     """The polygons of a shapefile in its order, or None where it is not plain.
 
     Layout as in the ESRI Shapefile Technical Description (1998). The lengths of the files must
@@ -63,7 +88,7 @@ def _ring_lengths(
 
 def _polygons(
     points: NDArray[np.float64], lengths: NDArray[np.int32], counts: NDArray[np.int64]
-) -> NDArray[Any] | None:
+) -> RaggedPolygons | None:
     """Polygons of `counts` rings of `lengths` points, or None where a ring leaves a question."""
     if (lengths < LEAST_RING).any() or not np.isfinite(points).all():
         return None
@@ -75,8 +100,7 @@ def _polygons(
     outer[polygons[:-1]] = True
     alone = np.repeat(counts, counts) == 1  # a single ring is taken whichever way it runs
     if (alone | ((_areas(points, starts) < 0) == outer)).all():
-        made = shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, (starts, polygons))
-        return np.asarray(made)
+        return RaggedPolygons(points, starts, polygons)
     return None
 
 

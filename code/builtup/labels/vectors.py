@@ -24,9 +24,10 @@ from fiona.errors import FionaError
 from numpy.typing import NDArray
 
 from builtup.errors import InputError
-from builtup.labels.shapefile import LEAST_RING, plain_polygons
+from builtup.labels.shapefile import LEAST_RING, RaggedPolygons, plain_polygons
 
 __all__ = [
+    "PolygonFile",
     "PolygonSet",
     "distance_to",
     "read_polygons",
@@ -58,6 +59,32 @@ class PolygonSet:
     def __len__(self) -> int:
         return len(self.geometries)
 
+    def parts(self) -> Iterator[PolygonSet]:
+        """The same, some polygons at a time: what is made of them need not be held at once."""
+        for start in range(0, len(self), BATCH):
+            yield replace(self, geometries=self.geometries[start : start + BATCH])
+
+
+class PolygonFile:
+    """The polygons of a file, read anew, some at a time, whenever they are asked for.
+
+    `repaired` counts those of the last reading. InputError as in `read_polygons`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.repaired = 0
+
+    def parts(self) -> Iterator[PolygonSet]:
+        """The polygons in their order."""
+        count = self.repaired = 0
+        for part in stream_polygons(self.path):
+            count += len(part)
+            self.repaired += part.repaired
+            yield part
+        if count == 0:
+            raise _empty(self.path)
+
 
 def vector_files(path: Path) -> tuple[Path, ...]:
     """The files that make up a vector file: a shapefile with its side files, or the file itself.
@@ -87,25 +114,11 @@ def read_polygons(path: Path) -> PolygonSet:
     Multipolygons come as their parts, empty geometries are left out. Raises InputError where the
     file cannot be read, has no CRS, holds no geometry, or other geometries than polygons.
     """
-    files = vector_files(path)
-    try:
-        with fiona.open(path, **_without_fields(path)) as source:
-            crs = _crs(path, source)
-            plain = _plain(files) if path.suffix.lower() == ".shp" else None
-            batches = (
-                [_polygons(path, part) for part in _batches(source)]
-                if plain is None
-                else [(plain, 0)]
-            )
-    except UNREADABLE as e:
-        raise InputError(
-            path, f"not a readable vector file ({_brief(e)})", "copy or export it again"
-        ) from e
-    polygons = np.concatenate([made for made, _ in batches] or [np.empty(0, dtype=object)])
-    parts, repaired = _repair(polygons)
-    if len(parts) == 0:
-        raise InputError(path, "empty: it holds no polygon", "add polygons or remove the city")
-    return PolygonSet(path, parts, crs, repaired + sum(broken for _, broken in batches))
+    parts = list(stream_polygons(path))
+    if not any(map(len, parts)):
+        raise _empty(path)
+    geometries = np.concatenate([part.geometries for part in parts])
+    return PolygonSet(path, geometries, parts[0].crs, sum(part.repaired for part in parts))
 
 
 def stream_polygons(path: Path) -> Iterator[PolygonSet]:
@@ -113,12 +126,12 @@ def stream_polygons(path: Path) -> Iterator[PolygonSet]:
 
     A file without polygons gives none.
     """
-    vector_files(path)
+    files = vector_files(path)
     try:
         with fiona.open(path, **_without_fields(path)) as source:
             crs = _crs(path, source)
-            for geometries in _batches(source):
-                made, broken = _polygons(path, geometries)
+            plain = _plain(files) if path.suffix.lower() == ".shp" else None
+            for made, broken in _batches(path, source) if plain is None else _slices(plain):
                 parts, repaired = _repair(made)
                 yield PolygonSet(path, parts, crs, repaired + broken)
     except UNREADABLE as e:
@@ -178,7 +191,7 @@ def _without_fields(path: Path) -> dict[str, Any]:
     return {"include_fields": []} if path.suffix.lower() == ".shp" else {}
 
 
-def _plain(files: Sequence[Path]) -> NDArray[Any] | None:
+def _plain(files: Sequence[Path]) -> RaggedPolygons | None:
     """The polygons of a shapefile that needs no interpretation, else None."""
     shp, shx, dbf = files[:3]
     try:
@@ -187,11 +200,17 @@ def _plain(files: Sequence[Path]) -> NDArray[Any] | None:
         return None  # damaged: GDAL says how
 
 
-def _batches(source: Iterable[Any]) -> Iterator[list[Any]]:
-    """Geometries of a few features at a time: as Python objects they are large."""
+def _slices(plain: RaggedPolygons) -> Iterator[tuple[NDArray[Any], int]]:
+    for start in range(0, len(plain), BATCH):
+        yield plain.geometries(start, min(start + BATCH, len(plain))), 0
+
+
+def _batches(path: Path, source: Iterable[Any]) -> Iterator[tuple[NDArray[Any], int]]:
+    """Polygons of a few features at a time, and rings left out: as Python objects features are
+    large."""
     features = iter(source)
     while batch := [feature.geometry for feature in islice(features, BATCH)]:
-        yield batch
+        yield _polygons(path, batch)
 
 
 def _polygons(path: Path, geometries: Sequence[Any]) -> tuple[NDArray[Any], int]:
@@ -230,6 +249,10 @@ def _repair(polygons: NDArray[Any]) -> tuple[NDArray[Any], int]:
         polygons = shapely.get_parts(polygons)
         polygons = polygons[shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON]
     return polygons[~shapely.is_empty(polygons)], repaired
+
+
+def _empty(path: Path) -> InputError:
+    return InputError(path, "empty: it holds no polygon", "add polygons or remove the city")
 
 
 def _crs(path: Path, source: fiona.Collection) -> pyproj.CRS:
