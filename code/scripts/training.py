@@ -15,6 +15,7 @@ from builtup.training.build import (
     seed_everything,
     start_at,
 )
+from builtup.training.checkpoints import made_with
 from builtup.training.evaluator import Places, create_evaluator
 from builtup.training.finish import finish
 from builtup.training.handlers import (
@@ -58,7 +59,8 @@ def train(config: Config, recorder: Recorder) -> None:
     trainer = create_trainer(
         learner, data.places, data.prepare, config.accumulation_steps, config.clip_grad_norm
     )
-    saver = Saver(learner, progress, data.train, recorder.folder, facts(config, data))
+    made = made_with(learner, data.length, config.accumulation_steps)
+    saver = Saver(learner, progress, data.train, recorder.folder, facts(config, data), made)
     validation, seen = (
         None
         if loader is None

@@ -21,6 +21,7 @@ from builtup.training.checkpoints import (
     full_state,
     load_state,
     load_trained,
+    made_with,
     restore,
     save_state,
     set_weights,
@@ -51,7 +52,9 @@ def loader_of(seed: int) -> Any:
 def test_a_state_comes_back_whole(tmp_path: Path) -> None:
     learner, loader = learner_of(1), loader_of(1)
     progress = Progress(iteration=7, best_score=0.5, best={"scores": {"f1": 0.5, "iou": None}})
-    save_state(full_state(learner, progress, loader), tmp_path / "last.pt")
+    save_state(
+        full_state(learner, progress, loader, made_with(learner, 5, 2)), tmp_path / "last.pt"
+    )
     drawn = (random.random(), np.random.rand(), torch.rand(1).item())  # noqa: NPY002
     order = [int(i) for i in loader]
 

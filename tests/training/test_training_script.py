@@ -17,9 +17,9 @@ from builtup.training.checkpoints import load_state, load_trained
 SCRIPT = Path(__file__).parents[2] / "code" / "scripts" / "training.py"
 
 
-def train(folder: Path, overrides: str = "", processes: int = 1) -> Any:
+def train(folder: Path, overrides: str = "", processes: int = 1, extra: str = "") -> Any:
     """Run the script; return the MLflow run."""
-    config.run_script(SCRIPT, write_tiny(folder), processes, overrides)
+    config.run_script(SCRIPT, write_tiny(folder, extra), processes, overrides)
     return newest()
 
 
@@ -173,12 +173,70 @@ def test_max_minutes_ends_with_a_validation_and_checkpoints(project: Path, tmp_p
 def test_a_training_that_stopped_within_an_epoch_takes_the_rest_of_it(
     project: Path, tmp_path: Path
 ) -> None:
-    options = "num_epochs=2 log_predictions=0 log_interval=1 accumulation_steps=2"
+    options = (
+        "num_epochs=2 log_predictions=0 log_interval=1 accumulation_steps=2 ordered=true dropout=0"
+    )
     stopped = train(tmp_path, f"{options} max_minutes=0")
     run = train(tmp_path, f"{options} resume_from={artifacts(stopped)}")
     assert sorted(curve(stopped, "train/loss")) == [1, 2]
     assert sorted(curve(run, "train/loss")) == [3, 4, 5, 6]
     assert sorted(curve(run, "val/f1")) == [3, 6]
+    whole = train(tmp_path, options)
+    assert curve(run, "lr") == {k: v for k, v in curve(whole, "lr").items() if k > 2}
+    ours, theirs = (load_state(artifacts(r) / "weights" / "last.pt") for r in (run, whole))
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+ONE_CYCLE = """
+
+def lr_scheduler(optimizer, total_steps):
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=total_steps)
+"""
+ADAM = "\n\ndef optimizer(model):\n    return torch.optim.Adam(model.parameters(), lr=lr)\n"
+CONSTANT = "\n\ndef lr_scheduler(optimizer):\n    return None\n"
+
+
+@pytest.fixture(scope="module")
+def stopped(finished: Any, database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifacts of a training that stopped after its first step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(database)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", tracking.database_uri(database))
+        options = "max_minutes=0 log_predictions=0"
+        return artifacts(train(tmp_path_factory.mktemp("stopped"), options, extra=ONE_CYCLE))
+
+
+@pytest.mark.parametrize(
+    ("override", "extra", "message"),
+    [
+        ("accumulation_steps=2", "", r"accumulation_steps = 1, not 2; make it the same"),
+        ("batch_size=3", "", r"batches an epoch \(from batch_size.*\) = 3, not 2; make"),
+        ("samples=8", "", r"batches an epoch \(.*\) = 3, not 4; make"),
+        ("", ADAM, r"optimizer = SGD, not Adam; make"),
+        ("", CONSTANT, r"lr_scheduler = OneCycleLR, not None; make"),
+    ],
+)
+def test_a_config_under_which_a_checkpoint_means_something_else_does_not_go_on_from_it(
+    project: Path, tmp_path: Path, stopped: Path, override: str, extra: str, message: str
+) -> None:
+    options = f"{override} log_predictions=0 resume_from={stopped}"
+    with pytest.raises(ConfigError, match=message) as caught:
+        train(tmp_path, options, extra=ONE_CYCLE + extra)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("epochs", [2, 5])
+def test_a_training_may_go_on_for_fewer_or_more_epochs_also_from_an_older_checkpoint(
+    project: Path, tmp_path: Path, stopped: Path, epochs: int
+) -> None:
+    state = load_state(stopped / "checkpoints" / "last.pt")
+    state.pop("made_with")
+    path = tmp_path / "old.pt"
+    torch.save(state, path)
+    options = f"num_epochs={epochs} log_predictions=0"
+    run = train(tmp_path, f"{options} resume_from={path}", extra=ONE_CYCLE)
+    assert json.loads((artifacts(run) / "summary.json").read_text())["iterations"] == 3 * epochs
 
 
 def test_early_stopping_counts_validations_without_a_better_one(

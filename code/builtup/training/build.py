@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,13 @@ from builtup.config import Config
 from builtup.errors import ConfigError, InputError
 from builtup.launch import pick_device
 from builtup.tiles.stats import channel_statistics
-from builtup.training.checkpoints import Progress, find_artifacts, load_state, restore
+from builtup.training.checkpoints import (
+    Progress,
+    find_artifacts,
+    load_state,
+    made_with,
+    restore,
+)
 from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
 from builtup.training.ground import require_separate
 from builtup.training.inherited import Inherited, inherited_threshold
@@ -182,7 +188,10 @@ def resume(config: Config, learner: Learner, data: Data, folder: Path) -> Progre
     if not config.resume_from:
         return progress
     last = Path(idist.broadcast(_last_checkpoint(config), src=0, safe_mode=True))
-    restore(load_state(last), last, learner, progress, data.train)
+    state = load_state(last)
+    made = made_with(learner, data.length, config.accumulation_steps)
+    _require_same(config, state.get("made_with") or made, made)  # not in older checkpoints
+    restore(state, last, learner, progress, data.train)
     if idist.get_rank() > 0:  # the state is rank 0's
         manual_seed(config.seed + idist.get_rank() + progress.iteration)
     source = last.parent.parent
@@ -196,6 +205,18 @@ def resume(config: Config, learner: Learner, data: Data, folder: Path) -> Progre
         _copy_kept(source, folder)
     log.info("going on from %s, iteration %d", last, progress.iteration)
     return progress
+
+
+def _require_same(config: Config, before: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+    """ConfigError where the state to go on from means something else under this config."""
+    words = {"epoch_length": "batches an epoch (from batch_size, samples and processes)"}
+    for name, value in made.items():
+        if before[name] != value:
+            raise ConfigError(
+                f"{config.path}: resume_from={config.resume_from} was trained with "
+                f"{words.get(name, name)} = {before[name]}, not {value}; make it the same again, "
+                "or leave resume_from out"
+            )
 
 
 def _last_checkpoint(config: Config) -> str | None:

@@ -33,6 +33,7 @@ __all__ = [
     "full_state",
     "load_state",
     "load_trained",
+    "made_with",
     "restore",
     "save_state",
     "set_weights",
@@ -104,10 +105,27 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def full_state(learner: Learner, progress: Progress, loader: Any) -> dict[str, Any]:
-    """Everything that a continued run needs to go on as if it had not stopped."""
+def made_with(learner: Learner, epoch_length: int, accumulation_steps: int) -> dict[str, Any]:
+    """What a state has no meaning without: a run that goes on from it must have the same."""
+    scheduler = learner.scheduler
+    return {
+        "epoch_length": epoch_length,
+        "accumulation_steps": accumulation_steps,
+        "optimizer": type(learner.optimizer).__name__,
+        "lr_scheduler": None if scheduler is None else type(scheduler).__name__,
+    }
+
+
+def full_state(
+    learner: Learner, progress: Progress, loader: Any, made: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything that a continued run needs to go on as if it had not stopped.
+
+    `made` is what `made_with` gives.
+    """
     return {
         "version": VERSION,
+        "made_with": dict(made),
         "model": learner.model.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
         "scheduler": None if learner.scheduler is None else learner.scheduler.state_dict(),

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,8 @@ log = logging.getLogger(__name__)
 class Saver:
     """Writes checkpoints of full state, weights and the summary into the run's artifacts.
 
-    `summary` are facts of the run that stand in summary.json besides the best validation.
+    `summary` are facts of the run that stand in summary.json besides the best validation, `made`
+    is what checkpoints say that they were `made_with`.
     """
 
     learner: Learner
@@ -50,12 +51,13 @@ class Saver:
     loader: Any
     folder: Path
     summary: dict[str, Any]
+    made: Mapping[str, Any]
 
     def save(self, name: str) -> None:
         """Write checkpoints/<name>.pt and weights/<name>.pt (rank 0)."""
         if idist.get_rank() != 0:
             return
-        state = full_state(self.learner, self.progress, self.loader)
+        state = full_state(self.learner, self.progress, self.loader, self.made)
         save_state(state, self.folder / "checkpoints" / f"{name}.pt")
         save_state(self.learner.weights.state_dict(), self.folder / "weights" / f"{name}.pt")
 
