@@ -9,13 +9,17 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from builtup import workers
+from builtup.errors import BuiltupError
+
 if TYPE_CHECKING:
-    from builtup.errors import BuiltupError
     from builtup.steps import Job
 
     #: A job, its counts, and what refused it.
@@ -47,18 +51,40 @@ class LocalProcesses:
     def run(
         self, name: str, call: Callable[[Job], Outcome], jobs: Sequence[Job]
     ) -> Iterator[Outcome]:
-        """Yield the outcome of each job as it ends."""
+        """Yield the outcome of each job as it ends.
+
+        Raises BuiltupError where a worker was killed. An interrupt stops the workers at once.
+        """
         if self.count == 1 or len(jobs) < 2:
             yield from map(call, jobs)
             return
         context = multiprocessing.get_context("spawn")  # GDAL and forks do not mix
-        with ProcessPoolExecutor(min(self.count, len(jobs)), mp_context=context) as pool:
-            pending: set[Future[Outcome]] = {pool.submit(call, job) for job in jobs}
+        # closed by this process, or by its death: whoever waits at the other end notices
+        watched, held = context.Pipe(duplex=False)
+        pool = ProcessPoolExecutor(
+            min(self.count, len(jobs)),
+            mp_context=context,
+            initializer=workers.watch,
+            initargs=(watched,),
+        )
+        pending: set[Future[Outcome]] = set()
+        with watched, held, pool:
             try:
+                with workers.deaf_to_interrupts():
+                    pending |= {pool.submit(partial(workers.work, call), job) for job in jobs}
                 while pending:
                     finished, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for future in finished:
                         yield future.result()
+            except BrokenProcessPool as e:
+                held.close()
+                raise BuiltupError(
+                    f"{name}: a worker process was killed, perhaps for its memory; "
+                    "run again (what is finished is kept), with a smaller num_workers"
+                ) from e
+            except KeyboardInterrupt:
+                held.close()
+                raise
             finally:
                 for future in pending:
                     future.cancel()
