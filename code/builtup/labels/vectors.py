@@ -179,9 +179,10 @@ def distance_to(polygons: PolygonSet, corners: Sequence[tuple[float, float]]) ->
         return float(shapely.distance(shapes, area).min()) * metres
     # the nearest is found in the plane, where a degree of longitude is as short as it is there
     scale = np.array([math.cos(math.radians(area.centroid.y)), 1.0])
-    plane = shapely.transform(np.append(shapes, area), lambda xy: xy * scale)
-    nearest = shapely.distance(plane[:-1], plane[-1]).argmin()
-    line = shapely.get_coordinates(shapely.shortest_line(plane[nearest], plane[-1])) / scale
+    plane = shapely.transform(shapes, lambda xy: xy * scale)
+    target = shapely.transform(area, lambda xy: xy * scale)
+    nearest = plane[shapely.distance(plane, target).argmin()]
+    line = shapely.get_coordinates(shapely.shortest_line(nearest, target)) / scale
     geod = polygons.crs.get_geod() or pyproj.Geod(ellps="WGS84")
     return float(geod.line_length(line[:, 0], line[:, 1]))
 
