@@ -1,4 +1,4 @@
-"""Merge and rasterize, killed at random moments and run again, leave the same bytes."""
+"""Merge, rasterize and simulate, killed at random moments and run again, leave the same bytes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import shapely
 from builtup.errors import OutputError
 from builtup.labels.rasterize import rasterize
 from builtup.sar.merge import generate_3b_images
+from builtup.sar.simulate import simulate
 from builtup.steps import Summary
 from helpers import TRANSFORM, city_polygons, speckle, write_polygons, write_scene
 
@@ -50,7 +51,8 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def processes() -> Any:
     """Processes that start in no time: forked from one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["builtup.labels.rasterize", "builtup.sar.merge"])
+    modules = ("labels.rasterize", "sar.merge", "sar.simulate")
+    context.set_forkserver_preload([f"builtup.{name}" for name in modules])
     warm = context.Process(target=time.sleep, args=(0,))
     warm.start()
     warm.join()
@@ -67,6 +69,27 @@ def run(step: Callable[..., Summary], split: Path, out: Path, **options: Any) ->
     return step(input_path=split, output_path=out, **{"num_workers": 1, **options})
 
 
+def strike(
+    process_of: Callable[[], Any], longest: float, out: Path, expected: dict[str, bytes]
+) -> int:
+    """Kill processes within `longest` seconds of their work in `out`; how many were still at it."""
+    moments = random.Random(1)
+    hits = 0
+    for _ in range(KILLS):
+        process = process_of()
+        process.start()
+        process.join(moments.uniform(0.01, longest))
+        hits += process.is_alive()
+        process.kill()
+        process.join()
+        seen = outputs(out) if out.exists() else {}
+        for name, content in seen.items():  # what is there under its name is whole
+            assert ".partial" in name or content == expected[name]
+        if process.exitcode == 0:  # it had finished: begin anew
+            shutil.rmtree(out)
+    return hits
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_step_goes_on_to_the_same_bytes(
     step: Callable[..., Summary], split: Path, processes: Any, tmp_path: Path
@@ -78,26 +101,34 @@ def test_a_killed_step_goes_on_to_the_same_bytes(
     expected = outputs(tmp_path / "whole")
     assert len(expected) == 3
     assert outputs(tmp_path / "again") == expected
-    moments = random.Random(1)
     options = {"input_path": split, "output_path": tmp_path / "hit", "num_workers": 1}
-    hits = 0
-    for _ in range(KILLS):
-        process = processes.Process(target=step, kwargs=options)
-        process.start()
-        process.join(moments.uniform(0.01, longest))
-        hits += process.is_alive()
-        process.kill()
-        process.join()
-        seen = outputs(tmp_path / "hit") if (tmp_path / "hit").exists() else {}
-        for name, content in seen.items():  # what is there under its name is whole
-            assert ".partial" in name or content == expected[name]
-        if process.exitcode == 0:  # it had finished: begin anew
-            shutil.rmtree(tmp_path / "hit")
+    hits = strike(
+        lambda: processes.Process(target=step, kwargs=options), longest, tmp_path / "hit", expected
+    )
     assert hits >= KILLS // 3
     summary = run(step, split, tmp_path / "hit")
     assert summary.done + summary.up_to_date == 3
     assert outputs(tmp_path / "hit") == expected
     assert run(step, split, tmp_path / "hit").line().split(": ")[1].startswith("nothing to do")
+
+
+def test_a_killed_simulation_goes_on_to_the_same_bytes(processes: Any, tmp_path: Path) -> None:
+    out = tmp_path / "hit"
+    options: dict[str, Any] = {"cities": 2, "test_cities": 1, "dates": 1, "size": 64}
+    options["num_workers"] = 1
+    for name in ("first", "whole"):
+        started = time.monotonic()
+        simulate(output_path=tmp_path / name, **options)
+        longest = time.monotonic() - started
+    expected = outputs(tmp_path / "whole")
+    options["output_path"] = out
+    hits = strike(
+        lambda: processes.Process(target=simulate, kwargs=options), longest, out, expected
+    )
+    assert hits >= KILLS // 3
+    summary = simulate(**options)
+    assert summary.done + summary.up_to_date == 3
+    assert outputs(out) == expected
 
 
 @pytest.mark.parametrize("step", STEPS)
