@@ -22,8 +22,6 @@ __all__ = ["Found", "Results", "document", "merged", "render"]
 #: and "notes".
 Found = dict[str, Any]
 PARTS = ("cases", "growth", "startup")
-#: What must be the same for two measurements to stand in one table.
-SAME = ("cpu", "cores", "memory_gb", "python")
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,22 @@ class Results:
 def merged(before: Found, now: Found, order: Sequence[str]) -> Found:
     """`now`, with what only `before` holds; sorted by `order`.
 
-    Nothing is taken over from another machine, or from a scene of another size.
+    What was measured on another machine stays and says so: ratios hold side by side, seconds do
+    not. Nothing is taken over from a scene of another size.
     """
-    machine = before.get("machine", {})
-    if before.get("size") != now["size"] or any(machine.get(k) != now["machine"][k] for k in SAME):
+    if before.get("size") != now["size"]:
         return now
+    machine = _named(now["machine"])
     found: Found = {"machine": now["machine"], "size": now["size"]}
     for part in PARTS:
-        every = {**before.get(part, {}), **now[part]}
+        kept = {
+            name: {"machine": _named(before["machine"]), **entry}
+            for name, entry in before.get(part, {}).items()
+        }
+        every = {
+            **kept,
+            **{name: {**entry, "machine": machine} for name, entry in now[part].items()},
+        }
         places = {name: order.index(name) if name in order else len(order) for name in every}
         found[part] = dict(sorted(every.items(), key=lambda item: places[item[0]]))
     measured = {name for part in PARTS for name in now[part]}
@@ -74,15 +80,23 @@ def merged(before: Found, now: Found, order: Sequence[str]) -> Found:
     return found
 
 
+def _named(machine: Mapping[str, Any]) -> str:
+    """What a machine is known by."""
+    return "{cpu}, {cores} cores, {memory_gb} GB, Python {python}".format_map(
+        {key: machine.get(key, "?") for key in ("cpu", "cores", "memory_gb", "python")}
+    )
+
+
 def render(found: Found) -> str:
     """All tables; what was not measured has a line in the first, with its reason."""
+    here = _named(found.get("machine", {}))
     lines: list[str] = []
     if found["cases"] or found["notes"]:
         lines += [
             "| case | ours | peer | ratio (least–greatest) | target | our memory | peer's memory "
             "| on the small scene | met | commit, day |",
             "|---|---|---|---|---|---|---|---|---|---|",
-            *(_row(c) for c in found["cases"].values()),
+            *(_row(c, here) for c in found["cases"].values()),
             *(_missing(name, reason) for name, reason in found["notes"].items()),
             "",
         ]
@@ -90,20 +104,20 @@ def render(found: Found) -> str:
         lines += [
             "| memory of | small raster | large raster | growth | target | met | commit, day |",
             "|---|---|---|---|---|---|---|",
-            *(_growth_row(g) for g in found["growth"].values()),
+            *(_growth_row(g, here) for g in found["growth"].values()),
             "",
         ]
     if found["startup"]:
         lines += [
             "| `--help` of | seconds (least–greatest) | heavy imports | met | commit, day |",
             "|---|---|---|---|---|",
-            *(_startup_row(name, s) for name, s in found["startup"].items()),
+            *(_startup_row(name, s, here) for name, s in found["startup"].items()),
             "",
         ]
     return "\n".join(lines) + "\n"
 
 
-def _row(case: Found) -> str:
+def _row(case: Found, here: str) -> str:
     ours, peer, *small = case["sides"].items()
     ratio, memory, growth = (case["targets"][k] for k in ("ratio", "memory_mb", "memory_growth"))
     target = [f"≥ {ratio:g}"] if ratio else []
@@ -124,7 +138,7 @@ def _row(case: Found) -> str:
         f"{peer[1]['memory_mb']['median']:.0f} MB",
         on_small,
         "; ".join(case["misses"]) or "yes",
-        _when(case),
+        _when(case, here),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -137,8 +151,9 @@ def _range(spread: Found) -> str:
     return f"({spread['low']:.2f}–{spread['high']:.2f})"
 
 
-def _when(entry: Found) -> str:
-    return f"{entry['commit']}, {entry['day']}"
+def _when(entry: Found, here: str) -> str:
+    machine = entry.get("machine", here)
+    return f"{entry['commit']}, {entry['day']}" + ("" if machine == here else f", on {machine}")
 
 
 def _missing(name: str, reason: str) -> str:
@@ -152,21 +167,21 @@ def _speed(side: Found, unit: str) -> str:
     return f"{side['rate']['median']:.1f} {unit}/s ({wall:.1f} s, CPU {cpu:.1f} s)"
 
 
-def _growth_row(g: Found) -> str:
+def _growth_row(g: Found, here: str) -> str:
     sizes = [
         f"{int(size):,}²: {memory:.0f} MB"
         for size, memory in zip(g["seconds_memory_loaded"], g["memory_mb"], strict=True)
     ]
     target = f"≤ {MOST_MB:g} MB, growth ≤ {MOST_GROWTH:g}"
     met = "; ".join(g["misses"]) or "yes"
-    cells = [g["title"], *sizes, f"**{g['growth']:.2f}**", target, met, _when(g)]
+    cells = [g["title"], *sizes, f"**{g['growth']:.2f}**", target, met, _when(g, here)]
     return f"| {' | '.join(cells)} |"
 
 
-def _startup_row(command: str, s: Found) -> str:
+def _startup_row(command: str, s: Found, here: str) -> str:
     time = f"{s['seconds']['median']:.2f} {_range(s['seconds'])}"
     heavy, met = ", ".join(s["imported"]) or "none", "; ".join(s["misses"]) or "yes"
-    return f"| {command} | {time} | {heavy} | {met} | {_when(s)} |"
+    return f"| {command} | {time} | {heavy} | {met} | {_when(s, here)} |"
 
 
 def document(found: Found) -> str:
@@ -190,7 +205,8 @@ are medians; the ratio is that of the throughputs, pair by pair. Memory is the p
 process with its imports (and model) loaded, in MB of 10⁶ bytes; that of loader processes is not
 counted. Batch, threads, loader processes and file layout are each side's own best of a small
 search, which `results.json` records. Maps and counts of regions are compared with ours; where
-they differ, the column `met` says so. The merge hashes the scene's files, as the
+they differ, the column `met` says so; the last column names the machine where it was another one
+than that above. The merge hashes the scene's files, as the
 first step of the chain does; later steps have their sha256 remembered (`builtup.digests`).
 Versions: {named}.
 

@@ -327,12 +327,33 @@ def test_cases_that_are_not_measured_again_keep_their_entries() -> None:
     before = {**empty, "machine": here, "cases": {"one": {"commit": "a"}, "two": {"commit": "a"}}}
     now = {**empty, "machine": here, "cases": {"one": {"commit": "b"}}, "notes": {"two": "gone"}}
     found = merged(before, {**now, "notes": {}}, ["two", "one"])
-    assert list(found["cases"].items()) == [("two", {"commit": "a"}), ("one", {"commit": "b"})]
-    assert merged(before, now, [])["cases"] == {"one": {"commit": "b"}}
-    assert merged(before, now, [])["notes"] == {"two": "gone"}
-    elsewhere = {**now, "machine": {**here, "cores": 16}}
-    assert merged(before, elsewhere, []) == elsewhere
+    assert [(name, entry["commit"]) for name, entry in found["cases"].items()] == [
+        ("two", "a"),
+        ("one", "b"),
+    ]
+    again = merged(before, now, [])
+    assert list(again["cases"]) == ["one"]
+    assert again["notes"] == {"two": "gone"}
     assert merged({**before, "size": 8}, now, []) == now
+
+
+def test_what_another_machine_measured_stays_and_says_so() -> None:
+    here = {"cpu": "a", "cores": 2, "memory_gb": 1.0, "python": "3.11"}
+    empty: dict[str, Any] = {"size": 9, "cases": {}, "notes": {}, "growth": {}}
+    seconds = {"median": 1.0, "low": 1.0, "high": 1.0}
+    figures = {"seconds": seconds, "imported": [], "misses": [], "day": "today"}
+    first = {**empty, "machine": here, "startup": {"one": {"commit": "b", **figures}}}
+    second = {
+        **empty,
+        "machine": {**here, "cpu": "b"},
+        "startup": {"two": {"commit": "c", **figures}},
+    }
+    found = merged(merged(first, second, []), {**second, "startup": {}}, [])
+    lines = render(found).splitlines()
+    assert [line.split("|")[-2].strip() for line in lines if "today" in line] == [
+        "b, today, on a, 2 cores, 1.0 GB, Python 3.11",
+        "c, today",
+    ]
 
 
 def make_bench(tmp_path: Path, *options: str) -> tuple[list[str], int]:
