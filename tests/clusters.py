@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -28,3 +33,27 @@ def a_cluster(*workers: dict[str, Any]) -> Iterator[SpecCluster]:
         SpecCluster(spec, scheduler, silence_logs="CRITICAL") as cluster,
     ):
         yield cluster
+
+
+@contextmanager
+def a_writer_killed(folder: Path) -> Iterator[None]:
+    """SIGKILL the first other process that is seen to write a raster below `folder`."""
+    stop, killed = threading.Event(), list[int]()
+
+    def hunt() -> None:
+        while not killed and not stop.wait(0.002):
+            for path in folder.rglob(".*.partial*.tif"):
+                match = re.search(r"-(\d+)\.partial(\.draft)?\.tif$", path.name)
+                if match and int(match[1]) != os.getpid():
+                    os.kill(int(match[1]), signal.SIGKILL)
+                    killed.append(int(match[1]))
+                    return
+
+    hunter = threading.Thread(target=hunt)
+    hunter.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        hunter.join()
+    assert killed, "no process was met while it wrote"

@@ -21,8 +21,9 @@ from builtup.cluster import DaskCluster, Setting, connected
 from builtup.errors import BuiltupError, ClusterError, InputError, OutputError
 from builtup.files import atomic_path, write_text_atomically
 from builtup.steps import Job, Step, Summary, run_step
-from clusters import a_cluster
+from clusters import a_cluster, a_writer_killed
 
+pytestmark = pytest.mark.timeout(180, func_only=True)  # the cluster may start at leisure
 STEP = Step("copy", 1)
 
 
@@ -194,18 +195,6 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def kill_a_writer(folder: Path, stop: threading.Event, killed: list[int]) -> None:
-    """SIGKILL the first process that is seen to write a raster below `folder`."""
-    while not stop.is_set():
-        for path in folder.rglob(".*.partial.tif"):
-            match = re.search(r"-(\d+)\.partial\.tif$", path.name)
-            if match and int(match[1]) != os.getpid():
-                os.kill(int(match[1]), signal.SIGKILL)
-                killed.append(int(match[1]))
-                return
-        time.sleep(0.002)
-
-
 def test_prepare_survives_a_killed_worker_with_the_same_bytes(
     cluster: SpecCluster, tmp_path: Path
 ) -> None:
@@ -232,14 +221,9 @@ def test_prepare_survives_a_killed_worker_with_the_same_bytes(
         )
 
     all_steps("local")
-    stop, killed = threading.Event(), list[int]()
-    killer = threading.Thread(target=kill_a_writer, args=(tmp_path / "remote", stop, killed))
-    killer.start()
     with connected(cluster.scheduler_address):
-        all_steps("remote")
-        stop.set()
-        killer.join()
-        assert killed, "no worker was met while it wrote"
+        with a_writer_killed(tmp_path / "remote"):
+            all_steps("remote")
         assert all("nothing to do" in summary.line() for summary in all_steps("remote"))
     assert tree(tmp_path / "remote") == tree(tmp_path / "local")
 

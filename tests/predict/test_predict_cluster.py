@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from tiny_model import use_store, write_trained
 
 from builtup import cli
-from clusters import a_cluster
+from clusters import a_cluster, a_writer_killed
 from helpers import speckle, write_scene
 
+pytestmark = pytest.mark.timeout(180, func_only=True)  # this machine maps at leisure first
 DATES = ("20150101", "20150113", "20150125")
 
 
@@ -24,9 +25,9 @@ def command(scheduler: str, **options: str) -> str:
     return result.output
 
 
-def test_scenes_of_a_store_are_mapped_into_it_with_the_bytes_of_this_machine(
-    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def options(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Options for scenes in the store, which were mapped on this machine into `here`."""
     use_store(tmp_path, monkeypatch)
     options = {"model": str(write_trained(tmp_path / "trained")), "device": "cpu"}
     options |= {"window": "64", "overlap": "16", "num_workers": "1"}
@@ -40,16 +41,22 @@ def test_scenes_of_a_store_are_mapped_into_it_with_the_bytes_of_this_machine(
             urls.append(f"s3://maps/{key}")
     options["input_path"] = ";".join(urls)
     command("", output_path="here", **options)
+    return options
+
+
+def test_scenes_of_a_store_are_mapped_into_it_with_the_bytes_of_this_machine_though_a_worker_dies(
+    bucket: Any, options: dict[str, str]
+) -> None:
     # goes on with the same run, whose id the rasters bear
     bucket.upload_file("here/inference.json", "out/inference.json")
     workers = [{"env": {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}}]
     with a_cluster(*workers * 2) as cluster:
-        first, second = (
-            command(cluster.scheduler_address, output_path="s3://maps/out", **options)
-            for _ in range(2)
-        )
-    assert "nothing to do, 3 scenes up to date" in second
-    assert "nothing to do" not in first.splitlines()[0]
+        address = cluster.scheduler_address
+        with a_writer_killed(Path("output")):  # in the mirror of the store
+            first = command(address, output_path="s3://maps/out", **options)
+        second = command(address, output_path="s3://maps/out", **options)
+    assert "predict: nothing to do, 3 scenes up to date" in second
+    assert "predict: 3 scenes" in first
     made = {
         path.relative_to("here").as_posix(): path.read_bytes()
         for path in Path("here/raw").iterdir()
