@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -172,12 +173,17 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
         average(tmp_path, *runs)
 
 
-def test_different_thresholds_are_averaged_or_refused(tmp_path: Path) -> None:
+def test_different_thresholds_are_averaged_and_named_or_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     runs = [write_run(tmp_path / "a", [[1]]), write_run(tmp_path / "b", [[1]], threshold=0.25)]
     with pytest.raises(
         BuiltupError, match=r"thresholds 0\.500, 0\.250 differ; give threshold=mean"
     ):
         average(tmp_path, *runs, threshold="")
+    with caplog.at_level(logging.INFO):
+        average(tmp_path, *runs, weights="1;3")
+    assert "threshold 0.312: the mean, by weight, of 0.500 (" in caplog.text
     average(tmp_path, *runs, threshold="0.7")
     assert read_tags(tmp_path / "mean" / "raw" / SCENE).threshold == 0.7
 
@@ -234,6 +240,14 @@ def test_fitted_weights_are_the_best_of_all(seed: int, n: int) -> None:
     assert brier(weights) <= brier(expected / expected.sum()) + 1e-6
 
 
+def write_town(split: Path) -> None:
+    """Ground truth: rows and columns 4 to 12."""
+    left, top = TRANSFORM @ (4, 4)
+    inside = 0.5  # all_touched burns what the edges touch
+    box = shapely.box(left + inside, top - 80 + inside, left + 80 - inside, top - inside)
+    write_polygons(split / "Alpha_2015" / "38SLF_Alpha.shp", [box])
+
+
 def test_fitted_weights_prefer_the_run_that_is_right_and_name_its_city(tmp_path: Path) -> None:
     truth = np.zeros((20, 20), np.uint8)
     truth[4:12, 4:12] = 1
@@ -242,15 +256,29 @@ def test_fitted_weights_prefer_the_run_that_is_right_and_name_its_city(tmp_path:
         write_run(tmp_path / "right", np.where(truth, 230, 20)),
         write_run(tmp_path / "noise", generator.integers(0, 255, truth.shape)),
     ]
-    left, top = TRANSFORM @ (4, 4)
-    inside = 0.5  # all_touched burns what the edges touch
-    box = shapely.box(left + inside, top - 80 + inside, left + 80 - inside, top - inside)
-    write_polygons(tmp_path / "gt" / "Alpha_2015" / "38SLF_Alpha.shp", [box])
+    write_town(tmp_path / "gt")
     average(tmp_path, *runs, weights="fit", gt_path=str(tmp_path / "gt"))
     record = json.loads((tmp_path / "mean" / "ensemble.json").read_text())
     weights = [member["weight"] for member in record["members"]]
     assert weights[0] > 0.9
     assert record["tuned_on"] == record["weights_tuned_on"] == ["38SLF_Alpha"]
+
+
+def test_a_run_that_the_fit_leaves_out_and_that_alone_holds_a_scene_is_named(
+    tmp_path: Path,
+) -> None:
+    truth = np.zeros((20, 20), np.uint8)
+    truth[4:12, 4:12] = 1
+    runs = [
+        write_run(tmp_path / "right", np.where(truth, 254, 0)),
+        write_run(tmp_path / "wrong", np.where(truth, 0, 254)),
+    ]
+    write_run(runs[1], truth, scene=SCENE.replace("0101", "0113"))
+    write_town(tmp_path / "gt")
+    with pytest.raises(
+        BuiltupError, match=r"weights=fit: .*wrong has weight 0, and its scene \S+0113 is in no run"
+    ):
+        average(tmp_path, *runs, weights="fit", gt_path=str(tmp_path / "gt"))
 
 
 def test_runs_that_are_the_same_share_alike() -> None:

@@ -86,9 +86,9 @@ def test_members_given_as_folders_are_known_by_the_run_that_their_rasters_name(
 
     _, _, runs = mean
     folders = [tracking.run_artifacts(run) for run in runs]
-    ensemble(input_paths=";".join(map(str, folders)), output_path=Path("of_folders"))
+    ensemble(input_paths=";".join(map(str, folders)), output_path=Path("of_folders"), num_workers=1)
     assert member_runs(Path("of_folders")) == runs
-    ensemble(input_paths=f"ens/raw/..;{folders[0]}", output_path=Path("of_means"))
+    ensemble(input_paths=f"ens/raw/..;{folders[0]}", output_path=Path("of_means"), num_workers=1)
     assert set(member_runs(Path("of_means"))) == set(runs)
 
 

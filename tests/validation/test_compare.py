@@ -160,5 +160,5 @@ def test_what_is_no_cross_validation_is_refused(project: Path, tmp_path: Path) -
         read_candidate(str(tmp_path / "empty"))
     with pytest.raises(RunError, match="no such run"):
         read_candidate("0123456789abcdef0123456789abcdef")
-    with pytest.raises(RunError, match=r"never_validated\.py: no finished cross-validation; run cro"):
+    with pytest.raises(RunError, match=r"never_validated\.py: no finished cross-validation; run"):
         read_candidate("configs/train/never_validated.py")

@@ -110,6 +110,7 @@ def ensemble(
     else:
         shares = _parse_weights(weights, len(members))
     level = _threshold(threshold, members, shares)
+    _require_weight(members, shares, weights)
     jobs = _jobs(members, shares, level, output_path)
     summary = run_step(STEP, jobs, _average, num_workers=num_workers, on_error=on_error)
     _record(output_path, members, shares, level, fitted)
@@ -119,7 +120,7 @@ def ensemble(
 def member_runs(folder: Path) -> tuple[str, ...]:
     """The runs that the predictions in `folder` are the mean of; none where they are no mean."""
     named = [member.get("run_id") or "" for member in read_record(folder).get("members", ())]
-    return tuple(dict.fromkeys(run for text in named for run in text.split(",") if run))
+    return tuple(run for text in named for run in text.split(",") if run)
 
 
 # --- what is averaged ---------------------------------------------------------------------------
@@ -222,10 +223,26 @@ def as_integers(values: Sequence[Fraction]) -> tuple[int, ...]:
     return tuple(value // common for value in whole)
 
 
+def _require_weight(members: Sequence[Member], weights: Sequence[int], given: str) -> None:
+    """Raise BuiltupError where only runs of weight 0, which `given` gives them, hold a scene."""
+    held = {s for m, weight in zip(members, weights, strict=True) if weight > 0 for s in m.scenes}
+    for m, weight in zip(members, weights, strict=True):
+        alone = sorted(m.scenes.keys() - held)
+        if weight == 0 and alone:
+            raise BuiltupError(
+                f"weights={given}: {m.name} has weight 0, and its scene {alone[0]} is in no run "
+                "with weight; drop that run, or give weights above 0"
+            )
+
+
 def _threshold(text: str, members: Sequence[Member], weights: Sequence[int]) -> float:
     own = [member.threshold for member in members]
     if text == "mean":
-        return float(np.average(own, weights=weights))
+        mean = float(np.average(own, weights=weights))
+        if len(set(own)) > 1:
+            named = _some(f"{m.threshold:.3f} ({m.name})" for m in members)
+            log.info("threshold %.3f: the mean, by weight, of %s", mean, named)
+        return mean
     if not text:
         if len(set(own)) > 1:
             raise BuiltupError(
@@ -265,8 +282,6 @@ def _jobs(
             for m, weight in zip(members, weights, strict=True)
             if scene_id in m.scenes and weight > 0
         ]
-        if not pairs:
-            raise BuiltupError(f"weights: all runs that hold {scene_id} have weight 0; change them")
         if len(pairs) < sum(weight > 0 for weight in weights):
             log.info("%s: in %d of %d runs", scene_id, len(pairs), len(members))
         scenes, shares = zip(*pairs, strict=True)

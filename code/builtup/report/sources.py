@@ -50,7 +50,8 @@ def find_images(results: Results, images_path: str = "") -> Mapping[str, tuple[S
     """
     if images_path:
         return _scenes_below(require_folder(Path(images_path)))
-    members = [Results(results.folder, run_id) for run_id in member_runs(results.folder)]
+    runs = dict.fromkeys(member_runs(results.folder))
+    members = [Results(results.folder, run_id) for run_id in runs]
     return _joined([_predicted(one) for one in members or [results]])
 
 
