@@ -106,6 +106,21 @@ def test_polygons_lead_to_the_radar_scenes_and_the_weights(project: Path) -> Non
     assert "training: " in learnt and "validation: " in learnt and "tiny.py sha256" in learnt
 
 
+def test_what_a_training_held_out_is_told_from_what_it_learnt(project: Path) -> None:
+    training = tracking.newest_run("Trainings").info.run_id
+    summary = json.loads((tracking.run_artifacts(training) / "summary.json").read_text())
+    tile = summary["val_fold"].partition("_")[0]
+    scenes = [line for line in trace(run_id=training).splitlines() if line.startswith("  scene ")]
+    held_out = [line for line in scenes if line.endswith("  (held out)")]
+    assert held_out == [line for line in scenes if f"_{tile}_" in line]
+    assert len(held_out) == len(scenes) / 2 == 2  # an image and a mask of one town, and of another
+
+
+def test_an_inference_shows_its_threshold(project: Path) -> None:
+    run = tracking.newest_run("Inferences")
+    assert f", threshold {run.data.params['cfg/threshold']}\n" in trace(run_id=run.info.run_id)
+
+
 def test_a_geopackage_taken_elsewhere_still_knows_its_run(project: Path, tmp_path: Path) -> None:
     copy = shutil.copy(polygons(), tmp_path / "map.gpkg")
     assert tracking.newest_run("Inferences").info.run_id in trace(input_path=str(copy))

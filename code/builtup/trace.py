@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from builtup import registry, tracking
 from builtup.errors import BuiltupError, InputError, RunError
-from builtup.results import EXPERIMENT, RAW, read_tags
+from builtup.inference.ensemble import member_runs
+from builtup.results import DATA_MANIFEST, EXPERIMENT, RAW, RECORD, read_tags
+from builtup.sar.scenes import SceneName
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Dataset, Run
 
 __all__ = ["trace"]
 
 log = logging.getLogger(__name__)
 
-DATA_MANIFEST, INFERENCE_JSON, ENSEMBLE_JSON = (
-    "data_manifest.json",
-    "inference.json",
-    "ensemble.json",
-)
 _SHOWN = ("tta", "window", "overlap", "blend", "held_out", "temperature", "classes")
 
 
@@ -66,7 +63,7 @@ def _map_of(path: Path) -> _Map:
         raise InputError(path, "does not exist", "give a GeoPackage, a raster or a folder")
     folder = _results_folder(path)
     tags = _tags(path)
-    runs = _members(folder) or ((tags["BUILTUP_RUN_ID"],) if tags.get("BUILTUP_RUN_ID") else ())
+    runs = member_runs(folder) or ((tags["BUILTUP_RUN_ID"],) if tags.get("BUILTUP_RUN_ID") else ())
     if not runs:
         raise InputError(path, "names no run that it comes from", "give run_id")
     city = tags.get("BUILTUP_CITY", "") if path.is_file() else ""
@@ -116,12 +113,6 @@ def _geopackage_tags(path: Path) -> Mapping[str, str]:
         raise InputError(path, f"cannot be read ({e})", "give a GeoPackage of polygonize") from e
 
 
-def _members(folder: Path) -> tuple[str, ...]:
-    record = _json(folder / ENSEMBLE_JSON)
-    members = [str(m["run_id"]) for m in record.get("members", ()) if m.get("run_id")]
-    return tuple(members)
-
-
 # --- runs -------------------------------------------------------------------------------------
 
 
@@ -145,9 +136,11 @@ def _of_run(run: Run, city: str) -> Iterator[str]:
 
 def _inference(run: Run, city: str) -> Iterator[str]:
     folder = tracking.run_artifacts(run.info.run_id)
-    record = _json(folder / INFERENCE_JSON)
+    record = _json(folder / RECORD)
     yield f"inference   {_title(run)}"
     shown = [f"{key} {record[key]}" for key in _SHOWN if record.get(key) not in (None, "", [])]
+    cut = run.data.params.get("cfg/threshold")
+    shown += [f"threshold {cut}"] if cut else []
     yield f"            {', '.join(shown)}"
     yield from _scenes(folder, city)
     training = str(record.get("training_run") or run.data.tags["training_run"])
@@ -180,7 +173,7 @@ def _training(run: Run | None, folder: Path, weights: str) -> Iterator[str]:
     yield from _weights(folder, weights)
     if run is not None:
         yield from _datasets(run)
-    yield from _scenes(folder, "")
+    yield from _scenes(folder, "", frozenset() if run is None else _learnt(run))
 
 
 def _weights(folder: Path, used: str) -> Iterator[str]:
@@ -199,13 +192,24 @@ def _weights(folder: Path, used: str) -> Iterator[str]:
 
 
 def _datasets(run: Run) -> Iterator[str]:
+    for context, dataset, profile in _inputs(run):
+        yield (
+            f"  tiles     {context}: {profile.get('tiles', '?')} tiles of {dataset.name}, "
+            f"digest {dataset.digest}"
+        )
+
+
+def _inputs(run: Run) -> Iterator[tuple[str, Dataset, Mapping[str, Any]]]:
+    """What a run read: the context, the dataset and its profile."""
     for entry in run.inputs.dataset_inputs:
         context = next((t.value for t in entry.tags if t.key == "mlflow.data.context"), "")
-        profile = json.loads(entry.dataset.profile or "{}")
-        yield (
-            f"  tiles     {context}: {profile.get('tiles', '?')} tiles of {entry.dataset.name}, "
-            f"digest {entry.dataset.digest}"
-        )
+        yield context, entry.dataset, json.loads(entry.dataset.profile or "{}")
+
+
+def _learnt(run: Run) -> frozenset[str]:
+    """The scenes that the tiles of a training lie in; none where its run does not say."""
+    said = [profile for context, _, profile in _inputs(run) if context == "training"]
+    return frozenset(str(scene) for profile in said for scene in profile.get("scenes", ()))
 
 
 def _title(run: Run) -> str:
@@ -227,15 +231,23 @@ def _title(run: Run) -> str:
 # --- scenes -----------------------------------------------------------------------------------
 
 
-def _scenes(folder: Path, city: str) -> Iterator[str]:
+def _scenes(folder: Path, city: str, learnt: frozenset[str] = frozenset()) -> Iterator[str]:
+    """The scenes of a run, and of a training that says what it learnt those that it held out."""
     manifest = _json(folder / DATA_MANIFEST)
     entries = manifest.get("images_and_masks", [])
     if not entries:
         yield f"  scenes    not known: {folder / DATA_MANIFEST} names none"
     own = [entry for entry in entries if _of_city(Path(entry["path"]), city)]
     for entry in own or entries:
-        yield f"  scene     {entry['path']}"
+        mark = "  (held out)" if learnt and _scene_id(Path(entry["path"])) not in learnt else ""
+        yield f"  scene     {entry['path']}{mark}"
         yield from _files(entry.get("inputs", entry.get("files", ())), 1)
+
+
+def _scene_id(place: Path) -> str:
+    """The scene that a file, or a folder of tiles, is of."""
+    name = SceneName.parse(f"{place.name.removesuffix('.tif').removesuffix('_tiles')}.tif")
+    return place.name if name is None else name.scene_id
 
 
 def _files(entries: Iterable[Mapping[str, Any]], depth: int) -> Iterator[str]:
