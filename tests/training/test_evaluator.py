@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from builtup.errors import BuiltupError
 from builtup.training.evaluator import Places, create_evaluator, deal_batches, evaluate
 from builtup.training.learner import Learner
 
@@ -65,6 +66,27 @@ def test_scores_go_to_the_city_of_each_sample() -> None:
     assert places.names({"index": torch.tensor([2, 0])}) == ["t2", "t0"]
     assert (found["A/recall"], found["B/recall"]) == (0.0, 1.0)
     assert found["recall"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_output_that_is_not_finite_stops_with_its_tiles_unless_the_pixel_does_not_count(
+    value: float,
+) -> None:
+    samples = [torch.full((3, 2, 2), 0.9) for _ in range(3)]
+    masks = [torch.ones(2, 2) for _ in range(3)]
+    samples[1][:, 0, 0] = samples[2][:, 0, 0] = value
+    masks[1][0, 0] = 255
+    data = [
+        {"image": image, "mask": mask, "index": i}
+        for i, (image, mask) in enumerate(zip(samples, masks, strict=True))
+    ]
+    learner = Learner(
+        Answers(), nn.MSELoss(), torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    )
+    evaluator = create_evaluator(learner, Places(tile_ids=["t0", "t1", "t2"]), 2)
+    evaluate(evaluator, learner.model, DataLoader(data[:2], 2))  # type: ignore[arg-type]
+    with pytest.raises(BuiltupError, match="not finite on valid pixels of t2;"):
+        evaluate(evaluator, learner.model, DataLoader(data, 3))  # type: ignore[arg-type]
 
 
 def test_a_process_without_a_batch_takes_part_all_the_same() -> None:

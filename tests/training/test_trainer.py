@@ -110,6 +110,32 @@ def test_training_stops_at_nan_and_names_the_tiles() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_step_and_names_the_group() -> None:
+    class Broken(torch.autograd.Function):
+        """A finite loss whose gradient is not."""
+
+        @staticmethod
+        def forward(ctx: Any, loss: Tensor) -> Tensor:
+            return loss.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:
+            return gradient * float("nan")
+
+    learner = learner_of()
+    loss, broken = learner.criterion, [False, False, True, False]
+    learner.criterion = lambda *args: (  # type: ignore[assignment]
+        Broken.apply(loss(*args)) if broken.pop(0) else loss(*args)
+    )
+    batches = [batch(1, seed=i) | {"index": torch.tensor([i])} for i in range(4)]
+    places = Places(tile_ids=[f"tile_{i}" for i in range(4)])
+    trainer = create_trainer(learner, places, accumulation_steps=2)
+    message = "the gradient.s norm is nan at epoch 1, iteration 4, tiles tile_2, tile_3;"
+    with pytest.raises(BuiltupError, match=message):
+        trainer.run(batches, max_epochs=1)
+    assert weights(learner).isfinite().all()
+
+
 def test_the_moving_average_follows_the_steps() -> None:
     learner = learner_of()
     learner.average(0.1)  # below what the warming up allows

@@ -13,6 +13,8 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 
+from builtup.errors import BuiltupError
+from builtup.sar.bands import IGNORE
 from builtup.training.learner import Learner
 from builtup.training.metrics import BUILDING, Predicted, SegmentationScores, quantise
 
@@ -79,7 +81,10 @@ def probabilities(logits: Tensor) -> Tensor:
 def create_evaluator(
     learner: Learner, places: Places, num_classes: int, prepare: PrepareBatch = prepare_batch
 ) -> Engine:
-    """An engine whose output is `Predicted` and whose metric `scores` is SegmentationScores."""
+    """An engine whose output is `Predicted` and whose metric `scores` is SegmentationScores.
+
+    Raises BuiltupError where the network's logits on valid pixels are not finite, naming the tiles.
+    """
     device, model = learner.device, learner.weights
 
     @torch.inference_mode()
@@ -87,6 +92,7 @@ def create_evaluator(
         power, target = prepare(batch, device, device.type == "cuda")
         with learner.autocast():
             logits = model(power)
+        _refuse_infinite(logits, target, places.names(batch))
         level = quantise(probabilities(logits))
         label, place = logits.argmax(1), places.of_batch(batch)
         return Predicted(level, label, target, place, places.numbers(batch))
@@ -97,6 +103,19 @@ def create_evaluator(
     metric.attach(evaluator, "scores")
     evaluator.scores = metric
     return evaluator
+
+
+def _refuse_infinite(logits: Tensor, target: Tensor, names: Sequence[str]) -> None:
+    # a sum of a pixel's classes is finite only where each is
+    broken = ~logits.float().sum(1).isfinite() & (target != IGNORE)
+    if not broken.any():
+        return
+    numbers = broken.flatten(1).any(1).nonzero().flatten().tolist()
+    tiles = ", ".join(names[i] for i in numbers) if names else f"{len(numbers)} samples"
+    raise BuiltupError(
+        f"validation stopped: the network's output is not finite on valid pixels of {tiles}; "
+        "train again with a lower learning rate or clip_grad_norm"
+    )
 
 
 def evaluate(evaluator: Engine, model: nn.Module, loader: Any) -> dict[str, float]:

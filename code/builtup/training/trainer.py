@@ -51,7 +51,8 @@ def create_trainer(
     mean over valid pixels: each batch's loss (a mean over its valid pixels) counts by how many it
     has. The last group of an epoch may be incomplete; it is divided by its own pixels.
 
-    Raises BuiltupError at a loss that is not finite, naming the batch's tiles.
+    Raises BuiltupError at a loss that is not finite, naming the batch's tiles, and at a gradient
+    that is not, naming the group's (float16 scales its gradients, and leaves such a step out).
     """
     update = _Update(learner, places, prepare, accumulation_steps, clip_grad_norm)
     trainer = Engine(update)
@@ -74,6 +75,7 @@ class _Update:
         self.accumulation_steps = accumulation_steps
         self.clip_grad_norm = clip_grad_norm
         self.group_pixels = 0  # of this process, since the last step
+        self.group_tiles: list[str] = []
         self.unit = 0  # pixels of a batch, the same in all processes: keeps losses near 1
 
     def __call__(self, engine: Engine, batch: Any) -> Step:
@@ -85,14 +87,16 @@ class _Update:
         if self.unit == 0:
             self.unit = int(idist.all_reduce(target.numel(), op="MAX"))
         self.group_pixels = pixels + (0 if first else self.group_pixels)
+        self.group_tiles = ([] if first else self.group_tiles) + self.places.names(batch)
         with self._silent(last):
             with learner.autocast():
                 loss = learner.criterion(learner.network(power), target)
             value = float(loss.detach())
-            self._refuse_nan(engine, batch, value)
+            if value - value != 0:  # not finite
+                raise _stopped(engine, f"the loss is {value}", self.places.names(batch))
             learner.scaler.scale(loss * (pixels / self.unit)).backward()
         if last:
-            self._step()
+            self._step(engine)
         return Step(value, pixels, last)
 
     def _position(self, engine: Engine) -> tuple[bool, bool]:
@@ -109,25 +113,18 @@ class _Update:
             return network.no_sync()
         return contextlib.nullcontext()
 
-    def _refuse_nan(self, engine: Engine, batch: Any, value: float) -> None:
-        if value - value == 0:  # finite
-            return
-        tiles = self.places.names(batch)
-        raise BuiltupError(
-            f"training stopped: the loss is {value} at epoch {engine.state.epoch}, iteration "
-            f"{engine.state.iteration}, tiles {', '.join(tiles)}; look at these tiles, lower the "
-            "learning rate, or set clip_grad_norm, and go on with resume_from"
-        )
-
-    def _step(self) -> None:
+    def _step(self, engine: Engine) -> None:
         learner = self.learner
         total = idist.all_reduce(self.group_pixels)
         if total > 0:
             learner.scaler.unscale_(learner.optimizer)
             # DistributedDataParallel has divided the sum of gradients by the number of processes
             factor = self.unit * idist.get_world_size() / total
-            for gradient in _gradients(learner.optimizer):
+            gradients = list(_gradients(learner.optimizer))
+            for gradient in gradients:
                 gradient.mul_(factor)
+            if not learner.scaler.is_enabled():
+                self._refuse_infinite(engine, gradients)
             if self.clip_grad_norm is not None:
                 nn.utils.clip_grad_norm_(learner.model.parameters(), self.clip_grad_norm)
             learner.scaler.step(learner.optimizer)
@@ -137,6 +134,21 @@ class _Update:
         learner.optimizer.zero_grad(set_to_none=True)
         if learner.scheduler is not None:
             learner.scheduler.step()
+
+    def _refuse_infinite(self, engine: Engine, gradients: list[Tensor]) -> None:
+        norm = float(nn.utils.get_total_norm(gradients))  # half a percent of a U-Net's step
+        if norm - norm != 0:
+            # all processes are here, and it may have come from any
+            tiles = [name for names in idist.all_gather(self.group_tiles) for name in names]
+            raise _stopped(engine, f"the gradient's norm is {norm}", tiles)
+
+
+def _stopped(engine: Engine, what: str, tiles: list[str]) -> BuiltupError:
+    return BuiltupError(
+        f"training stopped: {what} at epoch {engine.state.epoch}, iteration "
+        f"{engine.state.iteration}, tiles {', '.join(tiles)}; look at these tiles, lower the "
+        "learning rate, or set clip_grad_norm, and go on with resume_from"
+    )
 
 
 def _gradients(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
