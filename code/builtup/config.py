@@ -240,6 +240,7 @@ def _resolve(
         for name, value in namespace.items()
         if isinstance(value, types.FunctionType) and value.__globals__ is namespace
     }
+    _refuse_other_builders(path, namespace, functions)
     constants = {name: value for name, value in namespace.items() if _is_constant(name, value)}
     _refuse_unknown(path, constants, functions, _names_read(trees))
     for name, known in KNOWN.items():
@@ -310,6 +311,15 @@ def _refuse_unknown(
             raise ConfigError(
                 f"{path}: setting {name} is unknown, nothing reads it{_meant(name, KNOWN)}; "
                 "correct its name or remove it"
+            )
+
+
+def _refuse_other_builders(path: Path, namespace: Iterable[str], functions: Iterable[str]) -> None:
+    """What is imported or assigned under a builder's name would be passed over in silence."""
+    for name in BUILDERS:
+        if name in namespace and name not in functions:
+            raise ConfigError(
+                f"{path}: {name} is no function of this file; write def {name}(…): return …"
             )
 
 
