@@ -150,6 +150,8 @@ def test_without_validation_the_last_weights_are_the_best(project: Path, tmp_pat
     [
         ("val_interval=0", "val_interval = 0: expected 1 or more"),
         ("val_metrics=f1,f2", r"val_metrics = \('f1', 'f2'\): expected some of f1, iou"),
+        ("num_workers=-1", "num_workers = -1: expected 0 or more"),
+        ("batch_size=0", "batch_size = 0: expected 1 or more"),
         ("device=tpu9", "device = 'tpu9': no such device"),
         ("normalisation=mean", "normalisation = 'mean': expected config or stats"),
     ],

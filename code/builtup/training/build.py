@@ -91,6 +91,11 @@ def check_settings(config: Config) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigError(f"{config.path}: {name} = {value}: expected 1 or more")
+    for name, least in (("num_workers", 0), ("batch_size", 1)):
+        if config.get(name, least) < least:
+            raise ConfigError(
+                f"{config.path}: {name} = {config.get(name)}: expected {least} or more"
+            )
     if config.soup < 0 or config.soup == 1:
         raise ConfigError(f"{config.path}: soup = {config.soup}: expected 0, or 2 or more")
     if config.num_classes < 2:
