@@ -133,6 +133,18 @@ def test_runs_are_found_in_the_tracking_database(store: Path) -> None:
     upload_results(found)  # a local store has nothing to upload
 
 
+@pytest.mark.parametrize("uri", ["nonsense", "ftp://a/b", "http://127.0.0.1:9"])
+def test_a_tracking_address_that_does_not_answer_is_not_a_missing_run(
+    store: Path, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for run_id in ("", "0" * 32):
+        with pytest.raises(RunError, match=f"MLflow at {uri} cannot be reached or opened") as e:
+            resolve_results("", run_id)
+        assert "\n" not in str(e.value)
+
+
 def test_a_run_in_a_remote_store_is_worked_on_in_the_output_folder(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+#: What MLflow answers to the id of a run that there is not, or that no run can have.
+_NO_SUCH = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 EXPERIMENTS = {"Trainings": "1", "Inferences": "2"}
 
 
@@ -64,8 +66,28 @@ def client() -> MlflowClient:
     if not uri:
         setup(Path.cwd())
         uri = database_uri(Path.cwd())
-    mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient()
+    with _reached(uri):
+        mlflow.set_tracking_uri(uri)
+        return mlflow.MlflowClient()
+
+
+@contextmanager
+def _reached(uri: str, missing: str = "") -> Iterator[None]:
+    """RunError where MLflow cannot be asked, or where it says that there is no such thing."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ImportError) as e:
+        if missing and getattr(e, "error_code", "") in _NO_SUCH:
+            raise RunError(
+                f"{missing} in {uri}; copy the id from the dashboard, or set MLFLOW_TRACKING_URI"
+            ) from e
+        raise RunError(
+            f"MLflow at {uri} cannot be reached or opened ({_first_line(e)[:300]}); "
+            "check MLFLOW_TRACKING_URI"
+        ) from e
 
 
 def setup(root: Path) -> list[str]:
@@ -136,32 +158,26 @@ def link(**runs: str) -> None:
 
 def find_run(run_id: str) -> Run:
     """The run of that id; raise RunError where the tracking database has none."""
-    from mlflow.exceptions import MlflowException
-
     own = client()
-    try:
+    with _reached(own.tracking_uri, f"run_id={run_id}: no such run"):
         return own.get_run(run_id)
-    except MlflowException as e:
-        raise RunError(
-            f"run_id={run_id}: no such run in {own.tracking_uri}; "
-            "copy the id from the dashboard, or set MLFLOW_TRACKING_URI"
-        ) from e
 
 
 def newest_run(experiment: str, **tags: str) -> Run:
     """The newest finished run of an experiment; raise RunError where there is none."""
     own = client()
-    found = own.get_experiment_by_name(experiment)
+    filters = ["attributes.status = 'FINISHED'"]
+    filters += [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
     runs: list[Any] = []
-    if found is not None:
-        filters = ["attributes.status = 'FINISHED'"]
-        filters += [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
-        runs = own.search_runs(
-            [found.experiment_id],
-            filter_string=" and ".join(filters),
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
-        )
+    with _reached(own.tracking_uri):
+        found = own.get_experiment_by_name(experiment)
+        if found is not None:
+            runs = own.search_runs(
+                [found.experiment_id],
+                filter_string=" and ".join(filters),
+                order_by=["attributes.start_time DESC"],
+                max_results=1,
+            )
     if not runs:
         raise RunError(
             f"experiment {experiment}: no finished run in {own.tracking_uri}; "
