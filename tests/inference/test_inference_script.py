@@ -191,6 +191,23 @@ def test_validation_maps_the_held_out_city_and_scores_each_pixel_once(root: Path
     )
 
 
+def test_scores_of_ground_that_chose_the_threshold_are_marked(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    summary = root / "trained" / "summary.json"
+    text = summary.read_text()
+    tuned = {"threshold": 0.4, "val_cities": ["38SLF_Alpha"], "val_fold": "38SLF_Alpha"}
+    try:
+        summary.write_text(json.dumps(tuned))
+        with caplog.at_level("INFO"):
+            marked = infer(root, "validate_x")
+    finally:
+        summary.write_text(text)
+    assert marked.data.tags["tuned_on"] == "38SLF_Alpha"
+    assert "at the threshold (tuned on 38SLF_Alpha)" in caplog.text
+    assert infer(root, "validate_x").data.tags["tuned_on"] == "nothing"
+
+
 def test_outside_a_held_out_block_nothing_is_predicted(root: Path) -> None:
     tiles = root / "blocks"
     shutil.copytree(root / "tiles", tiles)
@@ -288,7 +305,7 @@ def test_a_temperature_divides_the_logits_and_moves_the_run_s_threshold(root: Pa
 
 
 @pytest.mark.parametrize(
-    ("temperature", "message"), [("run", "has none; take a fold"), ("-1", "a number above 0")]
+    ("temperature", "message"), [("run", "has none; take one with"), ("-1", "a number above 0")]
 )
 def test_a_temperature_that_makes_no_sense_is_refused(
     root: Path, temperature: str, message: str

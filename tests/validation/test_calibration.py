@@ -1,4 +1,4 @@
-"""Reliability as scikit-learn has it, and the temperature that training left out."""
+"""Reliability as scikit-learn has it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import expit
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import log_loss
 
-from builtup.validation.calibration import (
-    MARGINS,
-    draw_reliability,
-    fit_temperature,
-    margin_histogram,
-    reliability,
-)
+from builtup.validation.calibration import draw_reliability, reliability
 
 
 def histogram(truth: np.ndarray, level: np.ndarray) -> np.ndarray:
@@ -44,35 +36,6 @@ def test_perfect_probabilities_have_no_error_and_none_have_no_curve() -> None:
     counts[:, 127] = 50
     assert reliability(counts).ece == pytest.approx(0)
     assert np.isnan(reliability(np.zeros((2, 255), int)).ece)
-
-
-@given(st.floats(0.3, 4.0))
-def test_a_temperature_that_was_put_in_is_found(true: float) -> None:
-    generator = np.random.default_rng(0)
-    margin = generator.normal(-1, 2, 200_000)
-    truth = generator.random(200_000) < expit(margin)
-    found = fit_temperature(margin_histogram(margin * true, truth))
-    assert found == pytest.approx(true, rel=0.03)
-
-
-def test_the_temperature_lowers_the_log_loss_of_scikit_learn() -> None:
-    generator = np.random.default_rng(1)
-    margin = generator.normal(0, 6, 5000)
-    truth = generator.random(5000) < expit(margin / 3)
-    best = fit_temperature(margin_histogram(margin, truth))
-    assert best is not None
-
-    def loss(temperature: float) -> float:
-        return float(log_loss(truth, expit(margin / temperature)))
-
-    assert loss(best) < loss(1)
-    assert loss(best) <= min(loss(best * 1.05), loss(best / 1.05))
-
-
-def test_one_class_alone_fits_no_temperature() -> None:
-    counts = np.zeros((2, len(MARGINS)), int)
-    counts[0] = 1
-    assert fit_temperature(counts) is None
 
 
 def test_the_curves_are_drawn(tmp_path: Path) -> None:

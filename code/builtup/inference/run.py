@@ -28,6 +28,7 @@ from builtup.inference.previous import (
 from builtup.inference.selection import Selection, select_all, select_held_out
 from builtup.inference.stream import Stream
 from builtup.inference.tiles import Tally, TileWork
+from builtup.inference.tuned import MARK, tuned_ground
 from builtup.launch import pick_device
 from builtup.results import DATA_MANIFEST, RECORD
 from builtup.tracking import Recorder
@@ -223,7 +224,7 @@ def _temperature(config: Config, trained: Trained) -> float | None:
         if trained.temperature is None:
             raise ConfigError(
                 f"{config.path}: temperature = run: the training run {trained.run_id} has none; "
-                "take a fold of cross_validate, or give a number"
+                "take one with validation, a fold of cross_validate, or give a number"
             )
         return trained.temperature
     try:
@@ -341,15 +342,27 @@ def log_tally(work: TileWork, tally: Tally, seconds: float, recorder: Recorder) 
     )
     if work.scored:
         figures |= _scores(work.selection.cities, matrix)
+        if idist.get_rank() == 0:
+            _say_scores(work, figures, recorder)
     recorder.metrics(figures, step=0)
 
 
+def _say_scores(work: TileWork, figures: dict[str, float], recorder: Recorder) -> None:
+    """The headline, marked where its ground chose the threshold or the weights."""
+    tuned = tuned_ground(work.folder)
+    marked = [city for city in work.selection.cities if tuned.on(city)]
+    recorder.tags({"tuned_on": ", ".join(marked) or "nothing"})
+    mark = f" ({MARK} {', '.join(marked)})" if marked else ""
+    log.info(
+        "building F1 %.3f, IoU %.3f at the threshold%s", figures["val/f1"], figures["val/iou"], mark
+    )
+
+
 def _scores(cities: tuple[str, ...], matrix: np.ndarray) -> dict[str, float]:
-    """Scores over all cities and for each; the headline goes to the log."""
+    """Scores over all cities and for each."""
     found = {f"val/{name}": value for name, value in scores(matrix.sum(axis=0)).items()}
     for city, counts in zip(cities, matrix, strict=True):
         found |= {f"val/{city}/{name}": value for name, value in scores(counts).items()}
-    log.info("building F1 %.3f, IoU %.3f at the threshold", found["val/f1"], found["val/iou"])
     return found
 
 

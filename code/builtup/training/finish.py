@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from torch import nn
 
 from builtup import registry
 from builtup.config import Config
+from builtup.data.datasets import ValidationTiles
+from builtup.files import write_text_atomically
 from builtup.models.segmenter import Segmenter
 from builtup.tracking import Recorder
 from builtup.training.build import Data
@@ -21,6 +24,7 @@ from builtup.training.learner import Learner
 from builtup.training.model_log import Card, log_model
 from builtup.training.pictures import PictureMaker
 from builtup.training.provenance import DATA_MANIFEST, read_manifest, used_data
+from builtup.training.temperature import temperature_on
 
 __all__ = ["finish"]
 
@@ -32,9 +36,9 @@ def finish(
 ) -> None:
     """Describe the best weights of a training that has ended (rank 0).
 
-    Writes curves/ and pictures/<city>/ of the best validation, and logs and registers the model
-    where `log_model` asks for it. A model that cannot be logged is a warning, not an error: the
-    weights are there.
+    Writes curves/ and pictures/<city>/ of the best validation, fits the temperature on its ground,
+    and logs and registers the model where `log_model` asks for it. A model that cannot be logged is
+    a warning, not an error: the weights are there.
     """
     if idist.get_rank() != 0:
         return
@@ -52,6 +56,8 @@ def finish(
         recorder.metrics(
             {f"val/{name}": value for name, value in figures.items()}, progress.best_iteration
         )
+    if best and isinstance(getattr(data.val, "dataset", None), ValidationTiles):
+        _fit_temperature(model, data, progress, recorder)
     if config.log_predictions > 0 and best.get("tiles"):
         PictureMaker(learner, data, recorder, 0).extremes(model, best["tiles"])
     if config.log_model and recorder.run_id:
@@ -63,6 +69,18 @@ def _best(learner: Learner, folder: Path) -> nn.Module:
     model = copy.deepcopy(learner.weights)
     set_weights(model, load_state(path), path)
     return model.eval()
+
+
+def _fit_temperature(model: nn.Module, data: Data, progress: Progress, recorder: Recorder) -> None:
+    """Into summary.json, for inferences with temperature=run; nothing where none can be fitted."""
+    temperature = temperature_on(model, data.val.dataset)
+    if temperature is None:
+        return
+    recorder.metrics({"val/temperature": temperature}, progress.best_iteration)
+    path = recorder.folder / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary |= {"temperature": temperature, "temperature_tuned_on": list(data.val_cities)}
+    write_text_atomically(path, json.dumps(summary, indent=1) + "\n")
 
 
 def _class_names(config: Config) -> tuple[str, ...]:

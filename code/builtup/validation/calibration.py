@@ -1,7 +1,7 @@
-"""Whether a probability of p is right in p of the cases, and the temperature that mends it.
+"""Whether a probability of p is right in p of the cases.
 
-Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks. All of it works
-on histograms, so that no number of pixels is too many.
+Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks. It works on
+histograms, so that no number of pixels is too many. What mends it is `training.temperature`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,13 @@ from builtup.inference.scoring import LEVELS
 
 __all__ = [
     "BINS",
-    "MARGINS",
     "Reliability",
     "draw_reliability",
-    "fit_temperature",
-    "margin_histogram",
     "reliability",
 ]
 
 #: Bins of equal width between 0 and 1, as in the paper.
 BINS = 15
-#: Centres of the bins of logit margins (building minus the rest).
-MARGINS: NDArray[np.float64] = np.linspace(-30, 30, 6001)
-#: Temperatures looked for.
-_BOUNDS = (0.05, 20.0)
 
 Histogram = NDArray[np.int64]
 
@@ -74,33 +67,6 @@ def reliability(histogram: Histogram, bins: int = BINS) -> Reliability:
         np.divide(sums, pixels, out=empty.copy(), where=pixels > 0),
         np.divide(built_up, pixels, out=empty.copy(), where=pixels > 0),
     )
-
-
-def margin_histogram(margin: NDArray[np.floating], built_up: NDArray[np.bool_]) -> Histogram:
-    """Counts (2, 6001) of logit margins by truth; margins beyond ±30 count at the end."""
-    step = MARGINS[1] - MARGINS[0]
-    number = np.rint((np.asarray(margin, np.float64) - MARGINS[0]) / step)
-    place = np.clip(number, 0, len(MARGINS) - 1).astype(np.int64)
-    cells = built_up.astype(np.int64) * len(MARGINS) + place
-    return np.bincount(cells.ravel(), minlength=2 * len(MARGINS)).reshape(2, -1)
-
-
-def fit_temperature(histogram: Histogram) -> float | None:
-    """The temperature of least log-loss of margins (2, 6001); None where a class is missing."""
-    from scipy.optimize import minimize_scalar  # a second, which a report need not wait
-
-    if not histogram.sum(axis=1).all():
-        return None
-    background, building = histogram / histogram.sum()
-
-    def loss(logarithm: float) -> float:
-        z = MARGINS / np.exp(logarithm)
-        # −log σ(z) of buildings, −log σ(−z) of the rest
-        return float((building * np.logaddexp(0, -z) + background * np.logaddexp(0, z)).sum())
-
-    low, high = np.log(_BOUNDS)
-    found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
 
 
 def draw_reliability(path: Path, curves: Mapping[str, Reliability]) -> None:

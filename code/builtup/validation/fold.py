@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -34,8 +33,8 @@ from builtup.tiles.folds import Folds
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 from builtup.training.checkpoints import load_trained
 from builtup.training.metrics import LEVELS, choose_threshold
+from builtup.training.temperature import temperature_on
 from builtup.validation.blocks import BlockCounter, BlockRow, read_blocks, write_blocks
-from builtup.validation.calibration import MARGINS, fit_temperature, margin_histogram
 
 __all__ = ["FOLD_JSON", "FoldScore", "read_score", "score_fold", "write_score"]
 
@@ -44,8 +43,6 @@ log = logging.getLogger(__name__)
 FOLD_JSON, BLOCKS_CSV = "fold.json", "blocks.csv"
 #: Raised when scores of the same weights change.
 SCORING_VERSION = 4
-#: Left-in tiles that the temperature is fitted on, at most.
-TEMPERATURE_TILES = 64
 
 Histogram = NDArray[np.int64]
 #: A tile, its 8-bit building probability by temperature, its truth (255: not scored).
@@ -101,7 +98,7 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     chosen = choose_threshold(left_in)
     notes = [] if chosen else ["no building on the left-in ground: the threshold is 0.5"]
     threshold = 0.5 if chosen is None else chosen.value
-    temperature = _temperature(model, config, seen)
+    temperature = temperature_on(model, seen)
     counter = BlockCounter(fold_name, config.seed, (level_of(threshold), level_of(0.5)))
     stream = _stream(model, config, largest, (1.0, temperature or 1.0))
     unseen = _predictions(ValidationTiles(held, tiles, folds, fold), stream, config)
@@ -155,23 +152,6 @@ def _stream(
         blend=config.get("blend", "ramp"),
         temperatures=temperatures,
     )
-
-
-@torch.inference_mode()
-def _temperature(model: nn.Module, config: Config, dataset: ValidationTiles) -> float | None:
-    """The temperature of two classes, from whole tiles; None for more classes."""
-    if config.num_classes != 2:
-        return None
-    device = next(model.parameters()).device
-    histogram = np.zeros((2, len(MARGINS)), np.int64)
-    most = min(len(dataset), TEMPERATURE_TILES)
-    for i in range(most):
-        sample = dataset[i * len(dataset) // most]
-        logits = model(sample["image"][None, :2].to(device))[0].float()
-        margin, truth = (logits[1] - logits[0]).cpu().numpy(), sample["mask"].numpy()
-        valid = truth != IGNORE
-        histogram += margin_histogram(margin[valid], truth[valid] == 1)
-    return fit_temperature(histogram)
 
 
 @dataclass(frozen=True)
