@@ -1,8 +1,9 @@
 """The ground on which a map is scored: polygons of truth, and the limits of what counts.
 
 A pixel counts where the map is valid, inside the labelled area, if the city has one, and inside
-`scored_area.gpkg` of the predictions, if there (the held-out block of a training on blocks). Truth
-is what the polygons touch, as in training.
+`scored_area.gpkg` of the predictions, if somebody put such polygons there: no step does. (Of a
+held-out block nothing else is predicted, so the map itself is the limit.) Truth is what the
+polygons touch, as in training.
 """
 
 from __future__ import annotations
