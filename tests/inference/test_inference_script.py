@@ -257,6 +257,22 @@ def test_a_run_that_predicted_otherwise_is_not_resumed(root: Path) -> None:
         infer(root, "test_x", f"resume_from={before.info.run_id} tta=none")
 
 
+def test_a_run_that_read_other_contents_is_not_resumed(root: Path) -> None:
+    before = infer(root, "test_x", "save_overlays=0")
+    record = Path(before.info.artifact_uri) / "data_manifest.json"
+    manifest = json.loads(record.read_text())
+    moved = json.loads(record.read_text())
+    for entry in moved["images_and_masks"]:
+        entry["path"] = f"elsewhere/{Path(entry['path']).name}"
+    record.write_text(json.dumps(moved))
+    infer(root, "test_x", f"save_overlays=0 resume_from={before.info.run_id}")
+    manifest["images_and_masks"][1]["inputs"][0]["sha256"] = "0" * 64
+    record.write_text(json.dumps(manifest))
+    message = r"predicted from other contents of s1a_\S+_tiles \(1 changed in"
+    with pytest.raises(ConfigError, match=message):
+        infer(root, "test_x", f"save_overlays=0 resume_from={before.info.run_id}")
+
+
 def test_of_a_remote_store_all_comes_back_when_the_local_copy_is_gone(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
+
 from builtup import tracking
 from builtup.config import Config
 from builtup.errors import ConfigError, RunError
-from builtup.results import RECORD, local_copy
+from builtup.results import DATA_MANIFEST, RECORD, local_copy
+from builtup.tiles.tiling import Tile
+from builtup.training.provenance import changed_places, data_manifest, read_manifest
 
-__all__ = ["Previous", "find_previous", "predictions_of", "require_same"]
+__all__ = ["Previous", "find_previous", "predictions_of", "require_same", "require_same_data"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,19 @@ def require_same(config: Config, before: dict[str, Any], record: dict[str, Any])
                 f"{config.path}: resume_from={config.resume_from} was predicted with "
                 f"{key}={before.get(key)!r}, not {value!r}; leave resume_from out, or set {key} so"
             )
+
+
+def require_same_data(config: Config, folder: Path, tiles: Sequence[Tile]) -> None:
+    """ConfigError where what the run in `folder` read has other contents now (asked by rank 0)."""
+    before = read_manifest(folder / DATA_MANIFEST)
+    if before is None or idist.get_rank() > 0:
+        return
+    changed = changed_places(before, data_manifest(Path(config.data_path), tiles))
+    if changed:
+        raise ConfigError(
+            f"{config.path}: resume_from={config.resume_from} was predicted from other contents of "
+            f"{changed[0]} ({len(changed)} changed in {config.data_path}); leave resume_from out"
+        )
 
 
 def _existing(run_id: str) -> Path:

@@ -24,6 +24,7 @@ from builtup.inference.previous import (
     find_previous,
     predictions_of,
     require_same,
+    require_same_data,
 )
 from builtup.inference.selection import Selection, select_all, select_held_out
 from builtup.inference.stream import Stream
@@ -96,6 +97,7 @@ def plan(config: Config) -> Plan:
     }
     if before is not None:
         require_same(config, before.record, record)
+        require_same_data(config, before.folder, selection.tiles)
     threshold = _threshold(config, trained, temperature)
     folder = None if before is None else before.folder
     return Plan(selection, stream, trained, threshold, record, folder)

@@ -24,6 +24,7 @@ from builtup.training.learner import Learner
 __all__ = [
     "DATA_MANIFEST",
     "TRAINING_VERSION",
+    "changed_places",
     "data_manifest",
     "facts",
     "git_commit",
@@ -179,6 +180,18 @@ def used_data(tiles: Sequence[Any], manifest: dict[str, Any], context: str) -> U
             "scenes": sorted({tile.scene for tile in plain}),
         },
     )
+
+
+def changed_places(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The scenes (or folders of their tiles) of two `data_manifest`s that differ in contents.
+
+    Those of one only are left out, and so is where they lie.
+    """
+    old, new = (
+        {Path(entry["path"]).name: sorted(_hashes([entry])) for entry in of["images_and_masks"]}
+        for of in (before, now)
+    )
+    return [name for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
 
 
 def _hashes(entries: Any) -> Iterator[str]:
