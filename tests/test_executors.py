@@ -62,6 +62,7 @@ def test_a_killed_worker_is_one_line_and_the_rest_goes_on_later(tmp_path: Path) 
 
 #: Two jobs that take longer than the test waits.
 SLOW = """
+import signal
 from pathlib import Path
 import click
 from builtup import cli
@@ -73,6 +74,8 @@ def slow(folder):
     t.run_step(t.STEP, t.jobs(folder, "slow", "slow", "slow"), t.work, num_workers=2)
 
 if __name__ == "__main__":
+    # a shell ignores it for what it runs in the background, and so do all that come from there
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cli.main()
 """
 

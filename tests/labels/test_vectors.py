@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import fiona
 import numpy as np
 import pyproj
 import pytest
@@ -231,3 +233,30 @@ def test_a_file_read_in_parts_holds_what_it_holds_at_once(
 def test_a_file_without_polygons_is_refused_when_it_is_read_in_parts(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no polygon"):
         list(PolygonFile(write_polygons(tmp_path / "empty.shp", [])).parts())
+
+
+def test_a_plain_shapefile_that_is_not_read_to_its_end_ends_no_other_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "BATCH", 1)
+    path = write_polygons(tmp_path / "a.shp", [SQUARE, RING])
+    given_up = stream_polygons(path)
+    next(given_up)
+    with fiona.open(path):  # fails at its end where the environment is gone
+        del given_up
+        gc.collect()
+
+
+def test_several_polygons_in_a_shape_are_not_read_further_than_they_are_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "BATCH", 1)
+    path = write_polygons(tmp_path / "a.shp", [shapely.MultiPolygon([SQUARE, RING])] * 2)
+    parts = PolygonFile(path).parts()
+    next(parts)
+    with fiona.open(path):
+        pass
+    parts.close()  # closes the file within as well
+    with fiona.open(path):
+        del parts
+        gc.collect()

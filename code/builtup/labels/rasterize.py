@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,12 +140,14 @@ def burner_on(
     polygons: PolygonFile | PolygonSet, grid: Grid, pair: ScenePair, *, all_touched: bool
 ) -> tuple[Burner, str]:
     """Polygons ready to be burnt into a scene; a warning where none meets it, else ""."""
-    moved = (reproject(part, grid.crs) for part in polygons.parts())
-    burner = Burner.of_parts(moved, grid, all_touched=all_touched)
+    with closing(polygons.parts()) as parts:
+        moved = (reproject(part, grid.crs) for part in parts)
+        burner = Burner.of_parts(moved, grid, all_touched=all_touched)
     if len(burner) > 0:
         return burner, ""
-    moved = (reproject(part, grid.crs) for part in polygons.parts())
-    distance = min((distance_to(part, grid.corners) for part in moved), default=math.inf)
+    with closing(polygons.parts()) as parts:
+        moved = (reproject(part, grid.crs) for part in parts)
+        distance = min((distance_to(part, grid.corners) for part in moved), default=math.inf)
     far = f"{distance / 1000:.1f} km away" if math.isfinite(distance) else "elsewhere on Earth"
     return burner, (
         f"{polygons.path}: its polygons do not meet the scene {pair.vv} ({far}); "

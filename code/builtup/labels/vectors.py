@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -59,7 +60,7 @@ class PolygonSet:
     def __len__(self) -> int:
         return len(self.geometries)
 
-    def parts(self) -> Iterator[PolygonSet]:
+    def parts(self) -> Generator[PolygonSet, None, None]:
         """The same, some polygons at a time: what is made of them need not be held at once."""
         for start in range(0, len(self), BATCH):
             yield replace(self, geometries=self.geometries[start : start + BATCH])
@@ -75,13 +76,14 @@ class PolygonFile:
         self.path = path
         self.repaired = 0
 
-    def parts(self) -> Iterator[PolygonSet]:
+    def parts(self) -> Generator[PolygonSet, None, None]:
         """The polygons in their order."""
         count = self.repaired = 0
-        for part in stream_polygons(self.path):
-            count += len(part)
-            self.repaired += part.repaired
-            yield part
+        with closing(stream_polygons(self.path)) as parts:
+            for part in parts:
+                count += len(part)
+                self.repaired += part.repaired
+                yield part
         if count == 0:
             raise _empty(self.path)
 
@@ -121,23 +123,32 @@ def read_polygons(path: Path) -> PolygonSet:
     return PolygonSet(path, geometries, parts[0].crs, sum(part.repaired for part in parts))
 
 
-def stream_polygons(path: Path) -> Iterator[PolygonSet]:
+def stream_polygons(path: Path) -> Generator[PolygonSet, None, None]:
     """As `read_polygons`, some features at a time, so that a file may be of any size.
 
-    A file without polygons gives none.
+    A file without polygons gives none. Close what is not read to its end: fiona's environment is
+    the thread's, and one that ends late takes another reader's with it.
     """
     files = vector_files(path)
     try:
         with fiona.open(path, **_without_fields(path)) as source:
             crs = _crs(path, source)
             plain = _plain(files) if path.suffix.lower() == ".shp" else None
-            for made, broken in _batches(path, source) if plain is None else _slices(plain):
-                parts, repaired = _repair(made)
-                yield PolygonSet(path, parts, crs, repaired + broken)
+            if plain is None:
+                for made, broken in _batches(path, source):
+                    yield _as_set(path, crs, made, broken)
     except UNREADABLE as e:
         raise InputError(
             path, f"not a readable vector file ({_brief(e)})", "copy or export it again"
         ) from e
+    if plain is not None:
+        for start in range(0, len(plain), BATCH):
+            yield _as_set(path, crs, plain.geometries(start, min(start + BATCH, len(plain))), 0)
+
+
+def _as_set(path: Path, crs: pyproj.CRS, made: NDArray[Any], broken: int) -> PolygonSet:
+    parts, repaired = _repair(made)
+    return PolygonSet(path, parts, crs, repaired + broken)
 
 
 def reproject(polygons: PolygonSet, crs: Any) -> PolygonSet:
@@ -199,11 +210,6 @@ def _plain(files: Sequence[Path]) -> RaggedPolygons | None:
         return plain_polygons(shp, shx, dbf)
     except (ValueError, struct.error):
         return None  # damaged: GDAL says how
-
-
-def _slices(plain: RaggedPolygons) -> Iterator[tuple[NDArray[Any], int]]:
-    for start in range(0, len(plain), BATCH):
-        yield plain.geometries(start, min(start + BATCH, len(plain))), 0
 
 
 def _batches(path: Path, source: Iterable[Any]) -> Iterator[tuple[NDArray[Any], int]]:
