@@ -145,15 +145,23 @@ def test_a_tracking_address_that_does_not_answer_is_not_a_missing_run(
         assert "\n" not in str(e.value)
 
 
+def new_run() -> str:
+    """The id of a run that has no artifacts yet."""
+    from builtup import tracking
+
+    client = tracking.client()
+    experiment = client.get_experiment_by_name("Inferences")
+    assert experiment is not None
+    return str(client.create_run(experiment.experiment_id).info.run_id)
+
+
 def test_a_run_in_a_remote_store_is_worked_on_in_the_output_folder(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from builtup import tracking
 
     client = tracking.client()
-    experiment = client.get_experiment_by_name("Inferences")
-    assert experiment is not None
-    run_id = client.create_run(experiment.experiment_id).info.run_id
+    run_id = new_run()
     source = store / "made" / "raw"
     source.mkdir(parents=True)
     (source / "first.txt").write_text("made elsewhere")
@@ -175,9 +183,7 @@ def test_a_fetch_that_was_cut_off_is_not_taken_for_complete(
     from builtup import tracking
 
     client = tracking.client()
-    experiment = client.get_experiment_by_name("Inferences")
-    assert experiment is not None
-    run_id = client.create_run(experiment.experiment_id).info.run_id
+    run_id = new_run()
     (store / "made" / "raw").mkdir(parents=True)
     for name in ("inference.json", "raw/first.txt", "raw/second.txt"):
         (store / "made" / name).write_text("whole")
@@ -202,10 +208,7 @@ def test_a_fetch_that_was_cut_off_is_not_taken_for_complete(
 def test_what_a_remote_store_lacks_is_said(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from builtup import tracking
 
-    client = tracking.client()
-    experiment = client.get_experiment_by_name("Inferences")
-    assert experiment is not None
-    run_id = client.create_run(experiment.experiment_id).info.run_id
+    run_id = new_run()
     monkeypatch.setattr(tracking, "artifact_folder", lambda run: None)
     with pytest.raises(RunError, match=r"its artifact store holds no raw; check"):
         resolve_results("", run_id)
