@@ -212,7 +212,7 @@ def test_auto_takes_the_faster_and_remembers(
 ) -> None:
     model = segmenter()
 
-    def race(network: object, other: object) -> tuple[str, str]:
+    def race(task: object, name: str, run: object) -> tuple[str, str]:
         best = {"torch": 1.0, "openvino": 1.0} | {slow: 2.0}
         return min(best, key=lambda name: best[name]), "measured"
 
@@ -273,7 +273,7 @@ def test_what_cannot_be_converted_is_named(openvino: None, model: nn.Module, mes
 @pytest.mark.parametrize(
     ("backend", "device", "message"),
     [
-        ("abacus", "cpu", "use torch, openvino, openvino-int8, auto"),
+        ("abacus", "cpu", "use torch, torch-compile, openvino, openvino-int8, auto"),
         ("openvino", "meta", "set device=cpu"),
         ("openvino-int8", "cpu", "no 8-bit network is given"),
     ],

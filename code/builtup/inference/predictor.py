@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader, DatasetWriter
-from torch import Tensor, nn
+from torch import nn
 
 from builtup.errors import ConfigError
 from builtup.files import atomic_path
+from builtup.inference.backends.choose import Task, choose_backend
 from builtup.inference.backends.probabilities import Probabilities
 from builtup.inference.stream import BLENDS, Stream, predict_stream
 from builtup.inference.tta import average_views, views_of
@@ -91,9 +91,10 @@ def make_stream(
     The model is moved to the device (channels last where it filters) and set to evaluation. Two
     classes give one band, the building's probability (class 1); more give a band each. `amp` (half
     precision) acts on CUDA only. Logits are divided by a temperature (Guo et al. 2017) before
-    views are averaged; of several each gives its own bands. `backend` is torch, openvino,
-    openvino-int8 (which needs `quantised`, see `builtup.inference.quantised`) or auto. Raises
-    ConfigError for settings that make no sense.
+    views are averaged; of several each gives its own bands. `backend` is torch, torch-compile,
+    openvino, openvino-int8 (which needs `quantised`, see `builtup.inference.quantised`) or auto.
+    Raises ConfigError for settings that make no sense, BuiltupError where a backend does not agree
+    with PyTorch.
     """
     if window < 1 or not 0 <= overlap < window:
         raise ConfigError(f"window={window} overlap={overlap}: overlap must be below the window")
@@ -109,20 +110,10 @@ def make_stream(
     if any(isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1 for m in model.modules()):
         # four times as fast on a CPU for real networks; 1x1 convolutions only lose by it
         model = model.to(memory_format=torch.channels_last)
-    half = amp and place.type == "cuda"
     network = Probabilities(model, temperatures).eval()
-
-    def by_torch(power: Tensor) -> Tensor:
-        with torch.autocast(place.type, dtype=torch.float16, enabled=half):
-            return cast(Tensor, network(power))
-
-    probabilities: Callable[[Tensor], Tensor] = by_torch
-    if backend != "torch":
-        from builtup.inference.backends.choose import resolve_backend, runner
-
-        backend = resolve_backend(backend, network, window, place)
-        if backend != "torch":
-            probabilities = runner(backend, network, window, quantised)
+    half = amp and place.type == "cuda"
+    task = Task(network, window, batch_size, place, half, quantised)
+    backend, probabilities = choose_backend(backend, task)
 
     return Stream(
         lambda power: average_views(probabilities, power, views),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def network_digest(network: Probabilities, window: int, **more: Any) -> str:
     """What a conversion depends on: modules, weights, window, versions and `more` (JSON values)."""
     parts = {
         "version": VERSION,
-        "openvino": version("openvino"),
+        "openvino": _version("openvino"),
         "torch": version("torch"),
         "modules": _described(network),
         "weights": weights_digest(network.state_dict()),
@@ -41,6 +41,14 @@ def network_digest(network: Probabilities, window: int, **more: Any) -> str:
         **more,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    """A package's version; nothing where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _described(network: nn.Module) -> str:

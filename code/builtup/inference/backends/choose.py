@@ -6,7 +6,9 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,17 +16,18 @@ from torch import Tensor
 from builtup.errors import BuiltupError, ConfigError
 from builtup.files import write_text_atomically
 from builtup.inference.backends import BACKENDS
+from builtup.inference.backends.agreement import check_power
 from builtup.inference.backends.cache import cache_folder, network_digest
 from builtup.inference.backends.openvino import (
     Compiled,
-    check_power,
     compiled,
     read_network,
     require_openvino,
 )
 from builtup.inference.backends.probabilities import Probabilities
+from builtup.inference.backends.torch_compile import ByTorch, compiled_by_torch
 
-__all__ = ["resolve_backend", "runner"]
+__all__ = ["Task", "choose_backend"]
 
 log = logging.getLogger(__name__)
 
@@ -33,50 +36,82 @@ Run = Callable[[Tensor], Tensor]
 ROUNDS, MOST_ROUNDS, SECONDS = 2, 20, 1.0
 
 
-def resolve_backend(backend: str, network: Probabilities, window: int, device: torch.device) -> str:
-    """`torch`, `openvino` or `openvino-int8`: what `backend` means for this network, here.
+@dataclass(frozen=True)
+class Task:
+    """A network to be run, in batches of so many windows; `half`: in half precision, on CUDA."""
 
-    `auto` is settled once for a network, a window and a number of threads, and remembered: a run
-    that goes on after it was killed takes the same. Raises ConfigError for an unknown name, and
-    where OpenVINO is asked for on another device than the CPU or is not installed.
+    network: Probabilities
+    window: int
+    batch_size: int
+    device: torch.device
+    half: bool = False
+    quantised: Path | None = None
+
+    @property
+    def by_torch(self) -> ByTorch:
+        """PyTorch as it is."""
+        return ByTorch(self.network, self.device, self.half)
+
+
+def choose_backend(backend: str, task: Task) -> tuple[str, Run]:
+    """What `backend` means for this network, here, and what maps power to probabilities by it.
+
+    `auto` is settled once for a network, a window and a number of threads (on a GPU: a batch), and
+    remembered: a run that goes on after it was killed takes the same. Raises ConfigError for an
+    unknown name, where OpenVINO is asked for on another device than the CPU or is not installed,
+    and where the network cannot be converted or compiled; BuiltupError where it does not agree.
     """
     if backend not in BACKENDS:
         raise ConfigError(f"backend = {backend!r}: unknown; use {', '.join(BACKENDS)}")
     if backend.startswith("openvino"):
-        if device.type != "cpu":
+        if task.device.type != "cpu":
             raise ConfigError(f"backend={backend}: runs on the CPU; set device=cpu")
         require_openvino()
-    if backend != "auto":
-        return backend
-    if device.type != "cpu":
-        log.info("backend=auto: torch (the device is %s)", device)
-        return "torch"
-    try:
-        require_openvino()
-    except ConfigError:
-        log.info("backend=auto: torch (OpenVINO is not installed)")
-        return "torch"
-    return _fastest(network, window)
+    if backend == "auto":
+        backend = _settled(task)
+    return backend, _runner(backend, task)
 
 
-def runner(backend: str, network: Probabilities, window: int, quantised: Path | None) -> Run:
-    """What maps power to probabilities with an OpenVINO backend (`resolve_backend`'s answer)."""
+def _settled(task: Task) -> str:
+    """What `auto` means: the faster of PyTorch and what may be faster on this device."""
+    if task.device.type == "cpu":
+        try:
+            require_openvino()
+        except ConfigError:
+            log.info("backend=auto: torch (OpenVINO is not installed)")
+            return "torch"
+        return _fastest(task, "openvino", {"threads": torch.get_num_threads()})
+    if task.device.type != "cuda":
+        log.info("backend=auto: torch (the device is %s)", task.device)
+        return "torch"
+    name = torch.cuda.get_device_name(task.device)
+    return _fastest(
+        task, "torch-compile", {"device": name, "batch": task.batch_size, "half": task.half}
+    )
+
+
+def _runner(backend: str, task: Task) -> Run:
+    if backend == "torch":
+        return task.by_torch
+    if backend == "torch-compile":
+        return compiled_by_torch(task.by_torch, task.window, task.batch_size)
     if backend == "openvino":
-        return compiled(network, window)
-    if quantised is None:
+        return compiled(task.network, task.window)
+    if task.quantised is None:
         raise ConfigError(
             "backend=openvino-int8: no 8-bit network is given; it needs a training run and its "
             "tiles (see builtup.inference.quantised), or use backend=openvino"
         )
-    found = read_network(quantised)
+    found, window = read_network(task.quantised), task.window
     if found is None or tuple(found.input(0).shape) != (1, 2, window, window):
-        raise ConfigError(f"backend=openvino-int8: {quantised} holds no network for {window=}")
+        raise ConfigError(f"backend=openvino-int8: {task.quantised} holds no network for {window=}")
     return Compiled(found)
 
 
-def _fastest(network: Probabilities, window: int) -> str:
-    threads = torch.get_num_threads()
-    memory = cache_folder() / f"auto-{network_digest(network, window, threads=threads)}.json"
+def _fastest(task: Task, other: str, depends: dict[str, Any]) -> str:
+    """`torch` or `other`, as it was found before or by a race; `torch` where `other` fails."""
+    digest = network_digest(task.network, task.window, **depends)
+    memory = cache_folder() / f"auto-{digest}.json"
     if memory.is_file():
         try:
             known = json.loads(memory.read_text(encoding="utf-8"))
@@ -85,7 +120,7 @@ def _fastest(network: Probabilities, window: int) -> str:
         except (OSError, ValueError, KeyError):
             log.warning("%s: cannot be read, made again", memory)
     try:
-        backend, why = _race(network, compiled(network, window))
+        backend, why = _race(task, other, _runner(other, task))
     except BuiltupError as e:
         backend, why = "torch", str(e)
     log.info("backend=auto: %s (%s)", backend, why)
@@ -97,17 +132,23 @@ def _fastest(network: Probabilities, window: int) -> str:
 
 
 @torch.inference_mode()
-def _race(network: Probabilities, other: Compiled) -> tuple[str, str]:
-    """The faster of PyTorch and `other` on one window, and by how much."""
-    power = check_power(other.window)
-    best = {"torch": float("inf"), "openvino": float("inf")}
+def _race(task: Task, name: str, run: Run) -> tuple[str, str]:
+    """The faster of PyTorch and the other, and by how much: on one window, on a GPU on a batch."""
+    power = check_power(task.window).to(task.device)
+    on_gpu = task.device.type == "cuda"
+    if on_gpu:
+        power = power.expand(task.batch_size, -1, -1, -1).contiguous()
+    best = {"torch": float("inf"), name: float("inf")}
     begun = time.perf_counter()
     for done in range(MOST_ROUNDS):
         if done >= ROUNDS and time.perf_counter() - begun > SECONDS:
             break
-        for name, run in (("torch", network), ("openvino", other)):
+        for side, call in (("torch", task.by_torch), (name, run)):
             started = time.perf_counter()
-            run(power)
-            best[name] = min(best[name], time.perf_counter() - started)
-    winner, loser = sorted(best, key=lambda name: best[name])
-    return winner, f"{best[loser] / best[winner]:.2f} times as fast as {loser} on one window"
+            call(power)
+            if on_gpu:
+                torch.cuda.synchronize(task.device)
+            best[side] = min(best[side], time.perf_counter() - started)
+    winner, loser = sorted(best, key=lambda side: best[side])
+    on = f"a batch of {len(power)}" if on_gpu else "one window"
+    return winner, f"{best[loser] / best[winner]:.2f} times as fast as {loser} on {on}"

@@ -19,16 +19,14 @@ from torch import Tensor
 
 from builtup.errors import BuiltupError, ConfigError, OutputError
 from builtup.files import atomic_directory
+from builtup.inference.backends.agreement import AGREEMENT, check_power, largest_difference
 from builtup.inference.backends.cache import cache_folder, network_digest
 from builtup.inference.backends.probabilities import Probabilities
 from builtup.models.segmenter import Segmenter
 from builtup.sar.bands import NODATA_POWER
-from builtup.training.export import example_power
 
 __all__ = [
-    "AGREEMENT",
     "Compiled",
-    "check_power",
     "compiled",
     "convert",
     "difference",
@@ -40,8 +38,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-#: Probabilities may differ from PyTorch's by half of an 8-bit unit.
-AGREEMENT = 0.5 / 254
 #: Threads that one window can keep busy.
 THREADS_OF_WINDOW = 4
 MODEL = "model.xml"
@@ -171,16 +167,8 @@ def save_network(network: Any, folder: Path, **texts: str) -> None:
         log.warning("%s: not kept for the next time (%s)", folder, e)
 
 
-def check_power(window: int) -> Tensor:
-    """Power (1, 2, window, window) to compare backends on: speckle, a town, both kinds of gap."""
-    power = example_power(1, 2, window, window)
-    power[..., window - window // 16 :, :] = torch.nan
-    return power
-
-
 @torch.inference_mode()
 def difference(network: Probabilities, other: Compiled) -> float:
     """The largest difference of probabilities on `check_power`; infinite where one is NaN."""
     power = check_power(other.window)
-    found = (network(power) - other(power)).abs().max()
-    return float(found) if torch.isfinite(found) else float("inf")
+    return largest_difference(other(power), network(power))
