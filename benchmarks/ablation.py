@@ -29,7 +29,8 @@ from rasterio.warp import Resampling, reproject
 
 from builtup import config as configs
 from builtup.inference.cities import level_of
-from builtup.inference.predictor import make_stream, mark_invalid, predict_array
+from builtup.inference.predictor import make_stream, predict_array
+from builtup.inference.reading import mark_invalid
 from builtup.inference.reference import as_bytes
 from builtup.models.forest import fit_forest, forest_probability
 from builtup.raster.blend import NODATA

@@ -8,8 +8,8 @@ network is a ResNet-34 U-Net with random weights.
 Two ratios are given. `wall` is limit time / scene time, the claim, and needs a quiet machine.
 `inside` is the share of the scene's own time in which the network computes: both parts of it are
 of the same seconds, so other processes disturb it less, but it does not see what reading and
-writing cost the network itself. On a GPU (`--device cuda`) the network is only asked for in that time, so
-`inside` says nothing there.
+writing cost the network itself. On a GPU (`--device cuda`) the network is only asked for in that
+time, so `inside` says nothing there.
 """
 
 from __future__ import annotations

@@ -317,6 +317,15 @@ def demo(**options: Any) -> None:
     outcome.check()
 
 
+def _whole_number(text: str) -> int | None:
+    """A number of 0 or more; nothing where it is left open."""
+    if not text.strip():
+        return None
+    if not text.strip().isdecimal():
+        raise click.BadParameter(f"{text!r} is not a number of 0 or more")
+    return int(text)
+
+
 @cli.command()
 @click.option("--model", required=True, help="a training run, models:/…, a folder or weights")
 @click.option("--input_path", required=True, help="scenes or STAC items, separated by ;")
@@ -334,6 +343,12 @@ def demo(**options: Any) -> None:
 @outlines
 @click.option("--device", default="auto", help="auto, cpu or cuda")
 @click.option("--backend", default="torch", help="what the network runs on")
+@click.option(
+    "--decoders",
+    default="",
+    callback=lambda context, parameter, value: _whole_number(value),
+    help="processes that read ahead; by default for a GPU only",
+)
 @click.option("--allow", default="", help="prefixes of what STAC items may point to besides")
 @click.option("--run_name", default="predict", help="name of the run in MLflow")
 @work

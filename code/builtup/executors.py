@@ -6,14 +6,12 @@ line chooses with `using(executor)`; without it jobs run in local processes.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from builtup import workers
@@ -58,36 +56,24 @@ class LocalProcesses:
         if self.count == 1 or len(jobs) < 2:
             yield from map(call, jobs)
             return
-        context = multiprocessing.get_context("spawn")  # GDAL and forks do not mix
-        # closed by this process, or by its death: whoever waits at the other end notices
-        watched, held = context.Pipe(duplex=False)
-        pool = ProcessPoolExecutor(
-            min(self.count, len(jobs)),
-            mp_context=context,
-            initializer=workers.watch,
-            initargs=(watched,),
-        )
         pending: set[Future[Outcome]] = set()
-        with watched, held, pool:
-            try:
-                with workers.deaf_to_interrupts():
-                    pending |= {pool.submit(partial(workers.work, call), job) for job in jobs}
-                while pending:
-                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        yield future.result()
-            except BrokenProcessPool as e:
-                held.close()
-                raise BuiltupError(
-                    f"{name}: a worker process was killed, perhaps for its memory; "
-                    "run again (what is finished is kept), with a smaller num_workers"
-                ) from e
-            except KeyboardInterrupt:
-                held.close()
-                raise
-            finally:
-                for future in pending:
-                    future.cancel()
+        try:
+            with workers.pool(min(self.count, len(jobs))) as pool:
+                try:
+                    with workers.deaf_to_interrupts():
+                        pending |= {pool.submit(workers.work, call, job) for job in jobs}
+                    while pending:
+                        finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                        for future in finished:
+                            yield future.result()
+                finally:
+                    for future in pending:
+                        future.cancel()
+        except BrokenProcessPool as e:
+            raise BuiltupError(
+                f"{name}: a worker process was killed, perhaps for its memory; "
+                "run again (what is finished is kept), with a smaller num_workers"
+            ) from e
 
 
 _CHOSEN: ContextVar[Executor | None] = ContextVar("executor", default=None)

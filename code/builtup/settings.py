@@ -76,5 +76,6 @@ KNOWN: Mapping[str, Known] = {
     "save_raw_predictions": Known(bool),
     "save_overlays": Known(bool | int),
     "backend": Known(str),  # torch, openvino, openvino-int8, auto
+    "decoders": Known(int | None),  # processes that read ahead; None: for a GPU, and 0: a thread
     "calibration_path": Known(str | None),  # of an 8-bit network; None: the training run's tiles
 }

@@ -6,17 +6,20 @@ the workers by closing a pipe. Where the parent dies, the system closes it.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import TypeVar
 
-__all__ = ["deaf_to_interrupts", "watch", "work"]
+__all__ = ["deaf_to_interrupts", "pool", "work"]
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -41,10 +44,34 @@ def deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def watch(parent: Connection) -> None:
-    """End this process when the other end of `parent` is closed: the initializer of a pool."""
+@contextmanager
+def pool(count: int, prepare: Callable[[], None] | None = None) -> Iterator[ProcessPoolExecutor]:
+    """`count` processes that end with this one, each prepared by `prepare()`.
+
+    Submit `work` with a call, so that a worker that is told to end removes what it was writing;
+    the first time within `deaf_to_interrupts`. An interrupt, and a worker that was killed
+    (BrokenProcessPool), end the others at once.
+    """
+    context = multiprocessing.get_context("spawn")  # GDAL and forks do not mix
+    # closed by this process, or by its death: whoever waits at the other end notices
+    watched, held = context.Pipe(duplex=False)
+    processes = ProcessPoolExecutor(
+        count, mp_context=context, initializer=_begin, initargs=(watched, prepare)
+    )
+    with watched, held, processes:
+        try:
+            yield processes
+        except (BrokenProcessPool, KeyboardInterrupt):
+            held.close()
+            raise
+
+
+def _begin(parent: Connection, prepare: Callable[[], None] | None) -> None:
+    """In a new worker: end when the other end of `parent` is closed."""
     signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_wait_for_the_end, args=(parent,), daemon=True).start()
+    if prepare is not None:
+        prepare()
 
 
 def work(call: Callable[[Input], Output], job: Input) -> Output:

@@ -242,7 +242,8 @@ def test_a_resumed_run_predicts_what_is_missing(root: Path) -> None:
     paths = sorted(folder.rglob("tile_*.tif"))
     paths[0].unlink()
     paths[1].write_bytes(paths[1].read_bytes()[:300])  # torn by another program
-    after = infer(root, "test_x", f"resume_from={before.info.run_id}")
+    # read by other processes this time
+    after = infer(root, "test_x", f"resume_from={before.info.run_id} decoders=2")
     assert after.data.metrics["tiles"] == 36
     assert after.data.metrics["tiles_predicted"] == 2
     fresh = tiles_of(infer(root, "test_x"))

@@ -47,11 +47,12 @@ def test_killed_and_run_again_the_same_bytes(
     expected = outputs(calm)
     hunted.mkdir()  # goes on with the same run, as after a kill
     (hunted / "inference.json").write_bytes((calm / "inference.json").read_bytes())
+    hunting = {**options, "decoders": 2}  # whose processes must not outlive it
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["builtup.predict.run"])
     moments, longest, hits = random.Random(0), 8.0, 0
     for _ in range(KILLS):
-        process = context.Process(target=predict, kwargs={"output_path": str(hunted), **options})
+        process = context.Process(target=predict, kwargs={"output_path": str(hunted), **hunting})
         started = time.monotonic()
         process.start()
         process.join(moments.uniform(0.3, longest))

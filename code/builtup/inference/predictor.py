@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rasterio.io import DatasetReader, DatasetWriter
 from torch import nn
 
 from builtup.errors import ConfigError
 from builtup.files import atomic_path
 from builtup.inference.backends.choose import Task, choose_backend
 from builtup.inference.backends.probabilities import Probabilities
-from builtup.inference.stream import BLENDS, Stream, predict_stream
+from builtup.inference.decoders import decoding, number_of_decoders
+from builtup.inference.reading import CACHE_BYTES, mark_invalid, scene_power
+from builtup.inference.stream import BLENDS, Stream, predict_stream, windows_of
 from builtup.inference.tta import average_views, views_of
 from builtup.raster.blend import NODATA
 from builtup.raster.grid import Grid
 from builtup.raster.io import (
-    as_nan,
     create_cog,
     create_raster,
     gdal_env,
     open_raster,
-    read_window,
 )
 from builtup.raster.windows import Window
 from builtup.results import PredictionTags, write_tags
@@ -43,11 +44,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-#: Enough for the blocks that neighbouring windows share; more would only add to the memory.
-CACHE_BYTES = 16_000_000
-#: Polarisations that a network is given: VH and VV (the third band of a scene is their mean).
-INDEXES = [1, 2]
 
 
 @dataclass(frozen=True)
@@ -85,6 +81,7 @@ def make_stream(
     temperatures: tuple[float, ...] = (1.0,),
     backend: str = "torch",
     quantised: Path | None = None,
+    decoders: int | None = None,
 ) -> Stream:
     """Make what predicts windows from `model`: power (B, C, H, W) to logits (B, classes, H, W).
 
@@ -93,8 +90,9 @@ def make_stream(
     precision) acts on CUDA only. Logits are divided by a temperature (Guo et al. 2017) before
     views are averaged; of several each gives its own bands. `backend` is torch, torch-compile,
     openvino, openvino-int8 (which needs `quantised`, see `builtup.inference.quantised`) or auto.
-    Raises ConfigError for settings that make no sense, BuiltupError where a backend does not agree
-    with PyTorch.
+    `decoders` processes read ahead: by default those that the cores allow, at most 8, for a GPU,
+    and none for a CPU, for which a thread is enough. Raises ConfigError for settings that make no
+    sense, BuiltupError where a backend does not agree with PyTorch.
     """
     if window < 1 or not 0 <= overlap < window:
         raise ConfigError(f"window={window} overlap={overlap}: overlap must be below the window")
@@ -105,6 +103,10 @@ def make_stream(
     if not temperatures or min(temperatures) <= 0:
         raise ConfigError(f"temperature={temperatures}: must be above 0")
     place = pick_device(device) if isinstance(device, str) else device
+    if decoders is not None and decoders < 0:
+        raise ConfigError(f"decoders={decoders}: must be at least 0")
+    if decoders is None:
+        decoders = number_of_decoders(place.type, idist.get_nproc_per_node())
     views = views_of(tta)
     model = model.to(place).eval()
     if any(isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1 for m in model.modules()):
@@ -124,6 +126,7 @@ def make_stream(
         blend=blend,
         device=place,
         backend=backend,
+        decoders=decoders,
     )
 
 
@@ -145,14 +148,6 @@ def predict_array(power: NDArray[np.float32], stream: Stream) -> NDArray[np.uint
     return out
 
 
-def mark_invalid(power: NDArray[np.float32], nodata: float | None = None) -> NDArray[np.float32]:
-    """Make what is not finite, or the declared no-data value, NaN."""
-    if nodata is not None and not np.isnan(nodata):
-        power = as_nan(power, nodata)
-    infinite = np.isinf(power)
-    return np.where(infinite, np.float32(np.nan), power) if infinite.any() else power
-
-
 def predict_scene(
     path: Path,
     model: nn.Module,
@@ -166,6 +161,7 @@ def predict_scene(
     amp: bool = True,
     num_classes: int = 2,
     backend: str = "torch",
+    decoders: int | None = None,
     tags: PredictionTags | None = None,
 ) -> Prediction:
     """Predict a whole 3-band scene into a COG of 8-bit probabilities, in flat memory.
@@ -183,6 +179,7 @@ def predict_scene(
         amp=amp,
         num_classes=num_classes,
         backend=backend,
+        decoders=decoders,
     )
     return predict_with(path, stream, output_path, tags)
 
@@ -192,14 +189,22 @@ def predict_with(
 ) -> Prediction:
     """Predict a whole 3-band scene with a stream that is made already, see `predict_scene`."""
     profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
-    with gdal_env(GDAL_CACHEMAX=CACHE_BYTES):
-        with open_raster(path) as scene:
-            grid = Grid.of(scene)
-        # the scene is closed first: its cached blocks are gone when the COG is made
-        with create_cog(output_path, grid, **profile) as out, open_raster(path) as scene:
-            windows = _scene_stream(scene, out, stream)
-            if tags is not None:
-                write_tags(out, tags)
+    with gdal_env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as scene:
+        grid = Grid.of(scene)
+    places = windows_of(grid.width, grid.height, stream)
+    with (
+        gdal_env(GDAL_CACHEMAX=CACHE_BYTES),
+        create_cog(output_path, grid, **profile) as out,
+        # closed first: its cached blocks are gone when the COG is made
+        decoding(partial(scene_power, path), places, stream.decoders, stream.values) as read,
+    ):
+
+        def write(window: Window, values: NDArray[np.uint8]) -> None:
+            out.write(values, window=window.rasterio)
+
+        windows = predict_stream(read, write, grid.width, grid.height, stream)
+        if tags is not None:
+            write_tags(out, tags)
     return Prediction(windows, grid.pixels)
 
 
@@ -221,15 +226,3 @@ def write_tile(path: Path, values: NDArray[np.uint8], grid: Grid, tags: Predicti
         write_tags(dataset, tags)
         dataset.descriptions = tags.classes[-len(values) :] or ("building",)
         dataset.write(values)
-
-
-def _scene_stream(scene: DatasetReader, out: DatasetWriter, stream: Stream) -> int:
-    nodata = scene.nodata
-
-    def read(window: Window) -> NDArray[np.float32]:
-        return mark_invalid(read_window(scene, window, INDEXES), nodata)
-
-    def write(window: Window, values: NDArray[np.uint8]) -> None:
-        out.write(values, window=window.rasterio)
-
-    return predict_stream(read, write, scene.width, scene.height, stream)

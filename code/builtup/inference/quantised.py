@@ -21,7 +21,8 @@ from builtup.inference.backends.cache import cache_folder, network_digest
 from builtup.inference.backends.openvino import openvino_model, read_network, save_network
 from builtup.inference.backends.probabilities import Probabilities
 from builtup.inference.backends.quantise import quantise, require_nncf
-from builtup.inference.predictor import INDEXES, make_stream
+from builtup.inference.predictor import make_stream
+from builtup.inference.reading import INDEXES
 from builtup.inference.selection import Selection, select_held_out
 from builtup.inference.tiles import TileWork, predict_tiles
 from builtup.tiles.folds import FOLDS_JSON, Folds

@@ -187,6 +187,7 @@ def _stream(
         temperatures=(temperature or 1.0,),
         backend=backend,
         quantised=quantised,
+        decoders=config.get("decoders"),
     )
 
 

@@ -29,7 +29,7 @@ from builtup.inference.carried import CarriedRows
 from builtup.raster.blend import NODATA, AxisBlend
 from builtup.raster.windows import Window
 
-__all__ = ["BLENDS", "SCALE", "Stream", "ahead", "predict_stream"]
+__all__ = ["BLENDS", "SCALE", "Stream", "ahead", "predict_stream", "windows_of"]
 
 #: 8-bit probabilities: value v means v / 254.
 SCALE = 254.0
@@ -51,7 +51,8 @@ class Stream:
     `probabilities` maps linear power (B, C, window, window), NaN where invalid, on `device`, to
     probabilities (B, bands, window, window), float32. `batch_size` windows go through together.
     Where windows overlap, the weight of a prediction rises from its window's edge (`blend` is
-    "ramp"), or all weigh the same ("mean"). `backend` is what `probabilities` runs on.
+    "ramp"), or all weigh the same ("mean"). `backend` is what `probabilities` runs on. `decoders`
+    processes read ahead, where there are files to be read; with 0 a thread does.
     """
 
     probabilities: Callable[[Tensor], Tensor]
@@ -62,6 +63,13 @@ class Stream:
     blend: str = "ramp"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     backend: str = "torch"
+    decoders: int = 0
+
+    @property
+    def values(self) -> int:
+        """The most values of power of VH and VV that are read at once."""
+        row = self.window + (self.batch_size - 1) * (self.window - self.overlap)
+        return 2 * self.window * row
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,17 @@ def predict_stream(
             part = Window(taken.place.y, taken.place.x, block.shape[1], block.shape[2])
             put(part, block, taken.valid[: part.height, : part.width])
     return windows
+
+
+def windows_of(width: int, height: int, stream: Stream) -> list[Window]:
+    """What `predict_stream` reads of a raster, in its order."""
+    ramp = BLENDS[stream.blend]
+    rows = AxisBlend.of(height, stream.window, stream.overlap, ramp)
+    columns = AxisBlend.of(width, stream.window, stream.overlap, ramp)
+    return [
+        _place(group, rows, columns)
+        for group in _groups(len(rows), len(columns), stream.batch_size)
+    ]
 
 
 def _groups(rows: int, columns: int, batch_size: int) -> Iterator[_Group]:

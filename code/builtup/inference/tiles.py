@@ -13,16 +13,18 @@ from tqdm import tqdm
 
 from builtup.errors import BuiltupError
 from builtup.inference.cities import level_of
+from builtup.inference.decoders import decoding
 from builtup.inference.mosaic import tile_name
 from builtup.inference.overlays import save_overlay
-from builtup.inference.predictor import INDEXES, predict_array, write_tile
+from builtup.inference.predictor import predict_array, write_tile
+from builtup.inference.reading import tile_power
 from builtup.inference.selection import Selection
 from builtup.inference.stream import Stream, ahead
 from builtup.raster.blend import NODATA
 from builtup.raster.io import gdal_env, open_raster, read_window
 from builtup.results import RAW, PredictionTags, read_tags
 from builtup.sar.bands import IGNORE
-from builtup.tiles.tiling import Tile, open_tile_grid, read_tile
+from builtup.tiles.tiling import Tile, open_tile_grid
 
 __all__ = ["Tally", "TileWork", "predict_tiles"]
 
@@ -75,8 +77,9 @@ def predict_tiles(work: TileWork, tiles: Sequence[Tile], *, quiet: bool = False)
     drawn = {tile.tile_id for tile in work.selection.tiles[: work.overlays]}
     disable = True if quiet else None
     bar = tqdm(total=len(tiles), desc="inference", unit="tile", disable=disable, leave=False)
-    with bar:
-        for tile, power in zip(tiles, ahead(_read_power, tiles), strict=True):
+    largest = max((2 * tile.width * tile.height for tile in tiles), default=0)
+    with bar, decoding(tile_power, tiles, work.stream.decoders, largest) as read:
+        for tile, power in zip(tiles, ahead(read, tiles), strict=True):
             values = _values(work, tile, power, tally)
             building = values[0] if len(values) == 1 else values[1]
             truth = work.selection.truth(tile) if work.scored else None
@@ -90,11 +93,6 @@ def predict_tiles(work: TileWork, tiles: Sequence[Tile], *, quiet: bool = False)
                 tally.pictures.append(path)
             bar.update()
     return tally
-
-
-def _read_power(tile: Tile) -> NDArray[np.float32]:
-    power: NDArray[np.float32] = read_tile(tile, INDEXES)
-    return power
 
 
 def _values(

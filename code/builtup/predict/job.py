@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.errors import InputError
-from builtup.inference.stream import predict_stream
+from builtup.inference.decoders import decoding
+from builtup.inference.stream import predict_stream, windows_of
 from builtup.predict.area import GridArea, parse_area
 from builtup.predict.memory import within_memory
 from builtup.predict.model import Recipe, load
 from builtup.predict.progress import advance
-from builtup.predict.reader import cache_bytes, open_power
+from builtup.predict.reader import cache_bytes, power_within
 from builtup.predict.survey import Survey
 from builtup.raster.blend import NODATA
 from builtup.raster.io import create_cog, gdal_env
@@ -72,19 +73,16 @@ def _predict(job: Job) -> dict[str, int]:
     profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
     with gdal_env():
         cache = cache_bytes(found, stream.window)
+    opening = partial(power_within, found, work.area, cache)
+    places = windows_of(grid.width, grid.height, stream)
     with (
         gdal_env(GDAL_CACHEMAX=cache),
         create_cog(job.outputs[0], grid, **profile) as out,
         # closed first: its cached blocks are gone when the COG is made
-        open_power(found) as reader,
+        decoding(opening, places, stream.decoders, stream.values) as read,
     ):
         write_tags(out, work.tags)
         out.descriptions = work.tags.classes[-stream.bands :] or ("building",)
-
-        def read(window: Window) -> NDArray[np.float32]:
-            if area is not None and not area.meets(window):
-                return np.full((2, window.height, window.width), np.nan, np.float32)
-            return reader.read(window)
 
         def write(window: Window, values: NDArray[np.uint8]) -> None:
             if area is not None:

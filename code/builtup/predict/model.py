@@ -37,6 +37,7 @@ class Recipe:
     temperature: str = ""
     device: str = "auto"
     backend: str = "torch"
+    decoders: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def load(recipe: Recipe) -> Loaded:
         temperatures=(temperature or 1.0,),
         backend=recipe.backend,
         quantised=_quantised(recipe, trained, temperature),
+        decoders=recipe.decoders,
     )
     stream = halving(within_memory(f"model={recipe.model}", made))
     return Loaded(recipe, stream, trained, weights, temperature, str(stream.device))

@@ -6,7 +6,7 @@ the decibels of the mean. What is invalid takes no part in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +18,16 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from builtup.labels.areas import metres_per_pixel
+from builtup.predict.area import parse_area
 from builtup.predict.opening import Raster, open_location
 from builtup.predict.survey import Polarisation, Survey
 from builtup.predict.units import to_power
 from builtup.raster.grid import Grid
+from builtup.raster.io import gdal_env
 from builtup.raster.windows import Window
 from builtup.sar import bands as rule
 
-__all__ = ["PowerReader", "cache_bytes", "open_power"]
+__all__ = ["PowerReader", "cache_bytes", "open_power", "power_within"]
 
 Float = NDArray[np.float32]
 
@@ -65,6 +67,24 @@ def open_power(found: Survey) -> Iterator[PowerReader]:
             for location in found.scene.locations
         }
         yield PowerReader(found, rasters)
+
+
+@contextmanager
+def power_within(found: Survey, area: str, cache: int) -> Iterator[Callable[[Window], Float]]:
+    """What reads a surveyed scene by windows: NaN, and nothing read, where `area` does not meet.
+
+    GDAL's cache holds `cache` bytes.
+    """
+    limits = parse_area(area)
+    within = None if limits is None else limits.on(found.grid)
+    with gdal_env(GDAL_CACHEMAX=cache), open_power(found) as reader:
+
+        def read(window: Window) -> Float:
+            if within is not None and not within.meets(window):
+                return np.full((2, window.height, window.width), np.nan, np.float32)
+            return reader.read(window)
+
+        yield read
 
 
 def cache_bytes(found: Survey, rows: int) -> int:

@@ -62,6 +62,7 @@ def predict(
     square: bool = False,
     device: str = "auto",
     backend: str = "torch",
+    decoders: int | None = None,
     num_workers: int = 2,
     on_error: str = "stop",
     allow: str = "",
@@ -82,7 +83,9 @@ def predict(
     given, limits = parse_units(units), parse_area(area)
     found = find_scenes(input_path, trusted)
     backend = known_backend(folder) if backend == "auto" else backend
-    recipe = Recipe(model, tta, window, overlap, batch_size, blend, temperature, device, backend)
+    recipe = Recipe(
+        *(model, tta, window, overlap, batch_size, blend, temperature, device, backend, decoders)
+    )
     executor = executors.chosen()
     loaded = load_for_workers(recipe) if executor and executor.remote else load(recipe)
     work = _survey(found.scenes, list(found.problems), limits, on_error)
