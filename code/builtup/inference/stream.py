@@ -26,6 +26,7 @@ from torch import Tensor
 
 from builtup.errors import BuiltupError
 from builtup.inference.carried import CarriedRows
+from builtup.raster.ahead import running_ahead
 from builtup.raster.blend import NODATA, AxisBlend
 from builtup.raster.windows import Window
 
@@ -152,15 +153,8 @@ def _place(group: _Group, rows: AxisBlend, columns: AxisBlend) -> Window:
 
 def ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Call `read` for each item, in another thread, while the result before is worked on."""
-    with ThreadPoolExecutor(1) as thread:
-        waiting = thread.submit(read, items[0]) if items else None
-        for following in items[1:]:
-            assert waiting is not None
-            result = waiting.result()
-            waiting = thread.submit(read, following)
-            yield result
-        if waiting is not None:
-            yield waiting.result()
+    with running_ahead(read, items) as results:
+        yield from results
 
 
 @contextmanager
