@@ -17,9 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from builtup.errors import BuiltupError, ConfigError, OutputError
+from builtup.errors import ConfigError, OutputError
 from builtup.files import atomic_directory
-from builtup.inference.backends.agreement import AGREEMENT, check_power, largest_difference
+from builtup.inference.backends.agreement import (
+    check_power,
+    largest_difference,
+    require_agreement,
+)
 from builtup.inference.backends.cache import cache_folder, network_digest
 from builtup.inference.backends.probabilities import Probabilities
 from builtup.models.segmenter import Segmenter
@@ -98,13 +102,7 @@ def compiled(network: Probabilities, window: int) -> Compiled:
     Raises ConfigError where it cannot be converted, BuiltupError where it does not agree.
     """
     result = Compiled(openvino_model(network, window))
-    largest = difference(network, result)
-    if not largest <= AGREEMENT:
-        raise BuiltupError(
-            f"backend=openvino: probabilities differ from PyTorch's by {largest:.2g} "
-            f"(at most {AGREEMENT:.2g}); use backend=torch"
-        )
-    log.info("openvino: agrees with torch, largest difference %.1e", largest)
+    require_agreement("openvino", difference(network, result))
     return result
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from builtup.errors import BuiltupError, ConfigError
-from builtup.inference.backends.agreement import AGREEMENT, check_power, largest_difference
+from builtup.errors import ConfigError
+from builtup.inference.backends.agreement import (
+    AGREEMENT,
+    check_power,
+    largest_difference,
+    require_agreement,
+)
 
 __all__ = ["ByTorch", "compiled_by_torch"]
-
-log = logging.getLogger(__name__)
 
 #: A compiled network may be this many times as far from float32 as PyTorch's own half precision.
 HALF = 2.0
@@ -58,11 +60,5 @@ def compiled_by_torch(plain: ByTorch, window: int, batch_size: int) -> ByTorch:
     wanted, allowed = replace(plain, half=False)(power), AGREEMENT
     if plain.half:
         allowed = max(allowed, HALF * largest_difference(plain(power), wanted))
-    largest = largest_difference(found, wanted)
-    if not largest <= allowed:
-        raise BuiltupError(
-            f"backend=torch-compile: probabilities differ from PyTorch's by {largest:.2g} "
-            f"(at most {allowed:.2g}); use backend=torch"
-        )
-    log.info("torch-compile: agrees with torch, largest difference %.1e", largest)
+    require_agreement("torch-compile", largest_difference(found, wanted), allowed)
     return made
