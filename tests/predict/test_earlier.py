@@ -113,13 +113,13 @@ def test_a_raster_of_another_area_is_refused_though_its_scene_is_skipped(
     from builtup.predict import job
 
     run(root, "Alpha", area=box(5, 5))
-    real = job.open_power
+    real = job.power_within
 
-    def opened(found: Any) -> Any:
+    def opened(found: Any, *how: Any) -> Any:
         if found.scene.date == SECOND:
             raise InputError(found.scene.plain_id, "cannot be read", "mend it")
-        return real(found)
+        return real(found, *how)
 
-    monkeypatch.setattr(job, "open_power", opened)
+    monkeypatch.setattr(job, "power_within", opened)
     with pytest.raises(InputError, match=rf"_{SECOND}\.tif, without a manifest"):
         run(root, "Alpha", area=box(40, 30), on_error="skip")
