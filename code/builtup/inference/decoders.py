@@ -32,7 +32,7 @@ Item = TypeVar("Item", bound=Hashable)
 #: What opens files, and gives what reads an item of them: picklable, and costs no import of torch.
 Opening = Callable[[], AbstractContextManager[Callable[[Item], Float]]]
 
-#: Most processes for one GPU; a decoder gives some 100 Mpx/s.
+#: Most processes for one GPU: a bound on what they hold together, not a measurement.
 MOST = 8
 #: Items for each process, at least: starting one takes about a second.
 FEWEST = 4
@@ -41,7 +41,7 @@ LENT = 2
 
 
 def number_of_decoders(device: str, processes: int = 1) -> int:
-    """How many processes shall read for a device: none (a thread) for a CPU, which they would slow.
+    """How many processes shall read for a device: none for a CPU, where a thread keeps up.
 
     `processes` of this machine share its cores.
     """
@@ -58,10 +58,9 @@ def decoding(
     """What reads `items`, which must be asked for in their order; by `count` processes ahead.
 
     With `count` 0, for few items, and in a process that may have no children (a Dask worker), it
-    reads here, when it is asked. `values` is the size of the
-    largest array. An array of another process is valid until the second next is asked for. What
-    reading raises is raised in its turn; BuiltupError where a process was killed, or where there
-    is no memory to share.
+    reads here, when it is asked. `values` is the size of the largest array. An array of another
+    process is valid until the second next is asked for. What reading raises is raised in its turn;
+    BuiltupError where a process was killed, or where there is no memory to share.
     """
     count = min(count, len(items) // FEWEST)
     if count < 1 or multiprocessing.current_process().daemon:
