@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -239,6 +241,14 @@ def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPat
     for address in ("tcp://127.0.0.1:9", "nonsense://x"):
         message = refusal(lambda address=address: connected(address).__enter__())
         assert message.startswith(f"scheduler={address}: no Dask scheduler answers there")
+
+
+def test_a_command_with_an_address_that_is_none_ends() -> None:
+    script = "from builtup.cli import main; main()"
+    command = [sys.executable, "-c", script, "prepare", "--scheduler", "localhost"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert re.fullmatch(r"error: scheduler=localhost: no Dask scheduler .*\n", ended.stderr)
 
 
 def test_no_worker_or_one_of_several_threads_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

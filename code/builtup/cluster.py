@@ -19,7 +19,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,9 +74,13 @@ def connected(scheduler: str) -> Iterator[None]:
         ) from e
     for name in ("distributed", "tornado"):
         logging.getLogger(name).setLevel(logging.ERROR)  # what matters is raised by us
+    client = Client.__new__(Client)
     try:
-        client = Client(scheduler, timeout=ANSWER_WITHIN, set_as_default=False)
+        client.__init__(scheduler, timeout=ANSWER_WITHIN, set_as_default=False)
     except (OSError, ValueError, TypeError) as e:
+        # an address that is none leaves it half open: Python would wait for it for ever at its end
+        with suppress(AttributeError):
+            client.close()
         raise ClusterError(
             f"scheduler={scheduler}: no Dask scheduler answers there ({_brief(e)}); "
             "check the address, or start one (dask scheduler)"
