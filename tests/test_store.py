@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from builtup import cli, steps
-from builtup.errors import InputError, OutputError
+from builtup import cli, executors, steps, store
+from builtup.cluster import _may_pass
+from builtup.errors import BuiltupError, InputError, OutputError
 from builtup.files import atomic_directory
 from builtup.steps import Job, Step, run_step
 from builtup.store import Store, mirrored
@@ -111,13 +115,134 @@ def test_what_the_store_does_not_hold_is_removed_from_the_mirror(bucket: Any) ->
     assert keys(bucket) == []
 
 
-def test_a_bucket_that_is_not_there_is_one_line(bucket: Any) -> None:
+@pytest.mark.parametrize("name", ["input_path", "output_path"])
+def test_a_bucket_that_is_not_there_is_one_line_before_any_work(bucket: Any, name: str) -> None:
     with (
-        pytest.raises(OutputError, match=r"s3://none/x/.*cannot be written in the store"),
-        mirrored({"path": "s3://none/x"}, ["path"]) as options,
+        pytest.raises(InputError, match=r"s3://none: no such bucket; check its name"),
+        mirrored({name: "s3://none/x"}, [name]),
     ):
-        Path(options["path"]).mkdir(parents=True)
-        Path(options["path"], "a.txt").write_text("a")
+        pytest.fail("work began")
+
+
+def test_an_input_where_nothing_lies_is_named_by_its_url(bucket: Any) -> None:
+    with (
+        pytest.raises(InputError, match=r"^s3://maps/x: no object below it"),
+        mirrored({"input_path": "s3://maps/x"}, ["input_path"]),
+    ):
+        pytest.fail("work began")
+
+
+@pytest.mark.parametrize("url", ["https://maps/x", "https:/maps/x", "S3://maps/x"])
+def test_urls_of_other_kinds_are_no_folders(bucket: Any, url: str) -> None:
+    with (
+        pytest.raises(InputError, match="no object store that is written to; give a folder, s3:"),
+        mirrored({"path": url}, ["path"]),
+    ):
+        pytest.fail("work began")
+
+
+def test_an_endpoint_of_another_protocol_is_one_line(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store._filesystem.cache_clear()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "ftp://here")
+    with pytest.raises(BuiltupError, match=r"AWS_ENDPOINT_URL=ftp://here: no address of a store"):
+        Store.of("s3://maps/x").pull()
+
+
+@pytest.mark.parametrize("key", ["x/a//b.txt", "x/../../b.txt", "x/./b.txt"])
+def test_an_object_that_no_path_stands_for_is_named(bucket: Any, key: str) -> None:
+    bucket.put_object(Key=key, Body=b"a")
+    with pytest.raises(InputError, match=rf"s3://maps/{re.escape(key)}.*(name|Empty path)"):
+        Store.of("s3://maps/x").pull()
+    assert not [path for path in Path().rglob("*") if path.is_file()]
+
+
+def test_marks_of_folders_and_odd_names_are_mirrored(bucket: Any) -> None:
+    names = ["a/b ü+%20#é.txt", "a b/c.txt"]
+    for key in ("x/", "x/a/", "xa/other.txt", *(f"x/{name}" for name in names)):
+        bucket.put_object(Key=key, Body=b"" if key.endswith("/") else b"a")
+    place = Store.of("s3://maps/x")
+    assert place.pull() == 2
+    found = {path for path in place.mirror.rglob("*") if path.is_file()}
+    assert found == {place.mirror / name for name in names}
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: OSError, times: int) -> list[str]:
+    """Let the next copies to or from the store fail; the list grows with each."""
+    tries, copy = list[str](), store._copy
+
+    def fails(source: str, *where: Any) -> None:
+        tries.append(source)
+        if len(tries) <= times:
+            raise error
+        copy(source, *where)
+
+    monkeypatch.setattr(store, "_copy", fails)
+    monkeypatch.setattr(store, "DELAYS", (0.01, 0.01))
+    return tries
+
+
+BUSY = OSError("When reading key 'a' in bucket 'maps': AWS Error SLOW_DOWN during GetObject")
+
+
+def test_what_a_network_fails_is_tried_again(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket.put_object(Key="x/a.txt", Body=b"abc")
+    tries = failing(monkeypatch, BUSY, 2)
+    place = Store.of("s3://maps/x")
+    assert place.pull() == 1
+    assert (place.mirror / "a.txt").read_text() == "abc"
+    assert len(tries) == 3
+    assert caplog.text.count("s3://maps/x/a.txt: When reading key") == 2
+
+
+def test_in_the_end_it_is_named_and_may_pass_elsewhere(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put_object(Key="x/a.txt", Body=b"abc")
+    failing(monkeypatch, BUSY, 9)
+    with pytest.raises(InputError, match=r"s3://maps/x/a\.txt: cannot be read .*SLOW_DOWN") as e:
+        Store.of("s3://maps/x").pull()
+    assert _may_pass(e.value)  # so another worker tries
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError("AWS Error ACCESS_DENIED during GetObject"), "check the bucket, the credentials"),
+        (OSError(errno.ENOSPC, "Error writing bytes to file"), "the disk is full: free some space"),
+    ],
+)
+def test_what_does_not_pass_is_named_at_once(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch, error: OSError, message: str
+) -> None:
+    bucket.put_object(Key="x/a.txt", Body=b"abc")
+    tries = failing(monkeypatch, error, 9)
+    with pytest.raises(InputError, match=message):
+        Store.of("s3://maps/x").pull()
+    assert len(tries) == 1
+
+
+def test_outputs_that_cannot_be_fetched_are_skipped_with_the_others_done(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Remote:
+        remote = True
+
+        def run(self, name: str, call: Any, jobs: Any) -> Iterator[Any]:
+            yield from map(call, jobs)
+
+    def fails(self: Store, path: Path) -> None:
+        if path.name == "a.txt" and path.parent.name == "out":
+            raise InputError(self.shown(path), "cannot be read", "wait")
+
+    bucket.put_object(Key="x/in/a.txt", Body=b"abc")
+    monkeypatch.setattr(Store, "fetch", fails)
+    with mirrored({"path": "s3://maps/x"}, ["path"]) as options, executors.using(Remote()):
+        summary = run_step(STEP, [a_job(Path(options["path"]))], upper, on_error="skip")
+    assert [str(e) for e in summary.skipped] == ["s3://maps/x/out/a.txt: cannot be read; wait"]
 
 
 @pytest.mark.parametrize("url", ["s3://maps/../x", "s3://maps/a//b", "s3://"])

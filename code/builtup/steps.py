@@ -215,9 +215,12 @@ def _execute(
         yield job, counts, error
 
 
-def _await_outputs(step: Step, job: Job) -> OutputError | None:
+def _await_outputs(step: Step, job: Job) -> BuiltupError | None:
     """Wait until a job that another machine did is done here too; None when it is."""
-    store.fetch((*job.outputs, job.manifest), store.active())
+    try:
+        store.fetch((*job.outputs, job.manifest), store.active())
+    except BuiltupError as e:
+        return e  # of this job alone: the others may be had
     deadline = time.monotonic() + VISIBLE_WITHIN
     while _manifest_of_outputs(step, job) is None:
         if time.monotonic() > deadline:
