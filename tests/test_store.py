@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -166,6 +170,32 @@ def test_marks_of_folders_and_odd_names_are_mirrored(bucket: Any) -> None:
     assert place.pull() == 2
     found = {path for path in place.mirror.rglob("*") if path.is_file()}
     assert found == {place.mirror / name for name in names}
+
+
+def test_times_of_a_list_may_be_finer_than_those_of_an_object(bucket: Any) -> None:
+    bucket.put_object(Key="x/a.txt", Body=b"abc")
+    place = Store.of("s3://maps/x")
+    place.pull()
+    path = place.mirror / "a.txt"
+    second = path.stat().st_mtime_ns
+    for here, there in ((0, 123_000_000), (123_000_000, 0), (123_000_000, 123_000_000)):
+        os.utime(path, ns=(second + here, second + here))
+        assert store._is_current(path, SimpleNamespace(size=3, mtime_ns=second + there))
+    for here, there in ((0, 1_000_000_000), (123_000_000, 124_000_000)):
+        os.utime(path, ns=(second + here, second + here))
+        assert not store._is_current(path, SimpleNamespace(size=3, mtime_ns=second + there))
+
+
+def test_a_command_says_once_what_it_fetches_and_not_where_credentials_lie(
+    bucket: Any, tmp_path: Path
+) -> None:
+    for path in write_scene(tmp_path / "train"):
+        bucket.upload_file(str(path), f"in/{path.relative_to(tmp_path / 'train')}")
+    script = "from builtup.cli import main; main()"
+    options = ["--input_path", "s3://maps/in", "--output_path", "s3://maps/3b"]
+    command = [sys.executable, "-c", script, "generate_3b_images", *options]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert ended.stderr == "INFO: fetching 2 files from s3://maps/in\n"
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: OSError, times: int) -> list[str]:

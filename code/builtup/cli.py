@@ -28,7 +28,7 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     for name in ("rasterio", "fiona._env"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is raised by us
-    for name in ("fiona", "pyogrio"):
+    for name in ("fiona", "pyogrio", "botocore"):  # the last says so wherever it finds credentials
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         cli(standalone_mode=False)

@@ -49,6 +49,7 @@ _PASSING = re.compile(
     r"REQUEST_TIME(D_)?OUT|HTTP status 5\d\d|curlCode|timed? ?out",
     re.IGNORECASE,
 )
+_SECOND = 10**9
 Result = TypeVar("Result")
 
 
@@ -90,7 +91,7 @@ class Store:
         """The object's URL, for messages."""
         return f"{self.scheme}://{self.key(path)}"
 
-    def pull(self) -> int:
+    def pull(self, tell: bool = True) -> int:
         """Make the mirror what the store is, and say of how many files. Raises InputError."""
         from pyarrow import fs
 
@@ -106,7 +107,7 @@ class Store:
         for path in [p for p in self.mirror.rglob("*") if p.is_file() and p not in there]:
             path.unlink(missing_ok=True)
         stale = [path for path, info in there.items() if not _is_current(path, info)]
-        if stale:
+        if stale and tell:
             log.info("fetching %d files from %s", len(stale), self.shown(self.mirror))
         with ThreadPoolExecutor(AT_ONCE) as threads:
             list(threads.map(lambda path: self._download(path, there[path]), stale))
@@ -142,7 +143,7 @@ class Store:
 
         info = self._tried(path, InputError, "read", lambda: self._info(path))
         if info.type == fs.FileType.Directory:
-            Store(self.scheme, self.bucket, self._inner(path), path).pull()
+            Store(self.scheme, self.bucket, self._inner(path), path).pull(tell=False)
         elif info.is_file and not _is_current(path, info):
             self._download(path, info)
 
@@ -295,7 +296,11 @@ def _is_current(path: Path, info: Any) -> bool:
         stat = path.stat()
     except OSError:
         return False
-    return stat.st_size == info.size and stat.st_mtime_ns == info.mtime_ns
+    here, there = stat.st_mtime_ns, info.mtime_ns
+    if not (here % _SECOND and there % _SECOND):
+        # some stores (MinIO) give fractions where they list, and none where they are asked of one
+        here, there = here // _SECOND, there // _SECOND
+    return bool(stat.st_size == info.size and here == there)
 
 
 def _is_partial(path: Path) -> bool:
