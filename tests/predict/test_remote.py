@@ -109,6 +109,25 @@ def test_a_read_that_fails_is_tried_again(
     assert "again in" in caplog.text
 
 
+def test_an_object_that_is_not_there_or_cut_short_is_named_with_its_remedy(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(opening, "DELAYS", (0.01, 0.01))
+    gone = user_location("s3://maps/gone_vv.tif", Allow())
+    with pytest.raises(InputError, match=r"gone_vv\.tif: cannot be read \(") as error:
+        open_location(gone).__enter__()
+    assert "check the address" in str(error.value)
+    assert not caplog.text  # another try would not find it
+    write_raster(tmp_path / "vv.tif", speckle((SIZE, SIZE)))
+    content = (tmp_path / "vv.tif").read_bytes()
+    bucket.put_object(Key="half_vv.tif", Body=content[: len(content) // 2])
+    with (
+        pytest.raises(InputError, match=r"half_vv\.tif: cannot be read in 3 tries .*is whole"),
+        open_location(user_location("s3://maps/half_vv.tif", Allow())) as raster,
+    ):
+        raster.read(Window(0, 0, SIZE, SIZE), 1)
+
+
 def test_an_object_that_cannot_be_read_is_named(server: Server, tmp_path: Path) -> None:
     write_raster(tmp_path / "vv.tif", speckle((SIZE, SIZE)))
     location = user_location(f"{server.address}/vv.tif?key=secret", Allow((server.address,)))

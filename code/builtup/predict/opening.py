@@ -32,9 +32,12 @@ DELAYS = (1.0, 2.0, 4.0, 8.0)
 #: What another try does not change.
 _FINAL = re.compile(
     r"response code: 40[0134]|Access ?Denied|NoSuchKey|NoSuchBucket|InvalidAccessKey|"
+    r"specified (key|bucket) does not exist|"
     r"not recognized as being in a supported|No valid .* credentials",
     re.IGNORECASE,
 )
+#: What TIFFs say whose end is missing; over a network only the last try tells it from a lost one.
+_CUT_SHORT = re.compile(r"got \d+ bytes, expected \d+")
 #: Time limits in seconds; GDAL itself tries again where a server says that it is busy.
 _NETWORK = {
     "GDAL_HTTP_CONNECTTIMEOUT": 20,
@@ -96,11 +99,10 @@ class Raster:
         shown, opened = self.location.shown, hasattr(self, "dataset")
         if self.location.remote:
             times = f" in {tries} tries" if tries > 1 else ""
-            return InputError(
-                shown,
-                f"cannot be read{times} ({_reason(e)})",
-                "check the address, the network and your rights; run again to go on",
-            )
+            remedy = "check the address, the network and your rights; run again to go on"
+            if _CUT_SHORT.search(_reason(e)):
+                remedy = "check that it is whole, or upload it again; run again to go on"
+            return InputError(shown, f"cannot be read{times} ({_reason(e)})", remedy)
         if opened or not self.location.path.exists():
             gone = not self.location.path.exists()
             problem = "no such file" if gone else f"cannot be read to its end ({_reason(e)})"
