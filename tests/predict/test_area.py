@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 from rasterio.crs import CRS as RasterioCRS
 from rasterio.features import geometry_mask
 from rasterio.warp import transform_bounds
@@ -43,6 +44,31 @@ def test_a_box_in_degrees_is_warped(tmp_path: Path) -> None:
     held = on.holds(Window(0, 0, 70, 90))
     assert held[20:50, 30:70].mean() > 0.98
     assert held.sum() < 1.15 * 40 * 30
+
+
+@pytest.mark.parametrize("box", ["-180,-90,180,90", "-100,0,100,80"])
+def test_an_area_far_larger_than_the_scene_holds_all_of_it(box: str) -> None:
+    area = parse_area(box)  # its corners have no place, or a wrong one, in the scene's UTM zone
+    assert area is not None
+    on = area.on(GRID)
+    assert on is not None
+    assert on.holds(Window(0, 0, 70, 90)).all()
+
+
+def test_an_area_stops_at_the_date_line_of_a_scene_across_it() -> None:
+    across = RasterioCRS.from_epsg(32701)
+    grid = Grid(across, Affine(10, 0, 177_500, 0, -10, 8_228_000), 300, 300)
+    held = []
+    for box in ("-180,-90,180,90", "170,-20,180,0", "-180,-20,-170,0"):
+        area = parse_area(box)
+        assert area is not None
+        on = area.on(grid)
+        assert on is not None
+        held.append(on.holds(Window(0, 0, 300, 300)))
+    whole, east, west = held
+    assert whole.all()
+    np.testing.assert_array_equal(east, ~west)
+    assert east[:, :100].all() and west[:, 200:].all()
 
 
 def test_an_area_elsewhere_meets_nothing() -> None:

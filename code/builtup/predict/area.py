@@ -39,7 +39,7 @@ class Area:
 
     def on(self, grid: Grid) -> GridArea | None:
         """The area on a grid, or None where it does not meet it."""
-        moved = reproject(self.polygons, grid.crs)
+        moved = reproject(_near(self.polygons, grid), grid.crs)
         if not len(moved):
             return None
         burner = Burner.of(moved, grid, all_touched=False)
@@ -91,6 +91,39 @@ def parse_area(text: str) -> Area | None:
     polygons = read_polygons(Path(text))
     step = _STEPS[polygons.crs.is_geographic]
     return Area(text, replace(polygons, geometries=shapely.segmentize(polygons.geometries, step)))
+
+
+def _near(polygons: PolygonSet, grid: Grid) -> PolygonSet:
+    """The polygons around a grid: one that reaches far beyond has no shape in a CRS of that place.
+
+    Those that do not reach that far stay as they are.
+    """
+    try:
+        back = pyproj.Transformer.from_crs(grid.crs.to_wkt(), polygons.crs, always_xy=True)
+        left, bottom, right, top = back.transform_bounds(*grid.bounds)
+    except pyproj.exceptions.ProjError:
+        return polygons  # what moves them says so
+    if not np.isfinite([left, bottom, right, top]).all():
+        return polygons
+    turns = (0.0,)
+    if polygons.crs.is_geographic:  # the date line may lie within the grid, or between them
+        right += 360 if right < left else 0
+        turns = (-360.0, 0.0, 360.0)
+    margin = 100 * _STEPS[polygons.crs.is_geographic]
+    boxes = shapely.box(
+        [left - margin + turn for turn in turns],
+        bottom - margin,
+        [right + margin + turn for turn in turns],
+        top + margin,
+    )
+    shapes = polygons.geometries
+    within = (shapely.contains(box, shapes) for box in boxes)
+    far = ~np.logical_or.reduce(list(within))
+    cut = shapely.intersection(shapes[far][:, None], boxes[None, :]).ravel()
+    parts = shapely.get_parts(shapely.get_parts(cut))  # of collections, of multipolygons
+    parts = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+    kept = np.concatenate([shapes[~far], parts[~shapely.is_empty(parts)]])
+    return replace(polygons, geometries=kept)
 
 
 def _box(text: str, parts: list[str]) -> PolygonSet:
