@@ -100,3 +100,11 @@ def test_ground_is_shared_by_share_of_the_smaller() -> None:
     assert shared_ground(one, one.window(20, 20, 30, 30)) == pytest.approx(1, abs=0.01)
     assert shared_ground(one, one.window(500, 0, 100, 100)) == 0
     assert square_of(one).startswith("38S")
+
+
+def test_ground_is_shared_on_either_side_of_the_date_line() -> None:
+    east = grid("EPSG:4326", Affine(0.0001, 0, 179.99, 0, -0.0001, -16), 200, 200)
+    west = grid("EPSG:4326", Affine(0.0001, 0, -180.01, 0, -0.0001, -16), 200, 200)
+    assert shared_ground(east, west) == pytest.approx(1)
+    half = grid("EPSG:4326", Affine(0.0001, 0, -180, 0, -0.0001, -16), 200, 200)
+    assert shared_ground(east, half) == shared_ground(half, east) == pytest.approx(0.5)

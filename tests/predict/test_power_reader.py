@@ -141,6 +141,15 @@ def test_degrees_are_warped_to_utm(degrees: Survey) -> None:
     assert np.nanmean(whole[0]) == pytest.approx(0.02, rel=0.03)
 
 
+@pytest.mark.parametrize("left", [179.995, -180.005])
+def test_degrees_across_the_date_line_are_all_read(tmp_path: Path, left: float) -> None:
+    transform = Affine(0.0001, 0, left, 0, -0.0001, -16)
+    found = surveyed(*write_pair(tmp_path, *power((90, 110)), transform, "EPSG:4326"))
+    with open_power(found) as reader:
+        for window in tiling(found.grid.width, found.grid.height, 33, 0):
+            assert np.isfinite(reader.read(window)).mean() > 0.85  # the corners of UTM are none
+
+
 @pytest.mark.parametrize(("size", "overlap"), [(8, 0), (13, 3), (33, 7), (60, 20)])
 def test_a_pixel_is_the_same_in_every_window(degrees: Survey, size: int, overlap: int) -> None:
     whole = read_all(degrees)

@@ -117,6 +117,8 @@ def mgrs_square(longitude: float, latitude: float) -> str:
 def shared_ground(one: Grid, other: Grid) -> float:
     """The share of the smaller grid's ground that two grids share, by boxes in degrees."""
     a, b = degrees_of(one), degrees_of(other)
+    turn = 360 * round((a[0] + a[2] - b[0] - b[2]) / 720)  # one may be west of the date line
+    b = (b[0] + turn, b[1], b[2] + turn, b[3])
     west, south = max(a[0], b[0]), max(a[1], b[1])
     east, north = min(a[2], b[2]), min(a[3], b[3])
     if east <= west or north <= south:

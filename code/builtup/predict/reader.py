@@ -192,6 +192,9 @@ class _Layer:
         t = self.target.transform
         xs, ys = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
         xs, ys = self._to_source.transform(xs, ys)
+        if self.source.crs.is_geographic:  # a source across the date line goes on beyond ±180°
+            left, _, right, _ = self.source.bounds
+            xs = xs - 360 * np.round((xs - (left + right) / 2) / 360)
         inverse = ~self.source.transform
         across = inverse.a * xs + inverse.b * ys + inverse.c
         down = inverse.d * xs + inverse.e * ys + inverse.f
