@@ -223,8 +223,9 @@ def test_headers_without_use_are_refused(tmp_path: Path) -> None:
         measure(survey(scene_of(empty, good)), "auto")
 
 
-def test_a_local_crs_has_no_place_on_the_earth(tmp_path: Path) -> None:
-    pair = write_pair(tmp_path, *power(), crs='LOCAL_CS["site",UNIT["metre",1]]')
+@pytest.mark.parametrize("crs", ['LOCAL_CS["site",UNIT["metre",1]]', "EPSG:4978"])
+def test_a_crs_that_is_no_map_has_no_place_on_the_earth(tmp_path: Path, crs: str) -> None:
+    pair = write_pair(tmp_path, *power(), crs=crs)
     with pytest.raises(InputError, match="no place on the earth; assign the right CRS") as e:
         survey(scene_of(*pair))
     assert str(e.value).startswith(str(pair[0]))

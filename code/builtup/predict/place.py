@@ -35,9 +35,11 @@ Bounds = tuple[float, float, float, float]
 
 
 def check_place(grid: Grid, name: str) -> None:
-    """Raise InputError for a grid whose place in degrees cannot be told: a local CRS."""
+    """Raise InputError for a grid whose place in degrees cannot be told: a local CRS, or one of
+    the whole earth's three axes."""
     try:
-        known = all(map(math.isfinite, degrees_of(grid)))
+        known = grid.crs.is_geographic or grid.crs.is_projected
+        known = known and all(map(math.isfinite, degrees_of(grid)))
     except CPLE_BaseError:  # no error of rasterio's public family
         known = False
     if not known:
