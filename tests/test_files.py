@@ -139,6 +139,15 @@ def test_a_file_where_a_folder_should_be_is_one_line(tmp_path: Path) -> None:
         write_text_atomically(tmp_path / "out" / "a.txt", "x")
 
 
+def test_a_name_that_leaves_no_room_for_the_temporary_one_is_one_line(tmp_path: Path) -> None:
+    long = "é" * 115 + ".tif"
+    with pytest.raises(OutputError, match=r"234 bytes is longer than .*; rename the scene"):
+        write_text_atomically(tmp_path / long, "")
+    assert left(tmp_path) == []
+    write_text_atomically(tmp_path / long[60:], "whole")
+    assert left(tmp_path) == [long[60:]]
+
+
 def test_the_message_names_the_final_file(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught, atomic_path(tmp_path / "a.tif") as path:
         raise OutputError(path, "cannot be written (disk full)", "free some space")

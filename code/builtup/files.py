@@ -124,6 +124,7 @@ def _reserve(final: Path, last: Path | None = None) -> Iterator[Path]:
     stem, dot, suffix = final.name.rpartition(".")
     name = f".{stem}.{owner()}.partial.{suffix}" if dot else f".{suffix}.{owner()}.partial"
     temporary = final.with_name(name)
+    _check_length(shown, len(os.fsencode(name)) - len(os.fsencode(final.name)))
     try:
         yield temporary
     except OutputError as e:
@@ -136,6 +137,17 @@ def _reserve(final: Path, last: Path | None = None) -> Iterator[Path]:
         raise output_error(shown, e) from e
     finally:
         _remove(temporary)
+
+
+def _check_length(final: Path, more: int) -> None:
+    """Raise OutputError where the file system has no room for `more` bytes in the file's name."""
+    # a raster has a draft, and a manifest that is named after it; neither has a JSON file
+    spare = 0 if final.suffix == ".json" else len(".draft.json")
+    room = os.pathconf(final.parent, "PC_NAME_MAX") - more - spare
+    length = len(os.fsencode(final.name))
+    if length > room:
+        problem = f"its name of {length} bytes is longer than the {room} that can be written"
+        raise OutputError(final, problem, "rename the scene, its folder or its city")
 
 
 def _in_known_words(text: str, temporary: Path, name: str) -> str:
