@@ -105,21 +105,16 @@ def _near(polygons: PolygonSet, grid: Grid) -> PolygonSet:
         return polygons  # what moves them says so
     if not np.isfinite([left, bottom, right, top]).all():
         return polygons
-    turns = (0.0,)
+    turns = [0.0]
     if polygons.crs.is_geographic:  # the date line may lie within the grid, or between them
         right += 360 if right < left else 0
-        turns = (-360.0, 0.0, 360.0)
+        turns = [-360.0, 0.0, 360.0]
     margin = 100 * _STEPS[polygons.crs.is_geographic]
-    boxes = shapely.box(
-        [left - margin + turn for turn in turns],
-        bottom - margin,
-        [right + margin + turn for turn in turns],
-        top + margin,
-    )
+    west, south, east, north = left - margin, bottom - margin, right + margin, top + margin
+    boxes = [shapely.box(west + turn, south, east + turn, north) for turn in turns]
     shapes = polygons.geometries
-    within = (shapely.contains(box, shapes) for box in boxes)
-    far = ~np.logical_or.reduce(list(within))
-    cut = shapely.intersection(shapes[far][:, None], boxes[None, :]).ravel()
+    far = ~np.any([shapely.contains(box, shapes) for box in boxes], axis=0)
+    cut = np.concatenate([shapely.intersection(shapes[far], box) for box in boxes])
     parts = shapely.get_parts(shapely.get_parts(cut))  # of collections, of multipolygons
     parts = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
     kept = np.concatenate([shapes[~far], parts[~shapely.is_empty(parts)]])
