@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from rasterio.warp import transform
 from tiny_model import SINGLE_PIXELS, use_store, write_trained
 
 from builtup import config as configs
@@ -197,6 +198,19 @@ def test_an_area_limits_and_changes_nothing_within(root: Path, tmp_path: Path) -
     assert summaries[0].counts["windows"] < 3 * 6
     with pytest.raises(InputError, match="meets no scene"):
         run(root, tmp_path / "none", area="0,0,1,1")
+
+
+def test_an_area_without_a_valid_pixel_is_warned_of(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    x, y = TRANSFORM @ (60, 60)
+    (west,), (south,) = transform("EPSG:32638", "EPSG:4326", [x], [y])
+    area = f"{west},{south},{west + 1e-5},{south + 1e-5}"  # a metre, within a pixel
+    run(root, tmp_path / "out", area=area)
+    assert "s1a_38SLF_ASC_20150113: none of its valid pixels lies in area=" in caplog.text
+    caplog.clear()
+    run(root, tmp_path / "more", area=f"{west},{south},{west + 1e-3},{south + 1e-3}")
+    assert "none of its valid pixels" not in caplog.text
 
 
 def test_a_scene_cut_off_stops_or_is_skipped(root: Path, tmp_path: Path) -> None:

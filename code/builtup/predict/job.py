@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,8 @@ from builtup.results import PredictionTags, write_tags
 from builtup.steps import Job, Step
 
 __all__ = ["STEP", "SceneWork", "predict_job", "scene_job"]
+
+log = logging.getLogger(__name__)
 
 STEP = Step("predict", 1)
 
@@ -84,9 +87,13 @@ def _predict(job: Job) -> dict[str, int]:
         write_tags(out, work.tags)
         out.descriptions = work.tags.classes[-stream.bands :] or ("building",)
 
+        held = False
+
         def write(window: Window, values: NDArray[np.uint8]) -> None:
+            nonlocal held
             if area is not None:
                 values = _limited(values, window, area)
+            held = held or bool((values != NODATA).any())
             out.write(values, window=window.rasterio)
             advance(window.height * window.width)
 
@@ -94,6 +101,8 @@ def _predict(job: Job) -> dict[str, int]:
         windows = predict_stream(read, write, grid.width, grid.height, stream, wanted=wanted)
         if windows == 0 and area is None:
             raise InputError(name, "no pixel is valid in both VV and VH", "remove the scene")
+        if not held:  # no error: another date may have some
+            log.warning("%s: none of its valid pixels lies in area=%s", job.name, work.area)
     return {"windows": windows}
 
 
