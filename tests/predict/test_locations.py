@@ -33,6 +33,17 @@ def test_files_beside_the_document_and_below_are_read(document: str) -> None:
     assert asset_location(href, document, NONE).path.name == "a b.tif"
 
 
+def test_a_space_in_a_path_is_read_as_it_stands_and_as_in_urls(document: str) -> None:
+    folder = Path(document).parent
+    (folder / "my scenes").mkdir()
+    wanted = folder / "my scenes" / "vv.tif"
+    wanted.touch()
+    for href in ("my scenes/vv.tif", "./my%20scenes/vv.tif", wanted.as_uri()):
+        assert asset_location(href, document, NONE).path == wanted
+    (folder / "100%20.tif").touch()
+    assert asset_location("100%20.tif", document, NONE).path.name == "100%20.tif"
+
+
 def test_object_storage_and_https_are_mapped_to_gdal(document: str) -> None:
     for href, name in (
         ("s3://bucket/a/vv.tif", "/vsis3/bucket/a/vv.tif"),
@@ -59,7 +70,13 @@ def test_object_storage_and_https_are_mapped_to_gdal(document: str) -> None:
         ("ftp://host/vv.tif", "scheme ftp is not read"),
         ("HDF5:/etc/x://y", "not read"),
         ("GTIFF_DIR:1:/etc/vv.tif", "no scheme that is read"),
+        ("%2e%2e/vv.tif", "outside its folder"),
+        ("%2fetc/vv.tif", "outside its folder"),
+        ("scene%2evrt", "a VRT"),
+        ("x%00.tif", "no address"),
         ("vv.tif\n", "href is"),
+        (" vv.tif", "href is"),
+        ("https://host/a b.tif", "href is"),
         ("", "href is"),
         ("https://[::1/x.tif", "no address"),
         ("https://host\u2100/x.tif", "no address"),

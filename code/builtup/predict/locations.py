@@ -7,6 +7,7 @@ storage, on an https server or in the document's own folder; VRTs (which name fu
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,7 +108,9 @@ def asset_location(href: str, document: str, allow: Allow) -> Location:
 
     Raises InputError, naming the document, for what it may not point to.
     """
-    if not href or any(ord(c) <= 32 or "\ud800" <= c <= "\udfff" for c in href):  # no UTF-8
+    least = 33 if is_url(href) or is_url(document) else 32  # a path may hold a space
+    odd = any(ord(c) < least or "\ud800" <= c <= "\udfff" for c in href)  # the latter: no UTF-8
+    if not href or odd or href != href.strip():
         raise InputError(document, f"an asset's href is {href!r}", "give a path or a URL")
     with _well_formed(document, href):
         return _asset(href, document, allow)
@@ -138,9 +141,12 @@ def _well_formed(origin: str, name: str) -> Iterator[None]:
 
 
 def _local_asset(href: str, document: Path, allow: Allow) -> Location:
-    plain = unquote(urlsplit(href).path) if href.startswith("file://") else href
     folder = document.resolve().parent
-    path = (folder / plain).resolve()  # links followed
+    decoded = unquote(urlsplit(href).path) if href.startswith("file://") else unquote(href)
+    path = (folder / decoded).resolve()  # links followed
+    plain = folder / href
+    if not href.startswith("file://") and os.path.exists(plain):  # noqa: PTH110, as long as it may be
+        path = plain.resolve()
     allowed = allow.covers(str(path))
     if not allowed and not path.is_relative_to(folder):
         raise InputError(document, f"points to {path}, outside its folder", _ASK)
