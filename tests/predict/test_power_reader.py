@@ -204,6 +204,12 @@ def test_bands_are_found_by_their_descriptions(tmp_path: Path) -> None:
         survey(scene_of(path, path))
 
 
+def test_one_band_is_not_taken_for_both_polarisations(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "s_3b.tif", power()[0])
+    with pytest.raises(InputError, match=r"s_3b\.tif: its band 1 would be both VV and VH"):
+        survey(scene_of(path, path))
+
+
 def test_headers_without_use_are_refused(tmp_path: Path) -> None:
     vv, vh = power()
     good = write_raster(tmp_path / "vh.tif", vh)

@@ -85,6 +85,9 @@ def survey(scene: Scene) -> Survey:
         vv = _polarisation(open_rasters[scene.vv.location], scene.vv, "vv")
         vh = _polarisation(open_rasters[scene.vh.location], scene.vh, "vh")
     name = scene.vv.location.shown
+    if (vv.location, vv.band) == (vh.location, vh.band):
+        problem = f"its band {vv.band} would be both VV and VH"
+        raise InputError(name, problem, "give the file of each, or one with a band of each")
     difference = vv.grid.difference(vh.grid)
     remarks = []
     if difference is not None:
