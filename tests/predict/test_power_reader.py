@@ -210,6 +210,12 @@ def test_one_band_is_not_taken_for_both_polarisations(tmp_path: Path) -> None:
         survey(scene_of(path, path))
 
 
+def test_a_name_that_is_too_long_is_no_such_file(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 300}.tif"
+    with pytest.raises(InputError, match="no such file"):
+        survey(scene_of(path, path))
+
+
 def test_headers_without_use_are_refused(tmp_path: Path) -> None:
     vv, vh = power()
     good = write_raster(tmp_path / "vh.tif", vh)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -103,8 +104,8 @@ class Raster:
             if _CUT_SHORT.search(_reason(e)):
                 remedy = "check that it is whole, or upload it again; run again to go on"
             return InputError(shown, f"cannot be read{times} ({_reason(e)})", remedy)
-        if opened or not self.location.path.exists():
-            gone = not self.location.path.exists()
+        gone = not os.path.exists(self.location.name)  # noqa: PTH110, a name may be too long
+        if opened or gone:
             problem = "no such file" if gone else f"cannot be read to its end ({_reason(e)})"
             return InputError(shown, problem, "copy or download it again, then run again to go on")
         if self.location.path.stat().st_size == 0:
