@@ -93,3 +93,9 @@ def test_boxes_without_sense_are_refused(text: str) -> None:
 def test_a_file_that_is_absent_is_named() -> None:
     with pytest.raises(InputError, match=r"absent\.gpkg"):
         parse_area("absent.gpkg")
+
+
+def test_the_text_of_a_polygon_is_no_area() -> None:
+    ring = ", ".join(f"{i / 100} {i / 50}" for i in range(100))
+    with pytest.raises(InputError, match=r"POLYGON .*; give a polygon file, or minx,miny"):
+        parse_area(f"POLYGON (({ring}))")

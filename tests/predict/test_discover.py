@@ -94,6 +94,12 @@ def test_nothing_to_predict_says_what_is_expected(tmp_path: Path) -> None:
     assert "its name says neither vv nor vh" in str(problem)
 
 
+def test_a_list_with_another_separator_is_one_line() -> None:
+    files = ",".join(f"/data/scene_{i:03d}_{p}.tif" for i in range(100) for p in ("vv", "vh"))
+    with pytest.raises(InputError, match=r"cannot be read .*; check the path; separate several"):
+        find_scenes(files, Allow())
+
+
 def test_names() -> None:
     assert polarisation_in("S1_VV_20200101") == ("vv", "S1_20200101")
     assert polarisation_in("vvv_20200101")[0] == ""

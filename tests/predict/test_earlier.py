@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from tiny_model import SINGLE_PIXELS, use_store, write_trained
 
-from builtup.errors import InputError
+from builtup.errors import InputError, OutputError
 from builtup.predict.run import predict
 from builtup.steps import Summary
 from helpers import TRANSFORM, speckle, write_scene
@@ -48,12 +48,11 @@ def run(root: Path, city: str, date: str = "", **options: Any) -> list[Summary]:
     return predict(
         model=str(root / "trained"),
         input_path=";".join(map(str, sorted(inputs))),
-        output_path="out",
+        **{"output_path": "out", **options},
         window=64,
         overlap=16,
         device="cpu",
         num_workers=1,
-        **options,
     )
 
 
@@ -123,3 +122,8 @@ def test_a_raster_of_another_area_is_refused_though_its_scene_is_skipped(
     monkeypatch.setattr(job, "power_within", opened)
     with pytest.raises(InputError, match=rf"_{SECOND}\.tif, without a manifest"):
         run(root, "Alpha", area=box(40, 30), on_error="skip")
+
+
+def test_a_folder_of_too_long_a_name_is_one_line(root: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot be written \(File name too long\)"):
+        run(root, "Beta", output_path="o" * 300)

@@ -11,7 +11,7 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 
-from builtup.errors import BuiltupError
+from builtup.errors import BuiltupError, InputError
 from builtup.labels.burn import Burner
 from builtup.labels.vectors import PolygonSet, read_polygons, reproject
 from builtup.raster.grid import Grid
@@ -86,7 +86,12 @@ def parse_area(text: str) -> Area | None:
     if not text.strip():
         return None
     parts = text.split(",")
-    if len(parts) == 4 and not Path(text).exists():
+    try:
+        present = Path(text).exists()
+    except OSError as e:  # the text of a polygon is no file's name
+        remedy = "give a polygon file, or minx,miny,maxx,maxy in degrees"
+        raise InputError(text[:80], f"no area that can be read ({e.strerror})", remedy) from e
+    if len(parts) == 4 and not present:
         return Area(text, _box(text, parts))
     polygons = read_polygons(Path(text))
     step = _STEPS[polygons.crs.is_geographic]

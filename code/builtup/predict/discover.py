@@ -79,7 +79,12 @@ def _files(entry: str, allow: Allow) -> list[_File]:
             )
         return [_File(location, _city_above(location.shown.partition("://")[2].split("/")[1:-1]))]
     path = Path(entry)
-    if path.is_dir():
+    try:
+        folder = path.is_dir()
+    except OSError as e:  # a name that is too long, or folders that may not be read
+        remedy = "check the path; separate several by ;"
+        raise InputError(entry, f"cannot be read ({e.strerror})", remedy) from e
+    if folder:
         return [
             _File(user_location(str(file), allow), _city_in(path, file))
             for file in list_rasters(path)

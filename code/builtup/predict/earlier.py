@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def check_earlier(run: Run, jobs: Sequence[Job], *, skipping: bool) -> None:
     this call were skipped: what was predicted of them before, in the same way, stays in the mean,
     with a warning. Raises InputError.
     """
-    if not jobs or not (run.folder / RAW).is_dir():
+    if not jobs or not os.path.isdir(run.folder / RAW):  # noqa: PTH112, a name may be too long
         return
     ours, cities = {job.outputs[0] for job in jobs}, {job.settings["city"] for job in jobs}
     shared = {key: value for key, value in jobs[0].settings.items() if key not in _OWN}
