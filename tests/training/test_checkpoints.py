@@ -153,6 +153,25 @@ def test_what_cannot_be_loaded_is_one_clear_line(artifacts: Path, project: Path)
         load_trained(artifacts)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no summary of a training"),
+        ("[]", "no summary of a training"),
+        ('{"threshold": "high"}', "no summary of a training"),
+        ('{"threshold": null}', "no summary of a training"),
+        ('{"threshold": 7}', "its threshold is 7"),
+        ('{"threshold": NaN}', "its threshold is nan"),
+    ],
+)
+def test_a_summary_without_sense_is_one_clear_line(
+    artifacts: Path, text: str, message: str
+) -> None:
+    (artifacts / "summary.json").write_text(text)
+    with pytest.raises(InputError, match=rf"summary\.json: {message}.*; copy the run again"):
+        load_trained(artifacts)
+
+
 def test_weights_of_other_channels_are_refused_in_one_line_naming_both(tmp_path):
     from builtup.models.channels import Channels
     from builtup.models.segmenter import Segmenter

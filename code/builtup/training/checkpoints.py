@@ -256,9 +256,7 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
     set_weights(model, full if isinstance(full, dict) else weights, path)
     if config.channels_last:  # up to twice as fast, on a CPU too
         model.to(memory_format=torch.channels_last)
-    summary = _read_summary(folder)
-    if path.name == "soup.pt":
-        summary |= summary.get("soup", {})  # its own threshold
+    summary = _read_summary(folder, path.name == "soup.pt")
     return Trained(
         model=model.eval(),
         settings=dict(config.settings),
@@ -272,12 +270,22 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
     )
 
 
-def _read_summary(folder: Path) -> dict[str, Any]:
+def _read_summary(folder: Path, soup: bool) -> dict[str, Any]:
+    """The run's summary, with the soup's own threshold; InputError where it is none."""
     file = folder / "summary.json"
     if not file.is_file():
         log.warning("%s: does not exist, the run did not end; the threshold is 0.5", file)
         return {}
-    summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if soup:
+            summary |= summary.get("soup", {})
+        sensible = 0 <= float(summary.get("threshold", 0.5)) <= 1
+    except (OSError, ValueError, TypeError, AttributeError) as e:
+        raise InputError(file, f"no summary of a training ({e})", "copy the run again") from e
+    if not sensible:
+        problem = f"its threshold is {summary['threshold']}, not from 0 to 1"
+        raise InputError(file, problem, "copy the run again")
     return summary
 
 
