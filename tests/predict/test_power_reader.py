@@ -95,6 +95,16 @@ def test_scaled_integers_are_unpacked(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[1, 5:], vv[5:], rtol=2e-3)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("nodata", [np.finfo(np.float64).min, np.finfo(np.float64).max])
+def test_the_no_data_value_of_others_is_beyond_float32(tmp_path: Path, nodata: float) -> None:
+    vv, vh = (p.astype(np.float64) for p in power())
+    vv[:5] = nodata
+    found = read_all(surveyed(*write_pair(tmp_path, vv, vh, nodata=float(nodata))))
+    assert np.isnan(found[:, :5]).all()
+    np.testing.assert_array_equal(found[1, 5:], vv[5:].astype(np.float32))
+
+
 def test_finer_pixels_are_averaged_in_linear_power(tmp_path: Path) -> None:
     vv, vh = power((80, 120))
     vv[:8, :8], vh[40, 40] = np.nan, np.nan

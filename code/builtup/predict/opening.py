@@ -22,7 +22,7 @@ from builtup.predict.locations import Location
 from builtup.raster.io import gdal_env
 from builtup.raster.windows import Window
 
-__all__ = ["Raster", "open_location"]
+__all__ = ["Raster", "as_float", "open_location"]
 
 log = logging.getLogger(__name__)
 
@@ -125,9 +125,11 @@ def open_location(location: Location) -> Iterator[Raster]:
         raster.close()
 
 
-def read_float(raster: Raster, window: Window, band: int) -> NDArray[np.float32]:
-    """A window of a band as float32, as it is stored."""
-    return raster.read(window, band).astype(np.float32, copy=False)
+def as_float(stored: NDArray[Any]) -> NDArray[np.float32]:
+    """Stored values as float32; infinite, and so invalid, is what that cannot hold: ±1.8e308, the
+    no-data value of others' float64 rasters."""
+    with np.errstate(over="ignore"):
+        return stored.astype(np.float32, copy=False)
 
 
 def _reason(e: BaseException) -> str:

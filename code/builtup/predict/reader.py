@@ -19,7 +19,7 @@ from rasterio.warp import reproject
 
 from builtup.labels.areas import metres_per_pixel
 from builtup.predict.area import parse_area
-from builtup.predict.opening import Raster, open_location
+from builtup.predict.opening import Raster, as_float, open_location
 from builtup.predict.survey import Polarisation, Survey
 from builtup.predict.units import to_power
 from builtup.raster.grid import Grid
@@ -109,7 +109,7 @@ class _Stored:
 
     def read(self, window: Window) -> Float:
         """Values as they are stored, as float32."""
-        return self.raster.read(window, self.band.band).astype(np.float32, copy=False)
+        return as_float(self.raster.read(window, self.band.band))
 
 
 class _Layer:

@@ -21,7 +21,7 @@ from rasterio.io import DatasetReader
 from builtup.errors import GridError, InputError
 from builtup.labels.areas import metres_per_pixel
 from builtup.predict.locations import Location
-from builtup.predict.opening import Raster, open_location
+from builtup.predict.opening import Raster, as_float, open_location
 from builtup.predict.place import METRES, check_place, shared_ground, target_grid
 from builtup.predict.scenes import Band, Scene
 from builtup.predict.units import Evidence, Verdict, unit_of
@@ -249,6 +249,6 @@ def _first_valid(raster: Raster, band: Polarisation) -> NDArray[np.float32]:
 
 
 def _valid(stored: NDArray[Any], band: Polarisation) -> NDArray[np.float32]:
-    values = stored.astype(np.float32, copy=False).ravel()
+    values = as_float(stored).ravel()
     bad = rule.unmeasured(values, band.nodata) | (values == 0)
     return values[~bad] * np.float32(band.scale) + np.float32(band.offset)

@@ -57,7 +57,8 @@ def unmeasured(power: Float, nodata: float | None = None) -> NDArray[np.bool_]:
     # one comparison for NaN, −inf and ≤ −9999, one for +inf
     bad = ~((power > NODATA_POWER) & (power < np.inf))
     if nodata is not None and np.isfinite(nodata) and nodata > NODATA_POWER and nodata != 0:
-        bad |= power == np.float32(nodata)
+        with np.errstate(over="ignore"):  # 1.8e308 is infinite here, and invalid as that
+            bad |= power == np.float32(nodata)
     elif nodata == 0:
         bad |= power == 0
     return bad
