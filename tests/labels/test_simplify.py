@@ -68,6 +68,17 @@ def test_a_large_region_is_exact_only_beside_the_neighbour_that_it_would_meet() 
     assert counts[1][largest] < 0.5 * counts[0][largest]
 
 
+@pytest.mark.parametrize("block", [32, 64])
+def test_a_region_in_a_hole_is_compared_with_a_region_around_it_that_ends_far_below(
+    block: int,
+) -> None:
+    mask = np.ones((60, 30), bool)
+    mask[5:15, 5:25] = mask[15:18, 12:17] = False  # a hole with a bay
+    mask[16, 14] = True  # and a pixel in the bay, which a tolerance of 4 pixels would close
+    _, (one, other) = generalised(mask, 4, block)
+    assert shapely.area(shapely.intersection(one, other)) == 0
+
+
 def test_an_outline_that_would_cross_itself_keeps_only_what_it_needs() -> None:
     mask = np.zeros((80, 80), bool)
     for row in range(0, 80, 4):  # a comb of stairs, one pixel apart at the tips

@@ -34,7 +34,7 @@ class Regions:
     `vacant` says of each hole, in the order of the outlines, that the value is 0 on all that is
     built up in it. `touching` (n, 2) are the points where outlines touch themselves or each other.
     Of the raster, `rows` rows are done; `open_edges` (m, 2, 2) are the edges, from point to point,
-    of outlines that go on below.
+    of outlines that go on below and of the closed holes that may lie around a region in these.
     """
 
     outlines: NDArray[np.object_]
@@ -69,7 +69,8 @@ def trace(
         shells = rings.selected(rings.pixels > 0)
         regions, waiting = _assemble(shells, holes)
         if len(regions):
-            yield replace(regions, open_edges=open_corners.edges(rows), rows=rows)
+            edges = np.concatenate((open_corners.edges(rows), waiting.around_others().edges()))
+            yield replace(regions, open_edges=edges, rows=rows)
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,16 @@ class _Rings:
             np.concatenate((self.pixels, other.pixels)),
             np.concatenate((self.value_sum, other.value_sum)),
         )
+
+    def around_others(self) -> _Rings:
+        """The holes in which another region may lie: a pixel and its four neighbours at least."""
+        return self.selected(self.pixels <= -5)
+
+    def edges(self) -> NDArray[np.int32]:
+        """The edges (m, 2, 2), from point to point."""
+        following = np.arange(1, len(self.vertices) + 1)
+        following[self.offsets[1:] - 1] = self.offsets[:-1]
+        return np.stack((self.vertices, self.vertices[following]), axis=1)
 
     def linear(self) -> NDArray[np.object_]:
         """The rings as shapely geometries."""
