@@ -5,9 +5,11 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from traced import blobs, generalised, traced
 
-from builtup.labels.simplify import simplified
+from builtup.labels.features import Features
+from builtup.labels.simplify import Simplifier, simplified
 
 
 @settings(max_examples=40, deadline=None)
@@ -96,6 +98,26 @@ def test_regions_keep_the_corners_where_they_touch() -> None:
     for polygons in (exact, simple):
         assert shapely.touches(polygons[:-1], polygons[1:]).all()
     assert shapely.get_num_coordinates(simple).sum() < shapely.get_num_coordinates(exact).sum()
+
+
+def test_a_form_that_is_not_valid_on_the_ground_is_not_taken() -> None:
+    mask = np.zeros((30, 60), bool)
+    mask[5:25, 5:25] = mask[5:25, 35:55] = True
+    mask[5, 12:16] = mask[5, 42:46] = False  # a step of a pixel in both, which is simplified
+    regions = traced(mask)
+    zeros = np.zeros(2)
+    features = Features(regions.outlines, np.array((1, 2), np.int32), zeros, zeros)
+
+    def placed(polygons: NDArray[np.object_]) -> NDArray[np.object_]:
+        crossed = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
+        fewer = shapely.get_num_coordinates(polygons) < 9
+        return np.where(fewer & (shapely.bounds(polygons)[:, 0] > 30), crossed, polygons)
+
+    simplifier = Simplifier(20, (10, 10), placed=placed)
+    made = simplifier.add(features, regions).joined(simplifier.rest())
+    one, other = made.polygons[np.argsort(made.id)]
+    assert len(one.exterior.coords) == 5
+    assert other.equals(features.polygons[1])
 
 
 def test_simplification_counts_metres_in_both_directions() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from rasterio.io import DatasetReader
 
 from builtup.errors import BuiltupError, GridError, InputError
 from builtup.labels.areas import ground_areas, metres_per_pixel
-from builtup.labels.features import Features
+from builtup.labels.features import Features, on_ground
 from builtup.labels.holes import without_small_holes
 from builtup.labels.outlines import Regions, trace
 from builtup.labels.simplify import Simplifier
@@ -108,6 +109,9 @@ def _job(rasters: CityRasters, settings: Mapping[str, Any]) -> Job:
         read_tags(mask)
         grid = Grid.of(mask)
         difference = grid.difference(Grid.of(prob))
+    if not grid.crs:
+        problem = "has no CRS"
+        raise InputError(rasters.mask, problem, "assign it to both rasters (gdal_edit.py -a_srs)")
     if difference is not None:
         raise GridError(
             rasters.mask,
@@ -148,7 +152,9 @@ def polygonize_city(
             geopackage(gpkg, city=city, crs=crs, metadata=tags.as_gdal()) as work,
             iterating_ahead(trace(grid.width, grid.height, _reader(mask, prob))) as traced,
         ):
-            simplifier = Simplifier(simplify, metres_per_pixel(grid), square=square)
+            place = partial(on_ground, grid=grid)
+            pixel = metres_per_pixel(grid)
+            simplifier = Simplifier(simplify, pixel, square=square, placed=place)
             for regions in traced:
                 features = _features(regions, grid, exact.count + 1)
                 exact.write(features.on_ground(grid))

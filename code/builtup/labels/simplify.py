@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -125,12 +127,22 @@ class Simplifier:
     """
 
     def __init__(
-        self, tolerance: float, pixel: tuple[float, float], *, square: bool = False
+        self,
+        tolerance: float,
+        pixel: tuple[float, float],
+        *,
+        square: bool = False,
+        placed: Callable[[Objects], Objects] | None = None,
     ) -> None:
-        """`tolerance` in metres, `pixel` the width and height of a pixel in metres."""
+        """`tolerance` in metres, `pixel` the width and height of a pixel in metres.
+
+        `placed` gives polygons their coordinates on the ground: what is not valid there stays exact
+        (rings that touch in the midst of an edge may cross once coordinates are rounded).
+        """
         self.tolerance = tolerance
         self.pixel = pixel
         self.square = square
+        self.placed = placed
         #: how far squaring may move an edge, in metres; a corner moves with two of them
         self.limit = 1.5 * max(tolerance, *pixel)
         moved = 2 * np.sqrt(2) * self.limit if square else 0.0
@@ -171,7 +183,11 @@ class Simplifier:
     def _release(self, settled: NDArray[np.bool_]) -> Features:
         released = self._waiting.taken(settled)
         self._waiting = self._waiting.taken(~settled)
-        return released.features.reshaped(released.chosen())
+        chosen = released.chosen()
+        if self.placed is not None and (self.tolerance > 0 or self.square):
+            bad = ~shapely.is_valid(self.placed(chosen))
+            chosen[bad] = released.features.polygons[bad]
+        return released.features.reshaped(chosen)
 
 
 class _Waiting:
