@@ -34,7 +34,7 @@ def write_city(
     prob: NDArray[np.uint8] | None = None,
     city: str = "38SLF_Alpha",
     transform: Affine = TRANSFORM,
-    crs: str = CRS,
+    crs: str | None = CRS,
 ) -> Path:
     """A city's mask and probability as all_agg_by_city leaves them; returns the mask's path."""
     values = np.asarray(mask).astype(np.uint8)
@@ -224,6 +224,21 @@ def test_a_probability_on_another_grid_is_refused(tmp_path: Path) -> None:
     write_raster(path.with_name("38SLF_Alpha_prob.tif"), np.zeros((20, 21), np.uint8))
     with pytest.raises(GridError, match=r"not on the grid of 38SLF_Alpha_prob\.tif"):
         polygonize(input_path=str(tmp_path))
+
+
+def test_a_mask_without_a_crs_is_refused(tmp_path: Path) -> None:
+    path = write_city(tmp_path, np.ones((4, 4)), crs=None)
+    with pytest.raises(InputError, match="has no CRS; assign it"):
+        polygonize(input_path=str(tmp_path))
+    assert not path.with_suffix(".shp").exists()
+
+
+@pytest.mark.parametrize("name", ['A "b"', "O'Brien", "São [1]"])
+def test_a_city_may_have_quotes_in_its_name(tmp_path: Path, name: str) -> None:
+    path = write_city(tmp_path, np.ones((4, 4)), city=f"38SLF_{name}")
+    polygonize(input_path=str(tmp_path))
+    for suffix in (".shp", ".gpkg"):
+        assert read(path.with_suffix(suffix))[1]["city"].tolist() == [f"38SLF_{name}"]
 
 
 def test_a_mask_that_is_built_up_over_no_data_is_refused(tmp_path: Path) -> None:

@@ -157,11 +157,12 @@ def _geopackage_is_whole(path: Path, layer: str, count: int) -> bool:
 
     GDAL says nothing when the index, made at the end, does not fit on the disk.
     """
+    quoted = layer.replace('"', '""')
     with closing(sqlite3.connect(path)) as database:
         try:
             counts = [
                 database.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]
-                for table in (layer, f"rtree_{layer}_geom_rowid")
+                for table in (quoted, f"rtree_{quoted}_geom_rowid")
             ]
         except sqlite3.Error:
             return False
