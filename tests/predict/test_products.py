@@ -5,6 +5,7 @@ import json
 import resource
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -145,6 +146,20 @@ def test_the_stac_item_says_where_when_and_which_files(tmp_path: Path) -> None:
     assert [x["href"] for x in catalog["links"] if x["rel"] == "item"] == [f"./{CITY}.json"]
     for link in item["links"]:
         assert (raw / link["href"]).is_file()
+
+
+@pytest.mark.parametrize("city", ["38SLF_A [1] #2", "38SLF_A*"])
+def test_an_item_names_the_files_of_any_city_by_valid_addresses(tmp_path: Path, city: str) -> None:
+    raw = make(tmp_path, city)
+    write_products(tmp_path)
+    item = json.loads((raw / f"{city}.json").read_text())
+    links = json.loads((raw / "catalog.json").read_text())["links"]
+    hrefs = [asset["href"] for asset in item["assets"].values()]
+    hrefs += [link["href"] for link in links if link["rel"] == "item"]
+    assert len(hrefs) == 11
+    for href in hrefs:
+        assert not set(href) & set(" #[]")
+        assert (raw / unquote(href)).is_file()
 
 
 def test_a_footprint_across_the_antimeridian_is_cut_there(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyproj
@@ -123,7 +124,12 @@ def catalog(items: Sequence[Path]) -> str:
 
 
 def _link(relation: str, name: str) -> dict[str, str]:
-    return {"rel": relation, "href": f"./{name}", "type": "application/json"}
+    return {"rel": relation, "href": _href(name), "type": "application/json"}
+
+
+def _href(name: str) -> str:
+    """The relative address of a file: blanks and signs such as # have another meaning in one."""
+    return f"./{quote(name)}"
 
 
 def _json(document: Any) -> str:
@@ -166,7 +172,7 @@ def _assets(city: str, files: Sequence[Path], bands: int) -> dict[str, Any]:
     }
     there = {path.name for path in files}
     return {
-        key: {"href": f"./{city}{end}", **about}
+        key: {"href": _href(f"{city}{end}"), **about}
         for end, (key, about) in known.items()
         if f"{city}{end}" in there
     }

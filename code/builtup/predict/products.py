@@ -116,7 +116,8 @@ def _work(job: Job) -> dict[str, int]:
     count = write_geoparquet(gpkg, city.beside(".parquet"))
     write_preview(rasters.prob, gpkg, city.beside("_preview.png"))
     if city.dates is not None:
-        files = [path for path in rasters.mask.parent.glob(f"{rasters.city}*") if path.is_file()]
+        # not by a pattern: a name may hold brackets
+        files = [path for path in rasters.mask.parent.iterdir() if path.is_file()]
         write_text_atomically(city.beside(ITEM), item(tags, grid, city.dates, files, bands))
     return {"polygons": count}
 
