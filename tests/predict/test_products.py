@@ -162,6 +162,14 @@ def test_an_item_names_the_files_of_any_city_by_valid_addresses(tmp_path: Path, 
         assert (raw / unquote(href)).is_file()
 
 
+def test_a_geopackage_under_another_name_is_one_line(tmp_path: Path) -> None:
+    raw, other = make(tmp_path / "one"), make(tmp_path / "two", "38SLF_Beta")
+    (other / "38SLF_Beta.gpkg").replace(raw / f"{CITY}.gpkg")
+    with pytest.raises(InputError, match="cannot be read"):
+        write_products(tmp_path / "one")
+    assert not (raw / f"{CITY}.parquet").exists()
+
+
 def test_a_footprint_across_the_antimeridian_is_cut_there(tmp_path: Path) -> None:
     raw = make(tmp_path, transform=Affine(1000, 0, 790_000, 0, -1000, 8_000_000), crs="EPSG:32760")
     write_products(tmp_path)

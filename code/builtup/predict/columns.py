@@ -96,7 +96,7 @@ def write_flatgeobuf(source: Path, final: Path) -> None:
 def _batches(source: Path) -> Iterator[tuple[_Layer, Any]]:
     """What a layer is and a pyarrow reader of its record batches; InputError if not readable."""
     import pyogrio.raw
-    from pyogrio.errors import DataSourceError
+    from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
         info = pyogrio.read_info(source, layer=source.stem, force_total_bounds=True)
@@ -106,7 +106,7 @@ def _batches(source: Path) -> Iterator[tuple[_Layer, Any]]:
         with stream as (_, reader):
             crs = pyproj.CRS.from_user_input(info["crs"])
             yield _Layer(crs, info["total_bounds"] if info["features"] else None), reader
-    except DataSourceError as e:
+    except (DataSourceError, DataLayerError) as e:
         brief = " ".join(str(e).split())[:160]
         raise InputError(source, f"cannot be read ({brief})", "run polygonize again") from e
 
