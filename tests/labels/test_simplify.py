@@ -8,17 +8,27 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from traced import blobs, generalised, traced
 
+from builtup.labels import simplify
 from builtup.labels.features import Features
+from builtup.labels.restore import uncrossed
 from builtup.labels.simplify import Simplifier, simplified
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0.2, 4), st.floats(0.2, 0.7), st.integers(3, 20))
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.floats(0.2, 4),
+    st.floats(0.2, 0.7),
+    st.integers(3, 20),
+    st.sampled_from([0, simplify._FOR_GEOS]),
+)
 def test_simplified_outlines_are_valid_and_do_not_overlap(
-    seed: int, pixels: float, share: float, block: int
+    seed: int, pixels: float, share: float, block: int, for_geos: int
 ) -> None:
     mask = np.random.default_rng(seed).random((18, 18)) < share
-    exact, simple = generalised(mask, pixels, block)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simplify, "_FOR_GEOS", for_geos)
+        exact, simple = generalised(mask, pixels, block)
     assert shapely.is_valid(simple).all()
     assert (shapely.get_type_id(simple) == 3).all()
     one, other = shapely.STRtree(simple).query(simple)
@@ -79,6 +89,22 @@ def test_a_region_in_a_hole_is_compared_with_a_region_around_it_that_ends_far_be
     mask[16, 14] = True  # and a pixel in the bay, which a tolerance of 4 pixels would close
     _, (one, other) = generalised(mask, 4, block)
     assert shapely.area(shapely.intersection(one, other)) == 0
+
+
+@pytest.mark.parametrize("below", [9, 11])
+def test_where_an_edge_meets_a_hole_or_passes_over_it_the_outline_is_exact_and_only_there(
+    below: int,
+) -> None:
+    """Two bumps on a roof; in the first stands a hole, which crosses the eaves or lies above."""
+    bumps = [(25, 10), (25, 13), (20, 13), (20, 10), (10, 10), (10, 13), (5, 13), (5, 10)]
+    shell = [(0, 0), (30, 0), (30, 10), *bumps, (0, 10), (0, 0)]
+    hole = [(21, below), (21, 12), (24, 12), (24, below), (21, below)]
+    exact = shapely.Polygon(shell, [hole])
+    xy = shapely.get_coordinates(exact)
+    made = uncrossed(exact, xy[:, 1] != 13)
+    assert [v for v in shell if v[1] < 13 or v[0] > 15] == list(made.exterior.coords)
+    assert hole == list(made.interiors[0].coords)
+    assert shapely.is_valid(made)
 
 
 def test_an_outline_that_would_cross_itself_keeps_only_what_it_needs() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -10,13 +11,16 @@ from numpy.typing import NDArray
 
 from builtup.labels.features import Features
 from builtup.labels.outlines import Regions
-from builtup.labels.restore import restored
+from builtup.labels.restore import restored, uncrossed
 from builtup.labels.square import squared
 
 __all__ = ["Simplifier", "simplified"]
 
 Objects = NDArray[np.object_]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+#: Lines times vertices of a polygon up to which GEOS simplifies it within some tenths of a second.
+_FOR_GEOS = 10_000_000
 
 
 def simplified(
@@ -51,10 +55,15 @@ def _keeping_topology(
 ) -> shapely.Geometry:
     """The same for one polygon, whose rings are kept from crossing: slower by far.
 
-    GEOS watches over all lines of a collection, and leaves the ends of each as they are.
+    GEOS watches over all lines of a collection, and leaves the ends of each as they are. As it
+    looks at all of them for each edge, the largest polygons are made exact where they cross.
     """
     _, xy, (rings, polygon) = shapely.to_ragged_array([outline])
-    lines, ring = _arcs(xy * scale, np.asarray(rings, np.int64), np.isin(_key(xy), fixed))
+    rings = np.asarray(rings, np.int64)
+    lines, ring = _arcs(xy * scale, rings, np.isin(_key(xy), fixed))
+    if len(lines) * len(xy) > _FOR_GEOS:
+        left, count = _douglas_peucker(xy, rings, fixed, scale, tolerance)
+        return uncrossed(outline, _among(xy, rings, left, count))
     kept = shapely.simplify(shapely.multilinestrings(lines), tolerance, preserve_topology=True)
     arcs = shapely.get_parts(kept)
     if len(arcs) != len(lines):
@@ -64,6 +73,14 @@ def _keeping_topology(
         shapely.GeometryType.POLYGON, np.rint(left / scale), (_offsets(count), polygon)
     )[0]
     return made if count.min() >= 4 and shapely.is_valid(made) else outline
+
+
+def _among(xy: NDArray[np.float64], rings: Ints, left: NDArray[np.float64], count: Ints) -> Bools:
+    """Which vertices of rings are among those that are `left`, `count` of each ring, in order."""
+    kept = np.zeros(len(xy), bool)
+    for first, (begin, end), n in zip(_offsets(count), pairwise(rings), count, strict=False):
+        kept[begin:end] = np.isin(_key(xy[begin:end]), _key(left[first : first + n]))
+    return kept
 
 
 def _douglas_peucker(
@@ -281,8 +298,12 @@ class _Waiting:
 
 
 def _overlap(mine: Objects, one: Ints, theirs: Objects, other: Ints) -> NDArray[np.bool_]:
-    """Whether the interiors of pairs of polygons meet; the first ones are prepared."""
-    meet = shapely.intersects(mine[one], theirs[other])
+    """Whether the interiors of pairs of polygons meet; all of them are prepared."""
+    first, second = mine[one], theirs[other]
+    # prepared, a polygon answers in time that hardly depends on its size; the second one is walked
+    swapped = shapely.get_num_coordinates(first) < shapely.get_num_coordinates(second)
+    first[swapped], second[swapped] = second[swapped], first[swapped]
+    meet = shapely.intersects(first, second)
     pairs = np.flatnonzero(meet)
-    meet[pairs] = ~shapely.touches(mine[one[pairs]], theirs[other[pairs]])
+    meet[pairs] = ~shapely.touches(first[pairs], second[pairs])
     return np.asarray(meet)
