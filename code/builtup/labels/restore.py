@@ -1,4 +1,4 @@
-"""Simplified outlines made exact again where they would meet a neighbour or themselves, only there."""
+"""Simplified outlines made exact again where they would meet a neighbour or themselves."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def uncrossed(exact: shapely.Polygon, kept: NDArray[np.bool_]) -> shapely.Geomet
 def _beyond_ends(
     a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], d: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Whether edges a-b and c-d, (n, 2) each, which meet, do so elsewhere than at one shared end."""
+    """Whether edges a-b and c-d (n, 2) that meet do so elsewhere than at one shared end."""
     wrong = np.ones(len(a), bool)
     for p, q in ((a, b), (b, a)):
         for r, s in ((c, d), (d, c)):

@@ -58,8 +58,8 @@ def _keeping_topology(
     GEOS watches over all lines of a collection, and leaves the ends of each as they are. As it
     looks at all of them for each edge, the largest polygons are made exact where they cross.
     """
-    _, xy, (rings, polygon) = shapely.to_ragged_array([outline])
-    rings = np.asarray(rings, np.int64)
+    _, xy, offsets = shapely.to_ragged_array([outline])
+    rings, polygon = (np.asarray(values, np.int64) for values in offsets)
     lines, ring = _arcs(xy * scale, rings, np.isin(_key(xy), fixed))
     if len(lines) * len(xy) > _FOR_GEOS:
         left, count = _douglas_peucker(xy, rings, fixed, scale, tolerance)
