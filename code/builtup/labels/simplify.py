@@ -21,6 +21,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 #: Lines times vertices of a polygon up to which GEOS simplifies it within some tenths of a second.
 _FOR_GEOS = 10_000_000
+#: Vertices of a polygon above which its contacts with others are looked for in its parts.
+_FOR_TOUCHES = 10_000
 
 
 def simplified(
@@ -297,13 +299,59 @@ class _Waiting:
         return out
 
 
-def _overlap(mine: Objects, one: Ints, theirs: Objects, other: Ints) -> NDArray[np.bool_]:
+def _overlap(mine: Objects, one: Ints, theirs: Objects, other: Ints) -> Bools:
     """Whether the interiors of pairs of polygons meet; all of them are prepared."""
     first, second = mine[one], theirs[other]
     # prepared, a polygon answers in time that hardly depends on its size; the second one is walked
-    swapped = shapely.get_num_coordinates(first) < shapely.get_num_coordinates(second)
+    vertices, of_second = (
+        shapely.get_num_coordinates(forms)[of] for forms, of in ((mine, one), (theirs, other))
+    )
+    swapped = vertices < of_second
     first[swapped], second[swapped] = second[swapped], first[swapped]
-    meet = shapely.intersects(first, second)
+    meet = np.asarray(shapely.intersects(first, second))
     pairs = np.flatnonzero(meet)
+    # but where polygons touch, all of a prepared one is looked at
+    is_large = np.maximum(vertices, of_second)[pairs] > _FOR_TOUCHES
+    large, pairs = pairs[is_large], pairs[~is_large]
     meet[pairs] = ~shapely.touches(first[pairs], second[pairs])
-    return np.asarray(meet)
+    by_polygon: dict[int, list[int]] = {}
+    for pair in large.tolist():
+        by_polygon.setdefault(id(first[pair]), []).append(pair)
+    for of in by_polygon.values():
+        meet[of] = _overlap_parts(first[of[0]], second[of])
+    return meet
+
+
+def _overlap_parts(polygon: shapely.Polygon, others: Objects) -> Bools:
+    """Whether the interior of a large polygon meets those of others: by its parts."""
+    parts = _cut(polygon)
+    which, part = shapely.STRtree(parts).query(others)
+    shapely.prepare(parts)
+    a, b = parts[part], others[which]
+    hit = shapely.intersects(a, b)
+    hit[hit] = ~shapely.touches(a[hit], b[hit])
+    meet = np.zeros(len(others), bool)
+    meet[which[hit]] = True
+    return meet
+
+
+def _cut(polygon: shapely.Polygon) -> Objects:
+    """The parts of a polygon, halved along lines of the lattice until none has many vertices."""
+    done, left = [], [polygon]
+    while left:
+        part = left.pop()
+        west, south, east, north = shapely.bounds(part)
+        x, y = (west + east) // 2, (south + north) // 2
+        wide = east - west > north - south
+        side, middle, first = (east - west, x, west) if wide else (north - south, y, south)
+        if side < 2 or middle <= first or shapely.get_num_coordinates(part) <= _FOR_TOUCHES // 4:
+            done.append(part)
+            continue
+        halves = (
+            shapely.box([west, x], south, [x, east], north)
+            if wide
+            else shapely.box(west, [south, y], east, [y, north])
+        )
+        pieces = shapely.get_parts(shapely.get_parts(shapely.intersection(part, halves)))
+        left += pieces[shapely.get_type_id(pieces) == shapely.GeometryType.POLYGON].tolist()
+    return np.array(done, object)
