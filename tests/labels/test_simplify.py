@@ -21,14 +21,16 @@ from builtup.labels.simplify import Simplifier, simplified
     st.floats(0.2, 4),
     st.floats(0.2, 0.7),
     st.integers(3, 20),
-    st.sampled_from([(0, 10), (simplify._FOR_GEOS, simplify._FOR_TOUCHES)]),
+    st.sampled_from(
+        [(0, 10, 1), (simplify._FOR_GEOS, simplify._FOR_TOUCHES, simplify._WORTH_CUTTING)]
+    ),
 )
 def test_simplified_outlines_are_valid_and_do_not_overlap(
-    seed: int, pixels: float, share: float, block: int, sizes: tuple[int, int]
+    seed: int, pixels: float, share: float, block: int, sizes: tuple[int, int, int]
 ) -> None:
     mask = np.random.default_rng(seed).random((18, 18)) < share
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in zip(("_FOR_GEOS", "_FOR_TOUCHES"), sizes, strict=True):
+        for name, size in zip(("_FOR_GEOS", "_FOR_TOUCHES", "_WORTH_CUTTING"), sizes, strict=True):
             patch.setattr(simplify, name, size)
         exact, simple = generalised(mask, pixels, block)
     assert shapely.is_valid(simple).all()

@@ -21,8 +21,10 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 #: Lines times vertices of a polygon up to which GEOS simplifies it within some tenths of a second.
 _FOR_GEOS = 10_000_000
-#: Vertices of a polygon above which its contacts with others are looked for in its parts.
+#: Vertices of a polygon above which its contacts with others are looked for in its parts, and
+#: how many contacts are worth cutting it.
 _FOR_TOUCHES = 10_000
+_WORTH_CUTTING = 300
 
 
 def simplified(
@@ -318,7 +320,10 @@ def _overlap(mine: Objects, one: Ints, theirs: Objects, other: Ints) -> Bools:
     for pair in large.tolist():
         by_polygon.setdefault(id(first[pair]), []).append(pair)
     for of in by_polygon.values():
-        meet[of] = _overlap_parts(first[of[0]], second[of])
+        if len(of) < _WORTH_CUTTING:
+            meet[of] = ~shapely.touches(first[of], second[of])
+        else:
+            meet[of] = _overlap_parts(first[of[0]], second[of])
     return meet
 
 
