@@ -64,6 +64,22 @@ def test_outlines_of_large_nested_regions_with_many_blocks(block: int) -> None:
     }
 
 
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 64])
+def test_an_outline_that_winds_through_many_rows_of_blocks_is_one(block: int) -> None:
+    middle = 20
+    y, x = np.abs(np.mgrid[-middle : middle + 1, -middle : middle + 1])
+    spiral = np.maximum(y, x) % 2 == 0
+    for ring in range(2, middle + 1, 2):  # each ring is cut, and hangs on the next one within
+        spiral[middle, middle - ring] = False
+        spiral[middle - 1, middle - ring + 1] = True
+    ours = traced(spiral, block)
+    whole = [shape(g) for g, _ in features.shapes(spiral.astype(np.uint8), spiral, connectivity=4)]
+    assert len(ours) == len(whole) == 2  # and the one in the middle
+    assert {p.wkb for p in shapely.normalize(ours.outlines)} == {
+        p.wkb for p in shapely.normalize(shapely.make_valid(np.array(whole, object)))
+    }
+
+
 def test_a_region_that_closes_on_itself_at_a_corner_has_a_hole_there() -> None:
     mask = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], bool)
     (outline,) = traced(mask).outlines

@@ -160,7 +160,7 @@ def test_a_form_that_is_not_valid_on_the_ground_is_not_taken() -> None:
         return np.where(fewer & (shapely.bounds(polygons)[:, 0] > 30), crossed, polygons)
 
     simplifier = Simplifier(20, (10, 10), placed=placed)
-    made = simplifier.add(features, regions).joined(simplifier.rest())
+    made = simplifier.add(features, regions).concatenated(simplifier.rest())
     one, other = made.polygons[np.argsort(made.id)]
     assert len(one.exterior.coords) == 5
     assert other.equals(features.polygons[1])

@@ -26,16 +26,15 @@ def traced(
         mask.shape[1], mask.shape[0], lambda w: (mask[w.slices], values[w.slices]), (block, block)
     )
     points = np.zeros((0, 2), np.int32)
-    edges = np.zeros((0, 2, 2), np.int32)
     none = np.zeros(0, np.int64)
-    all_of = Regions(np.zeros(0, object), none, none, points, edges, mask.shape[0])
+    all_of = Regions(np.zeros(0, object), none, none, points, (), mask.shape[0])
     for regions in found:
         all_of = Regions(
             *(
                 np.concatenate((getattr(all_of, name), getattr(regions, name)))
                 for name in ("outlines", "pixels", "value_sum", "touching")
             ),
-            edges,
+            (),
             mask.shape[0],
         )
     return all_of
@@ -53,9 +52,9 @@ def generalised(
         count = len(regions)
         ids = np.arange(len(exact), len(exact) + count, dtype=np.int32)
         features = Features(regions.outlines, ids, np.zeros(count), np.zeros(count))
-        exact = exact.joined(features)
-        simple = simple.joined(simplifier.add(features, regions))
-    simple = simple.joined(simplifier.rest())
+        exact = exact.concatenated(features)
+        simple = simple.concatenated(simplifier.add(features, regions))
+    simple = simple.concatenated(simplifier.rest())
     order = np.argsort(simple.id)
     assert simple.id[order].tolist() == exact.id.tolist()  # each one once
     return exact.polygons, simple.polygons[order]

@@ -6,13 +6,14 @@ Of the raster only a block, the row of pixels above it and its integral image th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.labels.columns import Columns
 from builtup.raster.ahead import running_ahead
 from builtup.raster.windows import Window
 
@@ -28,14 +29,14 @@ Read = Callable[[Window], tuple[NDArray[np.bool_], NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True)
-class Corners:
+class Corners(Columns):
     """Turns of outlines at lattice points (x, y), in scanning order.
 
-    `right` and `down` say where the two edges leave. `sign` is the mixed difference of the region:
-    with it −1 an outline (region on its left) leaves by the horizontal edge, with +1 by the
-    vertical one. `integral` is the sum of the value over all pixels above and left of the point.
-    `across` and `along` are the indices at the other ends of the horizontal and vertical edge
-    (`along` is −1 while that end is not found); `twin` marks a point where two corners meet.
+    `right` and `down` say where the two edges leave; the horizontal ones pair up, first with
+    second, third with fourth, and so on. `sign` is the mixed difference of the region: with it −1
+    an outline (region on its left) leaves by the horizontal edge, with +1 by the vertical one.
+    `integral` is the sum of the value over all pixels above and left of the point. `twin` marks a
+    point where two corners meet.
     """
 
     x: NDArray[np.int32]
@@ -45,46 +46,18 @@ class Corners:
     sign: NDArray[np.int8]
     twin: NDArray[np.bool_]
     integral: NDArray[np.int64]
-    across: NDArray[np.int64]
-    along: NDArray[np.int64]
 
     @classmethod
-    def empty(cls) -> Corners:
+    def none(cls) -> Self:
         """No corners."""
         ints, bools = np.zeros(0, np.int32), np.zeros(0, bool)
-        long = np.zeros(0, np.int64)
-        return cls(ints, ints, bools, bools, np.zeros(0, np.int8), bools, long, long, long)
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def taken(self, index: NDArray[Any]) -> Corners:
-        """Those at `index`, in its order."""
-        return Corners(*(column[index] for column in self._columns))
-
-    def concatenated(self, other: Corners) -> Corners:
-        """These, then the others."""
-        pairs = zip(self._columns, other._columns, strict=True)
-        return Corners(*(np.concatenate(pair) for pair in pairs))
-
-    @property
-    def _columns(self) -> list[NDArray[Any]]:
-        return [getattr(self, field.name) for field in fields(self)]
-
-    def edges(self, bottom: int) -> NDArray[np.int32]:
-        """The edges (m, 2, 2), from point to point; those without an end reach to `bottom`."""
-        point = np.stack((self.x, self.y), axis=1)
-        below = point[self.along]
-        below[self.along < 0] = np.stack((self.x, np.full(len(self), bottom, np.int32)), axis=1)[
-            self.along < 0
-        ]
-        level = np.stack((point, point[self.across]), axis=1)[self.right]
-        upright = np.stack((point, below), axis=1)[self.down]
-        return np.concatenate((level, upright))
+        return cls(
+            ints, ints, bools, bools, np.zeros(0, np.int8), bools, np.zeros(0, np.int64)
+        )  # fmt: skip
 
 
 def scan(width: int, height: int, read: Read, block: tuple[int, int]) -> Iterator[Corners]:
-    """Yield the corners of each row of blocks, sorted, with their horizontal partners.
+    """Yield the corners of each row of blocks, sorted.
 
     The raster is taken to go on with background beyond its right and lower edges, so that every
     outline closes. Of the rows above only the last one and its integral image are kept.
@@ -109,7 +82,7 @@ def scan(width: int, height: int, read: Read, block: tuple[int, int]) -> Iterato
             if local is not None:
                 before = before + local[:, -1]
             if x + columns > width:
-                yield _sorted_and_paired(found, width)
+                yield _sorted(found, width)
                 found = []
 
 
@@ -186,7 +159,6 @@ def _corners(
     total = top[column] + left[row]
     if local is not None:
         total += local[row, column]
-    unset = np.full(len(row), -1, np.int64)
     return Corners(
         (column + place.x).astype(np.int32),
         (row + place.y).astype(np.int32),
@@ -195,15 +167,10 @@ def _corners(
         _SIGN[code],
         twin,
         total,
-        unset,
-        unset,
     )
 
 
-def _sorted_and_paired(found: list[Corners], width: int) -> Corners:
-    corners = found[0]
-    for other in found[1:]:
-        corners = corners.concatenated(other)
+def _sorted(found: list[Corners], width: int) -> Corners:
+    corners = found[0].concatenated(*found[1:])
     key = (corners.y.astype(np.int64) * (width + 1) + corners.x) * 2 + corners.right
-    corners = corners.taken(np.argsort(key, kind="stable"))
-    return replace(corners, across=np.arange(len(corners)) ^ 1)
+    return corners.taken(np.argsort(key, kind="stable"))

@@ -4,8 +4,8 @@ A region is a set of built-up pixels that hang together by their sides (4-connec
 kept of the raster are the lattice points where an outline turns. Along a row of the lattice these
 corners pair up, first with second, third with fourth, and so they do along a column: the pairs
 are the edges, and following them gives the rings. So blocks need no joining: an outline that
-crosses a border is found whole, without the extra vertices of a cut. Rings are handed out as soon
-as they are closed; memory follows the outlines that are still open, not the raster.
+crosses a border is found whole, without the extra vertices of a cut. Regions are handed out as
+soon as they have ended; memory follows the outlines that are still open, not the raster.
 
 Sums over a region come from its corners too: the sum of a value over its pixels is the signed sum,
 over its corners, of the value's integral image (the discrete form of Green's theorem; Tang,
@@ -21,9 +21,29 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from builtup.labels.corners import Corners, Read, block_of, scan
+from builtup.labels.chains import Chains, Closed, Edges, Turns, labels_of
+from builtup.labels.corners import Read, block_of, scan
 
-__all__ = ["Regions", "trace"]
+__all__ = ["Progress", "Regions", "trace"]
+
+#: A hole in which another region may lie: a pixel and its four neighbours at least.
+_AROUND_OTHERS = -5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a row of blocks adds to the outlines of regions that have not ended.
+
+    `edges` are new ones, `front` those at the ends that go on below as they are now. Each belongs
+    to a part of an outline: `joined` (n, 2) are parts (first) that are of others (second) from now
+    on, `ended` those of regions that have ended. Closed holes count where they may lie around a
+    region.
+    """
+
+    edges: Edges
+    front: Edges
+    joined: NDArray[np.int64]
+    ended: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,15 +53,15 @@ class Regions:
     `pixels` is their size, `value_sum` the sum of the value over their pixels (int64 both).
     `vacant` says of each hole, in the order of the outlines, that the value is 0 on all that is
     built up in it. `touching` (n, 2) are the points where outlines touch themselves or each other.
-    Of the raster, `rows` rows are done; `open_edges` (m, 2, 2) are the edges, from point to point,
-    of outlines that go on below and of the closed holes that may lie around a region in these.
+    Of the raster, `rows` rows are done; `progress` says, for each row of blocks since the last
+    regions, what became of the outlines that go on below.
     """
 
     outlines: NDArray[np.object_]
     pixels: NDArray[np.int64]
     value_sum: NDArray[np.int64]
     touching: NDArray[np.int32]
-    open_edges: NDArray[np.int32]
+    progress: tuple[Progress, ...]
     rows: int
     vacant: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
@@ -59,18 +79,22 @@ def trace(
     holes of their own. `block` is (rows, columns) of what is read at once.
     """
     block = block or block_of(width)
-    open_corners = Corners.empty()
+    chains = Chains()
     waiting = _Rings.empty()  # closed holes of shells that are still open
+    progress: list[Progress] = []
     rows = 0
     for found in scan(width, height, read, block):
         rows = min(rows + block[0], height)
-        rings, open_corners = _close(open_corners, found)
+        closed = chains.follow(found)
+        rings, label = _rings(closed)
+        part = _parts(closed, rings, label, chains)
+        rings = replace(rings, part=part[label])
         holes = waiting.joined(rings.selected(rings.pixels < 0))
-        shells = rings.selected(rings.pixels > 0)
-        regions, waiting = _assemble(shells, holes)
+        regions, waiting, ended = _assemble(rings.selected(rings.pixels > 0), holes)
+        progress.append(_progress(chains, closed, part, ended, rows))
         if len(regions):
-            edges = np.concatenate((open_corners.edges(rows), waiting.around_others().edges()))
-            yield replace(regions, open_edges=edges, rows=rows)
+            yield replace(regions, progress=tuple(progress), rows=rows)
+            progress = []
 
 
 @dataclass(frozen=True)
@@ -78,7 +102,8 @@ class _Rings:
     """Closed rings: ring i is `vertices[offsets[i]:offsets[i + 1]]`, its first vertex first.
 
     `twin` marks the vertices where it touches a ring. `pixels` is the area, negative for holes;
-    `value_sum` the signed sum over it.
+    `value_sum` the signed sum over it. `part` is the number that a closed hole's edges are known
+    by, −1 for none.
     """
 
     vertices: NDArray[np.int32]
@@ -86,11 +111,13 @@ class _Rings:
     offsets: NDArray[np.int64]
     pixels: NDArray[np.int64]
     value_sum: NDArray[np.int64]
+    part: NDArray[np.int64]
 
     @classmethod
     def empty(cls) -> _Rings:
         long = np.zeros(0, np.int64)
-        return cls(np.zeros((0, 2), np.int32), np.zeros(0, bool), np.zeros(1, np.int64), long, long)
+        points = np.zeros((0, 2), np.int32)
+        return cls(points, np.zeros(0, bool), np.zeros(1, np.int64), long, long, long)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -108,26 +135,20 @@ class _Rings:
             _offsets(counts[wanted]),
             self.pixels[wanted],
             self.value_sum[wanted],
+            self.part[wanted],
         )
 
     def joined(self, other: _Rings) -> _Rings:
+        if not len(other):
+            return self
         return _Rings(
             np.concatenate((self.vertices, other.vertices)),
             np.concatenate((self.twin, other.twin)),
             np.concatenate((self.offsets, self.offsets[-1] + other.offsets[1:])),
             np.concatenate((self.pixels, other.pixels)),
             np.concatenate((self.value_sum, other.value_sum)),
+            np.concatenate((self.part, other.part)),
         )
-
-    def around_others(self) -> _Rings:
-        """The holes in which another region may lie: a pixel and its four neighbours at least."""
-        return self.selected(self.pixels <= -5)
-
-    def edges(self) -> NDArray[np.int32]:
-        """The edges (m, 2, 2), from point to point."""
-        following = np.arange(1, len(self.vertices) + 1)
-        following[self.offsets[1:] - 1] = self.offsets[:-1]
-        return np.stack((self.vertices, self.vertices[following]), axis=1)
 
     def linear(self) -> NDArray[np.object_]:
         """The rings as shapely geometries."""
@@ -142,86 +163,16 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 # --- following --------------------------------------------------------------------------------
 
 
-def _close(known: Corners, found: Corners) -> tuple[_Rings, Corners]:
-    """Join new corners to open outlines; return the rings that closed and what stays open."""
-    found = replace(found, across=found.across + len(known))
-    corners = known.concatenated(found)
-    if not len(corners):
-        return _Rings.empty(), corners
-    along = _pair_vertically(corners)
-    following = np.where(corners.sign < 0, corners.across, along)
-    label = _labels(following)
-    closed = label >= 0
-    _split_at_twins(corners, following, label, closed)
-    kept = np.flatnonzero(closed)
-    position = _renumber(closed)
-    rings = _rings(corners.taken(kept), position[following[kept]])
-    rest = np.flatnonzero(~closed)
-    position = _renumber(~closed)
-    opened = along[rest]
-    still_open = replace(
-        corners.taken(rest),
-        across=position[corners.across[rest]],
-        along=np.where(opened < 0, -1, position[opened]),
-    )
-    return rings, still_open
+def _rings(closed: Closed) -> tuple[_Rings, NDArray[np.int64]]:
+    """Put closed outlines into the order of their vertices; return them and their labels.
 
-
-def _renumber(wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.cumsum(wanted) - 1
-
-
-def _pair_vertically(corners: Corners) -> NDArray[np.int64]:
-    """Index of the other end of each vertical edge, −1 where it lies further down."""
-    along = corners.along.copy()
-    free = np.flatnonzero(along < 0)
-    order = free[np.lexsort((corners.down[free], corners.y[free], corners.x[free]))]
-    x, down = corners.x[order], corners.down[order]
-    start = np.flatnonzero(down[:-1] & (x[:-1] == x[1:]))
-    upper, lower = order[start], order[start + 1]
-    along[upper], along[lower] = lower, upper
-    return along
-
-
-def _labels(following: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Smallest index in each corner's ring, −1 where the outline is open (pointer doubling)."""
-    label = np.arange(len(following))
-    label[following < 0] = -1
-    ahead = np.where(following < 0, np.arange(len(following)), following)
-    # an open outline is followed one way only: mark what comes after its gap as well
-    while True:
-        smallest = np.minimum(label, label[ahead])
-        if np.array_equal(smallest, label):
-            return label
-        label, ahead = smallest, ahead[ahead]
-
-
-def _split_at_twins(
-    corners: Corners,
-    following: NDArray[np.int64],
-    label: NDArray[np.int64],
-    closed: NDArray[np.bool_],
-) -> None:
-    """Cut a ring that touches itself at a point into two, so that every ring is simple.
-
-    Touching always happens across the background, so the cuts do not interleave and all of them
-    can be made at once.
+    An outline that touches itself becomes several rings.
     """
-    first = np.flatnonzero(corners.twin & closed)
-    if not len(first):
-        return
-    same = (
-        (corners.x[first[:-1]] == corners.x[first[1:]])
-        & (corners.y[first[:-1]] == corners.y[first[1:]])
-        & (label[first[:-1]] == label[first[1:]])
-    )
-    one, other = first[:-1][same], first[1:][same]
-    following[one], following[other] = following[other], following[one]
-
-
-def _rings(corners: Corners, following: NDArray[np.int64]) -> _Rings:
-    """Put closed outlines into the order of their vertices."""
-    label = _labels(following)
+    turns = closed.turns
+    if not len(turns):
+        return _Rings.empty(), np.zeros(0, np.int64)
+    following = _split_at_twins(turns, closed.following, closed.label)
+    label = labels_of(following)
     last = following == label
     distance = (~last).astype(np.int64)  # number of steps to the ring's last corner
     ahead = np.where(last, np.arange(len(following)), following)
@@ -233,32 +184,80 @@ def _rings(corners: Corners, following: NDArray[np.int64]) -> _Rings:
         ahead = ahead[ahead]
     order = np.lexsort((-distance, label))
     starts = np.flatnonzero(np.diff(label[order], prepend=-1))
-    x, y = corners.x.astype(np.int64), corners.y.astype(np.int64)
-    if not len(starts):
-        return _Rings.empty()
-    return _Rings(
-        np.stack((corners.x[order], corners.y[order]), axis=1),
-        corners.twin[order],
+    x, y = turns.x.astype(np.int64), turns.y.astype(np.int64)
+    rings = _Rings(
+        np.stack((turns.x[order], turns.y[order]), axis=1),
+        turns.twin[order],
         np.append(starts, len(order)),
-        np.add.reduceat((corners.sign * x * y)[order], starts),
-        np.add.reduceat((corners.sign * corners.integral)[order], starts),
+        np.add.reduceat((turns.sign * x * y)[order], starts),
+        np.add.reduceat((turns.sign * turns.integral)[order], starts),
+        np.full(len(starts), -1),
+    )
+    return rings, closed.label[order[starts]]
+
+
+def _split_at_twins(
+    turns: Turns, following: NDArray[np.int64], label: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Cut a ring that touches itself at a point into two, so that every ring is simple.
+
+    Touching always happens across the background, so the cuts do not interleave and all of them
+    can be made at once.
+    """
+    first = np.flatnonzero(turns.twin)
+    one, other = first[:-1], first[1:]
+    same = (
+        (turns.x[one] == turns.x[other])
+        & (turns.y[one] == turns.y[other])
+        & (label[one] == label[other])
+    )
+    one, other = one[same], other[same]
+    out = following.copy()
+    out[one], out[other] = following[other], following[one]
+    return out
+
+
+def _parts(
+    closed: Closed, rings: _Rings, label: NDArray[np.int64], chains: Chains
+) -> NDArray[np.int64]:
+    """By label, the numbers of the outlines of holes in which other regions may lie, else −1."""
+    part = np.full(len(closed.turns), -1, np.int64)
+    # rings of a region's outer outline that touch it are holes of a region that has ended
+    around = np.setdiff1d(label[rings.pixels <= _AROUND_OTHERS], label[rings.pixels > 0])
+    part[around] = chains.new_parts(len(around))
+    return part
+
+
+def _progress(
+    chains: Chains, closed: Closed, part: NDArray[np.int64], ended: NDArray[np.int64], bottom: int
+) -> Progress:
+    """`part` by label, `ended` the parts of holes whose shell has closed."""
+    edges = replace(closed.edges, part=part[closed.edges.part])
+    of = part[closed.chain_label]
+    gone = of < 0
+    return Progress(
+        chains.edges.concatenated(edges.taken(edges.part >= 0)),
+        chains.front(bottom),
+        np.concatenate((chains.joined, np.stack((closed.chains, of), axis=1)[~gone])),
+        np.concatenate((closed.chains[gone], ended[ended >= 0])),
     )
 
-
-#: No points, no edges, no rows.
-_NOTHING = (np.zeros((0, 2), np.int32), np.zeros((0, 2, 2), np.int32), 0)
 
 # --- assembling -------------------------------------------------------------------------------
 
 
-def _assemble(shells: _Rings, holes: _Rings) -> tuple[Regions, _Rings]:
-    """Give each hole to its shell; return the regions and the holes whose shell is still open."""
+def _assemble(shells: _Rings, holes: _Rings) -> tuple[Regions, _Rings, NDArray[np.int64]]:
+    """Give each hole to its shell; return the regions, the holes whose shell is still open, and
+    the parts of the others."""
     if not len(shells):
-        return Regions(np.zeros(0, object), shells.pixels, shells.value_sum, *_NOTHING), holes
+        points, long = np.zeros((0, 2), np.int32), np.zeros(0, np.int64)
+        return Regions(np.zeros(0, object), long, long, points, (), 0), holes, long
     owner = _owners(shells, holes)
-    inner = holes.selected(owner >= 0)
-    waiting = holes.selected(owner < 0)
-    owner = owner[owner >= 0]
+    owned = owner >= 0
+    inner, waiting = _Rings.empty(), holes
+    if owned.any():
+        inner, waiting = holes.selected(owned), holes.selected(~owned)
+    owner = owner[owned]
     pixels, value_sum = shells.pixels.copy(), shells.value_sum.copy()
     np.add.at(pixels, owner, inner.pixels)
     np.add.at(value_sum, owner, inner.value_sum)
@@ -268,7 +267,8 @@ def _assemble(shells: _Rings, holes: _Rings) -> tuple[Regions, _Rings]:
     outlines = np.asarray(shapely.polygons(rings.linear()[order], indices=index[order]))
     touching = rings.vertices[rings.twin]
     vacant = inner.value_sum[np.argsort(owner, kind="stable")] == 0
-    return Regions(outlines, pixels, value_sum, touching, *_NOTHING[1:], vacant), waiting
+    regions = Regions(outlines, pixels, value_sum, touching, (), 0, vacant)
+    return regions, waiting, inner.part
 
 
 def _owners(shells: _Rings, holes: _Rings) -> NDArray[np.int64]:
@@ -280,9 +280,12 @@ def _owners(shells: _Rings, holes: _Rings) -> NDArray[np.int64]:
     owner = np.full(len(holes), -1, np.int64)
     if not len(holes):
         return owner
-    first = holes.vertices[holes.offsets[:-1]].astype(np.float64)
-    tree = shapely.STRtree(np.asarray(shapely.points(first + np.array((0.5, -0.5)))))
+    first = holes.vertices[holes.offsets[:-1]]
+    least, most = shells.vertices.min(axis=0), shells.vertices.max(axis=0)
+    near = np.flatnonzero(((first >= least) & (first <= most)).all(axis=1))
+    points = first[near] + np.array((0.5, -0.5))
+    tree = shapely.STRtree(np.asarray(shapely.points(points)))
     shell, hole = tree.query(shapely.polygons(shells.linear()), predicate="contains")
     order = np.argsort(-shells.pixels[shell], kind="stable")
-    owner[hole[order]] = shell[order]  # the last one written is the smallest
+    owner[near[hole[order]]] = shell[order]  # the last one written is the smallest
     return owner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from builtup.labels.features import Features
 from builtup.labels.outlines import Regions
 from builtup.labels.restore import restored, uncrossed
 from builtup.labels.square import squared
+from builtup.labels.unfinished import Unfinished
 
 __all__ = ["Simplifier", "simplified"]
 
@@ -169,6 +171,7 @@ class Simplifier:
         moved = 2 * np.sqrt(2) * self.limit if square else 0.0
         self.reach = float(tolerance + moved) / min(pixel)  # in pixels
         self._waiting = _Waiting.none()
+        self._unfinished = Unfinished()
 
     def add(self, features: Features, regions: Regions) -> Features:
         """Take in features in pixel coordinates; return those that are settled now, simplified.
@@ -181,7 +184,7 @@ class Simplifier:
         if self.square:
             square, is_square = squared(simple, self.pixel, self.limit)
         known = len(self._waiting)
-        self._waiting = self._waiting.joined(_Waiting(features, simple, square, is_square))
+        self._waiting = self._waiting.joined(_Waiting.of(features, simple, square, is_square))
         if self.tolerance > 0 or self.square:
             self._waiting.compare(known, self.reach)
         return self._release(~self._unsettled(regions))
@@ -190,16 +193,17 @@ class Simplifier:
         """Return all that is left, after the last regions."""
         return self._release(np.ones(len(self._waiting), bool))
 
-    def _unsettled(self, regions: Regions) -> NDArray[np.bool_]:
+    def _unsettled(self, regions: Regions) -> Bools:
         """Which regions an outline that is still open, or begins further down, may yet meet."""
-        boxes = shapely.bounds(self._waiting.features.polygons)
-        near = boxes[:, 3] + self.reach >= regions.rows
-        if len(regions.open_edges):
-            reach = np.array((-1, -1, 1, 1)) * self.reach
-            tree = shapely.STRtree(np.asarray(shapely.box(*(boxes + reach).T)))
-            hit = tree.query(shapely.linestrings(regions.open_edges.astype(np.float64)))[1]
-            near[hit] = True
-        return near
+        waiting, unfinished = self._waiting, self._unfinished
+        held_by = waiting.held_by
+        for progress in regions.progress:
+            held_by[:] = unfinished.follow(progress, held_by)
+        near = waiting.boxes[:, 3] + self.reach >= regions.rows
+        free = np.flatnonzero((held_by < 0) & ~near)
+        reach = np.array((-1, -1, 1, 1)) * self.reach
+        held_by[free] = unfinished.near(waiting.boxes[free] + reach)
+        return near | (held_by >= 0)
 
     def _release(self, settled: NDArray[np.bool_]) -> Features:
         released = self._waiting.taken(settled)
@@ -211,43 +215,50 @@ class Simplifier:
         return released.features.reshaped(chosen)
 
 
+@dataclass(frozen=True)
 class _Waiting:
     """Regions with the forms that they may take: exact, simplified, squared.
 
-    `is_square` says which are squared indeed. `meets` holds, for a region whose simplified form
-    meets a neighbour, both forms of these neighbours.
+    `is_square` says which are squared indeed, `boxes` (n, 4) are those of the exact forms.
+    `held_by` is the part of an unfinished outline (`Unfinished`) that each must wait for, −1 for
+    none. `meets` holds, for a region (by id) whose simplified form meets a neighbour, both forms
+    of these neighbours.
     """
 
-    def __init__(
-        self,
-        features: Features,
-        simple: Objects,
-        square: Objects,
-        is_square: NDArray[np.bool_],
-        meets: dict[int, list[shapely.Geometry]] | None = None,
-    ) -> None:
-        self.features, self.simple, self.square = features, simple, square
-        self.is_square = is_square
-        self.meets = {} if meets is None else meets  # by id
+    features: Features
+    simple: Objects
+    square: Objects
+    is_square: Bools
+    boxes: NDArray[np.float64]
+    held_by: Ints
+    meets: dict[int, list[shapely.Geometry]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, features: Features, simple: Objects, square: Objects, is_square: Bools) -> _Waiting:
+        """Regions that nothing is known of yet."""
+        boxes = shapely.bounds(features.polygons).reshape(-1, 4)
+        return cls(features, simple, square, is_square, boxes, np.full(len(features), -1))
 
     @classmethod
     def none(cls) -> _Waiting:
         nothing = np.zeros(0, object)
-        return cls(Features.none(), nothing, nothing, np.zeros(0, bool))
+        return cls.of(Features.none(), nothing, nothing, np.zeros(0, bool))
 
     def __len__(self) -> int:
         return len(self.features)
 
     def joined(self, other: _Waiting) -> _Waiting:
         return _Waiting(
-            self.features.joined(other.features),
+            self.features.concatenated(other.features),
             np.concatenate((self.simple, other.simple)),
             np.concatenate((self.square, other.square)),
             np.concatenate((self.is_square, other.is_square)),
+            np.concatenate((self.boxes, other.boxes)),
+            np.concatenate((self.held_by, other.held_by)),
             self.meets | other.meets,
         )
 
-    def taken(self, wanted: NDArray[np.bool_]) -> _Waiting:
+    def taken(self, wanted: Bools) -> _Waiting:
         features = self.features.taken(wanted)
         ids = set(features.id.tolist()) & self.meets.keys()
         return _Waiting(
@@ -255,22 +266,19 @@ class _Waiting:
             self.simple[wanted],
             self.square[wanted],
             self.is_square[wanted],
+            self.boxes[wanted],
+            self.held_by[wanted],
             {i: self.meets[i] for i in ids},
         )
 
     def compare(self, known: int, reach: float) -> None:
         """Find which forms of those from index `known` on meet a neighbour's."""
         exact, simple, square = self.features.polygons, self.simple, self.square
-        # a simplified outline lies within the box of the exact one, a squared one within reach
-        boxes = shapely.bounds(exact)
-        if self.is_square.any():
-            boxes = boxes + np.array((-1, -1, 1, 1)) * reach
-        areas = np.asarray(shapely.box(*boxes.T))
-        one, other = shapely.STRtree(areas).query(areas[known:])
-        one = one + known
+        one, other = self._pairs(known, reach)
         once = (other < known) | (other < one)
         one, other = one[once], other[once]
-        prepared = (exact, simple, square)
+        concerned = np.unique(np.concatenate((one, other)))
+        prepared = [forms[concerned] for forms in (exact, simple, square)]
         for forms in prepared:
             shapely.prepare(forms)
         meet = np.zeros(len(one), bool)
@@ -289,6 +297,22 @@ class _Waiting:
             self.is_square[a[hit]] = False
         for forms in prepared:
             shapely.destroy_prepared(forms)
+
+    def _pairs(self, known: int, reach: float) -> tuple[Ints, Ints]:
+        """Indices of those from `known` on, and of regions whose boxes meet that of each."""
+        # a simplified outline lies within the box of the exact one, a squared one within reach
+        boxes = self.boxes
+        if self.is_square.any():
+            boxes = boxes + np.array((-1, -1, 1, 1)) * reach
+        if known == len(boxes):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        least, most = boxes[known:, :2].min(axis=0), boxes[known:, 2:].max(axis=0)
+        near = np.flatnonzero(
+            (boxes[:, :2] <= most).all(axis=1) & (boxes[:, 2:] >= least).all(axis=1)
+        )
+        tree = shapely.STRtree(np.asarray(shapely.box(*boxes[known:].T)))
+        other, one = tree.query(shapely.box(*boxes[near].T))
+        return one + known, near[other]
 
     def chosen(self) -> Objects:
         """The form of each region that keeps it apart from all the others."""

@@ -64,7 +64,7 @@ class Writer:
                 self._final, "more than the 2 GB that a shapefile holds", "use the GeoPackage"
             )
         self.count += len(batch)
-        self._waiting = self._waiting.joined(batch)
+        self._waiting = self._waiting.concatenated(batch)
         self._waiting_bytes += size
         if self._waiting_bytes >= _WORTH_WRITING:
             self._flush()
