@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from traced import blobs, generalised, traced
 
-from builtup.labels import simplify
+from builtup.labels import simplify, validity
 from builtup.labels.features import Features
 from builtup.labels.restore import uncrossed
 from builtup.labels.simplify import Simplifier, simplified
@@ -21,17 +21,17 @@ from builtup.labels.simplify import Simplifier, simplified
     st.floats(0.2, 4),
     st.floats(0.2, 0.7),
     st.integers(3, 20),
-    st.sampled_from(
-        [(0, 10, 1), (simplify._FOR_GEOS, simplify._FOR_TOUCHES, simplify._WORTH_CUTTING)]
-    ),
+    st.booleans(),
 )
 def test_simplified_outlines_are_valid_and_do_not_overlap(
-    seed: int, pixels: float, share: float, block: int, sizes: tuple[int, int, int]
+    seed: int, pixels: float, share: float, block: int, as_if_large: bool
 ) -> None:
     mask = np.random.default_rng(seed).random((18, 18)) < share
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in zip(("_FOR_GEOS", "_FOR_TOUCHES", "_WORTH_CUTTING"), sizes, strict=True):
-            patch.setattr(simplify, name, size)
+        if as_if_large:
+            patch.setattr(simplify, "_FOR_GEOS", 0)
+            patch.setattr(simplify, "_FOR_TOUCHES", 10)
+            patch.setattr(validity, "_FOR_GEOS", 0)
         exact, simple = generalised(mask, pixels, block)
     assert shapely.is_valid(simple).all()
     assert (shapely.get_type_id(simple) == 3).all()
@@ -120,22 +120,6 @@ def test_an_outline_that_would_cross_itself_keeps_only_what_it_needs() -> None:
     exact, simple = generalised(mask, 1.5)
     assert shapely.is_valid(simple).all()
     assert shapely.get_num_coordinates(simple).sum() < shapely.get_num_coordinates(exact).sum()
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0.4, 0.6))
-def test_a_large_polygon_meets_the_same_others_by_its_parts(seed: int, share: float) -> None:
-    mask = blobs(40, sigma=0.8, share=share, seed=seed)
-    exact, simple = generalised(mask, 1.5)
-    large = exact[shapely.get_num_coordinates(exact).argmax()]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simplify, "_FOR_TOUCHES", 20)
-        parts = simplify._cut(large)
-        assert shapely.union_all(parts).equals(large)
-        for others in (exact, simple, shapely.affinity.translate(large, 1, 0)):
-            others = np.atleast_1d(np.asarray(others, object))
-            meet = shapely.intersects(large, others) & ~shapely.touches(large, others)
-            assert (simplify._overlap_parts(large, others) == meet).all()
 
 
 def test_regions_keep_the_corners_where_they_touch() -> None:

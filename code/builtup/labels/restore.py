@@ -6,6 +6,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from builtup.labels.validity import are_large, are_valid
+
 __all__ = ["restored", "uncrossed"]
 
 Objects = NDArray[np.object_]
@@ -29,9 +31,12 @@ def restored(exact: shapely.Polygon, simple: shapely.Polygon, others: Objects) -
     hit = np.unique(shapely.STRtree(boxes).query(others, predicate="intersects")[1])
     for stretch in hit:
         kept[start[stretch] : end[stretch]] = True
-    made = _polygon(xy, ring, kept, polygon)
-    if not shapely.is_valid(made):
-        return exact
+    if are_large(np.array([exact]))[0]:
+        made = uncrossed(exact, kept)
+    else:
+        made = _polygon(xy, ring, kept, polygon)
+        if not shapely.is_valid(made):
+            return exact
     beyond = shapely.difference(made, shapely.union(exact, simple))
     return exact if shapely.area(beyond) > 0 else made
 
@@ -66,7 +71,7 @@ def uncrossed(exact: shapely.Polygon, kept: NDArray[np.bool_]) -> shapely.Geomet
         wrong = wrong[end[wrong] - start[wrong] > 1]
         if not len(wrong):
             made = _polygon(xy, ring, kept, polygon)
-            return made if shapely.is_valid(made) else exact
+            return made if are_valid(np.array([made]))[0] else exact
         for stretch in wrong.tolist():
             kept[start[stretch] : end[stretch]] = True
 

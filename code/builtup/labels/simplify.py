@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from builtup.labels.features import Features
 from builtup.labels.outlines import Regions
+from builtup.labels.overlap import overlaps
 from builtup.labels.restore import restored, uncrossed
 from builtup.labels.square import squared
 from builtup.labels.unfinished import Unfinished
+from builtup.labels.validity import are_large, are_valid
 
 __all__ = ["Simplifier", "simplified"]
 
@@ -23,10 +25,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 #: Lines times vertices of a polygon up to which GEOS simplifies it within some tenths of a second.
 _FOR_GEOS = 10_000_000
-#: Vertices of a polygon above which its contacts with others are looked for in its parts, and
-#: how many contacts are worth cutting it.
+#: Vertices of a polygon above which only its edges near another are looked at.
 _FOR_TOUCHES = 10_000
-_WORTH_CUTTING = 300
 
 
 def simplified(
@@ -51,8 +51,10 @@ def simplified(
     left = (_offsets(count[whole]), _offsets(np.diff(polygons)[~collapsed]))
     simple = outlines.copy()
     simple[~collapsed] = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, left)
-    for bad in np.flatnonzero(collapsed | ~shapely.is_valid(simple)):
-        simple[bad] = _keeping_topology(outlines[bad], _key(fixed), scale, tolerance / pixel[0])
+    bad = collapsed | are_large(outlines)  # of large ones, `are_valid` does not ask everything
+    bad[~bad] = ~shapely.is_valid(simple[~bad])
+    for i in np.flatnonzero(bad):
+        simple[i] = _keeping_topology(outlines[i], _key(fixed), scale, tolerance / pixel[0])
     return simple
 
 
@@ -210,7 +212,7 @@ class Simplifier:
         self._waiting = self._waiting.taken(~settled)
         chosen = released.chosen()
         if self.placed is not None and (self.tolerance > 0 or self.square):
-            bad = ~shapely.is_valid(self.placed(chosen))
+            bad = ~are_valid(self.placed(chosen))
             chosen[bad] = released.features.polygons[bad]
         return released.features.reshaped(chosen)
 
@@ -334,53 +336,16 @@ def _overlap(mine: Objects, one: Ints, theirs: Objects, other: Ints) -> Bools:
     )
     swapped = vertices < of_second
     first[swapped], second[swapped] = second[swapped], first[swapped]
-    meet = np.asarray(shapely.intersects(first, second))
-    pairs = np.flatnonzero(meet)
-    # but where polygons touch, all of a prepared one is looked at
-    is_large = np.maximum(vertices, of_second)[pairs] > _FOR_TOUCHES
-    large, pairs = pairs[is_large], pairs[~is_large]
-    meet[pairs] = ~shapely.touches(first[pairs], second[pairs])
+    is_large = np.maximum(vertices, of_second) > _FOR_TOUCHES
+    meet = np.zeros(len(first), bool)
+    small = ~is_large
+    meet[small] = shapely.intersects(first[small], second[small])
+    touching = np.flatnonzero(meet)
+    meet[touching] = ~shapely.touches(first[touching], second[touching])
+    # of a prepared one that is large, too much is still looked at each time
     by_polygon: dict[int, list[int]] = {}
-    for pair in large.tolist():
+    for pair in np.flatnonzero(is_large).tolist():
         by_polygon.setdefault(id(first[pair]), []).append(pair)
     for of in by_polygon.values():
-        if len(of) < _WORTH_CUTTING:
-            meet[of] = ~shapely.touches(first[of], second[of])
-        else:
-            meet[of] = _overlap_parts(first[of[0]], second[of])
+        meet[of] = overlaps(first[of[0]], second[of])
     return meet
-
-
-def _overlap_parts(polygon: shapely.Polygon, others: Objects) -> Bools:
-    """Whether the interior of a large polygon meets those of others: by its parts."""
-    parts = _cut(polygon)
-    which, part = shapely.STRtree(parts).query(others)
-    shapely.prepare(parts)
-    a, b = parts[part], others[which]
-    hit = shapely.intersects(a, b)
-    hit[hit] = ~shapely.touches(a[hit], b[hit])
-    meet = np.zeros(len(others), bool)
-    meet[which[hit]] = True
-    return meet
-
-
-def _cut(polygon: shapely.Polygon) -> Objects:
-    """The parts of a polygon, halved along lines of the lattice until none has many vertices."""
-    done, left = [], [polygon]
-    while left:
-        part = left.pop()
-        west, south, east, north = shapely.bounds(part)
-        x, y = (west + east) // 2, (south + north) // 2
-        wide = east - west > north - south
-        side, middle, first = (east - west, x, west) if wide else (north - south, y, south)
-        if side < 2 or middle <= first or shapely.get_num_coordinates(part) <= _FOR_TOUCHES // 4:
-            done.append(part)
-            continue
-        halves = (
-            shapely.box([west, x], south, [x, east], north)
-            if wide
-            else shapely.box(west, [south, y], east, [y, north])
-        )
-        pieces = shapely.get_parts(shapely.get_parts(shapely.intersection(part, halves)))
-        left += pieces[shapely.get_type_id(pieces) == shapely.GeometryType.POLYGON].tolist()
-    return np.array(done, object)

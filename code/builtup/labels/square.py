@@ -44,7 +44,8 @@ def squared(outlines: Objects, pixel: tuple[float, float], limit: float) -> tupl
     out = outlines.copy()
     out[good] = _assembled(corners / scale, made.ring, rings, polygons, good)
     area, before = shapely.area(out), shapely.area(outlines)
-    good &= (np.abs(area - before) <= LARGEST_CHANGE * before) & shapely.is_valid(out)
+    good &= np.abs(area - before) <= LARGEST_CHANGE * before
+    good[good] = shapely.is_valid(out[good])
     return np.where(good, out, outlines), good
 
 
