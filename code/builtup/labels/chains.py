@@ -88,7 +88,7 @@ class _Nodes(Turns):
 
 class Closed(NamedTuple):
     """Outlines that have closed: their corners by number, the index of the next one of each, and
-    the label of its outline (the index of the outline's first corner).
+    the label of its outline, a number below `labels`.
 
     `chains` are those that they were made of, `chain_label` the label of the outline of each.
     `edges` are those not known before, with the label as their part.
@@ -97,6 +97,7 @@ class Closed(NamedTuple):
     turns: Turns
     following: Ints
     label: Ints
+    labels: int
     chains: Ints
     chain_label: Ints
     edges: Edges
@@ -139,20 +140,33 @@ class Chains:
         label = labels_of(following)
         firsts = np.arange(0, known, 2)
         self._keep(nodes, following, along, label, firsts)
-        return self._closed(nodes, label, firsts)
+        return self._closed(nodes, following, label, firsts)
 
-    def _closed(self, nodes: _Nodes, label: Ints, firsts: Ints) -> Closed:
+    def _closed(self, nodes: _Nodes, following: Ints, label: Ints, firsts: Ints) -> Closed:
         closed = label >= 0
         firsts = firsts[closed[firsts]]
-        chains = nodes.chain[firsts]
         kept = nodes.taken(closed)
-        turns = kept.turns().concatenated(*self._inner.take(chains))
-        turns = turns.taken(np.argsort(turns.number))
-        following = np.searchsorted(turns.number, turns.following)
-        of = labels_of(following)
-        at = lambda n: of[np.searchsorted(turns.number, n)]  # noqa: E731
-        edges = kept.edges(at(kept.number))
-        return Closed(turns, following, of, chains, at(nodes.number[firsts]), edges)
+        within, owner = self._inner.take(nodes.chain[firsts])
+        turns = kept.turns().concatenated(*within)
+        order = np.argsort(turns.number, kind="stable")  # nearly in order already
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        index = np.cumsum(closed) - 1
+        # what follows is known by its number alone to what was put away, and to the first corners
+        ahead = np.empty_like(order)
+        ahead[: len(kept)] = place[index[following[closed]]]
+        away = np.append(index[firsts], np.arange(len(kept), len(turns)))
+        ahead[away] = np.searchsorted(turns.number[order], turns.following[away])
+        of = np.concatenate((label[closed], label[firsts][owner]))
+        return Closed(
+            turns.taken(order),
+            ahead[order],
+            of[order],
+            len(nodes),
+            nodes.chain[firsts],
+            label[firsts],
+            kept.edges(label[closed]),
+        )
 
     def _keep(self, nodes: _Nodes, following: Ints, along: Ints, label: Ints, firsts: Ints) -> None:
         """Put away what lies within the chains."""
@@ -248,17 +262,19 @@ class _Batch:
     child_start: Ints
     child_count: Ints
 
-    def take(self, chains: Ints) -> tuple[Turns, Ints]:
-        """Take out the turns of chains; return them and the chains that these are made of."""
+    def take(self, chains: Ints, owner: Ints) -> tuple[Turns, Ints, Ints, Ints]:
+        """Take out the turns of chains; return them and the chains that these are made of, both
+        with their owners, those of the chains."""
         at = chains - self.first
-        turns = self.turns.taken(ranges(self.start[at], self.count[at]))
-        children = self.child[ranges(self.child_start[at], self.child_count[at])]
+        count, child_count = self.count[at], self.child_count[at]
+        turns = self.turns.taken(ranges(self.start[at], count))
+        children = self.child[ranges(self.child_start[at], child_count)]
         self.count[at] = 0
         left = int(self.count.sum())
         if 2 * left <= len(self.turns):
             self.turns = self.turns.taken(ranges(self.start, self.count))
             self.start = np.cumsum(self.count) - self.count
-        return turns, children
+        return turns, np.repeat(owner, count), children, np.repeat(owner, child_count)
 
 
 class _PutAway:
@@ -281,16 +297,22 @@ class _PutAway:
             _Batch(first, turns, start, count, joined[:, 0].copy(), child_start, child_count)
         )
 
-    def take(self, chains: Ints) -> list[Turns]:
-        """Take out all corners inside chains, from last to first of the rows of blocks."""
-        out = []
+    def take(self, chains: Ints) -> tuple[list[Turns], Ints]:
+        """Take out all corners inside chains, from last to first of the rows of blocks.
+
+        Returns with them, for each corner, the index of the chain that it was inside of.
+        """
+        out, owners = [], [np.zeros(0, np.int64)]
+        owner = np.arange(len(chains))
         for batch in reversed(self._batches):
             if not len(chains):
                 break
             here = (chains >= batch.first) & (chains < batch.first + len(batch.count))
             if here.any():
-                turns, children = batch.take(chains[here])
+                turns, of, children, of_child = batch.take(chains[here], owner[here])
                 out.append(turns)
+                owners.append(of)
                 chains = np.concatenate((chains[~here], children))
+                owner = np.concatenate((owner[~here], of_child))
         self._batches = [batch for batch in self._batches if batch.count.any()]
-        return out
+        return out, np.concatenate(owners)

@@ -221,7 +221,7 @@ def _parts(
     closed: Closed, rings: _Rings, label: NDArray[np.int64], chains: Chains
 ) -> NDArray[np.int64]:
     """By label, the numbers of the outlines of holes in which other regions may lie, else −1."""
-    part = np.full(len(closed.turns), -1, np.int64)
+    part = np.full(closed.labels, -1, np.int64)
     # rings of a region's outer outline that touch it are holes of a region that has ended
     around = np.setdiff1d(label[rings.pixels <= _AROUND_OTHERS], label[rings.pixels > 0])
     part[around] = chains.new_parts(len(around))
@@ -281,11 +281,14 @@ def _owners(shells: _Rings, holes: _Rings) -> NDArray[np.int64]:
     if not len(holes):
         return owner
     first = holes.vertices[holes.offsets[:-1]]
-    least, most = shells.vertices.min(axis=0), shells.vertices.max(axis=0)
-    near = np.flatnonzero(((first >= least) & (first <= most)).all(axis=1))
-    points = first[near] + np.array((0.5, -0.5))
+    near = np.ones(len(first), bool)
+    for axis in (0, 1):
+        at, of_shells = first[:, axis], shells.vertices[:, axis]
+        near &= (at >= of_shells.min()) & (at <= of_shells.max())
+    candidates = np.flatnonzero(near)
+    points = first[candidates] + np.array((0.5, -0.5))
     tree = shapely.STRtree(np.asarray(shapely.points(points)))
     shell, hole = tree.query(shapely.polygons(shells.linear()), predicate="contains")
     order = np.argsort(-shells.pixels[shell], kind="stable")
-    owner[near[hole[order]]] = shell[order]  # the last one written is the smallest
+    owner[candidates[hole[order]]] = shell[order]  # the last one written is the smallest
     return owner

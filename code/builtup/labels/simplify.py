@@ -312,8 +312,8 @@ class _Waiting:
         near = np.flatnonzero(
             (boxes[:, :2] <= most).all(axis=1) & (boxes[:, 2:] >= least).all(axis=1)
         )
-        tree = shapely.STRtree(np.asarray(shapely.box(*boxes[known:].T)))
-        other, one = tree.query(shapely.box(*boxes[near].T))
+        areas = np.asarray(shapely.box(*boxes[near].T))  # those from `known` on are the last
+        other, one = shapely.STRtree(areas[known - len(boxes) :]).query(areas)
         return one + known, near[other]
 
     def chosen(self) -> Objects:
