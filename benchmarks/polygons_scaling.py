@@ -1,7 +1,9 @@
 """How the time of tracing, filling, simplifying and squaring grows with the number of polygons.
 
 Simulated built-up masks of doubling area (so of doubling polygons), in memory, without files:
-`python benchmarks/polygons_scaling.py`. Linear time means about 2 in the last column.
+`python benchmarks/polygons_scaling.py`. Linear time means about 2 in the last column. With
+`--one-region` most of what is built up hangs together: a region with thousands of holes that stays
+open to the last row, in the low blocks (64 rows) that wide rasters are read in.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from shapely import get_num_coordinates
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "code"))
 
@@ -26,19 +29,23 @@ PIXEL = 10.0
 WIDTH = 2048
 
 
-def town(rows: int, seed: int = 0) -> NDArray[np.bool_]:
-    """A mask (rows, WIDTH) in which about a fifth is built up, in patches of some pixels."""
+def town(rows: int, one_region: bool = False, seed: int = 0) -> NDArray[np.bool_]:
+    """A mask (rows, WIDTH) in which about a fifth is built up, in patches of some pixels, or three
+    fifths, nearly all in one region."""
     noise = np.random.default_rng(seed).normal(size=(rows, WIDTH)).astype(np.float32)
-    smooth = gaussian_filter(noise, 1.6)
-    return np.asarray(smooth > np.quantile(smooth, 0.8))
+    smooth = gaussian_filter(noise, 3 if one_region else 1.6)
+    return np.asarray(smooth > np.quantile(smooth, 0.4 if one_region else 0.8))
 
 
-def vectorise(mask: NDArray[np.bool_], square: bool) -> tuple[int, float]:
-    """Polygons of a mask, and the processor's seconds that they took."""
+def vectorise(
+    mask: NDArray[np.bool_], square: bool, block: tuple[int, int] | None = None
+) -> tuple[int, int, float]:
+    """Polygons of a mask, the vertices of the largest, and the processor's seconds for all."""
     ones = np.ones(mask.shape, np.uint8)
-    started, count, first = time.process_time(), 0, 0
+    started, count, first, largest = time.process_time(), 0, 0, 0
     simplifier = Simplifier(10, (PIXEL, PIXEL), square=square)
-    for regions in trace(mask.shape[1], mask.shape[0], lambda w: (mask[w.slices], ones[w.slices])):
+    read = lambda w: (mask[w.slices], ones[w.slices])  # noqa: E731
+    for regions in trace(mask.shape[1], mask.shape[0], read, block):
         size = len(regions)
         area = regions.pixels * PIXEL**2
         filled = without_small_holes(
@@ -52,23 +59,31 @@ def vectorise(mask: NDArray[np.bool_], square: bool) -> tuple[int, float]:
         features = Features(filled, ids, area, np.ones(size)).taken(area >= 400)
         count += len(simplifier.add(features, regions))
         first += size
-    return count + len(simplifier.rest()), time.process_time() - started
+        largest = max(largest, int(get_num_coordinates(regions.outlines).max()))
+    return count + len(simplifier.rest()), largest, time.process_time() - started
 
 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=5, help="how often the area is doubled")
+    parser.add_argument("--one-region", action="store_true", help="most of it hangs together")
     options = parser.parse_args()
+    one_region = options.one_region
+    block = (64, 1024) if one_region else None
     vectorise(town(256), True)  # imports and first calls
-    print(f"{'polygons':>9} {'square':>7} {'cpu s':>7} {'µs each':>8} {'ratio':>6}")
-    for square in (False, True):
+    print(f"{'polygons':>9} {'largest':>9} {'square':>7} {'cpu s':>7} {'µs each':>8} {'ratio':>6}")
+    for square in (False,) if one_region else (False, True):
         before = None
         for step in range(options.steps):
-            count, seconds = vectorise(town(512 * 2**step), square)
+            mask = town(512 * 2**step, one_region)
+            count, largest, seconds = vectorise(mask, square, block)
             ratio = "" if before is None else f"{seconds / before:.2f}"
             each = 1e6 * seconds / count
-            print(f"{count:9d} {square!s:>7} {seconds:7.2f} {each:8.1f} {ratio:>6}")
+            print(
+                f"{count:9d} {largest:9d} {square!s:>7} {seconds:7.2f} {each:8.1f} {ratio:>6}",
+                flush=True,
+            )
             before = seconds
 
 

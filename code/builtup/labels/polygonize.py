@@ -44,7 +44,7 @@ from builtup.steps import Job, Step, Summary, run_step
 
 __all__ = ["check_outlines", "polygonize", "polygonize_city"]
 
-STEP = Step("polygonize", 6)
+STEP = Step("polygonize", 7)
 #: Enough for a row of 512-blocks of both rasters, 24,576 wide, which lower strips read twice.
 CACHE_MB = 32
 
