@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from traced import blobs, generalised, traced
 
-from builtup.labels import simplify, validity
+from builtup.labels import simplify, valid
 from builtup.labels.features import Features
 from builtup.labels.restore import uncrossed
 from builtup.labels.simplify import Simplifier, simplified
@@ -31,7 +31,7 @@ def test_simplified_outlines_are_valid_and_do_not_overlap(
         if as_if_large:
             patch.setattr(simplify, "_FOR_GEOS", 0)
             patch.setattr(simplify, "_FOR_TOUCHES", 10)
-            patch.setattr(validity, "_FOR_GEOS", 0)
+            patch.setattr(valid, "_FOR_GEOS", 0)
         exact, simple = generalised(mask, pixels, block)
     assert shapely.is_valid(simple).all()
     assert (shapely.get_type_id(simple) == 3).all()

@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from builtup.labels.validity import are_large, are_valid
+from builtup.labels.valid import are_large, are_valid
 
 __all__ = ["restored", "uncrossed"]
 

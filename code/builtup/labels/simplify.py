@@ -16,7 +16,7 @@ from builtup.labels.overlap import overlaps
 from builtup.labels.restore import restored, uncrossed
 from builtup.labels.square import squared
 from builtup.labels.unfinished import Unfinished
-from builtup.labels.validity import are_large, are_valid
+from builtup.labels.valid import are_large, are_valid
 
 __all__ = ["Simplifier", "simplified"]
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traced import blobs, traced
 
-from builtup.labels import validity
-from builtup.labels.validity import are_large, are_valid
+from builtup.labels import valid
+from builtup.labels.valid import are_large, are_valid
 
 SQUARE = [(0, 0), (20, 0), (20, 20), (0, 20), (0, 0)]
 
@@ -18,7 +18,7 @@ def hole(x: float, y: float, size: float = 3) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize(
-    ("holes", "valid"),
+    ("holes", "expected"),
     [
         ([hole(2, 2), hole(10, 10)], True),
         ([hole(2, 2), hole(5, 5)], True),  # at a corner
@@ -30,13 +30,13 @@ def hole(x: float, y: float, size: float = 3) -> list[tuple[float, float]]:
     ],
 )
 def test_the_validity_of_large_polygons_is_that_of_geos(
-    holes: list[list[tuple[float, float]]], valid: bool, monkeypatch: pytest.MonkeyPatch
+    holes: list[list[tuple[float, float]]], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     polygons = np.array([shapely.Polygon(SQUARE, holes)])
-    assert shapely.is_valid(polygons).tolist() == [valid]
-    monkeypatch.setattr(validity, "_FOR_GEOS", 0)
+    assert shapely.is_valid(polygons).tolist() == [expected]
+    monkeypatch.setattr(valid, "_FOR_GEOS", 0)
     assert are_large(polygons).all()
-    assert are_valid(polygons).tolist() == [valid]
+    assert are_valid(polygons).tolist() == [expected]
 
 
 @settings(max_examples=40, deadline=None)
@@ -52,7 +52,7 @@ def test_moved_vertices_are_told_from_valid_outlines(seed: int, share: float) ->
     polygons = np.concatenate((outlines, shapely.set_coordinates(outlines.copy(), moved)))
     reasons = shapely.is_valid_reason(polygons)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validity, "_FOR_GEOS", 0)
+        patch.setattr(valid, "_FOR_GEOS", 0)
         found = are_valid(polygons)
     cut_in_two = [reason.startswith("Interior is disc") for reason in reasons]
     assert (found == shapely.is_valid(polygons) | cut_in_two).all()
