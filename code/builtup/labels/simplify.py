@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from builtup.labels.columns import ranges
 from builtup.labels.features import Features
 from builtup.labels.outlines import Regions
 from builtup.labels.overlap import overlaps
@@ -116,8 +117,9 @@ def _arcs(xy: NDArray[np.float64], rings: Ints, cut: NDArray[np.bool_]) -> tuple
     last = np.isin(points, rings[1:] - 1)
     start, end = points[:-1][~last[:-1]], points[1:][~last[:-1]]
     length = end - start + 1
-    index = np.repeat(start - _offsets(length)[:-1], length) + np.arange(length.sum())
-    lines = shapely.linestrings(xy[index], indices=np.repeat(np.arange(len(start)), length))
+    lines = shapely.linestrings(
+        xy[ranges(start, length)], indices=np.repeat(np.arange(len(start)), length)
+    )
     return np.asarray(lines), np.searchsorted(rings, start, side="right") - 1
 
 

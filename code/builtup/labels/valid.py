@@ -38,8 +38,8 @@ def are_valid(polygons: Objects) -> Bools:
 
 
 def _is_valid(polygon: shapely.Polygon) -> bool:
-    shell, *rest = shapely.get_rings(polygon)
-    holes = np.array(rest, object)
+    rings = shapely.get_rings(polygon)
+    shell, holes = rings[0], rings[1:]
     west, south, east, north = shapely.bounds(polygon)
     wide, high = east - west, north - south
     # of a polygon with a hole outside its shell, GEOS says so once it has found its edges in order
@@ -50,9 +50,8 @@ def _is_valid(polygon: shapely.Polygon) -> bool:
         return False
     inside = shapely.polygons(shell)
     shapely.prepare(inside)
-    if not shapely.intersects_xy(
-        inside, *shapely.get_coordinates(shapely.get_point(holes, 0)).T
-    ).all():
+    firsts = shapely.get_coordinates(shapely.get_point(holes, 0))
+    if not shapely.intersects_xy(inside, *firsts.T).all():
         return False
     around = shapely.linearrings(
         shapely.get_coordinates(shapely.box(west - wide, south - high, east + wide, north + high))
