@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from builtup.labels.rasterize import rasterize
 from builtup.sar.merge import generate_3b_images
 from builtup.sar.simulate import simulate
 from builtup.steps import Summary
+from forks import processes_with
 from helpers import TRANSFORM, city_polygons, speckle, write_polygons, write_scene
 
 KILLS = 12
@@ -48,15 +48,10 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def processes() -> Any:
-    """Processes that start in no time: forked from one that has imported everything."""
-    context = multiprocessing.get_context("forkserver")
+def processes() -> Iterator[Any]:
     modules = ("labels.rasterize", "sar.merge", "sar.simulate")
-    context.set_forkserver_preload([f"builtup.{name}" for name in modules])
-    warm = context.Process(target=time.sleep, args=(0,))
-    warm.start()
-    warm.join()
-    return context
+    with processes_with(*(f"builtup.{name}" for name in modules)) as context:
+        yield context
 
 
 def outputs(root: Path) -> dict[str, bytes]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from builtup.inference.predictor import write_tile
 from builtup.raster.grid import Grid
 from builtup.raster.windows import tiling
 from builtup.results import PredictionTags
+from forks import processes_with
 from helpers import CRS, TRANSFORM
 
 KILLS = 12
@@ -45,14 +44,9 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def processes() -> Any:
-    """Processes that start in no time: forked from one that has imported everything."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["builtup.inference.cities", "builtup.inference.mosaic"])
-    warm = context.Process(target=time.sleep, args=(0,))
-    warm.start()
-    warm.join()
-    return context
+def processes() -> Iterator[Any]:
+    with processes_with("builtup.inference.cities", "builtup.inference.mosaic") as context:
+        yield context
 
 
 def outputs(root: Path) -> dict[str, bytes]:

@@ -47,5 +47,9 @@ class RunError(BuiltupError):
     """An MLflow run that does not exist or lacks what is asked of it."""
 
 
+class NoSuchRunError(RunError):
+    """A tracking database that was asked, and has no such run."""
+
+
 class ClusterError(BuiltupError):
     """A scheduler or workers that cannot do our jobs."""

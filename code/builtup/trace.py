@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builtup import registry, tracking
-from builtup.errors import BuiltupError, InputError, RunError
+from builtup.errors import BuiltupError, InputError, NoSuchRunError, RunError
 from builtup.inference.ensemble import member_runs
 from builtup.results import DATA_MANIFEST, EXPERIMENT, RAW, RECORD, read_tags
 from builtup.sar.scenes import SceneName
@@ -153,7 +153,7 @@ def _inference(run: Run, city: str) -> Iterator[str]:
         return
     try:
         trained: Run | None = tracking.find_run(training_id)
-    except RunError:
+    except NoSuchRunError:
         trained = None
     yield from _training(trained, artifacts, str(record.get("weights", "")))
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builtup.errors import RunError
+from builtup.errors import NoSuchRunError, RunError
 from builtup.files import output_error
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def client() -> MlflowClient:
 
 @contextmanager
 def _reached(uri: str, missing: str = "") -> Iterator[None]:
-    """RunError where MLflow cannot be asked, or where it says that there is no such thing."""
+    """RunError where MLflow cannot be asked, NoSuchRunError where it says that it has none."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -81,7 +81,7 @@ def _reached(uri: str, missing: str = "") -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, ImportError) as e:
         if missing and getattr(e, "error_code", "") in _NO_SUCH:
-            raise RunError(
+            raise NoSuchRunError(
                 f"{missing} in {uri}; copy the id from the dashboard, or set MLFLOW_TRACKING_URI"
             ) from e
         raise RunError(
@@ -157,14 +157,14 @@ def link(**runs: str) -> None:
 
 
 def find_run(run_id: str) -> Run:
-    """The run of that id; raise RunError where the tracking database has none."""
+    """The run of that id; raise NoSuchRunError where the tracking database has none."""
     own = client()
     with _reached(own.tracking_uri, f"run_id={run_id}: no such run"):
         return own.get_run(run_id)
 
 
 def newest_run(experiment: str, **tags: str) -> Run:
-    """The newest finished run of an experiment; raise RunError where there is none."""
+    """The newest finished run of an experiment; raise NoSuchRunError where there is none."""
     own = client()
     filters = ["attributes.status = 'FINISHED'"]
     filters += [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
@@ -179,7 +179,7 @@ def newest_run(experiment: str, **tags: str) -> Run:
                 max_results=1,
             )
     if not runs:
-        raise RunError(
+        raise NoSuchRunError(
             f"experiment {experiment}: no finished run in {own.tracking_uri}; "
             "run it first, or give run_id or input_path"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from tiny_model import use_store, write_trained
 
 from builtup.predict.run import predict
+from forks import processes_with
 from helpers import speckle, write_scene
 
 KILLS = 6
@@ -48,24 +48,25 @@ def test_killed_and_run_again_the_same_bytes(
     hunted.mkdir()  # goes on with the same run, as after a kill
     (hunted / "inference.json").write_bytes((calm / "inference.json").read_bytes())
     hunting = {**options, "decoders": 2}  # whose processes must not outlive it
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["builtup.predict.run"])
     moments, longest, hits = random.Random(0), 8.0, 0
-    for _ in range(KILLS):
-        process = context.Process(target=predict, kwargs={"output_path": str(hunted), **hunting})
-        started = time.monotonic()
-        process.start()
-        process.join(moments.uniform(0.3, longest))
-        hits += process.is_alive()
-        process.kill()
-        process.join()
-        for name, content in (outputs(hunted) if hunted.exists() else {}).items():
-            assert ".partial" in name or content == expected[name]  # whole under its name
-        if process.exitcode == 0:  # it had finished: begin anew, and strike earlier
-            longest = min(longest, 0.9 * (time.monotonic() - started))
-            for path in (hunted / "raw").rglob("*"):
-                if path.is_file():
-                    path.unlink()
+    with processes_with("builtup.predict.run", "mlflow") as processes:
+        for _ in range(KILLS):
+            process = processes.Process(
+                target=predict, kwargs={"output_path": str(hunted), **hunting}
+            )
+            started = time.monotonic()
+            process.start()
+            process.join(moments.uniform(0.3, longest))
+            hits += process.is_alive()
+            process.kill()
+            process.join()
+            for name, content in outputs(hunted).items():
+                assert ".partial" in name or content == expected[name]  # whole under its name
+            if process.exitcode == 0:  # it had finished: begin anew, and strike earlier
+                longest = min(longest, 0.9 * (time.monotonic() - started))
+                for path in (hunted / "raw").rglob("*"):
+                    if path.is_file():
+                        path.unlink()
     assert hits >= 2
     predict(output_path=str(hunted), **options)
     assert outputs(hunted).keys() == expected.keys()

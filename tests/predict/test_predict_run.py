@@ -19,8 +19,8 @@ from rasterio.warp import transform
 from tiny_model import SINGLE_PIXELS, use_store, write_trained
 
 from builtup import config as configs
-from builtup import executors
-from builtup.errors import BuiltupError, ConfigError, InputError, OutputError
+from builtup import executors, tracking
+from builtup.errors import BuiltupError, ConfigError, InputError, OutputError, RunError
 from builtup.inference.submission import to_submission
 from builtup.predict.locations import Location
 from builtup.predict.run import predict
@@ -131,6 +131,28 @@ def test_a_second_run_does_nothing_and_says_so(root: Path, tmp_path: Path) -> No
     assert [scene.date for scene in images["38SLF_Alpha"]] == ["20150101", "20150113"]
     assert "38SMB" not in chain
     assert "(used)" in chain
+
+
+def test_another_database_is_a_new_run_and_one_that_does_not_answer_is_not(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(root, tmp_path / "maps")
+    record = tmp_path / "maps" / "inference.json"
+    began = record.read_text()
+
+    def unreached(run_id: str) -> None:
+        raise RunError("MLflow cannot be reached")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tracking, "find_run", unreached)
+        with pytest.raises(RunError, match="cannot be reached"):
+            run(root, tmp_path / "maps")
+    assert record.read_text() == began
+    use_store(tmp_path, monkeypatch)
+    run(root, tmp_path / "maps")
+    before, after = json.loads(began), json.loads(record.read_text())
+    assert before.pop("run_id") != after.pop("run_id")
+    assert before == after
 
 
 def test_another_threshold_predicts_nothing_again(root: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from builtup import tracking
-from builtup.errors import RunError
+from builtup.errors import NoSuchRunError
 from builtup.files import atomic_path, write_text_atomically
 from builtup.inference.tuned import INFERENCE_JSON
 from builtup.predict.job import SceneWork
@@ -54,7 +54,7 @@ def describe(folder: Path, loaded: Loaded) -> Run:
         return Run(folder, loaded.record)
     try:
         known = tracking.find_run(run_id)
-    except RunError:  # another tracking database: a new run
+    except NoSuchRunError:  # another tracking database: a new run
         return Run(folder, loaded.record, same=True)
     return Run(folder, loaded.record, run_id, True, known.info.status == "FINISHED")
 

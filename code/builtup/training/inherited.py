@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 from builtup import tracking
-from builtup.errors import ConfigError, RunError
+from builtup.errors import ConfigError, NoSuchRunError
 
 __all__ = ["CROSS_JSON", "FOLDER", "Inherited", "inherited_threshold"]
 
@@ -76,10 +76,10 @@ def _find(source: str) -> tuple[Path, str]:
         return (folder / FOLDER if (folder / FOLDER).is_dir() else folder), str(folder)
     try:
         run = tracking.newest_run("Trainings", cross_validation_of=source)
-    except RunError:
+    except NoSuchRunError:
         try:
             run = tracking.find_run(source)
-        except RunError as e:
+        except NoSuchRunError as e:
             raise ConfigError(
                 f"threshold_from = {source}: no finished cross-validation of a config of that "
                 "name, no run and no folder; run cross_validate first, or set "

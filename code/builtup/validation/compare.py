@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from builtup import tracking
 from builtup.config import config_name
-from builtup.errors import BuiltupError, InputError, RunError
+from builtup.errors import BuiltupError, InputError, NoSuchRunError, RunError
 from builtup.files import write_text_atomically
 from builtup.tracking import recording
 from builtup.validation.blocks import LEVELS_AT, BlockTable, read_blocks
@@ -137,7 +137,7 @@ def _folder_of(name: str) -> tuple[Path, str]:
     if path.suffix == ".py":
         try:
             run = tracking.newest_run("Trainings", cross_validation_of=config_name(path))
-        except RunError as e:
+        except NoSuchRunError as e:
             raise RunError(
                 f"{name}: no finished cross-validation; run cross_validate on it first"
             ) from e
