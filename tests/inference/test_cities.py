@@ -174,3 +174,12 @@ def test_without_scene_rasters_the_remedy_is_named(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     with pytest.raises(InputError, match="run merge_tiles first"):
         aggregate(tmp_path)
+
+
+def test_more_dates_than_a_byte_counts(tmp_path: Path) -> None:
+    for i in range(260):
+        write_date(tmp_path, str(20150000 + i), [[254 * (i < 130), NODATA if i else 7]])
+    assert aggregate(tmp_path) == {"dates": 260}
+    assert read(tmp_path, "_count").tolist() == [[260, 1]]
+    assert read(tmp_path, "_prob").tolist() == [[127, 7]]
+    assert read(tmp_path, "_std")[0, 0] == 0.5

@@ -107,6 +107,10 @@ def test_names() -> None:
     assert date_in("x_20201301_20200229") == "20200229"
     assert safe_name("../../etc/pass wd") == "etc_pass_wd"
     assert safe_name("…") == "unnamed"
+    assert safe_name("الموصل (2020)") == "الموصل_2020"
+    assert safe_name("दिल्ली") == "दिल्ली"
+    assert safe_name("Mu\u0308nster") == safe_name("M\u00fcnster") == "M\u00fcnster"
+    assert len(safe_name("北" * 200).encode()) == 150
 
 
 def test_dates_of_one_place_share_a_city_and_other_places_do_not(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
+import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -160,6 +161,18 @@ def test_an_item_names_the_files_of_any_city_by_valid_addresses(tmp_path: Path, 
     for href in hrefs:
         assert not set(href) & set(" #[]")
         assert (raw / unquote(href)).is_file()
+
+
+def test_a_name_in_a_script_without_a_font_is_no_warning(tmp_path: Path) -> None:
+    city = "38SLF_दिल्ली"
+    raw = make(tmp_path, city)
+    write_raster(raw / f"{city}_count.tif", np.full(MASK.shape, 300, np.uint16), TRANSFORM, CRS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        write_products(tmp_path)
+    document = json.loads((raw / f"{city}.json").read_text())
+    counts = document["assets"]["count"]["raster:bands"]
+    assert counts == [{"data_type": "uint16", "nodata": 65535}]
 
 
 def test_a_geopackage_under_another_name_is_one_line(tmp_path: Path) -> None:

@@ -134,6 +134,14 @@ def test_vv_and_vh_in_different_cities_are_no_pair(tmp_path: Path) -> None:
     assert str(elsewhere) in str(found.problems[0])
 
 
+@pytest.mark.parametrize("name", ["A;b_2015", "A\\b_2015"])
+def test_a_city_whose_files_gdal_would_misread_is_refused(tmp_path: Path, name: str) -> None:
+    write_scene(tmp_path, name)
+    found = discover_pairs(tmp_path)
+    assert found.pairs == ()
+    assert str(found.problems[0]).endswith("GDAL misreads; rename the folder")
+
+
 def test_the_same_scene_twice_is_refused_with_both_paths(tmp_path: Path) -> None:
     first, _ = write_scene(tmp_path, folder="a")
     second, _ = write_scene(tmp_path, folder="b")

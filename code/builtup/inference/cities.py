@@ -58,7 +58,8 @@ def all_agg_by_city(
 
     Writes, as COGs on one grid, `raw/<TILE>_<City>_prob.tif` (mean, uint8, 255 no-data),
     `_std.tif` (float32, standard deviation of the dates' probabilities over all dates, NaN below
-    two), `_count.tif` (uint8, valid dates) and the mask `raw/<TILE>_<City>.tif` (0, 1, 255).
+    two), `_count.tif` (valid dates; uint8, above 254 dates uint16) and the mask
+    `raw/<TILE>_<City>.tif` (0, 1, 255).
     `threshold` replaces that of the tags. Raises InputError where scenes do not fit together.
     """
     results = resolve_results(input_path, run_id)
@@ -212,7 +213,9 @@ def _aggregate(job: Job) -> dict[str, int]:
             create_cog(mask_path, city.grid, resampling="mode", count=1, **_BYTES)
         )
         count = stack.enter_context(
-            create_cog(count_path, city.grid, resampling="nearest", count=1, **_BYTES)
+            create_cog(
+                count_path, city.grid, resampling="nearest", count=1, **_counted(len(sources))
+            )
         )
         std = stack.enter_context(
             create_cog(std_path, city.grid, count=1, dtype="float32", nodata=math.nan)
@@ -224,6 +227,13 @@ def _aggregate(job: Job) -> dict[str, int]:
         _average_blocks(city, sources, _Outputs(prob, std, count, mask))
     warped = sum(not d.grid.matches(city.grid, SAME_CITY_TOLERANCE) for d in city.dates)
     return {"dates": len(city.dates), **({"warped": warped} if warped else {})}
+
+
+def _counted(dates: int) -> dict[str, Any]:
+    """The profile of a raster of numbers of dates; the largest of its type is no-data."""
+    if dates < NODATA:
+        return _BYTES
+    return {"dtype": "uint16", "nodata": np.iinfo(np.uint16).max}
 
 
 def _open_date(date: _Date, grid: Grid, stack: ExitStack) -> Any:
@@ -264,7 +274,7 @@ def _average_blocks(city: _City, sources: Sequence[DatasetReader], out: _Outputs
         mask = np.where(building == NODATA, np.uint8(NODATA), (building >= level).astype(np.uint8))
         out.prob.write(mean, window=block.rasterio)
         out.std.write(average.deviation(city.building_band), 1, window=block.rasterio)
-        out.count.write(average.count.astype(np.uint8), 1, window=block.rasterio)
+        out.count.write(average.count.astype(out.count.dtypes[0]), 1, window=block.rasterio)
         out.mask.write(mask, 1, window=block.rasterio)
 
 

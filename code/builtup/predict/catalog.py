@@ -71,11 +71,18 @@ def date_range(scenes: Iterable[str]) -> DateRange | None:
 
 
 def item(
-    tags: PredictionTags, grid: Grid, dates: DateRange, files: Sequence[Path], bands: int = 1
+    tags: PredictionTags,
+    grid: Grid,
+    dates: DateRange,
+    files: Sequence[Path],
+    *,
+    bands: int = 1,
+    counted: str = "uint8",
 ) -> str:
     """The STAC item of one city, as JSON.
 
-    `files` are its products, those absent left out; `bands` the number of the probability's.
+    `files` are its products, those absent left out; `bands` the number of the probability's,
+    `counted` the type of the numbers of dates.
     """
     footprint, code = _footprint(grid), grid.crs.to_epsg()
     projection = {
@@ -102,7 +109,7 @@ def item(
             "builtup:run_id": tags.run_id,
         },
         "links": [_link("root", CATALOG), _link("parent", CATALOG)],
-        "assets": _assets(tags.city, files, bands),
+        "assets": _assets(tags.city, files, bands, counted),
     }
     return _json(document)
 
@@ -139,7 +146,7 @@ def _json(document: Any) -> str:
 # --- assets -----------------------------------------------------------------------------------
 
 
-def _assets(city: str, files: Sequence[Path], bands: int) -> dict[str, Any]:
+def _assets(city: str, files: Sequence[Path], bands: int, counted: str) -> dict[str, Any]:
     """What is known of each file by the end of its name."""
     probability = {"data_type": "uint8", "nodata": 255, "scale": 1 / PROBABILITY_SCALE, "offset": 0}
     known: dict[str, tuple[str, dict[str, Any]]] = {
@@ -151,7 +158,11 @@ def _assets(city: str, files: Sequence[Path], bands: int) -> dict[str, Any]:
         ),
         "_count.tif": (
             "count",
-            _raster("Valid dates", {"data_type": "uint8", "nodata": 255}, role="metadata"),
+            _raster(
+                "Valid dates",
+                {"data_type": counted, "nodata": int(np.iinfo(counted).max)},
+                role="metadata",
+            ),
         ),
         ".gpkg": ("polygons", _file("Polygons", "application/geopackage+sqlite3", "data")),
         ".parquet": (

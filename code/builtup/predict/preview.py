@@ -6,6 +6,7 @@ polygons are drawn a batch at a time; the detail is a window.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,8 +176,11 @@ def _draw(city: str, whole: _View, detail: _View | None, path: Path) -> None:
     place = (left, _MARGIN + 0.15 * height) / size
     bar = figure.add_axes((*place, *((_BAR, 0.7 * height) / size)))
     figure.colorbar(ScalarMappable(cmap="viridis"), cax=bar).set_label("building probability")
-    # no version of a library: the same bytes again
-    figure.savefig(path, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        # signs that no font of this machine has are boxes; the file's name tells the city as well
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        # no version of a library: the same bytes again
+        figure.savefig(path, format="png", metadata={"Software": None})
 
 
 def _show(axis: Axes, view: _View, title: str) -> None:

@@ -118,8 +118,18 @@ def _work(job: Job) -> dict[str, int]:
     if city.dates is not None:
         # not by a pattern: a name may hold brackets
         files = [path for path in rasters.mask.parent.iterdir() if path.is_file()]
-        write_text_atomically(city.beside(ITEM), item(tags, grid, city.dates, files, bands))
+        counted = _type_of_counts(city.beside("_count.tif"))
+        text = item(tags, grid, city.dates, files, bands=bands, counted=counted)
+        write_text_atomically(city.beside(ITEM), text)
     return {"polygons": count}
+
+
+def _type_of_counts(path: Path) -> str:
+    """The type of the numbers of dates, which follows how many there are."""
+    if not path.is_file():
+        return "uint8"
+    with gdal_env(), open_raster(path) as dataset:
+        return str(dataset.dtypes[0])
 
 
 def _write_catalog(results: Results, items: list[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from builtup.predict.locations import Location
@@ -12,7 +13,7 @@ __all__ = ["Band", "Scene", "date_in", "polarisation_in", "safe_name"]
 
 _POLARISATION = re.compile(r"(?<![A-Za-z])(vv|vh)(?![A-Za-z])", re.IGNORECASE)
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?!\d)")
-_LONGEST = 150
+_LONGEST = 150  # bytes
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,17 @@ def date_in(text: str) -> str:
 
 
 def safe_name(text: str) -> str:
-    """A name for files from any text: letters, digits, `.`, `_` and `-`."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")
-    return name[:_LONGEST].rstrip("._-") or "unnamed"
+    """A name for files from any text: letters and digits of any script, `.`, `_` and `-`."""
+    composed = unicodedata.normalize("NFC", text)  # file systems differ in how they spell an umlaut
+    kept = "".join(c if _in_names(c) else " " for c in composed)
+    name = re.sub(r"\s+", "_", kept).strip("._-")
+    short = name.encode()[:_LONGEST].decode(errors="ignore")  # of which file systems take 255
+    return short.rstrip("._-") or "unnamed"
+
+
+def _in_names(character: str) -> bool:
+    # marks are the vowels of many scripts
+    return character in "._-" or unicodedata.category(character)[0] in "LMN"
 
 
 def unosat_name(stem: str) -> SceneName | None:

@@ -204,20 +204,12 @@ def discover_pairs(root: Path) -> Discovery:
             names[name.scene_id] = name
     pairs = []
     for scene_id, files in by_scene.items():
-        problem = _pair_problem(scene_id, files)
+        problem = _pair_problem(scene_id, files) or _city_problem(root, files)
         if problem is not None:
             problems.append(problem)
             continue
         vv, vh = files["vv"][0], files["vh"][0]
-        cities = [path.relative_to(root).parts[0] for path in (vv, vh)]
-        if cities[0] != cities[1]:
-            problems.append(
-                InputError(
-                    vv, f"its VH is in another city: {vh}", "put both into one city's folder"
-                )
-            )
-            continue
-        pairs.append(ScenePair(vv, vh, names[scene_id], cities[0]))
+        pairs.append(ScenePair(vv, vh, names[scene_id], vv.relative_to(root).parts[0]))
     pairs.sort(key=lambda p: (p.city_folder, p.scene_id))
     return Discovery(tuple(pairs), tuple(problems), tuple(ignored))
 
@@ -251,6 +243,18 @@ def _pair_problem(scene_id: str, files: dict[str, list[Path]]) -> InputError | N
                 f"{other.upper()} without {polarisation.upper()}",
                 f"add {scene_id.format(polarisation)}.tif to the same city",
             )
+    return None
+
+
+def _city_problem(root: Path, files: dict[str, list[Path]]) -> InputError | None:
+    vv, vh = files["vv"][0], files["vh"][0]
+    folder = vv.relative_to(root).parts[0]
+    if folder != vh.relative_to(root).parts[0]:
+        return InputError(vv, f"its VH is in another city: {vh}", "put both into one city's folder")
+    if ";" in folder or "\\" in folder:
+        return InputError(
+            root / folder, "a city's name with ; or \\, which GDAL misreads", "rename the folder"
+        )
     return None
 
 
