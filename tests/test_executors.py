@@ -107,6 +107,25 @@ def runs(pid: int) -> bool:
         return False
 
 
+def threads_of_blas(job: Job) -> None:
+    """Do it as a step does, and tell in how many threads."""
+    import numpy as np
+    import threadpoolctl
+
+    assert np.ones(100_000) @ np.ones(100_000) == 100_000
+    found = {library["num_threads"] for library in threadpoolctl.threadpool_info()}
+    write_text_atomically(job.outputs[0], str(found))
+
+
+def test_a_worker_computes_in_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # of the tests
+    source = tmp_path / "in"
+    source.write_text("")
+    jobs = [Job(f"{i}", (source,), (tmp_path / f"{i}.out",), {}) for i in range(2)]
+    run_step(Step("count", 1), jobs, threads_of_blas, num_workers=2)
+    assert [job.outputs[0].read_text() for job in jobs] == ["{1}", "{1}"]
+
+
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     process, pids = start_slow(tmp_path)
     assert all(map(runs, pids))

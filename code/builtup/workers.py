@@ -2,6 +2,8 @@
 
 An interrupt of the terminal reaches all processes at once; the parent alone hears it, and tells
 the workers by closing a pipe. Where the parent dies, the system closes it.
+
+A worker computes in one thread: there are as many workers as cores are to be used.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import TypeVar
+
+import threadpoolctl
 
 __all__ = ["deaf_to_interrupts", "pool", "work"]
 
@@ -68,10 +72,21 @@ def pool(count: int, prepare: Callable[[], None] | None = None) -> Iterator[Proc
 
 def _begin(parent: Connection, prepare: Callable[[], None] | None) -> None:
     """In a new worker: end when the other end of `parent` is closed."""
+    _compute_in_one_thread()
     signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_wait_for_the_end, args=(parent,), daemon=True).start()
     if prepare is not None:
         prepare()
+
+
+def _compute_in_one_thread() -> None:
+    """Keep BLAS from a thread a core: those of several workers wait for each other's time slices.
+
+    The variables are for libraries that are loaded later; threadpoolctl tells those that are.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    threadpoolctl.threadpool_limits(1)
 
 
 def work(call: Callable[[Input], Output], job: Input) -> Output:

@@ -64,6 +64,10 @@ def unmeasured(power: Float, nodata: float | None = None) -> NDArray[np.bool_]:
     return bad
 
 
+#: Decibels of a factor e.
+_DB_OF_E = np.float32(10 / np.log(10))
+
+
 def mean_power(vh: Float, vv: Float, out: Float | None = None) -> Float:
     """(VH + VV) / 2, the third band; put into `out` where that is given."""
     total = np.add(vh, vv, out=out)
@@ -72,7 +76,10 @@ def mean_power(vh: Float, vv: Float, out: Float | None = None) -> Float:
 
 def to_db(power: Float) -> Float:
     """Decibels, 10 log₁₀ of the power, floored at −50 dB; NaN stays NaN."""
-    return np.float32(10) * np.log10(np.maximum(power, np.float32(DB_FLOOR)))
+    # by the natural logarithm: numpy has vector instructions for it, none for log10
+    decibels = np.log(np.maximum(power, np.float32(DB_FLOOR)))
+    decibels *= _DB_OF_E
+    return decibels
 
 
 def log_square(power: Float) -> Float:

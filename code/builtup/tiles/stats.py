@@ -54,7 +54,7 @@ _NOTHING_LEFT = (
     "validate on another, or use other blocks or a smaller gap"
 )
 
-STEP = Step("generate_tiles_stats", 1)
+STEP = Step("generate_tiles_stats", 2)
 STATS_JSON = "stats.json"
 HISTOGRAMS_PNG = "histograms.png"
 PARTS = ".stats"
