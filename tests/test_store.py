@@ -299,3 +299,24 @@ def test_a_step_of_the_command_line_reads_and_writes_the_store(bucket: Any, tmp_
     assert CliRunner().invoke(cli.cli, local).exit_code == 0
     name = "Alpha_2015/s1a_38SLF_3b_ASC_20150101.tif"
     assert bucket.Object(f"3b/{name}").get()["Body"].read() == Path("here", name).read_bytes()
+
+
+def test_what_is_wrong_with_an_object_names_its_url(
+    bucket: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket.put_object(Key="in/Alpha_2015/s1a_38SLF_vv_ASC_20150101.tif", Body=b"none")
+    bucket.put_object(Key="in/Alpha_2015/s1a_38SLF_vh_ASC_20150101.tif", Body=b"none")
+    command = ["generate_3b_images", "--input_path", "s3://maps/in", "--output_path", "out"]
+    with pytest.raises(InputError) as e:
+        CliRunner().invoke(cli.cli, command, catch_exceptions=False)
+    assert str(e.value).startswith("s3://maps/in/Alpha_2015/s1a_38SLF_v")
+    assert "stores" not in str(e.value)
+    skipping = CliRunner().invoke(cli.cli, [*command, "--on_error", "skip"])
+    assert "skipped: s3://maps/in/Alpha_2015/s1a_38SLF_v" in caplog.text, skipping.output
+
+
+def test_an_object_below_which_others_lie_is_named(bucket: Any) -> None:
+    for key in ("x/a", "x/a/b/c"):
+        bucket.put_object(Key=key, Body=b"abc")
+    with pytest.raises(InputError, match=r"^s3://maps/x/a: an object, and a folder for .*/a/b/c;"):
+        run()

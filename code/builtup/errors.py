@@ -6,11 +6,17 @@ prints it and exits with status 1; any other exception is a bug and keeps its tr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 
 class BuiltupError(Exception):
     """Base of all errors that are the input's fault and not ours."""
+
+    def reworded(self, reword: Callable[[str], str]) -> Self:
+        """The same error, in other words."""
+        return type(self)(reword(str(self)))
 
 
 class InputError(BuiltupError):
@@ -21,6 +27,10 @@ class InputError(BuiltupError):
         self.path = str(path)
         self.problem = problem
         self.remedy = remedy
+
+    def reworded(self, reword: Callable[[str], str]) -> Self:
+        """The same error, in other words."""
+        return type(self)(reword(self.path), reword(self.problem), reword(self.remedy))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
         # errors cross from worker processes by pickle

@@ -175,7 +175,7 @@ def run_step(
     summary.seconds = time.monotonic() - started
     summary.manifests = _describe_manifests(jobs)
     for problem in summary.skipped:
-        log.warning("skipped: %s", problem)
+        log.warning("skipped: %s", store.with_urls(str(problem)))
     return summary
 
 

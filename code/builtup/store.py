@@ -18,7 +18,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
@@ -30,7 +30,7 @@ from builtup.endpoints import s3_endpoint
 from builtup.errors import BuiltupError, InputError, OutputError
 from builtup.files import atomic_path, output_error
 
-__all__ = ["Store", "active", "fetch", "forget", "is_url", "mirrored", "put"]
+__all__ = ["Store", "active", "fetch", "forget", "is_url", "mirrored", "put", "with_urls"]
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,7 @@ class Store:
         if not found:
             self._require_bucket()
         there = {self.mirror / self._checked(info.path)[len(root) + 1 :]: info for info in found}
+        self._require_files(there)
         for path in [p for p in self.mirror.rglob("*") if p.is_file() and p not in there]:
             path.unlink(missing_ok=True)
         stale = [path for path, info in there.items() if not _is_current(path, info)]
@@ -126,6 +127,14 @@ class Store:
                     "no such bucket",
                     "check its name and AWS_ENDPOINT_URL, or create it",
                 )
+
+    def _require_files(self, there: Mapping[Path, object]) -> None:
+        """Raise InputError where others lie below an object, as only a folder's files can."""
+        for path in there:
+            above = next((folder for folder in path.parents if folder in there), None)
+            if above is not None:
+                problem = f"an object, and a folder for {self.shown(path)}"
+                raise InputError(self.shown(above), problem, "rename one of them")
 
     def _checked(self, key: str) -> str:
         """The key of an object; InputError where no path of a mirror can stand for it."""
@@ -260,9 +269,20 @@ def mirrored(options: dict[str, Any], names: Iterable[str]) -> Iterator[dict[str
     token = _ACTIVE.set(tuple(stores))
     with ExitStack() as stack:
         stack.callback(_ACTIVE.reset, token)
-        yield replaced
+        try:
+            yield replaced
+        except BuiltupError as e:
+            raise e.reworded(with_urls) from e
         for store in stores:
             store.push()
+
+
+def with_urls(text: str) -> str:
+    """A message in which what lies in a mirror is named as the user knows it, by its URL."""
+    for store in active():
+        for mirror in (store.mirror.absolute(), store.mirror):
+            text = text.replace(str(mirror), store.shown(store.mirror))
+    return text
 
 
 def fetch(paths: Iterable[Path], stores: Sequence[Store]) -> None:
