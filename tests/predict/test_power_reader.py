@@ -82,14 +82,15 @@ def test_other_units_become_power(tmp_path: Path, unit: str, suffix: str) -> Non
     np.testing.assert_allclose(read_all(surveyed(*paths)), expected, rtol=2e-6)
 
 
-def test_scaled_integers_are_unpacked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scale", [0.01, 0.001])
+def test_scaled_integers_are_unpacked(tmp_path: Path, scale: float) -> None:
     vv, vh = power()
-    packed = [np.round(1000 * np.log10(p)).astype(np.int16) for p in (vv, vh)]
+    packed = [np.round(10 / scale * np.log10(p)).astype(np.int16) for p in (vv, vh)]
     packed[0][:5] = -32768
     paths = write_pair(tmp_path, *packed, nodata=-32768)
     for path in paths:
         with rasterio.open(path, "r+") as dataset:
-            dataset.scales, dataset.units = (0.01,), ("dB",)
+            dataset.scales, dataset.units = (scale,), ("dB",)
     found = read_all(surveyed(*paths))
     assert np.isnan(found[:, :5]).all()
     np.testing.assert_allclose(found[1, 5:], vv[5:], rtol=2e-3)

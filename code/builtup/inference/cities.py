@@ -39,7 +39,7 @@ from builtup.steps import Job, Step, Summary, run_step
 
 __all__ = ["all_agg_by_city", "level_of", "parse_threshold"]
 
-STEP = Step("all_agg_by_city", 1)
+STEP = Step("all_agg_by_city", 2)
 SCALE = 254
 #: Side of the blocks that are worked on, and of those of the COGs.
 BLOCK = 512

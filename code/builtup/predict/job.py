@@ -31,7 +31,7 @@ __all__ = ["STEP", "SceneWork", "predict_job", "scene_job"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("predict", 2)
+STEP = Step("predict", 3)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ __all__ = ["write_products"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("write_products", 1)
+STEP = Step("write_products", 2)
 #: What the names of a city's products end in; the first bears the manifest.
 ENDS = (".parquet", ".fgb", ".qml", "_prob.qml", "_std.qml", "_preview.png")
 ITEM = ".json"

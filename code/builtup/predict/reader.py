@@ -25,7 +25,6 @@ from builtup.predict.units import to_power
 from builtup.raster.grid import Grid
 from builtup.raster.io import gdal_env
 from builtup.raster.windows import Window
-from builtup.sar import bands as rule
 
 __all__ = ["PowerReader", "cache_bytes", "open_power", "power_within"]
 
@@ -145,11 +144,10 @@ class _Layer:
 
     def _power(self, window: Window) -> Float:
         values = [stored.read(window) for stored in self.stored]
-        nodata = [stored.band.nodata for stored in self.stored]
-        if len(values) == 2:
-            bad = rule.invalid(values[0], values[1], nodata[0], nodata[1])
-        else:  # the other polarisation, which would tell 0 from no-data, lies on another grid
-            bad = rule.unmeasured(values[0], nodata[0]) | (values[0] == 0)
+        # 0 is no-data in both; in one where the other, which would tell, lies on another grid
+        bad = np.logical_and.reduce([value == 0 for value in values])
+        for value, stored in zip(values, self.stored, strict=True):
+            bad |= stored.band.unmeasured(value)
         power = np.empty((len(values), window.height, window.width), np.float32)
         for out, value, stored in zip(power, values, self.stored, strict=True):
             band = stored.band

@@ -24,7 +24,7 @@ from builtup.predict.locations import Location
 from builtup.predict.opening import Raster, as_float, open_location
 from builtup.predict.place import METRES, check_place, shared_ground, target_grid
 from builtup.predict.scenes import Band, Scene
-from builtup.predict.units import Evidence, Verdict, unit_of
+from builtup.predict.units import LEAST_POWER, Evidence, Verdict, unit_of
 from builtup.raster.grid import Grid
 from builtup.raster.io import gdal_env
 from builtup.raster.windows import Window, aligned
@@ -45,6 +45,10 @@ _HYP3_UNITS = {"p": "power", "d": "decibel", "a": "amplitude"}
 _UNIT_TAG = re.compile(r"unit|scal|backscatter|calibration|radiometr|conversion", re.IGNORECASE)
 
 
+#: No backscatter is as low, in decibels: the noise of Sentinel-1 is at −30.
+LEAST_DB = -90.0
+
+
 @dataclass(frozen=True)
 class Polarisation:
     """One polarisation as it is stored: a band of a file, its grid, no-data, scale and unit."""
@@ -58,6 +62,20 @@ class Polarisation:
     integer: bool
     said: tuple[str, ...]
     unit: str = ""
+
+    def unmeasured(self, stored: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Pixels without a measurement, of values as they are stored: see `bands.invalid`.
+
+        Where the file's scale makes decibels of −9999 (thousandths of one), that is a measurement.
+        """
+        filler = rule.NODATA_POWER * self.scale + self.offset
+        if not LEAST_DB < filler < LEAST_POWER:
+            return rule.unmeasured(stored, self.nodata)
+        bad = ~np.isfinite(stored)
+        if self.nodata is not None:
+            with np.errstate(over="ignore"):  # beyond float32 it is infinite, and invalid as that
+                bad |= stored == np.float32(self.nodata)
+        return bad
 
 
 @dataclass(frozen=True)
@@ -250,5 +268,5 @@ def _first_valid(raster: Raster, band: Polarisation) -> NDArray[np.float32]:
 
 def _valid(stored: NDArray[Any], band: Polarisation) -> NDArray[np.float32]:
     values = as_float(stored).ravel()
-    bad = rule.unmeasured(values, band.nodata) | (values == 0)
+    bad = band.unmeasured(values) | (values == 0)
     return values[~bad] * np.float32(band.scale) + np.float32(band.offset)
