@@ -171,6 +171,7 @@ def test_a_name_in_a_script_without_a_font_is_no_warning(tmp_path: Path) -> None
         warnings.simplefilter("error", UserWarning)
         write_products(tmp_path)
     document = json.loads((raw / f"{city}.json").read_text())
+    assert document["assets"]["probability"]["href"] == f"./{city}_prob.tif"
     counts = document["assets"]["count"]["raster:bands"]
     assert counts == [{"data_type": "uint16", "nodata": 65535}]
 

@@ -135,8 +135,11 @@ def _link(relation: str, name: str) -> dict[str, str]:
 
 
 def _href(name: str) -> str:
-    """The relative address of a file: blanks and signs such as # have another meaning in one."""
-    return f"./{quote(name)}"
+    """The relative address of a file: blanks and signs such as # have another meaning in one.
+
+    Letters of other scripts stay, as STAC allows (IRI): pystac opens no local file otherwise.
+    """
+    return "./" + "".join(quote(sign) if sign.isascii() else sign for sign in name)
 
 
 def _json(document: Any) -> str:
