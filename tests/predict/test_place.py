@@ -84,6 +84,13 @@ def test_degrees_and_stretched_maps_go_to_utm(crs: str, transform: Affine) -> No
     assert left <= inner[0] and bottom <= inner[1] and right >= inner[2] and top >= inner[3]
 
 
+@pytest.mark.parametrize("left", [20_037_000, -20_038_000])
+def test_a_mercator_map_across_the_date_line_is_refused(left: float) -> None:
+    own = grid("EPSG:3857", Affine(10, 0, left, 0, -10, 6_222_000))
+    with pytest.raises(InputError, match=r"scene: goes on beyond .* the date line; warp it to UTM"):
+        target_grid(own, "scene")
+
+
 def test_the_poles_are_refused() -> None:
     with pytest.raises(InputError, match="beyond the UTM zones"):
         target_grid(grid("EPSG:4326", Affine(0.001, 0, 0, 0, -0.001, 85)), "scene")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
@@ -51,7 +52,8 @@ def target_grid(source: Grid, name: str) -> Grid:
     """The grid that a scene on `source` is predicted on: `source` itself where it has 10 m pixels.
 
     Else 10 m pixels in its own CRS, or, where that is in degrees or stretches the ground, in the
-    UTM zone of its centre. Raises InputError for a scene too near a pole for that.
+    UTM zone of its centre. Raises InputError for a scene too near a pole for that, or across the
+    date line on a map that ends there.
     """
     sides = metres_per_pixel(source)
     flat = source.crs.is_projected
@@ -66,11 +68,26 @@ def target_grid(source: Grid, name: str) -> Grid:
         raise InputError(
             name, "reaches beyond the UTM zones", "warp it to 10 m pixels first (gdalwarp -tr)"
         )
+    if not source.crs.is_geographic and _leaves_its_map(source):
+        problem = "goes on beyond the edge of its projection, across the date line"
+        raise InputError(
+            name, problem, "warp it to UTM first (gdalwarp -t_srs EPSG:32601 -tr 10 10)"
+        )
     zone = utm_zone((left + right) / 2, (bottom + top) / 2)
     bounds = transform_bounds(source.crs, zone, *source.bounds, densify_pts=41)
     snapped = [math.floor(v / METRES) * METRES for v in bounds[:2]]
     snapped += [math.ceil(v / METRES) * METRES for v in bounds[2:]]
     return _grid(zone, (snapped[0], snapped[1], snapped[2], snapped[3]))
+
+
+def _leaves_its_map(grid: Grid) -> bool:
+    """Whether corners have other coordinates when they come back from degrees, as on a Mercator map
+    beyond 180°: what is looked for there would be looked for at the other end of the world."""
+    left, bottom, right, top = grid.bounds
+    corners = [left, right, left, right], [bottom, bottom, top, top]
+    earth = CRS.from_epsg(4326)
+    back = transform(earth, grid.crs, *transform(grid.crs, earth, *corners))
+    return bool(np.abs(np.subtract(corners, back)).max() > max(grid.resolution))
 
 
 def _grid(crs: CRS, bounds: Bounds) -> Grid:
