@@ -158,14 +158,15 @@ def measure(data: Path, output: Path, count: int, model: str) -> list[Row]:
 
 def measure_planning(scenes: str) -> float:
     """Seconds a scene that predict takes on the client: to find it, read headers, sample values."""
+    from builtup.predict.ahead import at_once
     from builtup.predict.discover import find_scenes
     from builtup.predict.locations import Allow
     from builtup.predict.survey import measure, survey
 
     started = time.monotonic()
     found = find_scenes(scenes, Allow.parse("")).scenes
-    for scene in found:
-        measure(survey(scene), "auto")
+    for _ in at_once(lambda scene: measure(survey(scene), "auto"), found):
+        pass
     return (time.monotonic() - started) / len(found)
 
 

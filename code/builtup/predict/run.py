@@ -13,6 +13,7 @@ from builtup import executors
 from builtup.errors import BuiltupError, InputError
 from builtup.inference.cities import all_agg_by_city, parse_threshold
 from builtup.labels.polygonize import check_outlines, polygonize
+from builtup.predict.ahead import at_once
 from builtup.predict.area import Area, parse_area
 from builtup.predict.cities import with_cities
 from builtup.predict.discover import find_scenes
@@ -143,11 +144,9 @@ def _survey(
     """Read the headers of the scenes; leave out those that the area does not meet."""
     surveys: list[Survey] = []
     beside = 0
-    for scene in scenes:
-        try:
-            found = survey(scene)
-        except BuiltupError as e:
-            problems.append(e)
+    for scene, found in zip(scenes, at_once(survey, scenes), strict=True):
+        if isinstance(found, BuiltupError):
+            problems.append(found)
             continue
         if limits is not None and limits.on(found.grid) is None:
             beside += 1
@@ -186,20 +185,20 @@ def _jobs(
         "area": "" if limits is None else limits.digest,
     }
     jobs = []
-    for city, surveys in work.cities.items():
-        for found in surveys:
-            try:
-                jobs.append(_job(found, city, run, loaded, settings, limits))
-            except BuiltupError as e:
-                if on_error == "stop":
-                    raise
-                work.problems.append(e)
+    scenes = [(city, found) for city, surveys in work.cities.items() for found in surveys]
+    for job in at_once(lambda of: _job(*of, run, loaded, settings, limits), scenes):
+        if not isinstance(job, BuiltupError):
+            jobs.append(job)
+        elif on_error == "stop":
+            raise job
+        else:
+            work.problems.append(job)
     return jobs
 
 
 def _job(
-    found: Survey,
     city: str,
+    found: Survey,
     run: Run,
     loaded: Loaded,
     settings: Mapping[str, Any],
