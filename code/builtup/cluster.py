@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builtup import __version__, executors
+from builtup.allocator import give_back
 from builtup.errors import BuiltupError, ClusterError, OutputError
 
 if TYPE_CHECKING:
@@ -315,7 +316,10 @@ def _task(call: Callable[[Job], Outcome], job: Job, setting: Setting) -> Any:
     if difference is not None:  # a worker that joined late
         raise ImportError(difference)
     os.chdir(setting.folder)  # paths of jobs are relative to it
-    _, counts, error = call(job)
+    try:
+        _, counts, error = call(job)
+    finally:
+        give_back()  # a worker's memory is watched, and may be another's next
     if error is not None and _may_pass(error):
         return _Fault(str(error), error)
     return counts, error

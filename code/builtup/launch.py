@@ -23,6 +23,7 @@ import torch
 from torch.multiprocessing.spawn import ProcessException
 
 from builtup import config as configs
+from builtup.allocator import keep_freed_memory
 from builtup.config import Config
 from builtup.errors import BuiltupError, ConfigError, InputError
 
@@ -61,6 +62,7 @@ def launch(
     config.num_processes = num_processes * nodes
     device = pick_device(config)
     if config.num_processes == 1:
+        keep_freed_memory()
         run(config)
         return
     if device.type == "cuda" and num_processes > torch.cuda.device_count():
@@ -132,6 +134,7 @@ def _join(run: Run, config: Config, num_processes: int) -> None:
         )
     if int(os.environ["RANK"]) > 0:
         logging.getLogger().setLevel(logging.ERROR)
+    keep_freed_memory()
     idist.initialize("nccl" if device.type == "cuda" else "gloo")
     run(config)
     idist.finalize()  # after an error the others could not answer
@@ -178,6 +181,7 @@ def _worker(
     logging.basicConfig(format="%(levelname)s: %(message)s", level=level, stream=sys.stderr)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // idist.get_nproc_per_node()))
+    keep_freed_memory()
     try:
         config = configs.load(Path(config_path), overrides)
         config.num_processes = num_processes

@@ -24,6 +24,7 @@ from typing import Any
 from tqdm import tqdm
 
 from builtup import executors, store
+from builtup.allocator import keep_freed_memory
 from builtup.digests import sha256_of
 from builtup.errors import BuiltupError, InputError, OutputError
 from builtup.files import output_error, write_text_atomically
@@ -234,6 +235,7 @@ def _await_outputs(step: Step, job: Job) -> BuiltupError | None:
 
 
 def _run_job(step: Step, work: Work, stores: Sequence[store.Store], job: Job) -> Outcome:
+    keep_freed_memory()
     try:
         store.fetch(job.inputs, stores)
         job.forget()

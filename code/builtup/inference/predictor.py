@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from builtup.allocator import keep_freed_memory
 from builtup.errors import ConfigError
 from builtup.files import atomic_path
 from builtup.inference.backends.choose import Task, choose_backend
@@ -107,6 +108,7 @@ def make_stream(
         raise ConfigError(f"decoders={decoders}: must be at least 0")
     if decoders is None:
         decoders = number_of_decoders(place.type, idist.get_nproc_per_node())
+    keep_freed_memory()
     views = views_of(tta)
     model = model.to(place).eval()
     if any(isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1 for m in model.modules()):
