@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
 	&& echo $$p && break; done)
 STAMP := $(VENV)/.installed
 # what `make bench` runs, one after the other; of scaling: the price of a core-hour, a training run
-BENCH := run limit quantised seams scaling loader polygons_scaling
+BENCH := run limit allocator quantised seams scaling loader polygons_scaling
 PRICE := 0.05
 MODEL :=
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/output/mlflow.db
