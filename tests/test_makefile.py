@@ -28,7 +28,8 @@ def make_bench(tmp_path: Path, *options: str) -> tuple[list[str], int]:
 
 
 def test_make_bench_goes_on_after_a_missed_target_and_says_so_at_the_end(tmp_path: Path) -> None:
-    names = ["run", "limit", "quantised", "seams", "scaling", "loader", "polygons_scaling"]
+    names = ["run", "limit", "allocator", "quantised", "seams", "scaling", "loader"]
+    names.append("polygons_scaling")
     ran, status = make_bench(tmp_path, "MODEL=abc")
     assert [line.split()[0] for line in ran] == [f"benchmarks/{name}.py" for name in names]
     assert ran[names.index("scaling")].split()[1:] == ["--price", "0.05", "--model", "abc"]

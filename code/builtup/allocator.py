@@ -2,7 +2,8 @@
 
 The C library gives large blocks back to the system as soon as they are freed, and the system clears
 each page of the next one when it is first touched. A network on a CPU does that with every layer's
-output, a third of its forward time; Dask starts its workers so that even small arrays do it.
+output, a seventh of its forward time; Dask starts its workers so that all larger arrays do it
+(docs/performance.md).
 """
 
 from __future__ import annotations
