@@ -158,7 +158,7 @@ def measure(data: Path, output: Path, count: int, model: str) -> list[Row]:
 
 def measure_planning(scenes: str) -> float:
     """Seconds a scene that predict takes on the client: to find it, read headers, sample values."""
-    from builtup.predict.ahead import at_once
+    from builtup.predict.at_once import at_once
     from builtup.predict.discover import find_scenes
     from builtup.predict.locations import Allow
     from builtup.predict.survey import measure, survey

@@ -13,8 +13,8 @@ from builtup import executors
 from builtup.errors import BuiltupError, InputError
 from builtup.inference.cities import all_agg_by_city, parse_threshold
 from builtup.labels.polygonize import check_outlines, polygonize
-from builtup.predict.ahead import at_once
 from builtup.predict.area import Area, parse_area
+from builtup.predict.at_once import at_once
 from builtup.predict.cities import with_cities
 from builtup.predict.discover import find_scenes
 from builtup.predict.earlier import check_earlier

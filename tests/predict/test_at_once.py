@@ -6,7 +6,7 @@ import time
 import pytest
 
 from builtup.errors import BuiltupError
-from builtup.predict.ahead import AT_ONCE, at_once
+from builtup.predict.at_once import AT_ONCE, at_once
 
 SOON = 30.0
 
