@@ -68,14 +68,9 @@ class Polarisation:
 
         Where the file's scale makes decibels of −9999 (thousandths of one), that is a measurement.
         """
-        filler = rule.NODATA_POWER * self.scale + self.offset
-        if not LEAST_DB < filler < LEAST_POWER:
-            return rule.unmeasured(stored, self.nodata)
-        bad = ~np.isfinite(stored)
-        if self.nodata is not None:
-            with np.errstate(over="ignore"):  # beyond float32 it is infinite, and invalid as that
-                bad |= stored == np.float32(self.nodata)
-        return bad
+        decibels = rule.NODATA_POWER * self.scale + self.offset
+        measured = LEAST_DB < decibels < LEAST_POWER
+        return rule.unmeasured(stored, self.nodata, -np.inf if measured else rule.NODATA_POWER)
 
 
 @dataclass(frozen=True)

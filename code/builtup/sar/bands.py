@@ -52,11 +52,16 @@ def invalid(
     return bad
 
 
-def unmeasured(power: Float, nodata: float | None = None) -> NDArray[np.bool_]:
-    """Pixels of one polarisation that are invalid whatever the other holds, see `invalid`."""
+def unmeasured(
+    power: Float, nodata: float | None = None, filler: float = NODATA_POWER
+) -> NDArray[np.bool_]:
+    """Pixels of one polarisation that are invalid whatever the other holds, see `invalid`.
+
+    Values at or below `filler` are no-data; −∞ where every finite one may be a measurement.
+    """
     # one comparison for NaN, −inf and ≤ −9999, one for +inf
-    bad = ~((power > NODATA_POWER) & (power < np.inf))
-    if nodata is not None and np.isfinite(nodata) and nodata > NODATA_POWER and nodata != 0:
+    bad = ~((power > filler) & (power < np.inf))
+    if nodata is not None and np.isfinite(nodata) and nodata > filler and nodata != 0:
         with np.errstate(over="ignore"):  # 1.8e308 is infinite here, and invalid as that
             bad |= power == np.float32(nodata)
     elif nodata == 0:
