@@ -27,31 +27,25 @@ from commands import builtup, use_project_database
 from numpy.typing import NDArray
 from rasterio.warp import Resampling, reproject
 
-from builtup import config as configs
-from builtup.inference.cities import level_of
-from builtup.inference.predictor import make_stream, predict_array
-from builtup.inference.reading import mark_invalid
-from builtup.inference.reference import as_bytes
+from builtup.config import load as configs
+from builtup.geo.blend import NODATA
+from builtup.geo.grid import Grid
+from builtup.maps.cities import level_of
+from builtup.maps.forest_map import as_bytes
 from builtup.models.forest import fit_forest, forest_probability
-from builtup.raster.blend import NODATA
-from builtup.raster.grid import Grid
-from builtup.sar.bands import IGNORE
-from builtup.sar.scenes import find_rasters
+from builtup.prediction.network import make_stream, predict_array
+from builtup.prediction.tile_reader import mark_invalid
+from builtup.runs.tracking import recording
+from builtup.scoring.blocks import BlockCounter, BlockRow, BlockTable, read_blocks, write_blocks
+from builtup.scoring.counts import LEVELS, choose_threshold
+from builtup.scoring.summary import figures_of
+from builtup.scoring.tables import markdown, span
+from builtup.sensors.radar.bands import IGNORE
+from builtup.sensors.radar.names import find_rasters
+from builtup.studies.compare import Candidate, Difference, differences
+from builtup.studies.launch_runs import FoldTask, data_digest, train_fold, training_key
 from builtup.tiles.folds import Folds
-from builtup.tracking import recording
 from builtup.training.checkpoints import load_trained
-from builtup.training.metrics import LEVELS, choose_threshold
-from builtup.validation.blocks import (
-    BlockCounter,
-    BlockRow,
-    BlockTable,
-    read_blocks,
-    write_blocks,
-)
-from builtup.validation.compare import Candidate, Difference, differences
-from builtup.validation.figures import figures_of
-from builtup.validation.runs import FoldTask, data_digest, train_fold, training_key
-from builtup.validation.words import markdown, span
 
 BASE = "recommended_cpu"
 NETWORK = "ablation/network"

@@ -29,7 +29,7 @@ def measure(kind: str, keep: bool) -> dict[str, float]:
     import segmentation_models_pytorch as smp
     import torch
 
-    from builtup.allocator import keep_freed_memory
+    from builtup.jobs.allocator import keep_freed_memory
 
     if keep:
         keep_freed_memory()

@@ -18,14 +18,14 @@ from pathlib import Path
 import rasterio
 from commands import builtup, use_project_database
 
-from builtup.files import write_text_atomically
-from builtup.inference.cities import level_of
-from builtup.inference.reference import as_bytes
+from builtup.geo.grid import Grid
+from builtup.jobs.files import write_text_atomically
+from builtup.maps.cities import level_of
+from builtup.maps.forest_map import as_bytes
 from builtup.models.forest import fit_forest, forest_probability
-from builtup.raster.grid import Grid
-from builtup.sar.scenes import find_rasters
-from builtup.validation.blocks import BlockCounter, BlockRow, write_blocks
-from builtup.validation.cross import BLOCKS_CSV, CROSS_JSON
+from builtup.scoring.blocks import BlockCounter, BlockRow, write_blocks
+from builtup.sensors.radar.names import find_rasters
+from builtup.studies.cross_validate import BLOCKS_CSV, CROSS_JSON
 
 #: What each config is trained with instead of its own: 16 crops of 96 pixels an iteration.
 CROPS = "crop=96 batch_size=16 scale=none samples_per_epoch=640 accumulation_steps=1"

@@ -31,11 +31,11 @@ from harness import machine
 from scene import ROOT, Workspace
 from torch import Tensor
 
-from builtup.inference import predictor
-from builtup.inference.backends import BACKENDS
-from builtup.inference.stream import Stream
 from builtup.models.channels import Channels
 from builtup.models.segmenter import Segmenter
+from builtup.prediction import network as predictor
+from builtup.prediction.backends import BACKENDS
+from builtup.prediction.windows import Stream
 
 __all__ = ["Round", "build", "measure_rounds", "prepared_scene"]
 

@@ -20,7 +20,7 @@ import torch
 from commands import builtup
 from harness import machine
 
-from builtup import config as configs
+from builtup.config import load as configs
 from builtup.training.build import build_data, build_learner, seed_everything
 from builtup.training.trainer import create_trainer
 

@@ -23,7 +23,7 @@ from scene import Workspace
 from search import BATCHES, THREADS, Trial, best
 from spaces import Spaces
 
-from builtup.raster.windows import Window, aligned
+from builtup.geo.windows import Window, aligned
 
 __all__ = ["PEERS", "against", "difference"]
 

@@ -20,10 +20,10 @@ from shapely import get_num_coordinates
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "code"))
 
-from builtup.labels.features import Features
-from builtup.labels.holes import without_small_holes
-from builtup.labels.outlines import trace
-from builtup.labels.simplify import Simplifier
+from builtup.geo.features import Features
+from builtup.geo.generalise import Simplifier
+from builtup.geo.holes import without_small_holes
+from builtup.geo.regions import trace
 
 PIXEL = 10.0
 WIDTH = 2048

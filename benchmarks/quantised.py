@@ -6,7 +6,7 @@ reported are medians of each round's ratio to PyTorch, in wall and in CPU second
 with other work the rates mean little, and the ratios little more.
 
 The weights are random, so the 8-bit network is calibrated on the scene itself and its F1 means
-nothing; `builtup.inference.quantised` judges real ones.
+nothing; `builtup.prediction.backends.int8_network` judges real ones.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from scene import ROOT
 
-from builtup.inference.backends.openvino import convert, save_network
-from builtup.inference.backends.probabilities import Probabilities
-from builtup.inference.backends.quantise import quantise
-from builtup.inference.predictor import make_stream, predict_with
-from builtup.inference.stream import Stream
+from builtup.prediction.backends.openvino import convert, save_network
+from builtup.prediction.backends.probabilities import Probabilities
+from builtup.prediction.backends.quantise import quantise
+from builtup.prediction.network import make_stream, predict_with
+from builtup.prediction.windows import Stream
 
 #: Least ratio to PyTorch: in float32 forward, in 8 bits from file to file.
 TARGETS = {("forward", "openvino"): 1.0, ("scene", "openvino-int8"): 2.5}

@@ -26,9 +26,9 @@ import rasterio
 from commands import builtup, use_project_database
 
 from builtup.models.forest import fit_forest, forest_probability
-from builtup.sar.bands import IGNORE
+from builtup.sensors.radar.bands import IGNORE
+from builtup.tiles.cut import read_tiles
 from builtup.tiles.folds import Folds
-from builtup.tiles.tiling import read_tiles
 
 CONFIG = "configs/train/recommended_cpu.py"
 #: Where each city is split, and where its results go.

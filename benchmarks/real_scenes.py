@@ -65,7 +65,7 @@ def script(name: str, config: str, experiment: str, overrides: str) -> str:
         "overrides": overrides,
     }
     mlflow_run("--experiment-name", experiment, *_pairs(parameters))
-    from builtup import tracking
+    from builtup.runs import tracking
 
     return str(tracking.newest_run(experiment).info.run_id)
 
@@ -98,7 +98,7 @@ def train(out: Path, block: str, minutes: float) -> dict:
         "Trainings",
         f"data_path={out / 'train_tiles'} val_fold={block} max_minutes={minutes}",
     )
-    from builtup.tracking import run_artifacts
+    from builtup.runs.tracking import run_artifacts
 
     summary = json.loads((run_artifacts(run_id) / "summary.json").read_text())
     return {

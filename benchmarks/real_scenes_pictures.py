@@ -15,9 +15,9 @@ import matplotlib
 import numpy as np
 import rasterio
 
-from builtup.results import city_rasters, resolve_results
-from builtup.sar.bands import to_db
-from builtup.sar.scenes import find_rasters
+from builtup.runs.results import city_rasters, resolve_results
+from builtup.sensors.radar.bands import to_db
+from builtup.sensors.radar.names import find_rasters
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

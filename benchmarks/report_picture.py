@@ -16,7 +16,7 @@ import click
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from builtup.files import atomic_path
+from builtup.jobs.files import atomic_path
 
 #: What is seen of the page, and the width of the picture.
 WIDTH, HEIGHT, SHOWN = 1240, 2040, 900

@@ -110,7 +110,7 @@ class Assumptions:
 
 def no_work(job: object) -> None:
     """A job that only has its input, output and manifest."""
-    from builtup.files import write_text_atomically
+    from builtup.jobs.files import write_text_atomically
 
     write_text_atomically(job.outputs[0], "")  # type: ignore[attr-defined]
 
@@ -120,7 +120,7 @@ def cluster(count: int) -> Iterator[None]:
     """All steps within run on `count` worker processes of this machine."""
     from distributed import LocalCluster
 
-    from builtup.cluster import connected
+    from builtup.jobs.cluster import connected
 
     options = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": None}
     with LocalCluster(**options) as local, connected(local.scheduler_address):
@@ -129,7 +129,7 @@ def cluster(count: int) -> Iterator[None]:
 
 def measure_dispatch(folder: Path, count: int, jobs: int = 200) -> float:
     """Seconds a job that does nothing takes with `count` workers."""
-    from builtup.steps import Job, Step, run_step
+    from builtup.jobs.steps import Job, Step, run_step
 
     source = folder / "nothing.txt"
     source.write_text("")
@@ -143,12 +143,12 @@ def measure_dispatch(folder: Path, count: int, jobs: int = 200) -> float:
 
 def measure(data: Path, output: Path, count: int, model: str) -> list[Row]:
     """What prepare and predict take with `count` workers."""
-    from builtup.prepare import prepare
+    from builtup.tiles.prepare import prepare
 
     with cluster(count):
         found = {"prepare": prepare(input_path=data, output_path=output, tiles_path=output / "t")}
         if model:
-            from builtup.predict.run import predict
+            from builtup.prediction.predict import predict
 
             scenes = str(data / "train")
             maps = output / "maps"
@@ -158,10 +158,10 @@ def measure(data: Path, output: Path, count: int, model: str) -> list[Row]:
 
 def measure_planning(scenes: str) -> float:
     """Seconds a scene that predict takes on the client: to find it, read headers, sample values."""
-    from builtup.predict.at_once import at_once
-    from builtup.predict.discover import find_scenes
-    from builtup.predict.locations import Allow
-    from builtup.predict.survey import measure, survey
+    from builtup.geo.locations import Allow
+    from builtup.jobs.map_threads import at_once
+    from builtup.sensors.radar.discovery import find_scenes
+    from builtup.sensors.radar.headers import measure, survey
 
     started = time.monotonic()
     found = find_scenes(scenes, Allow.parse("")).scenes
@@ -287,7 +287,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    from builtup.sar.simulate import simulate as simulate_scenes
+    from builtup.simulate.dataset import simulate as simulate_scenes
 
     options = parse()
     counts = [int(text) for text in options.workers.split(",")]

@@ -20,10 +20,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 from scipy.ndimage import gaussian_filter
 
-from builtup.files import atomic_path
-from builtup.raster.io import gdal_env
-from builtup.raster.windows import aligned
-from builtup.results import PredictionTags, write_tags
+from builtup.geo.rasters import gdal_env
+from builtup.geo.windows import aligned
+from builtup.jobs.files import atomic_path
+from builtup.runs.results import PredictionTags, write_tags
 
 __all__ = [
     "CITY",

@@ -22,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from builtup.inference.predictor import make_stream, predict_array
+from builtup.geo.blend import NODATA
+from builtup.geo.windows import even_offsets
 from builtup.models.channels import Channels
 from builtup.models.segmenter import Segmenter
-from builtup.raster.blend import NODATA
-from builtup.raster.windows import even_offsets
+from builtup.prediction.network import make_stream, predict_array
 
 WINDOWS = (128, 256, 512)
 OVERLAPS = (0, 16, 32, 64, 128)

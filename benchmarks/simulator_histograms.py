@@ -25,10 +25,10 @@ import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
-from builtup.raster.grid import Grid
-from builtup.sar.bands import invalid, to_db
-from builtup.sar.scenes import ScenePair, discover_pairs
-from builtup.sar.simulate import simulate
+from builtup.geo.grid import Grid
+from builtup.sensors.radar.bands import invalid, to_db
+from builtup.sensors.radar.names import ScenePair, discover_pairs
+from builtup.simulate.dataset import simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("BUILTUP_DATA", ROOT / "../shared/data"))

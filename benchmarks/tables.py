@@ -207,7 +207,7 @@ counted. Batch, threads, loader processes and file layout are each side's own be
 search, which `results.json` records. Maps and counts of regions are compared with ours; where
 they differ, the column `met` says so; the last column names the machine where it was another one
 than that above. The merge hashes the scene's files, as the
-first step of the chain does; later steps have their sha256 remembered (`builtup.digests`).
+first step of the chain does; later steps have their sha256 remembered (`builtup.jobs.digests`).
 Versions: {named}.
 
 """

@@ -46,7 +46,7 @@ def bucket(object_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """An empty bucket `maps`, named by the environment; the working folder is a new one."""
     import boto3
 
-    from builtup import store
+    from builtup.jobs import store
 
     for name, value in {
         "AWS_ENDPOINT_URL": object_store,

@@ -74,8 +74,8 @@ def test_help_of_data_commands_imports_neither_torch_nor_mlflow_nor_gdal():
 def test_data_steps_import_neither_torch_nor_mlflow():
     code = (
         "import sys\n"
-        "import builtup.prepare, builtup.sar.simulate, builtup.labels.polygonize\n"
-        "import builtup.inference.submission\n"
+        "import builtup.tiles.prepare, builtup.simulate.dataset, builtup.maps.polygonize\n"
+        "import builtup.maps.submission\n"
         "heavy = {'torch', 'mlflow'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

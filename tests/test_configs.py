@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from builtup import config as configs
+from builtup.config import load as configs
 from builtup.errors import ConfigError
 from builtup.models import networks
 from builtup.models.satellite import SATELLITE_WEIGHTS
@@ -199,7 +199,7 @@ def test_augmentation_and_averages_are_options_of_any_config():
 
 @pytest.mark.parametrize("kind", ["validate", "test"])
 def test_an_inference_of_no_training_says_what_to_give(kind):
-    from builtup.inference.run import plan
+    from builtup.prediction.infer import plan
 
     with pytest.raises(ConfigError, match=rf"{kind}.py: run_id and of are empty; give run_id="):
         plan(configs.load(ROOT / f"configs/inference/{kind}.py"))

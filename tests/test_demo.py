@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from builtup import demo, tracking
-from builtup.overrides import split_overrides
-from builtup.tracking import recording
+from builtup import demo
+from builtup.config.overrides import split_overrides
+from builtup.runs import tracking
+from builtup.runs.tracking import recording
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ import pytest
 import shapely
 
 from builtup.errors import OutputError
-from builtup.labels.rasterize import rasterize
-from builtup.sar.merge import generate_3b_images
-from builtup.sar.simulate import simulate
-from builtup.steps import Summary
+from builtup.jobs.steps import Summary
+from builtup.sensors.radar.merge import generate_3b_images
+from builtup.simulate.dataset import simulate
+from builtup.tiles.masks import rasterize
 from forks import processes_with
 from helpers import TRANSFORM, city_polygons, speckle, write_polygons, write_scene
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from rasterio.crs import CRS as RasterioCRS
 
-from builtup.inference.cities import all_agg_by_city
-from builtup.inference.mosaic import merge_tiles, tile_name
-from builtup.inference.predictor import write_tile
-from builtup.raster.grid import Grid
-from builtup.raster.windows import tiling
-from builtup.results import PredictionTags
+from builtup.geo.grid import Grid
+from builtup.geo.windows import tiling
+from builtup.maps.cities import all_agg_by_city
+from builtup.maps.mosaic import merge_tiles, tile_name
+from builtup.prediction.network import write_tile
+from builtup.runs.results import PredictionTags
 from forks import processes_with
 from helpers import CRS, TRANSFORM
 
@@ -45,7 +45,7 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Any]:
-    with processes_with("builtup.inference.cities", "builtup.inference.mosaic") as context:
+    with processes_with("builtup.maps.cities", "builtup.maps.mosaic") as context:
         yield context
 
 

@@ -89,8 +89,8 @@ def test_a_killed_step_ends_in_the_bytes_of_an_undisturbed_one(tmp_path: Path, s
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_a_file_where_the_outputs_should_be_is_one_line(tmp_path: Path, place: str) -> None:
+    from builtup.tiles.cut import generate_tiles
     from builtup.tiles.stats import generate_tiles_stats
-    from builtup.tiles.tiling import generate_tiles
 
     (tmp_path / "file").write_text("")
     add_scene(tmp_path / "data")
@@ -106,7 +106,7 @@ def test_a_file_where_the_outputs_should_be_is_one_line(tmp_path: Path, place: s
 
 
 def _tile(data: Path, root: Path) -> None:
-    from builtup.tiles.tiling import generate_tiles
+    from builtup.tiles.cut import generate_tiles
 
     for source, target in (("images_3b", "images"), ("masks", "masks")):
         generate_tiles(

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from builtup.inference.predictor import predict_scene
 from builtup.models.channels import Channels
 from builtup.models.segmenter import Segmenter
+from builtup.prediction.network import predict_scene
 
 
 def load(image: str, output: str, window: int, overlap: int, batch_size: int, threads: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builtup.sar.merge import generate_3b_images
+from builtup.sensors.radar.merge import generate_3b_images
 
 
 def run(train: str, output: str) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyogrio.raw  # noqa: F401  the step imports it when it writes; imports are not measured
 
-from builtup.labels.polygonize import polygonize
+from builtup.maps.polygonize import polygonize
 
 
 def run(folder: str) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builtup.labels.rasterize import rasterize
+from builtup.tiles.masks import rasterize
 
 
 def run(train: str, output: str) -> dict[str, float]:

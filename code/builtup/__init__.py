@@ -1,8 +1,8 @@
 """Maps of buildings and settlements from Sentinel-1 radar.
 
-The packages follow the data: `sar` (scenes and bands), `raster` (grids, windows, files), `labels`
-(polygons to masks and back), `tiles` (tiling, statistics, folds), `data`, `models`, `training`,
-`inference`. `cli` holds one command per MLflow entry point.
+The rooms stand in one stair, each using only those before it: `errors`, `options`, `jobs`,
+`config`, `geo`, `sensors`, `simulate`, `models`, `tiles`, `data`, `runs`, `scoring`, `training`,
+`maps`, `prediction`, `studies`, `report`, `demo`, `cli`. docs/architecture.md is the tour.
 """
 
 __version__ = "0.1.0"

@@ -6,19 +6,21 @@ torch nor MLflow nor GDAL.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from builtup import __version__
 from builtup.errors import BuiltupError
-from builtup.options import PATH, io, outlines, results, threshold, tiling, vectors, work
+from builtup.options import PATH, F, io, outlines, results, threshold, tiling, vectors, work
 
 if TYPE_CHECKING:
-    from builtup.steps import Summary
+    from builtup.jobs.steps import Summary
 
 __all__ = ["cli", "main"]
 
@@ -51,9 +53,30 @@ def cli() -> None:
     """Maps of buildings and settlements from Sentinel-1 radar."""
 
 
+def on_cluster(*paths: str) -> Callable[[F], F]:
+    """Option `scheduler`: the jobs of the command's steps run on a cluster, and the options named
+    in `paths` (every folder's by default) may be URLs of an object store, mirrored meanwhile."""
+    paths = paths or ("input_path", "output_path", "tiles_path")
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def command(*, scheduler: str, **options: Any) -> Any:
+            from builtup.jobs.cluster import connected
+            from builtup.jobs.store import mirrored
+
+            with mirrored(options, paths) as local, connected(scheduler):
+                return function(**local)
+
+        return click.option(
+            "--scheduler", default="", help="address of a Dask cluster (tcp://…); local by default"
+        )(cast(F, command))
+
+    return decorate
+
+
 def _report(*summaries: Summary) -> None:
     """Print the summary lines; log them to MLflow inside an `mlflow run`."""
-    from builtup import tracking
+    from builtup.runs import tracking
 
     for summary in summaries:
         click.echo(summary.line())
@@ -63,7 +86,7 @@ def _report(*summaries: Summary) -> None:
 @cli.command()
 def setup() -> None:
     """Create output/mlflow.db and the experiments Trainings and Inferences."""
-    from builtup import tracking
+    from builtup.runs import tracking
 
     for line in tracking.setup(Path.cwd()):
         click.echo(line)
@@ -73,7 +96,7 @@ def setup() -> None:
 @click.option("--input_path", type=PATH, default="input")
 def inspect(input_path: Path) -> None:
     """Show what a folder of scenes holds and what would be refused."""
-    from builtup.inspect import inspect as run
+    from builtup.tiles.inspect_scenes import inspect as run
 
     click.echo(run(input_path))
 
@@ -90,7 +113,7 @@ def inspect(input_path: Path) -> None:
 @click.option("--num_workers", type=click.IntRange(1), default=2, help="processes")
 def simulate(**options: Any) -> None:
     """Write a data set of simulated Sentinel-1 towns in the UNOSAT layout."""
-    from builtup.sar.simulate import simulate as run
+    from builtup.simulate.dataset import simulate as run
 
     _report(run(**options))
 
@@ -99,21 +122,23 @@ def simulate(**options: Any) -> None:
 @click.option("--input_path", type=PATH, default="input")
 @click.option("--output_path", type=PATH, default="output")
 @click.option("--tiles_path", type=PATH, default="input")
+@on_cluster()
 @work
 def prepare(**options: Any) -> None:
     """Run the five data steps for train and test."""
-    from builtup import tracking
-    from builtup.prepare import prepare as run
+    from builtup.runs import tracking
+    from builtup.tiles.prepare import prepare as run
 
     tracking.log_steps(run(tell=lambda summary: click.echo(summary.line()), **options))
 
 
 @cli.command("generate_3b_images")
 @io("input/train", "output/train/images_3b")
+@on_cluster()
 @work
 def generate_3b_images(**options: Any) -> None:
     """Merge the VV and VH files of each scene into one file of three bands."""
-    from builtup.sar.merge import generate_3b_images as run
+    from builtup.sensors.radar.merge import generate_3b_images as run
 
     _report(run(**options))
 
@@ -123,10 +148,11 @@ def generate_3b_images(**options: Any) -> None:
 @click.option(
     "--all_touched", type=bool, default=True, help="burn every pixel that a polygon touches"
 )
+@on_cluster()
 @work
 def rasterize(**options: Any) -> None:
     """Rasterise each city's polygons onto the grids of its scenes."""
-    from builtup.labels.rasterize import rasterize as run
+    from builtup.tiles.masks import rasterize as run
 
     _report(run(**options))
 
@@ -134,10 +160,11 @@ def rasterize(**options: Any) -> None:
 @cli.command("generate_tiles")
 @io("output/train/images_3b", "input/train_tiles/images")
 @tiling(512, 32)
+@on_cluster()
 @work
 def generate_tiles(**options: Any) -> None:
     """Cut scenes or masks into training tiles."""
-    from builtup.tiles.tiling import generate_tiles as run
+    from builtup.tiles.cut import generate_tiles as run
 
     _report(run(step_name="generate_tiles", **options))
 
@@ -145,10 +172,11 @@ def generate_tiles(**options: Any) -> None:
 @cli.command("generate_test_tiles")
 @io("output/test/images_3b", "input/test_tiles/images")
 @tiling(1024, 256)
+@on_cluster()
 @work
 def generate_test_tiles(**options: Any) -> None:
     """Cut scenes into overlapping tiles for inference."""
-    from builtup.tiles.tiling import generate_tiles as run
+    from builtup.tiles.cut import generate_tiles as run
 
     _report(run(step_name="generate_test_tiles", **options))
 
@@ -158,6 +186,7 @@ def generate_test_tiles(**options: Any) -> None:
 @click.option("--folds", type=click.Choice(["auto", "city", "blocks"]), default="auto")
 @click.option("--blocks", default="2x2", help="rows x columns of spatial blocks")
 @click.option("--gap", type=click.IntRange(0), default=32, help="pixels around a held-out block")
+@on_cluster()
 @work
 def generate_tiles_stats(**options: Any) -> None:
     """Measure the training tiles and assign their folds."""
@@ -174,17 +203,18 @@ def generate_tiles_stats(**options: Any) -> None:
 @click.option("--overrides", default="", help='settings to replace: "num_epochs=3 seed=1"')
 def main_command(**options: Any) -> None:
     """Run a script (training, inference) with a config."""
-    from builtup.config import run_script
+    from builtup.config.load import run_script
 
     run_script(**options)
 
 
 @cli.command("merge_tiles")
 @results
+@on_cluster()
 @work
 def merge_tiles(**options: Any) -> None:
     """Blend predicted tiles into one probability raster a scene."""
-    from builtup.inference.mosaic import merge_tiles as run
+    from builtup.maps.mosaic import merge_tiles as run
 
     _report(run(**options))
 
@@ -192,10 +222,11 @@ def merge_tiles(**options: Any) -> None:
 @cli.command("all_agg_by_city")
 @results
 @threshold
+@on_cluster()
 @work
 def all_agg_by_city(**options: Any) -> None:
     """Average the dates of each city and threshold the mean."""
-    from builtup.inference.cities import all_agg_by_city as run
+    from builtup.maps.cities import all_agg_by_city as run
 
     _report(run(**options))
 
@@ -204,10 +235,11 @@ def all_agg_by_city(**options: Any) -> None:
 @results
 @vectors
 @outlines
+@on_cluster()
 @work
 def polygonize(**options: Any) -> None:
     """Turn city masks into polygons."""
-    from builtup.labels.polygonize import polygonize as run
+    from builtup.maps.polygonize import polygonize as run
 
     _report(run(**options))
 
@@ -217,10 +249,11 @@ def polygonize(**options: Any) -> None:
 @threshold
 @vectors
 @outlines
+@on_cluster()
 @work
 def to_submission(**options: Any) -> None:
     """Merge tiles, aggregate by city and polygonise."""
-    from builtup.inference.submission import to_submission as run
+    from builtup.maps.submission import to_submission as run
 
     _report(*run(**options))
 
@@ -231,7 +264,7 @@ def to_submission(**options: Any) -> None:
 @click.option("--run_id", default="", help="an inference run; the newest finished one by default")
 def validate(**options: Any) -> None:
     """Score city masks and polygons against ground truth, and write the report page."""
-    from builtup.inference.validate import validate as run
+    from builtup.maps.validate import validate as run
     from builtup.report.write import report as write
 
     click.echo(run(**options))
@@ -263,7 +296,7 @@ def report(**options: Any) -> None:
 @click.option("--output", default="", help="a folder; output/cross_validation/<config> by default")
 def cross_validate(**options: Any) -> None:
     """Leave every city (or block of ground) out in turn, and say how sure the mean is."""
-    from builtup.validation.cross import cross_validate as run
+    from builtup.studies.cross_validate import cross_validate as run
 
     click.echo(run(**options))
 
@@ -274,7 +307,7 @@ def cross_validate(**options: Any) -> None:
 @click.option("--output", default="", help="a folder; output/compare by default")
 def compare(**options: Any) -> None:
     """Put cross-validations side by side, and say which can be told apart."""
-    from builtup.validation.compare import compare as run
+    from builtup.studies.compare import compare as run
 
     click.echo(run(**options))
 
@@ -285,10 +318,11 @@ def compare(**options: Any) -> None:
 @click.option("--weights", default="", help='"0.2;0.8", or fit; all alike by default')
 @click.option("--threshold", default="mean", help="a number, mean (of the runs'), or that of all")
 @click.option("--gt_path", default="", help="the split with polygons that weights=fit learns from")
+@on_cluster()
 @work
 def ensemble(**options: Any) -> None:
     """Average the probabilities of several runs: folds, models, dates."""
-    from builtup.inference.ensemble import ensemble as run
+    from builtup.maps.ensemble import ensemble as run
 
     _report(run(**options))
 
@@ -298,7 +332,7 @@ def ensemble(**options: Any) -> None:
 @click.option("--run_id", default="", help="or a run, or models:/<name>@champion")
 def trace(**options: Any) -> None:
     """Show what a map was made from: inference, training, weights, tiles, scenes with sha256."""
-    from builtup.trace import trace as run
+    from builtup.report.trace_lineage import trace as run
 
     click.echo(run(**options))
 
@@ -351,9 +385,10 @@ def _whole_number(text: str) -> int | None:
 )
 @click.option("--allow", default="", help="prefixes of what STAC items may point to besides")
 @click.option("--run_name", default="predict", help="name of the run in MLflow")
+@on_cluster("output_path")  # reads scenes from URLs itself, window by window
 @work
 def predict(**options: Any) -> None:
     """Map new scenes with a trained model: probabilities, masks, polygons."""
-    from builtup.predict.run import predict as run
+    from builtup.prediction.predict import predict as run
 
     _report(*run(**options))

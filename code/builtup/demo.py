@@ -18,21 +18,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builtup import tracking
-from builtup.config import run_script
+from builtup.config.load import run_script
 from builtup.errors import BuiltupError
-from builtup.files import write_text_atomically
-from builtup.inference.cities import all_agg_by_city
-from builtup.inference.reference import fit_on_scenes, map_scenes
-from builtup.inference.submission import to_submission
-from builtup.inference.validate import validate
-from builtup.labels.polygonize import polygonize
-from builtup.prepare import prepare
+from builtup.jobs.files import write_text_atomically
+from builtup.maps.cities import all_agg_by_city
+from builtup.maps.forest_map import fit_on_scenes, map_scenes
+from builtup.maps.polygonize import polygonize
+from builtup.maps.submission import to_submission
+from builtup.maps.validate import validate
 from builtup.report.write import Extras
 from builtup.report.write import report as write_report
-from builtup.results import resolve_results
-from builtup.sar.scenes import find_rasters
-from builtup.sar.simulate import simulate
+from builtup.runs import tracking
+from builtup.runs.results import resolve_results
+from builtup.sensors.radar.names import find_rasters
+from builtup.simulate.dataset import simulate
+from builtup.tiles.prepare import prepare
 
 __all__ = ["demo"]
 

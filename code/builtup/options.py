@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 
@@ -25,28 +24,8 @@ def io(input_default: str, output_default: str) -> Callable[[F], F]:
     return decorate
 
 
-def _scheduler(function: F) -> F:
-    """Option `scheduler`: the jobs of the command's steps run on a cluster, paths may be URLs."""
-    paths = ["input_path", "output_path", "tiles_path"]
-    if function.__name__ == "predict":
-        paths.remove("input_path")  # reads URLs itself, window by window
-
-    @functools.wraps(function)
-    def on_cluster(*, scheduler: str, **options: Any) -> Any:
-        from builtup.cluster import connected
-        from builtup.store import mirrored
-
-        with mirrored(options, paths) as local, connected(scheduler):
-            return function(**local)
-
-    return click.option(
-        "--scheduler", default="", help="address of a Dask cluster (tcp://…); local by default"
-    )(cast(F, on_cluster))
-
-
 def work(function: F) -> F:
-    """Options of every data step."""
-    function = _scheduler(function)
+    """Options of every data step but `scheduler`, which `on_cluster` of the command line adds."""
     function = click.option(
         "--on_error",
         type=click.Choice(["stop", "skip"]),

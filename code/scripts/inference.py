@@ -13,8 +13,8 @@ from pathlib import Path
 
 import ignite.distributed as idist
 
-from builtup.config import Config
-from builtup.inference.run import (
+from builtup.config.load import Config
+from builtup.prediction.infer import (
     Plan,
     log_plan,
     log_tally,
@@ -23,8 +23,8 @@ from builtup.inference.run import (
     plan,
     upload,
 )
-from builtup.inference.tiles import predict_tiles
-from builtup.tracking import Recorder, recording
+from builtup.prediction.tiles import predict_tiles
+from builtup.runs.tracking import Recorder, recording
 
 log = logging.getLogger("builtup")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ignite.distributed as idist
 from ignite.engine import Events
 
-from builtup.config import Config
-from builtup.tracking import Recorder, recording
+from builtup.config.load import Config
+from builtup.runs.tracking import Recorder, recording
+from builtup.training.after_training import finish
 from builtup.training.build import (
     build_data,
     build_learner,
@@ -17,7 +18,6 @@ from builtup.training.build import (
 )
 from builtup.training.checkpoints import made_with
 from builtup.training.evaluator import Places, create_evaluator
-from builtup.training.finish import finish
 from builtup.training.handlers import (
     Saver,
     Validation,
@@ -29,10 +29,10 @@ from builtup.training.handlers import (
     attach_time_limit,
     attach_validation,
 )
+from builtup.training.manifest import facts, log_run
 from builtup.training.pictures import PictureMaker
-from builtup.training.provenance import facts, log_run
-from builtup.training.soup import Soup, attach_soup
 from builtup.training.trainer import create_trainer
+from builtup.training.weight_average import Soup, attach_soup
 
 
 def run(config: Config) -> None:

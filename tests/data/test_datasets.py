@@ -5,7 +5,7 @@ import torch
 from builtup.data.datasets import TrainTiles, ValidationTiles, collate
 from builtup.data.samplers import Draw
 from builtup.data.transforms import RandomCrop, RandomResizedCrop, dihedral
-from builtup.raster.windows import Window
+from builtup.geo.windows import Window
 from builtup.tiles.folds import Folds
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.table import read_tile_stats

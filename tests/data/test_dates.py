@@ -8,7 +8,7 @@ from builtup.data.dates import random_patch
 from builtup.data.loaders import train_loader
 from builtup.data.radar import Radar
 from builtup.errors import ConfigError
-from builtup.raster.windows import Window
+from builtup.geo.windows import Window
 from builtup.tiles.stats import generate_tiles_stats
 from tile_data import add_scene, moved, tile_all
 

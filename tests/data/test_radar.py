@@ -3,13 +3,7 @@ import math
 import pytest
 import torch
 
-from builtup.data.radar import (
-    Radar,
-    drop_squares,
-    resample_speckle,
-    shift_gain,
-    shift_noise_floor,
-)
+from builtup.data.radar import Radar, drop_squares, resample_speckle, shift_gain, shift_noise_floor
 from builtup.errors import ConfigError
 
 

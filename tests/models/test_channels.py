@@ -5,7 +5,7 @@ import torch
 from builtup.errors import ConfigError
 from builtup.models import channels
 from builtup.models.channels import Channels, channel_sets, with_signature
-from builtup.sar.bands import CHANNEL_SETS, invalid, to_db
+from builtup.sensors.radar.bands import CHANNEL_SETS, invalid, to_db
 
 SETS = list(CHANNEL_SETS)
 

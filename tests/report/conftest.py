@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from builtup import tracking
+    from builtup.runs import tracking
 
     root = tmp_path_factory.mktemp("report_project")
     tracking.setup(root)
@@ -19,7 +19,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(tracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, made the current one, with the database."""
-    from builtup import tracking
+    from builtup.runs import tracking
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)

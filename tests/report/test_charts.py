@@ -11,7 +11,6 @@ import pytest
 from markupsafe import Markup
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from builtup.inference.scoring import PixelCounts
 from builtup.report.charts import (
     BOTTOM,
     LEFT,
@@ -22,7 +21,8 @@ from builtup.report.charts import (
     reliability_chart,
     threshold_chart,
 )
-from builtup.validation.calibration import reliability
+from builtup.scoring.calibration import reliability
+from builtup.scoring.polygons import PixelCounts
 
 
 @pytest.fixture

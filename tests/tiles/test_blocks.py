@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from builtup.errors import BuiltupError, InputError
-from builtup.raster.grid import Grid
+from builtup.geo.grid import Grid
 from builtup.tiles.blocks import BlockPlan, city_blocks, common_grid, parse_blocks
 from tile_data import TRANSFORM, moved
 

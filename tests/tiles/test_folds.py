@@ -9,24 +9,9 @@ import pytest
 
 from builtup.errors import BuiltupError, InputError
 from builtup.tiles.folds import Folds
-from builtup.tiles.reading import read_tile
-from builtup.tiles.stats import TrainTile, generate_tiles_stats, read_tile_stats
-from tile_data import add_scene, moved, tile_all
-
-
-def prepared(
-    root: Path, *, folds: str = "auto", blocks: str = "2x2", gap: int = 6, materialize: bool = False
-) -> tuple[Folds, list[TrainTile]]:
-    folder = tile_all(root, materialize=materialize)
-    generate_tiles_stats(
-        input_path=folder,
-        output_path=folder,
-        folds=folds,
-        blocks=blocks,
-        gap=gap,
-        num_workers=1,
-    )
-    return Folds.read(folder), read_tile_stats(folder / "tile_stats.csv")
+from builtup.tiles.stats import TrainTile
+from builtup.tiles.tile import read_tile
+from tile_data import add_scene, moved, prepared
 
 
 def by_scene(tiles: list[TrainTile]) -> dict[str, list[TrainTile]]:

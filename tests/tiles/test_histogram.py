@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from builtup.sar.bands import to_db
+from builtup.sensors.radar.bands import to_db
 from builtup.tiles.histogram import EDGES, draw_histograms, histogram
 from tile_data import labels, power
 

@@ -8,12 +8,11 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform
 from shapely import box
-from test_folds import prepared
 
 from builtup.errors import LeakageError
 from builtup.tiles.folds import check_folds
 from builtup.tiles.leakage import leaks, reproject
-from tile_data import add_scene, moved
+from tile_data import add_scene, moved, prepared
 
 NEIGHBOUR = {"city": "Beta_2015", "tile": "38SMF"}
 

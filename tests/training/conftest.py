@@ -11,7 +11,7 @@ import torch
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from builtup import tracking
+    from builtup.runs import tracking
 
     root = tmp_path_factory.mktemp("project")
     tracking.setup(root)
@@ -21,7 +21,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a project with its database, made the current one."""
-    from builtup import tracking
+    from builtup.runs import tracking
 
     monkeypatch.chdir(database)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)

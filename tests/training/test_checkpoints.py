@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_training import write_tiny
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from builtup import config
+from builtup.config import load as config
 from builtup.errors import ConfigError, InputError
 from builtup.training.checkpoints import (
     Progress,
@@ -27,8 +26,9 @@ from builtup.training.checkpoints import (
     set_weights,
 )
 from builtup.training.learner import Learner
-from builtup.training.provenance import write_config
+from builtup.training.manifest import write_config
 from builtup.training.schedules import poly
+from tiny_training import write_tiny
 
 
 def learner_of(seed: int) -> Learner:

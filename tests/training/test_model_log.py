@@ -14,13 +14,14 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from tiny_training import write_tiny
 
-from builtup import config, registry, tracking
+from builtup.config import load as config
 from builtup.errors import RunError
-from builtup.registry import Score, verdict
+from builtup.runs import registry, tracking
+from builtup.runs.registry import Score, verdict
 from builtup.training.checkpoints import find_artifacts, load_trained
 from builtup.training.export import ProbabilityMap, example_power
+from tiny_training import write_tiny
 
 SCRIPT = Path(__file__).parents[2] / "code" / "scripts" / "training.py"
 

@@ -17,13 +17,8 @@ from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
 from builtup.data.datasets import ValidationTiles
-from builtup.training.finish import _fit_temperature
-from builtup.training.temperature import (
-    MARGINS,
-    fit_temperature,
-    margin_histogram,
-    temperature_on,
-)
+from builtup.training.after_training import _fit_temperature
+from builtup.training.temperature import MARGINS, fit_temperature, margin_histogram, temperature_on
 
 
 @given(st.floats(0.3, 4.0))

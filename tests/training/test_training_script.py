@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import write_tiny
 
-from builtup import config, tracking
+from builtup.config import load as config
 from builtup.errors import BuiltupError, ConfigError
+from builtup.runs import tracking
 from builtup.training.checkpoints import load_state, load_trained
+from tiny_training import write_tiny
 
 SCRIPT = Path(__file__).parents[2] / "code" / "scripts" / "training.py"
 

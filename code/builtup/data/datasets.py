@@ -23,13 +23,13 @@ from builtup.data.dates import other_dates, random_patch
 from builtup.data.radar import Radar
 from builtup.data.samplers import Draw
 from builtup.data.transforms import Crop, ResizePower, ignore_gaps, pad_sample
-from builtup.raster.direct import read_direct
-from builtup.raster.windows import Window
-from builtup.sar.bands import IGNORE, mean_power
-from builtup.tiles.cores import exclusive_cores
+from builtup.geo.uncompressed_reader import read_direct
+from builtup.geo.windows import Window
+from builtup.sensors.radar.bands import IGNORE, mean_power
+from builtup.tiles.cut import Tile, read_tile
 from builtup.tiles.folds import Folds
+from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TrainTile
-from builtup.tiles.tiling import Tile, read_tile
 
 #: Masks kept as they were decoded, and the largest of them: 64 MB in all.
 KEPT_TILES, KEPT_PIXELS = 256, 512 * 512

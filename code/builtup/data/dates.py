@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from builtup.errors import ConfigError
-from builtup.raster.windows import Window
+from builtup.geo.windows import Window
 from builtup.tiles.folds import Folds
 from builtup.tiles.table import TrainTile
 

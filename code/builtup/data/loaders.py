@@ -15,8 +15,8 @@ from builtup.data.radar import Radar
 from builtup.data.samplers import TrainingBatches, ValidationBatches
 from builtup.data.transforms import Crop, RandomCrop, RandomResizedCrop, dihedral
 from builtup.errors import InputError
+from builtup.tiles.consistency import require_same_data
 from builtup.tiles.folds import Folds, check_folds
-from builtup.tiles.origin import require_same_data
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 
 __all__ = ["TileLoader", "train_eval_loader", "train_loader", "val_loader"]

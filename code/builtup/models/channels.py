@@ -1,8 +1,8 @@
 """What a network is fed: channels computed from power on its own device, normalised, gaps filled.
 
-The numpy twins of these formulas are `builtup.sar.bands.CHANNEL_SETS`; tests hold both together.
-Two sets are the networks' alone and have no statistics: `db_2b`, whose order is that of encoders
-pretrained on Sentinel-1, and `minmax_3b`, which is stretched image by image.
+The numpy twins of these formulas are `builtup.sensors.radar.bands.CHANNEL_SETS`; tests hold both
+together. Two sets are the networks' alone and have no statistics: `db_2b`, whose order is that of
+encoders pretrained on Sentinel-1, and `minmax_3b`, which is stretched image by image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from builtup.errors import ConfigError
-from builtup.sar.bands import CHANNEL_SETS, DB_FLOOR, NODATA_POWER
+from builtup.sensors.radar.bands import CHANNEL_SETS, DB_FLOOR, NODATA_POWER
 
 __all__ = ["Channels", "channel_sets", "with_signature"]
 
@@ -47,9 +47,9 @@ class Channels(nn.Module):
     """Normalised channels of a set (see `channel_sets`) from linear power.
 
     Input (B, 2 or 3, H, W): VH, VV and perhaps their mean (which is computed anew), linear power,
-    no-data by the rule of `builtup.sar.bands.invalid` or NaN. Output (B, C, H, W) float32,
-    (channel − mean) / std; an invalid pixel is 0, the band's training mean. Computed in float32
-    also under autocast: powers of 1e-5 and decibels do not fit half precision.
+    no-data by the rule of `builtup.sensors.radar.bands.invalid` or NaN. Output (B, C, H, W)
+    float32, (channel − mean) / std; an invalid pixel is 0, the band's training mean. Computed in
+    float32 also under autocast: powers of 1e-5 and decibels do not fit half precision.
 
     `minmax_3b` stretches each image between the least and greatest valid power of each band, then
     takes x^.2 − .5: what a pixel becomes depends on the image that it is in, so predict in windows

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from sklearn.ensemble import RandomForestClassifier
 
-from builtup.sar.bands import IGNORE, invalid, to_db
+from builtup.sensors.radar.bands import IGNORE, invalid, to_db
 
 __all__ = ["fit_forest", "forest_features", "forest_probability"]
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from builtup.digests import sha256_of
 from builtup.errors import BuiltupError, ConfigError
+from builtup.jobs.digests import sha256_of
 from builtup.models.weights import fetch
 
 __all__ = ["SATELLITE_WEIGHTS", "SatelliteWeights", "load_encoder", "satellite_weights"]

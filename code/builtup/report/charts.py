@@ -9,8 +9,8 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from builtup.inference.scoring import PixelCounts
-from builtup.validation.calibration import BINS, reliability
+from builtup.scoring.calibration import BINS, reliability
+from builtup.scoring.polygons import PixelCounts
 
 __all__ = [
     "interval_bar",

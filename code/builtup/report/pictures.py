@@ -14,11 +14,11 @@ from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.warp import reproject, transform_bounds
 
-from builtup.raster.grid import Grid
-from builtup.raster.io import open_raster
-from builtup.report.sources import SceneImage
-from builtup.report.stored import read_parts
-from builtup.sar.bands import to_db
+from builtup.geo.grid import Grid
+from builtup.geo.rasters import open_raster
+from builtup.report.image_source import SceneImage
+from builtup.report.quicklook import read_parts
+from builtup.sensors.radar.bands import to_db
 
 __all__ = ["Stretch", "paint_power", "paint_probability", "read_band", "read_power", "shade"]
 

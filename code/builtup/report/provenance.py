@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from builtup import __version__
 from builtup.errors import BuiltupError
-from builtup.inference.tuned import MARK, Tuned, read_record, tuned_ground
-from builtup.results import Results
+from builtup.runs.results import Results
+from builtup.training.tuning_ground import MARK, Tuned, read_record, tuned_ground
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -154,7 +154,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _run(run_id: str | None, what: str, doubts: list[str]) -> Run | None:
     if not run_id:
         return None
-    from builtup import tracking
+    from builtup.runs import tracking
 
     try:
         return tracking.find_run(run_id)
@@ -166,7 +166,7 @@ def _run(run_id: str | None, what: str, doubts: list[str]) -> Run | None:
 def _summary(training: Run | None, doubts: list[str]) -> dict[str, Any]:
     if training is None:
         return {}
-    from builtup import tracking
+    from builtup.runs import tracking
 
     try:
         found = _read_json(tracking.run_artifacts(training.info.run_id) / "summary.json")

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from builtup.inference.scoring import PixelCounts
-from builtup.report.measure import CityCounts
-from builtup.results import Results
-from builtup.validation.blocks import CELLS, f1, iou
-from builtup.validation.bootstrap import Interval, interval, resample
-from builtup.validation.calibration import reliability
-from builtup.validation.figures import mean_of_defined, statistics
+from builtup.report.counts import CityCounts
+from builtup.runs.results import Results
+from builtup.scoring.blocks import CELLS, f1, iou
+from builtup.scoring.bootstrap import Interval, interval, resample
+from builtup.scoring.calibration import reliability
+from builtup.scoring.polygons import PixelCounts
+from builtup.scoring.summary import mean_of_defined, statistics
 
 __all__ = ["MACRO", "POOLED", "Score", "ScoreRow", "read_polygon_f1", "score_rows"]
 

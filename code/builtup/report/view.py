@@ -9,12 +9,12 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from builtup.raster.grid import Grid
-from builtup.raster.io import gdal_env, open_raster
+from builtup.geo.grid import Grid
+from builtup.geo.rasters import gdal_env, open_raster
 from builtup.report.charts import precision_recall_chart, reliability_chart, threshold_chart
+from builtup.report.counts import CityMeasure, TileCrop
 from builtup.report.encode import Drawing, encode
-from builtup.report.measure import CityMeasure, TileCrop
-from builtup.report.outlines import OutlinePath, outline_path
+from builtup.report.image_source import SceneImage, scene_title
 from builtup.report.pictures import (
     Stretch,
     chosen_dates,
@@ -25,9 +25,9 @@ from builtup.report.pictures import (
     read_power,
     shade,
 )
-from builtup.report.scale import ScaleBar, centre, ground_width, north, scale_bar
-from builtup.report.sources import SceneImage, scene_title
-from builtup.results import building_band
+from builtup.report.scale_bar import ScaleBar, centre, ground_width, north, scale_bar
+from builtup.report.svg_path import OutlinePath, outline_path
+from builtup.runs.results import building_band
 
 __all__ = ["ZOOMS", "Base", "CityView", "Layer", "TileView", "view_city"]
 

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builtup.files import write_text_atomically
-from builtup.inference.ensemble import ENSEMBLE_JSON
-from builtup.inference.ground import find_truths, read_scored_area
-from builtup.report.measure import PICTURE, CityCounts, measure_city
+from builtup.jobs.files import write_text_atomically
+from builtup.maps.ensemble import ENSEMBLE_JSON
+from builtup.report.counts import PICTURE, CityCounts, measure_city
+from builtup.report.image_source import find_images
 from builtup.report.page import Page, Row, render
 from builtup.report.provenance import Provenance, find_provenance
 from builtup.report.scores import MACRO, POOLED, ScoreRow, score_rows
-from builtup.report.sources import find_images
 from builtup.report.view import CityView, view_city
-from builtup.results import CityRasters, Results, city_rasters, read_tags, resolve_results
-from builtup.sar.scenes import SceneName, require_folder
-from builtup.validation.blocks import BLOCK
-from builtup.validation.bootstrap import RESAMPLES
+from builtup.runs.results import CityRasters, Results, city_rasters, read_tags, resolve_results
+from builtup.scoring.blocks import BLOCK
+from builtup.scoring.bootstrap import RESAMPLES
+from builtup.scoring.scored_area import find_truths, read_scored_area
+from builtup.sensors.radar.names import SceneName, require_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,7 +112,7 @@ def _store(results: Results) -> _Store | None:
     """None where nobody has said which run it is; RunError where there is no such run."""
     if not results.run_id:
         return None
-    from builtup import tracking
+    from builtup.runs import tracking
 
     folder = tracking.artifact_folder(tracking.find_run(results.run_id))
     return _Store(tracking.client(), results.run_id, folder.resolve() if folder else None)

@@ -1,1 +1,1 @@
-"""Tilings of scenes, their statistics, and the folds of cross-validation."""
+"""Masks, tilings of scenes, their statistics, and the folds of cross-validation."""

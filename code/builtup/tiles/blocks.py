@@ -10,8 +10,8 @@ from itertools import pairwise
 from rasterio.crs import CRS
 
 from builtup.errors import BuiltupError, InputError
-from builtup.raster.grid import SAME_CITY_TOLERANCE, Grid
-from builtup.raster.windows import Window
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
+from builtup.geo.windows import Window
 
 __all__ = ["Block", "BlockPlan", "city_blocks", "common_grid", "parse_blocks"]
 

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from builtup.errors import BuiltupError, InputError
-from builtup.raster.grid import Grid
-from builtup.raster.windows import Window
-from builtup.sar.bands import IGNORE
+from builtup.geo.grid import Grid
+from builtup.geo.windows import Window
+from builtup.sensors.radar.bands import IGNORE
 from builtup.tiles.blocks import Block, city_blocks, parse_blocks
-from builtup.tiles.cores import exclusive_cores
-from builtup.tiles.reading import Tile, read_tile
+from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TrainTile
+from builtup.tiles.tile import Tile, read_tile
 
 __all__ = ["FOLDS_JSON", "Folds", "SceneGround", "check_folds", "plan_folds"]
 

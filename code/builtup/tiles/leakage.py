@@ -20,9 +20,9 @@ from rasterio.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
 from builtup.errors import LeakageError
-from builtup.raster.grid import Grid
-from builtup.raster.windows import Window
-from builtup.tiles.cores import exclusive_cores
+from builtup.geo.grid import Grid
+from builtup.geo.windows import Window
+from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TrainTile
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builtup.errors import InputError
-from builtup.files import write_text_atomically
-from builtup.sar.bands import BAND_NAMES
-from builtup.tiles.reading import Tile, check_tiles, parse_tile, read_rows
+from builtup.jobs.files import write_text_atomically
+from builtup.sensors.radar.bands import BAND_NAMES
+from builtup.tiles.tile import Tile, check_tiles, parse_tile, read_rows
 
 __all__ = ["TILE_STATS_CSV", "TileMeasure", "TrainTile", "read_tile_stats", "write_tile_stats"]
 

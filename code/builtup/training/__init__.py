@@ -1,1 +1,1 @@
-"""Trainer, evaluator, handlers and metrics."""
+"""Trainer, evaluator, handlers, checkpoints and what follows a training."""

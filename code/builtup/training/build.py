@@ -14,22 +14,16 @@ import torch
 from ignite.engine import Engine
 from ignite.utils import manual_seed
 
-from builtup.config import Config
+from builtup.config.launch import pick_device
+from builtup.config.load import Config
 from builtup.errors import ConfigError, InputError
-from builtup.launch import pick_device
+from builtup.scoring.counts import SCORES
 from builtup.tiles.stats import channel_statistics
-from builtup.training.checkpoints import (
-    Progress,
-    find_artifacts,
-    load_state,
-    made_with,
-    restore,
-)
+from builtup.training.checkpoints import Progress, find_artifacts, load_state, made_with, restore
+from builtup.training.cross_validated_threshold import Inherited, inherited_threshold
 from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
-from builtup.training.ground import require_separate
-from builtup.training.inherited import Inherited, inherited_threshold
+from builtup.training.leakage import require_separate
 from builtup.training.learner import Learner
-from builtup.training.metrics import SCORES
 from builtup.training.trainer import optimiser_steps
 
 __all__ = [

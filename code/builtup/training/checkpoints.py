@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from builtup import config as configs
+from builtup.config import load as configs
 from builtup.errors import InputError, RunError
-from builtup.files import atomic_path
+from builtup.jobs.files import atomic_path
 from builtup.models.channels import with_signature
 from builtup.training.learner import Learner
 
@@ -212,7 +212,7 @@ def find_artifacts(run_id_or_path: str | Path) -> tuple[Path, str]:
     (`models:/name@champion`) stand for the run that trained them.
     """
     if str(run_id_or_path).startswith("models:/"):
-        from builtup import registry
+        from builtup.runs import registry
 
         run_id_or_path = registry.run_of_model(str(run_id_or_path))
     path = Path(run_id_or_path)
@@ -226,7 +226,7 @@ def find_artifacts(run_id_or_path: str | Path) -> tuple[Path, str]:
     text = str(run_id_or_path)
     if "/" in text or path.suffix in {".pt", ".pth"}:
         raise InputError(path, "does not exist", "check the path, or give a run id")
-    from builtup import tracking
+    from builtup.runs import tracking
 
     folder = tracking.run_artifacts(text)
     if not (folder / "config" / "settings.json").is_file():

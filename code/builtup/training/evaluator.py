@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from builtup.errors import BuiltupError
-from builtup.sar.bands import IGNORE
+from builtup.scoring.counts import BUILDING, Predicted, SegmentationScores, quantise
+from builtup.sensors.radar.bands import IGNORE
 from builtup.training.learner import Learner
-from builtup.training.metrics import BUILDING, Predicted, SegmentationScores, quantise
 
 __all__ = [
     "Places",

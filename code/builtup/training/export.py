@@ -47,8 +47,8 @@ class ProbabilityMap(nn.Module):
     """The probability of every class from linear power, as a network's user wants it.
 
     Input (N, 2 or 3, H, W) float32: VH, VV and perhaps their mean (not looked at), linear power;
-    no-data by the rule of `builtup.sar.bands.invalid` or NaN. Output (N, classes, H, W) float32:
-    the softmax, NaN where the input has no data.
+    no-data by the rule of `builtup.sensors.radar.bands.invalid` or NaN. Output (N, classes, H, W)
+    float32: the softmax, NaN where the input has no data.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:

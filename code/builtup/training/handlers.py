@@ -15,12 +15,12 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
-from builtup.files import write_text_atomically
-from builtup.tracking import Recorder
+from builtup.jobs.files import write_text_atomically
+from builtup.runs.tracking import Recorder
+from builtup.scoring.counts import SegmentationScores, choose_threshold, rank_tiles
 from builtup.training.checkpoints import Progress, full_state, save_state
 from builtup.training.evaluator import Places, deal_batches, evaluate
 from builtup.training.learner import Learner
-from builtup.training.metrics import SegmentationScores, choose_threshold, rank_tiles
 from builtup.training.trainer import Step
 
 __all__ = [

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from builtup.files import write_text_atomically
+from builtup.jobs.files import write_text_atomically
 from builtup.models.segmenter import Segmenter
 from builtup.training.checkpoints import load_trained, save_state
 from builtup.training.export import (

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import nn
 
-from builtup.files import atomic_path
-from builtup.sar.bands import IGNORE, to_db
-from builtup.tracking import Recorder
+from builtup.jobs.files import atomic_path
+from builtup.runs.tracking import Recorder
+from builtup.scoring.counts import BUILDING, tile_iou
+from builtup.sensors.radar.bands import IGNORE, to_db
 from builtup.training.build import Data
 from builtup.training.evaluator import Places, probabilities
 from builtup.training.learner import Learner
-from builtup.training.metrics import BUILDING, tile_iou
 
 __all__ = ["PictureMaker", "backscatter_picture", "tile_picture"]
 
@@ -61,7 +61,7 @@ class PictureMaker:
     def extremes(self, model: nn.Module, chosen: Mapping[str, Mapping[str, int]]) -> None:
         """Draw pictures/<city>/<best, median or worst>_<tile id>.png with a model's weights.
 
-        `chosen` holds tile numbers as `builtup.training.metrics.rank_tiles` gives them.
+        `chosen` holds tile numbers as `builtup.scoring.counts.rank_tiles` gives them.
         """
         if self.dataset is None:
             return

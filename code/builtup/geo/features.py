@@ -1,0 +1,47 @@
+"""Polygons with the attributes that they are written with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from builtup.geo.columns import Columns
+from builtup.geo.grid import Grid
+
+__all__ = ["Features", "on_ground"]
+
+
+@dataclass(frozen=True)
+class Features(Columns):
+    """Polygons and their attributes, all of one length.
+
+    `area_m2` is in square metres on the ground, `mean_prob` the mean building probability.
+    """
+
+    polygons: NDArray[np.object_]
+    id: NDArray[np.int32]
+    area_m2: NDArray[np.float64]
+    mean_prob: NDArray[np.float64]
+
+    @classmethod
+    def none(cls) -> Features:
+        """No features."""
+        return cls(np.zeros(0, object), np.zeros(0, np.int32), np.zeros(0), np.zeros(0))
+
+    def reshaped(self, polygons: NDArray[np.object_]) -> Features:
+        """The same attributes with other polygons."""
+        return Features(polygons, self.id, self.area_m2, self.mean_prob)
+
+    def on_ground(self, grid: Grid) -> Features:
+        """The same with polygons from pixel coordinates (column, row) to those of the CRS."""
+        return self.reshaped(on_ground(self.polygons, grid))
+
+
+def on_ground(polygons: NDArray[np.object_], grid: Grid) -> NDArray[np.object_]:
+    """Polygons from pixel coordinates (column, row) to those of the grid's CRS."""
+    t = grid.transform
+    matrix, origin = np.array([[t.a, t.d], [t.b, t.e]]), np.array((t.c, t.f))
+    return np.asarray(shapely.transform(polygons, lambda xy: xy @ matrix + origin))

@@ -1,0 +1,139 @@
+"""Opening rasters, here or elsewhere: GeoTIFFs only, and tried again where a network fails."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+
+from builtup.errors import InputError
+from builtup.geo.locations import Location
+from builtup.geo.rasters import gdal_env
+from builtup.geo.windows import Window
+from builtup.jobs.endpoints import gdal_endpoint
+
+__all__ = ["Raster", "as_float", "open_location"]
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+#: Seconds between tries at what is read over a network.
+DELAYS = (1.0, 2.0, 4.0, 8.0)
+#: What another try does not change.
+_FINAL = re.compile(
+    r"response code: 40[0134]|Access ?Denied|NoSuchKey|NoSuchBucket|InvalidAccessKey|"
+    r"specified (key|bucket) does not exist|"
+    r"not recognized as being in a supported|No valid .* credentials",
+    re.IGNORECASE,
+)
+#: What TIFFs say whose end is missing; over a network only the last try tells it from a lost one.
+_CUT_SHORT = re.compile(r"got \d+ bytes, expected \d+")
+#: Time limits in seconds; GDAL itself tries again where a server says that it is busy.
+_NETWORK = {
+    "GDAL_HTTP_CONNECTTIMEOUT": 20,
+    "GDAL_HTTP_TIMEOUT": 120,
+    "GDAL_HTTP_MAX_RETRY": 2,
+    "GDAL_HTTP_RETRY_DELAY": 1,
+}
+
+
+class Raster:
+    """An open raster, read by windows; one elsewhere is opened again where a read fails."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self.dataset: DatasetReader = self._persistent(self._open)
+
+    def read(self, window: Window, band: int) -> NDArray[Any]:
+        """A window of a band, as it is stored; InputError where it cannot be read."""
+        values: NDArray[Any] = self._persistent(lambda: self._read(window, band))
+        return values
+
+    def close(self) -> None:
+        """Close it."""
+        self.dataset.close()
+
+    def _open(self) -> DatasetReader:
+        drivers = None if self.location.any_format else "GTiff"
+        return rasterio.open(self.location.name, driver=drivers)
+
+    def _read(self, window: Window, band: int) -> NDArray[Any]:
+        if self.dataset.closed:
+            self.dataset = self._open()
+        return self.dataset.read(band, window=window.rasterio)
+
+    def _persistent(self, action: Callable[[], Result]) -> Result:
+        location = self.location
+        if not location.remote:
+            try:
+                return action()
+            except RasterioError as e:
+                raise self._error(e, 1) from e
+        options: dict[str, Any] = _NETWORK | gdal_endpoint()
+        for tries, delay in enumerate((*DELAYS, None), 1):
+            try:
+                with gdal_env(**options):  # of this thread: GDAL's options are
+                    return action()
+            except RasterioError as e:
+                if delay is None or _FINAL.search(_reason(e)):
+                    raise self._error(e, tries) from e
+                log.warning("%s: %s; again in %.0f s", location.shown, _reason(e), delay)
+            time.sleep(delay)
+            # what failed is remembered by GDAL otherwise
+            options["CPL_VSIL_CURL_NON_CACHED"] = location.name
+            if hasattr(self, "dataset"):
+                self.dataset.close()
+        raise AssertionError("the last try returns or raises")
+
+    def _error(self, e: Exception, tries: int) -> InputError:
+        shown, opened = self.location.shown, hasattr(self, "dataset")
+        if self.location.remote:
+            times = f" in {tries} tries" if tries > 1 else ""
+            remedy = "check the address, the network and your rights; run again to go on"
+            if _CUT_SHORT.search(_reason(e)):
+                remedy = "check that it is whole, or upload it again; run again to go on"
+            return InputError(shown, f"cannot be read{times} ({_reason(e)})", remedy)
+        gone = not os.path.exists(self.location.name)  # noqa: PTH110, a name may be too long
+        if opened or gone:
+            problem = "no such file" if gone else f"cannot be read to its end ({_reason(e)})"
+            return InputError(shown, problem, "copy or download it again, then run again to go on")
+        if self.location.path.stat().st_size == 0:
+            return InputError(shown, "empty file (0 bytes)", "copy or download it again")
+        return InputError(
+            shown, f"not a readable GeoTIFF ({_reason(e)})", "copy it again, or export a GeoTIFF"
+        )
+
+
+@contextmanager
+def open_location(location: Location) -> Iterator[Raster]:
+    """Open a raster; InputError, in one line, where that cannot be."""
+    raster = Raster(location)
+    try:
+        yield raster
+    finally:
+        raster.close()
+
+
+def as_float(stored: NDArray[Any]) -> NDArray[np.float32]:
+    """Stored values as float32; infinite, and so invalid, is what that cannot hold: ±1.8e308, the
+    no-data value of others' float64 rasters."""
+    with np.errstate(over="ignore"):
+        return stored.astype(np.float32, copy=False)
+
+
+def _reason(e: BaseException) -> str:
+    """The innermost message of GDAL's chain, on one line and without a query."""
+    while isinstance(e.__cause__, Exception):
+        e = e.__cause__
+    return re.sub(r"\?\S*", "", " ".join(str(e).split()))[:160]

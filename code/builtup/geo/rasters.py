@@ -1,0 +1,178 @@
+"""Reading rasters block by block, and writing them with every failure noticed."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.io import DatasetReader, DatasetWriter
+
+from builtup.errors import InputError
+from builtup.geo.grid import Grid
+from builtup.geo.windows import Window
+from builtup.geo.write_errors import failed_writes
+from builtup.jobs.files import atomic_path, output_error, write_error
+
+__all__ = [
+    "create_cog",
+    "create_raster",
+    "gdal_env",
+    "open_raster",
+    "read_window",
+    "translate_to_cog",
+]
+
+log = logging.getLogger(__name__)
+
+#: GDAL's own default is 5 % of the machine's memory, which breaks the promise of flat memory.
+GDAL_CACHE_MB = 64
+#: For overviews and compression, which begin when nothing else of the raster is left to do: half
+#: the time, the same bytes.
+THREADS = 2
+
+
+def gdal_env(**options: Any) -> rasterio.Env:
+    """A GDAL environment with a small block cache and dates in files that never change."""
+    settings: dict[str, Any] = {
+        # in bytes: GDAL would take megabytes too, but rasterio.features.rasterize takes them for
+        # bytes, works in chunks of one row and is 30 times slower
+        "GDAL_CACHEMAX": GDAL_CACHE_MB * 2**20,
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no look for side files in huge folders
+        "GDAL_PAM_ENABLED": "NO",  # never write .aux.xml beside somebody's data
+        "OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z",
+        **options,
+    }
+    return rasterio.Env(**settings)
+
+
+@contextmanager
+def open_raster(path: Path | str) -> Iterator[DatasetReader]:
+    """Open a GeoTIFF for reading; raise InputError where it is missing, empty or another file.
+
+    Whatever its name, a file of another format is refused: a VRT would be read from wherever it
+    points to. A missing georeference is for the caller to refuse, in a line of its own.
+    """
+    p = Path(path)
+    if not p.exists():
+        raise InputError(p, "no such file", "check the path")
+    if p.is_file() and p.stat().st_size == 0:
+        raise InputError(p, "empty file (0 bytes)", "copy or download it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(p, driver="GTiff")
+    except RasterioIOError as e:
+        raise InputError(
+            p, f"not a readable raster ({_brief(e)})", "copy or export it again as GeoTIFF"
+        ) from e
+    with dataset:
+        yield dataset
+
+
+def read_window(
+    dataset: DatasetReader, window: Window | None = None, indexes: int | list[int] | None = None
+) -> NDArray[Any]:
+    """Read a window (the whole by default); raise InputError where the file is truncated."""
+    try:
+        return dataset.read(indexes, window=None if window is None else window.rasterio)
+    except RasterioError as e:
+        raise InputError(
+            dataset.name, f"cannot be read to its end ({_brief(e)})", "copy or download it again"
+        ) from e
+
+
+@contextmanager
+def create_raster(path: Path, **profile: Any) -> Iterator[DatasetWriter]:
+    """Create a GeoTIFF; raise OutputError where a write fails, also at closing (disk full)."""
+    with _write_errors(path), rasterio.open(path, "w", driver="GTiff", **profile) as dataset:
+        yield dataset
+
+
+def translate_to_cog(source: Path, target: Path, **options: Any) -> None:
+    """Copy a tiled GeoTIFF into a Cloud Optimized GeoTIFF, in flat memory.
+
+    rasterio holds the whole raster when the COG driver is written to directly; the copy does not.
+    """
+    # level 1: on probabilities as small as level 9, and eight times as fast
+    settings: dict[str, Any] = {"compress": "ZSTD", "level": 1, "blocksize": 512}
+    settings |= {"num_threads": THREADS, "bigtiff": "IF_SAFER"}
+    with _write_errors(target):
+        rasterio.shutil.copy(source, target, driver="COG", **{**settings, **options})
+
+
+@contextmanager
+def create_cog(
+    final: Path, grid: Grid, *, resampling: str = "average", **profile: Any
+) -> Iterator[DatasetWriter]:
+    """A raster on `grid` to write to in any order, which becomes the COG `final`, whole.
+
+    `profile` holds count, dtype and nodata; `resampling` makes the overviews. The draft is not
+    compressed: a compressed block that is written twice would leave a hole in the file.
+    """
+    with atomic_path(final) as temporary:
+        draft = temporary.with_name(f"{temporary.stem}.draft{temporary.suffix}")
+        layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "interleave": "band"}
+        place = {"crs": grid.crs, "transform": grid.transform}
+        size = {"width": grid.width, "height": grid.height, "bigtiff": "IF_SAFER"}
+        try:
+            with create_raster(draft, **layout, **place, **size, **profile) as out:
+                yield out
+            _add_overviews(draft, resampling)
+            translate_to_cog(draft, temporary)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _add_overviews(path: Path, resampling: str, smallest: int = 512) -> None:
+    """Halve a raster until its longer side fits into a block, as the COG driver would.
+
+    That driver compresses its overviews twice; taking them from the draft costs a third.
+    """
+    with (
+        rasterio.Env(GDAL_NUM_THREADS=THREADS),
+        _write_errors(path),
+        rasterio.open(path, "r+") as dataset,
+    ):
+        longer, factors = max(dataset.width, dataset.height), [1]
+        while longer // factors[-1] > smallest:
+            factors.append(2 * factors[-1])
+        if factors[1:]:
+            dataset.build_overviews(factors[1:], Resampling[resampling])
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    with failed_writes() as failures:
+        try:
+            yield
+        except RasterioError as e:
+            raise write_error(path, _brief(e)) from e
+        except OSError as e:
+            raise output_error(path, e) from e
+    if failures:
+        raise write_error(path, failures[0][:120])
+
+
+def _brief(e: Exception) -> str:
+    """The innermost message of GDAL's chain, on one line."""
+    while e.__cause__ is not None and isinstance(e.__cause__, Exception):
+        e = e.__cause__
+    return " ".join(str(e).split())[:160]
+
+
+def as_nan(values: NDArray[Any], nodata: float | None) -> NDArray[np.float32]:
+    """float32 copy in which the declared no-data value is NaN."""
+    out = values.astype(np.float32)
+    if nodata is not None and not np.isnan(nodata):
+        out[values == nodata] = np.nan
+    return out

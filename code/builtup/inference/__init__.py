@@ -1,1 +1,0 @@
-"""From weights and tiles to probabilities, mosaics and city maps."""

@@ -1,0 +1,1 @@
+"""Work that may be repeated, resumed and spread over processes and machines."""

@@ -1,1 +1,0 @@
-"""Polygons to masks and masks to polygons."""

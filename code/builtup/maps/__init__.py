@@ -1,0 +1,1 @@
+"""From probabilities to city maps, polygons and what a GIS opens."""

@@ -1,0 +1,366 @@
+"""The mean of the probabilities of several runs: folds, models, dates.
+
+Scenes are read block by block, sums and weights are integers: the result depends neither on the
+order of the runs nor on how the work is cut, and where all agree it is what they agree on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader, DatasetWriter
+
+from builtup.errors import BuiltupError, GridError, InputError
+from builtup.geo.blend import NODATA
+from builtup.geo.grid import SAME_GRID_TOLERANCE, Grid
+from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
+from builtup.geo.windows import aligned
+from builtup.jobs.files import write_text_atomically
+from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.runs.results import (
+    PredictionTags,
+    Results,
+    read_tags,
+    resolve_results,
+    scene_rasters,
+    write_tags,
+)
+from builtup.training.tuning_ground import ENSEMBLE_JSON, read_record, tuned_ground
+
+__all__ = ["ENSEMBLE_JSON", "Member", "ensemble", "member_runs", "weighted_mean"]
+
+log = logging.getLogger(__name__)
+
+STEP = Step("ensemble", 1)
+#: Side of the blocks that are worked on, and of those of the COGs.
+BLOCK = 512
+#: The largest integer weight: sums of 254 · weight stay far within 64 bits.
+MOST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One run's probability raster of a scene."""
+
+    path: Path
+    tags: PredictionTags
+    grid: Grid
+    bands: int
+    descriptions: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run: its scenes by scene id, its threshold, and the temperature applied, if any."""
+
+    name: str
+    results: Results
+    scenes: Mapping[str, Scene]
+    threshold: float
+    temperature: float | None
+    tuned_on: tuple[str, ...]
+
+    @property
+    def run_id(self) -> str:
+        """The inference run, which a folder's rasters name; several, by commas, of an ensemble."""
+        return self.results.run_id or next(iter(self.scenes.values())).tags.run_id
+
+
+def ensemble(
+    *,
+    input_paths: str,
+    output_path: Path,
+    weights: str = "",
+    threshold: str = "mean",
+    gt_path: str = "",
+    num_workers: int = 2,
+    on_error: str = "stop",
+) -> Summary:
+    """Average the scenes of several sets of predictions into a new one at `output_path`.
+
+    `input_paths`, separated by `;`, are folders or ids of runs of which merge_tiles was run.
+    `weights` are numbers separated by `;`, nothing (all alike), or `fit`: the weights of least
+    Brier score on the cities whose polygons stand below `gt_path`, which are then said to be tuned
+    on. `threshold` is a number, `mean` (of the runs', by weight), or nothing: that of all runs. A
+    scene that some runs lack is averaged over the others. Raises BuiltupError, in one line, where
+    grids, classes, thresholds or temperatures do not agree.
+    """
+    names = [name.strip() for name in input_paths.split(";") if name.strip()]
+    if len(names) < 2:
+        raise BuiltupError(
+            f"input_paths={input_paths}: an ensemble needs two or more; separate them by ;"
+        )
+    members = [read_member(name) for name in names]
+    check_alike(members)
+    fitted: tuple[str, ...] = ()
+    if weights == "fit":
+        from builtup.maps.ensemble_fit import fit_weights
+
+        shares, fitted = fit_weights(members, gt_path)
+    else:
+        shares = _parse_weights(weights, len(members))
+    level = _threshold(threshold, members, shares)
+    _require_weight(members, shares, weights)
+    jobs = _jobs(members, shares, level, output_path)
+    summary = run_step(STEP, jobs, _average, num_workers=num_workers, on_error=on_error)
+    _record(output_path, members, shares, level, fitted)
+    return summary
+
+
+def member_runs(folder: Path) -> tuple[str, ...]:
+    """The runs that the predictions in `folder` are the mean of; none where they are no mean."""
+    named = [member.get("run_id") or "" for member in read_record(folder).get("members", ())]
+    return tuple(run for text in named for run in text.split(",") if run)
+
+
+# --- what is averaged ---------------------------------------------------------------------------
+
+
+def read_member(name: str) -> Member:
+    """A set of predictions by folder or run id, with what its rasters say."""
+    is_folder = Path(name).is_dir() or "/" in name
+    results = resolve_results(name, "") if is_folder else resolve_results("", name)
+    scenes: dict[str, Scene] = {}
+    with gdal_env():
+        for path in scene_rasters(results):
+            scene = _read_scene(path)
+            scenes[scene.tags.scene or path.stem] = scene
+    if not scenes:
+        raise InputError(results.raw, "no probability raster of a scene", "run merge_tiles first")
+    thresholds = {scene.tags.threshold for scene in scenes.values()}
+    if len(thresholds) > 1:
+        raise InputError(
+            results.raw, f"scenes of several thresholds ({_some(thresholds)})", "use one run's"
+        )
+    temperature = read_record(results.folder).get("temperature")
+    tuned = tuned_ground(results.folder, results.run_id).names
+    return Member(name, results, scenes, thresholds.pop(), temperature, tuned)
+
+
+def _read_scene(path: Path) -> Scene:
+    with open_raster(path) as dataset:
+        if dataset.dtypes[0] != "uint8" or dataset.nodata != NODATA:
+            raise InputError(path, "not uint8 with 255 as no-data", "run merge_tiles again")
+        return Scene(
+            path,
+            read_tags(dataset),
+            Grid.of(dataset),
+            dataset.count,
+            tuple(dataset.descriptions),
+        )
+
+
+def check_alike(members: Sequence[Member]) -> None:
+    """Raise GridError or InputError where two members cannot be averaged."""
+    first = members[0]
+    for member in members[1:]:
+        if (first.temperature is None) != (member.temperature is None):
+            raise InputError(
+                member.name,
+                f"probabilities with temperature {member.temperature or 'none'}, those of "
+                f"{first.name} with {first.temperature or 'none'}",
+                "predict all with temperature=run, or all without",
+            )
+    seen: dict[str, tuple[str, Scene]] = {}
+    one = next(iter(first.scenes.values()))
+    for member in members:
+        for scene_id, scene in member.scenes.items():
+            if (scene.tags.classes, scene.bands) != (one.tags.classes, one.bands):
+                raise InputError(
+                    scene.path,
+                    f"classes {_some(scene.tags.classes)} in {scene.bands} bands, those of "
+                    f"{one.path} are {_some(one.tags.classes)} in {one.bands}",
+                    "average runs of the same classes",
+                )
+            name, other = seen.setdefault(scene_id, (member.name, scene))
+            difference = other.grid.difference(scene.grid, SAME_GRID_TOLERANCE)
+            if difference or other.tags.city != scene.tags.city:
+                problem = difference or f"city {scene.tags.city}, not {other.tags.city}"
+                raise GridError(
+                    scene.path,
+                    f"not on the grid of {name} ({problem})",
+                    "predict the same scenes with all runs",
+                )
+
+
+def _some(values: Any) -> str:
+    return ", ".join(str(v) for v in values) or "none"
+
+
+def _parse_weights(text: str, count: int) -> tuple[int, ...]:
+    """Integers in the proportion of the numbers given."""
+    words = [word.strip() for word in text.split(";") if word.strip()]
+    if not words:
+        return (1,) * count
+    try:
+        values = [Fraction(word) for word in words]
+    except (ValueError, ZeroDivisionError) as e:
+        raise BuiltupError(f"weights={text}: {e}; give numbers separated by ;, or fit") from e
+    if len(values) != count:
+        raise BuiltupError(f"weights={text}: {len(values)} for {count} runs; give one a run")
+    if min(values) < 0 or sum(values) == 0:
+        raise BuiltupError(f"weights={text}: none may be negative, one must be above 0")
+    return as_integers(values)
+
+
+def as_integers(values: Sequence[Fraction]) -> tuple[int, ...]:
+    """The least integers in the proportion of `values`, to one part in a million."""
+    unit = math.lcm(*(value.denominator for value in values))
+    whole = [int(value * unit) for value in values]
+    if max(whole) > MOST:
+        whole = [round(value * MOST / max(values)) for value in values]
+    common = math.gcd(*whole)
+    return tuple(value // common for value in whole)
+
+
+def _require_weight(members: Sequence[Member], weights: Sequence[int], given: str) -> None:
+    """Raise BuiltupError where only runs of weight 0, which `given` gives them, hold a scene."""
+    held = {s for m, weight in zip(members, weights, strict=True) if weight > 0 for s in m.scenes}
+    for m, weight in zip(members, weights, strict=True):
+        alone = sorted(m.scenes.keys() - held)
+        if weight == 0 and alone:
+            raise BuiltupError(
+                f"weights={given}: {m.name} has weight 0, and its scene {alone[0]} is in no run "
+                "with weight; drop that run, or give weights above 0"
+            )
+
+
+def _threshold(text: str, members: Sequence[Member], weights: Sequence[int]) -> float:
+    own = [member.threshold for member in members]
+    if text == "mean":
+        mean = float(np.average(own, weights=weights))
+        if len(set(own)) > 1:
+            named = _some(f"{m.threshold:.3f} ({m.name})" for m in members)
+            log.info("threshold %.3f: the mean, by weight, of %s", mean, named)
+        return mean
+    if not text:
+        if len(set(own)) > 1:
+            raise BuiltupError(
+                f"input_paths: thresholds {_some(f'{value:.3f}' for value in own)} differ; "
+                "give threshold=mean, or a number"
+            )
+        return own[0]
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise BuiltupError(f"threshold={text}: use mean, or a number above 0, at most 1")
+    return value
+
+
+# --- averaging ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The rasters of one scene, and the weight of each."""
+
+    scenes: tuple[Scene, ...]
+    weights: tuple[int, ...]
+    tags: PredictionTags
+
+
+def _jobs(
+    members: Sequence[Member], weights: Sequence[int], threshold: float, output_path: Path
+) -> list[Job]:
+    runs = ",".join(m.results.run_id or m.name for m in members)
+    jobs = []
+    for scene_id in sorted({scene_id for m in members for scene_id in m.scenes}):
+        pairs = [
+            (m.scenes[scene_id], weight)
+            for m, weight in zip(members, weights, strict=True)
+            if scene_id in m.scenes and weight > 0
+        ]
+        if len(pairs) < sum(weight > 0 for weight in weights):
+            log.info("%s: in %d of %d runs", scene_id, len(pairs), len(members))
+        scenes, shares = zip(*pairs, strict=True)
+        first: Scene = scenes[0]
+        tags = replace(first.tags, run_id=runs, threshold=threshold)
+        jobs.append(
+            Job(
+                name=scene_id,
+                inputs=tuple(scene.path for scene in scenes),
+                outputs=(output_path / "raw" / first.path.name,),
+                settings={"weights": list(shares), "tags": tags.as_gdal()},
+                pixels=first.grid.pixels,
+                context=_Work(scenes, shares, tags),
+            )
+        )
+    return jobs
+
+
+def _average(job: Job) -> dict[str, int]:
+    work: _Work = job.context
+    first = work.scenes[0]
+    profile: dict[str, Any] = {"count": first.bands, "dtype": "uint8", "nodata": NODATA}
+    with gdal_env(), ExitStack() as stack:
+        sources = [stack.enter_context(open_raster(scene.path)) for scene in work.scenes]
+        out: DatasetWriter = stack.enter_context(create_cog(job.outputs[0], first.grid, **profile))
+        write_tags(out, work.tags)
+        out.descriptions = first.descriptions
+        _average_blocks(sources, work.weights, out)
+    return {"predictions": len(work.scenes)}
+
+
+def _average_blocks(
+    sources: Sequence[DatasetReader], weights: Sequence[int], out: DatasetWriter
+) -> None:
+    for window in aligned(out.width, out.height, (BLOCK, BLOCK)):
+        mean = weighted_mean([read_window(source, window) for source in sources], weights)
+        out.write(mean, window=window.rasterio)
+
+
+def weighted_mean(values: Sequence[NDArray[np.uint8]], weights: Sequence[int]) -> NDArray[np.uint8]:
+    """The mean of 8-bit probabilities (bands, H, W), rounded half up, 255 where none is valid.
+
+    A value counts where it is valid in every band.
+    """
+    total = np.zeros(values[0].shape, np.int64)
+    sum_of_weights = np.zeros(values[0].shape[1:], np.int64)
+    for array, weight in zip(values, weights, strict=True):
+        valid = (array != NODATA).all(axis=0)
+        total += np.where(valid, array, 0).astype(np.int64) * weight
+        sum_of_weights += valid * weight
+    divisor = np.maximum(sum_of_weights, 1)
+    mean = ((2 * total + divisor) // (2 * divisor)).astype(np.uint8)
+    mean[:, sum_of_weights == 0] = NODATA
+    return mean
+
+
+def _record(
+    output_path: Path,
+    members: Sequence[Member],
+    weights: Sequence[int],
+    threshold: float,
+    fitted: Sequence[str],
+) -> None:
+    """Write ensemble.json: what was averaged, and the cities that it was tuned on."""
+    tuned = {city for m in members for city in m.tuned_on} | set(fitted)
+    record = {
+        "members": [
+            {
+                "name": m.name,
+                "run_id": m.run_id,
+                "weight": weight / sum(weights),
+                "threshold": m.threshold,
+                "temperature": m.temperature,
+            }
+            for m, weight in zip(members, weights, strict=True)
+        ],
+        "threshold": threshold,
+        "temperature": members[0].temperature,
+        "weights_tuned_on": list(fitted),
+        "tuned_on": sorted(tuned),
+    }
+    write_text_atomically(output_path / ENSEMBLE_JSON, json.dumps(record, indent=1) + "\n")

@@ -1,0 +1,133 @@
+"""The weights of an ensemble that suit its validation cities best.
+
+Weights that are not negative and add up to 1, of least mean squared error (Brier 1950) between the
+mean of the members' probabilities and the truth: a quadratic problem in sums that are streamed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from builtup.errors import BuiltupError, InputError
+from builtup.geo.blend import NODATA
+from builtup.geo.burn import Burner
+from builtup.geo.grid import Grid
+from builtup.geo.rasters import gdal_env, open_raster, read_window
+from builtup.geo.vectors import read_polygons, reproject
+from builtup.geo.windows import aligned
+from builtup.runs.results import building_band
+from builtup.scoring.scored_area import SCORED_AREA
+from builtup.sensors.radar.names import require_folder
+
+if TYPE_CHECKING:
+    from builtup.maps.ensemble import Member
+
+__all__ = ["brier_weights", "fit_weights"]
+
+log = logging.getLogger(__name__)
+
+WINDOW = (512, 2048)
+SCALE = 254
+
+
+def fit_weights(members: Sequence[Member], gt_path: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Integer weights of the members, and the cities below `gt_path` that they were fitted on.
+
+    Only scenes that all members hold count, where all are valid, inside the labelled area. Raises
+    BuiltupError where no such ground is known.
+    """
+    from builtup.maps.ensemble import as_integers
+
+    if not gt_path:
+        raise BuiltupError("weights=fit: on what? give gt_path, a split with polygons")
+    root = require_folder(Path(gt_path))
+    n = len(members)
+    squares, products, pixels = np.zeros((n, n), np.int64), np.zeros(n, np.int64), 0
+    cities = set()
+    common = set.intersection(*(set(m.scenes) for m in members))
+    for scene_id in sorted(common):
+        city = members[0].scenes[scene_id].tags.city
+        truths = sorted(root.glob(f"*/{city}.shp"))
+        if not truths:
+            continue
+        own_squares, own_products, own_pixels = _sums(members, scene_id, truths[0])
+        squares, products = squares + own_squares, products + own_products
+        pixels += own_pixels
+        cities |= {city} if own_pixels else set()
+    if not pixels:
+        raise InputError(
+            root, "no ground truth where all runs predict", "give the split of the predicted cities"
+        )
+    weights = brier_weights(squares / pixels, products / pixels)
+    log.info(
+        "weights fitted on %s: %s",
+        ", ".join(sorted(cities)),
+        ", ".join(f"{m.name} {w:.3f}" for m, w in zip(members, weights, strict=True)),
+    )
+    # to one part in a thousand: more would be noise
+    return as_integers([Fraction(round(1000 * w), 1000) for w in weights]), tuple(sorted(cities))
+
+
+def brier_weights(squares: NDArray[np.float64], products: NDArray[np.float64]) -> list[float]:
+    """The w ≥ 0 with sum 1 of least w'Sw − 2 p'w; members that are the same share alike.
+
+    `squares` (n, n) and `products` (n,) are means over pixels of v v' and v · 254 · truth, in
+    8-bit steps.
+    """
+    s, p = squares / SCALE**2, products / SCALE**2
+    n = len(p)
+    s = s + 1e-9 * np.eye(n)  # of equal members none is preferred
+    found = minimize(
+        lambda w: w @ s @ w - 2 * p @ w,
+        np.full(n, 1 / n),
+        jac=lambda w: 2 * (s @ w - p),
+        bounds=[(0, 1)] * n,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(n)},
+        method="SLSQP",
+        options={"ftol": 1e-14, "maxiter": 1000},
+    )
+    if not found.success:
+        raise BuiltupError(f"weights=fit: no optimum was found ({found.message}); give weights")
+    weights = np.clip(found.x, 0, None)
+    return [float(w) for w in weights / weights.sum()]
+
+
+def _sums(
+    members: Sequence[Member], scene_id: str, truth: Path
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Σ v v', Σ v · 254 · truth and the number of pixels of one scene, exact."""
+    n = len(members)
+    squares, products, pixels = np.zeros((n, n), np.int64), np.zeros(n, np.int64), 0
+    labelled = truth.with_name(f"{truth.stem}_labelled_area.shp")
+    limits = [labelled, *(m.results.folder / SCORED_AREA for m in members)]
+    with gdal_env(), ExitStack() as stack:
+        paths = [m.scenes[scene_id].path for m in members]
+        sources = [stack.enter_context(open_raster(path)) for path in paths]
+        grid = Grid.of(sources[0])
+        buildings = Burner.of(reproject(read_polygons(truth), grid.crs), grid, all_touched=True)
+        areas = [
+            Burner.of(reproject(read_polygons(path), grid.crs), grid, all_touched=False)
+            for path in limits
+            if path.exists()
+        ]
+        band = building_band(sources[0])
+        for window in aligned(grid.width, grid.height, WINDOW):
+            values = np.stack([read_window(source, window, band) for source in sources])
+            counted = (values != NODATA).all(axis=0)
+            for area in areas:
+                counted &= area.burn(window) == 1
+            v = values[:, counted].astype(np.float64)  # sums below 2^53 are exact
+            y = buildings.burn(window)[counted].astype(np.float64)
+            squares += (v @ v.T).astype(np.int64)
+            products += (SCALE * (v @ y)).astype(np.int64)
+            pixels += int(counted.sum())
+    return squares, products, pixels

@@ -1,0 +1,206 @@
+"""City masks to polygons: a shapefile of exact outlines and a GeoPackage to work with.
+
+`<TILE>_<City>.shp` holds every region of the mask as it stands: rasterised, it is the mask again.
+`<TILE>_<City>.gpkg` holds those of a least area, without their small holes, simplified (and, where
+wanted, squared) without losing their topology, under the same ids and with the areas and
+probabilities of the exact regions. Background is not written.
+Its layer carries the tags of the mask as metadata, so that `trace` knows its run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+
+from builtup.errors import BuiltupError, GridError, InputError
+from builtup.geo.areas import ground_areas, metres_per_pixel
+from builtup.geo.features import Features, on_ground
+from builtup.geo.generalise import Simplifier
+from builtup.geo.grid import Grid
+from builtup.geo.holes import without_small_holes
+from builtup.geo.prefetch import iterating_ahead
+from builtup.geo.rasters import gdal_env, open_raster, read_window
+from builtup.geo.regions import Regions, trace
+from builtup.geo.vector_writers import SHAPEFILE_PARTS, geopackage, shapefile
+from builtup.geo.windows import Window
+from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.runs.results import (
+    PROBABILITY_NODATA,
+    PROBABILITY_SCALE,
+    CityRasters,
+    building_band,
+    city_rasters,
+    read_tags,
+    resolve_results,
+    upload_results,
+)
+
+__all__ = ["check_outlines", "polygonize", "polygonize_city"]
+
+STEP = Step("polygonize", 7)
+#: Enough for a row of 512-blocks of both rasters, 24,576 wide, which lower strips read twice.
+CACHE_MB = 32
+
+
+def polygonize(
+    *,
+    input_path: str = "",
+    run_id: str = "",
+    min_area: float = 400,
+    simplify: float = 10,
+    min_hole: float = 400,
+    square: bool = False,
+    num_workers: int = 1,
+    on_error: str = "stop",
+) -> Summary:
+    """Write the polygons of each city mask of a set of predictions, beside the mask.
+
+    The GeoPackage alone is concerned by `min_area` and `min_hole` (m²: smaller regions are left
+    out, smaller holes filled), `simplify` (tolerance in metres) and `square` (right angles where
+    the outline allows them). Raises InputError where there are no city masks, or one does not fit
+    its probability raster, BuiltupError as `check_outlines`.
+    """
+    check_outlines(min_area=min_area, simplify=simplify, min_hole=min_hole)
+    results = resolve_results(input_path, run_id)
+    settings = {
+        "min_area": float(min_area),
+        "simplify": float(simplify),
+        "min_hole": float(min_hole),
+        "square": bool(square),
+    }
+    jobs: list[Job] = []
+    problems: list[BuiltupError] = []
+    for rasters in city_rasters(results):
+        try:
+            jobs.append(_job(rasters, settings))
+        except BuiltupError as e:
+            problems.append(e)
+    summary = run_step(
+        STEP,
+        jobs,
+        _work,
+        num_workers=num_workers,
+        on_error=on_error,
+        problems=problems,
+        noun="cities",
+    )
+    upload_results(results)
+    return summary
+
+
+def check_outlines(**limits: float) -> None:
+    """Raise BuiltupError for a `min_area`, `simplify` or `min_hole` that is no size."""
+    for name, value in limits.items():
+        if not 0 <= value < math.inf:
+            raise BuiltupError(f"{name}={value}: no size; use a number from 0 on")
+
+
+def _job(rasters: CityRasters, settings: Mapping[str, Any]) -> Job:
+    shapefile = rasters.mask.with_suffix(".shp")
+    parts = [shapefile.with_suffix(suffix) for suffix in reversed(SHAPEFILE_PARTS)]
+    with gdal_env(), open_raster(rasters.mask) as mask, open_raster(rasters.prob) as prob:
+        read_tags(mask)
+        grid = Grid.of(mask)
+        difference = grid.difference(Grid.of(prob))
+    if not grid.crs:
+        problem = "has no CRS"
+        raise InputError(rasters.mask, problem, "assign it to both rasters (gdal_edit.py -a_srs)")
+    if difference is not None:
+        raise GridError(
+            rasters.mask,
+            f"not on the grid of {rasters.prob.name} ({difference})",
+            "run all_agg_by_city again",
+        )
+    return Job(
+        rasters.city,
+        (rasters.mask, rasters.prob),
+        (*parts, rasters.mask.with_suffix(".gpkg")),
+        settings,
+        grid.pixels,
+        rasters,
+    )
+
+
+def _work(job: Job) -> dict[str, int]:
+    return polygonize_city(job.context, **job.settings)
+
+
+def polygonize_city(
+    rasters: CityRasters, *, min_area: float, simplify: float, min_hole: float, square: bool
+) -> dict[str, int]:
+    """Write the shapefile and the GeoPackage of one city; return their counts of polygons.
+
+    In one pass: memory follows the regions that have not ended, not the raster.
+    """
+    with (
+        gdal_env(GDAL_CACHEMAX=CACHE_MB),
+        open_raster(rasters.mask) as mask,
+        open_raster(rasters.prob) as prob,
+    ):
+        grid = Grid.of(mask)
+        tags, crs = read_tags(mask), grid.crs.to_wkt()
+        city, gpkg = tags.city, rasters.mask.with_suffix(".gpkg")
+        with (
+            shapefile(rasters.mask.with_suffix(".shp"), city=city, crs=crs) as exact,
+            geopackage(gpkg, city=city, crs=crs, metadata=tags.as_gdal()) as work,
+            iterating_ahead(trace(grid.width, grid.height, _reader(mask, prob))) as traced,
+        ):
+            place = partial(on_ground, grid=grid)
+            pixel = metres_per_pixel(grid)
+            simplifier = Simplifier(simplify, pixel, square=square, placed=place)
+            for regions in traced:
+                features = _features(regions, grid, exact.count + 1)
+                exact.write(features.on_ground(grid))
+                large = features.reshaped(
+                    without_small_holes(
+                        regions.outlines,
+                        regions.vacant,
+                        features.area_m2 / regions.pixels,
+                        min_hole=min_hole,
+                        min_area=min_area,
+                    )
+                ).taken(features.area_m2 >= min_area)
+                work.write(simplifier.add(large, regions).on_ground(grid))
+            work.write(simplifier.rest().on_ground(grid))
+    return {"polygons": exact.count, "simplified": work.count}
+
+
+def _reader(
+    mask: DatasetReader, prob: DatasetReader
+) -> Callable[[Window], tuple[NDArray[np.bool_], NDArray[np.uint8]]]:
+    """Reads what is built up in a window, and its 8-bit probability with 1 added.
+
+    So the value is above 0 wherever it is built up, and its sum tells vacant holes.
+    """
+
+    band = building_band(prob)
+
+    def read(window: Window) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+        built_up = read_window(mask, window, 1) == 1
+        value = read_window(prob, window, band)
+        if (built_up & (value == PROBABILITY_NODATA)).any():
+            raise InputError(
+                mask.name,
+                f"built up where {Path(prob.name).name} has no data",
+                "run all_agg_by_city again",
+            )
+        return built_up, value + np.uint8(1)  # no-data becomes 0, and is not built up
+
+    return read
+
+
+def _features(regions: Regions, grid: Grid, first: int) -> Features:
+    """The regions with their attributes, in pixel coordinates; `first` is the id of the first."""
+    return Features(
+        regions.outlines,
+        np.arange(first, first + len(regions), dtype=np.int32),
+        ground_areas(regions.outlines, regions.pixels, grid),
+        (regions.value_sum - regions.pixels) / (regions.pixels * PROBABILITY_SCALE),
+    )

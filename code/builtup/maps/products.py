@@ -1,0 +1,140 @@
+"""What a GIS opens, beside the map of each city: styles, vector formats, catalogue, preview."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from builtup.errors import BuiltupError, InputError
+from builtup.geo.grid import Grid
+from builtup.geo.rasters import gdal_env, open_raster
+from builtup.jobs.files import write_text_atomically
+from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.maps.catalog import CATALOG, DateRange, catalog, date_range, item
+from builtup.maps.preview import write_preview
+from builtup.maps.styles import disagreement_style, mask_style, probability_style
+from builtup.maps.vector_formats import write_flatgeobuf, write_geoparquet
+from builtup.runs.results import CityRasters, Results, building_band, city_rasters, read_tags
+
+__all__ = ["write_products"]
+
+log = logging.getLogger(__name__)
+
+STEP = Step("write_products", 2)
+#: What the names of a city's products end in; the first bears the manifest.
+ENDS = (".parquet", ".fgb", ".qml", "_prob.qml", "_std.qml", "_preview.png")
+ITEM = ".json"
+
+
+def write_products(folder: Path, *, num_workers: int = 1, on_error: str = "stop") -> Summary:
+    """Write the products of each city of a set of predictions, beside its rasters in raw/.
+
+    After all_agg_by_city and polygonize: `<city>.parquet` and `<city>.fgb` (the polygons of the
+    GeoPackage), `<city>_prob.qml`, `<city>_std.qml` and `<city>.qml` (colours for QGIS),
+    `<city>_preview.png`, and `<city>.json`, a STAC item, beside `catalog.json`. The item's dates
+    are those of the city's scenes: their tag BUILTUP_DATE, else their names; without any there is
+    no item. Raises InputError where a step before has not run.
+    """
+    results = Results(folder)
+    scenes = _scenes_of_cities(results)
+    jobs: list[Job] = []
+    problems: list[BuiltupError] = []
+    for rasters in city_rasters(results):
+        try:
+            jobs.append(_job(rasters, date_range(scenes[rasters.city])))
+        except BuiltupError as e:
+            problems.append(e)
+    summary = run_step(
+        STEP,
+        jobs,
+        _work,
+        num_workers=num_workers,
+        on_error=on_error,
+        problems=problems,
+        noun="cities",
+    )
+    _write_catalog(results, [job.outputs[-1] for job in jobs if job.context.dates is not None])
+    return summary
+
+
+@dataclass(frozen=True)
+class _City:
+    """A city's rasters and the dates that they are from."""
+
+    rasters: CityRasters
+    dates: DateRange | None
+
+    def beside(self, end: str) -> Path:
+        """`raw/<city><end>`."""
+        return self.rasters.mask.with_name(f"{self.rasters.mask.stem}{end}")
+
+
+def _scenes_of_cities(results: Results) -> dict[str, list[str]]:
+    """What tells the date of each scene's raster, by city."""
+    scenes: dict[str, list[str]] = defaultdict(list)
+    with gdal_env():
+        for path in sorted(results.raw.glob("*.tif")):
+            with open_raster(path) as dataset:
+                raw = dataset.tags()
+            if raw.get("BUILTUP_SCENE"):
+                scenes[raw.get("BUILTUP_CITY", "")].append(raw.get("BUILTUP_DATE") or path.stem)
+    return scenes
+
+
+def _job(rasters: CityRasters, dates: DateRange | None) -> Job:
+    city = _City(rasters, dates)
+    gpkg, std = city.beside(".gpkg"), city.beside("_std.tif")
+    if not gpkg.is_file():
+        raise InputError(gpkg, "no such file", "run polygonize first")
+    with gdal_env(), open_raster(rasters.mask) as mask, open_raster(rasters.prob):
+        read_tags(mask)
+        pixels = mask.width * mask.height
+    if dates is None:
+        log.warning("%s: no date of a scene is known, so it gets no STAC item", rasters.city)
+    return Job(
+        rasters.city,
+        (rasters.mask, rasters.prob, gpkg, *([std] if std.is_file() else [])),
+        tuple(city.beside(end) for end in (*ENDS, *([] if dates is None else [ITEM]))),
+        {"dates": None if dates is None else [dates.start, dates.end]},
+        pixels,
+        city,
+    )
+
+
+def _work(job: Job) -> dict[str, int]:
+    city: _City = job.context
+    rasters, gpkg = city.rasters, city.beside(".gpkg")
+    with gdal_env(), open_raster(rasters.prob) as prob:
+        band, bands = building_band(prob), prob.count
+        grid, tags = Grid.of(prob), read_tags(prob)
+    write_text_atomically(city.beside(".qml"), mask_style())
+    write_text_atomically(city.beside("_prob.qml"), probability_style(band))
+    write_text_atomically(city.beside("_std.qml"), disagreement_style())
+    write_flatgeobuf(gpkg, city.beside(".fgb"))
+    count = write_geoparquet(gpkg, city.beside(".parquet"))
+    write_preview(rasters.prob, gpkg, city.beside("_preview.png"))
+    if city.dates is not None:
+        # not by a pattern: a name may hold brackets
+        files = [path for path in rasters.mask.parent.iterdir() if path.is_file()]
+        counted = _type_of_counts(city.beside("_count.tif"))
+        text = item(tags, grid, city.dates, files, bands=bands, counted=counted)
+        write_text_atomically(city.beside(ITEM), text)
+    return {"polygons": count}
+
+
+def _type_of_counts(path: Path) -> str:
+    """The type of the numbers of dates, which follows how many there are."""
+    if not path.is_file():
+        return "uint8"
+    with gdal_env(), open_raster(path) as dataset:
+        return str(dataset.dtypes[0])
+
+
+def _write_catalog(results: Results, items: list[Path]) -> None:
+    """Name the items that are there, in the order of their cities."""
+    path = results.raw / CATALOG
+    text = catalog([item for item in items if item.is_file()])
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text_atomically(path, text)

@@ -1,0 +1,264 @@
+"""Scoring the maps of cities against polygons of ground truth.
+
+Which pixels count is said in `builtup.scoring.scored_area`. Polygon F1 compares the exact outlines
+of the map's regions with the polygons as they were given, touching ones not joined; both are cut at
+the border of the pixels that count.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from builtup.geo.features import on_ground
+from builtup.geo.rasters import read_window
+from builtup.geo.regions import trace
+from builtup.geo.vectors import PolygonSet
+from builtup.geo.windows import Window
+from builtup.jobs.files import write_text_atomically
+from builtup.runs.results import CityRasters, Results, city_rasters, read_tags, resolve_results
+from builtup.scoring.polygons import PixelCounts, PolygonCounts, match_polygons
+from builtup.scoring.scored_area import ScoredCity, find_truths, open_scored_city, read_scored_area
+from builtup.sensors.radar.names import require_folder
+from builtup.training.tuning_ground import MARK, tuned_ground
+
+__all__ = ["CityScore", "validate"]
+
+log = logging.getLogger(__name__)
+
+_COLUMNS = (
+    "f1",
+    "iou",
+    "precision",
+    "recall",
+    "average_precision",
+    "brier",
+    "polygon_f1",
+)
+_POOLED, _MACRO = "pooled", "macro mean over cities"
+
+
+@dataclass(frozen=True)
+class CityScore:
+    """What was counted for one city (or for several, pooled)."""
+
+    name: str
+    pixels: PixelCounts
+    polygons: PolygonCounts
+    threshold: float = math.nan
+
+    def scores(self) -> dict[str, float]:
+        """The scores by their names; NaN where undefined."""
+        own = {key: float(getattr(self.pixels, key)) for key in _COLUMNS[:-1]}
+        return {**own, "polygon_f1": self.polygons.f1}
+
+
+def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
+    """Score the city maps of a set of predictions; return a table to print.
+
+    `gt_path` is a split: `<City>_<year>/<TILE>_<City>.shp` and `…_labelled_area.shp`. Writes
+    validation.csv and validation.json into the predictions' folder and logs the scores to the run.
+    Cities without ground truth are listed; InputError where none has any.
+    """
+    results = resolve_results(preds_path, run_id)
+    truths, unknown = find_truths(city_rasters(results), require_folder(gt_path))
+    scored_area = read_scored_area(results)
+    scores = [_score_city(rasters, truth, scored_area) for rasters, truth in truths]
+    rows = _rows(scores)
+    tuned = tuned_ground(results.folder, results.run_id)
+    marked = [score.name for score in scores if tuned.on(score.name)]
+    notes = _notes(scores, unknown, scored_area, marked)
+    _write(results, gt_path, scores, rows, notes, marked)
+    _log_metrics(results, rows, marked)
+    return "\n".join([_table(scores, rows, marked), *notes])
+
+
+# --- what is counted ----------------------------------------------------------------------------
+
+
+def _score_city(rasters: CityRasters, truth: Path, scored_area: PolygonSet | None) -> CityScore:
+    with open_scored_city(rasters, truth, scored_area) as city:
+        return CityScore(
+            rasters.city, _count_pixels(city), _count_polygons(city), read_tags(city.mask).threshold
+        )
+
+
+def _count_pixels(city: ScoredCity) -> PixelCounts:
+    counts = PixelCounts.zero()
+    for window in city.windows():
+        mask = read_window(city.mask, window, 1)
+        counted = city.counted(window, mask)
+        if not counted.any():
+            continue
+        truth = city.truth.burn(window)[counted] == 1
+        level = city.levels(window, counted)
+        counts += PixelCounts.of(truth, mask[counted] == 1, level)
+    return counts
+
+
+def _count_polygons(city: ScoredCity) -> PolygonCounts:
+    truth = city.polygons.geometries
+    built_up = _outlines(city, lambda mask, counted: counted & (mask == 1))
+    ground = shapely.multipolygons(_outlines(city, lambda mask, counted: counted))
+    shapely.prepare(ground)
+    truth = truth[shapely.intersects(ground, truth)]
+    beyond = ~shapely.covers(ground, truth)
+    truth[beyond] = shapely.intersection(truth[beyond], ground)
+    return match_polygons(built_up, truth[shapely.area(truth) > 0])
+
+
+def _outlines(
+    city: ScoredCity, chosen: Callable[[NDArray[np.uint8], NDArray[np.bool_]], NDArray[np.bool_]]
+) -> NDArray[np.object_]:
+    """Outlines of the regions of pixels chosen from the mask's values and from what counts."""
+
+    def read(window: Window) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+        mask = read_window(city.mask, window, 1)
+        return chosen(mask, city.counted(window, mask)), mask
+
+    regions = [r.outlines for r in trace(city.grid.width, city.grid.height, read)]
+    return on_ground(np.concatenate([np.zeros(0, object), *regions]), city.grid)
+
+
+# --- what is said -------------------------------------------------------------------------------
+
+
+def _rows(scores: list[CityScore]) -> dict[str, dict[str, float]]:
+    """Scores by row: each city, all pixels pooled, and the mean of the cities' scores."""
+    rows = {score.name: score.scores() for score in scores}
+    pooled = CityScore(_POOLED, PixelCounts.zero(), PolygonCounts(0, 0, 0))
+    for score in scores:
+        pooled = CityScore(_POOLED, pooled.pixels + score.pixels, pooled.polygons + score.polygons)
+    macro = {}
+    for key in _COLUMNS:
+        defined = [row[key] for row in rows.values() if math.isfinite(row[key])]
+        macro[key] = sum(defined) / len(defined) if defined else math.nan
+    return {**rows, _POOLED: pooled.scores(), _MACRO: macro}
+
+
+def _notes(
+    scores: list[CityScore],
+    unknown: list[str],
+    scored_area: PolygonSet | None,
+    marked: list[str],
+) -> list[str]:
+    notes = []
+    if marked:
+        notes.append(
+            f"{MARK}: pixels of {', '.join(marked)} chose the weights, the threshold or the "
+            "temperature; these scores, and means with them, are no test"
+        )
+    missing = [s.name for s in scores if s.pixels.pixels and not s.pixels.matrix[1].any()]
+    if missing:
+        notes.append(
+            f"no building in the ground truth, F1 and IoU undefined and left out of the macro "
+            f"mean: {', '.join(missing)}"
+        )
+    if scored_area is not None:
+        notes.append(f"scored inside {scored_area.path} only")
+    empty = [score.name for score in scores if score.pixels.pixels == 0]
+    if empty:
+        notes.append(f"no valid labelled pixel to score: {', '.join(empty)}")
+    if unknown:
+        notes.append(f"no ground truth: {', '.join(unknown)}")
+    return notes
+
+
+def _table(scores: list[CityScore], rows: dict[str, dict[str, float]], marked: list[str]) -> str:
+    head = ["", *(key.replace("_", " ") for key in _COLUMNS), "pixels", "polygons"]
+    sizes = {
+        s.name: [f"{s.pixels.pixels:,}", f"{s.polygons.predicted:,} / {s.polygons.truth:,}"]
+        for s in scores
+    }
+    lines = [head]
+    for name, row in rows.items():
+        first = f"{name} ({MARK})" if name in marked else name
+        if marked and name in (_POOLED, _MACRO):
+            first = f"{name} (some {MARK})"
+        lines.append([first, *(_figure(row[key]) for key in _COLUMNS), *sizes.get(name, ["", ""])])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "undefined"
+
+
+def _write(
+    results: Results,
+    gt_path: Path,
+    scores: list[CityScore],
+    rows: dict[str, dict[str, float]],
+    notes: list[str],
+    marked: list[str],
+) -> None:
+    lines = [",".join(["name", *_COLUMNS, "tuned_on"])]
+    for name, row in rows.items():
+        mark = "1" if name in marked or (marked and name in (_POOLED, _MACRO)) else "0"
+        lines.append(",".join([name, *(_number(row[key]) for key in _COLUMNS), mark]))
+    write_text_atomically(results.folder / "validation.csv", "\n".join(lines) + "\n")
+    values = {
+        "scores": {
+            name: {key: value if math.isfinite(value) else None for key, value in row.items()}
+            for name, row in rows.items()
+        },
+        "cities": {
+            score.name: {
+                "threshold": score.threshold,
+                "tuned_on": score.name in marked,
+                "confusion_matrix": score.pixels.matrix.tolist(),
+                "polygons_predicted": score.polygons.predicted,
+                "polygons_truth": score.polygons.truth,
+                "polygons_matched": score.polygons.matched,
+            }
+            for score in scores
+        },
+        "notes": notes,
+        "gt_path": str(gt_path),
+    }
+    write_text_atomically(results.folder / "validation.json", json.dumps(values, indent=1) + "\n")
+
+
+def _number(value: float) -> str:
+    return repr(value) if math.isfinite(value) else ""
+
+
+def _log_metrics(results: Results, rows: dict[str, dict[str, float]], marked: list[str]) -> None:
+    """Log to the run of the predictions and to the one that `mlflow run` opened.
+
+    A city that was tuned on has its mark in the names; pooled figures have it in a tag.
+    """
+    runs = {run for run in (results.run_id, os.environ.get("MLFLOW_RUN_ID")) if run}
+    if not runs:
+        return
+    from builtup.runs import tracking
+
+    own = tracking.client()
+    for run_id in sorted(runs):
+        tracking.find_run(run_id)
+        for name, row in rows.items():
+            city = f"{name} {MARK}" if name in marked else name
+            place = {_POOLED: "", _MACRO: "macro_"}.get(name, f"{city}/")
+            for key, value in row.items():
+                if math.isfinite(value):
+                    own.log_metric(run_id, f"validation/{place}{key}", value)
+        if marked:
+            own.set_tag(run_id, "validation/tuned_on", ", ".join(marked))
+        if results.remote and run_id == results.run_id:
+            for name in ("validation.csv", "validation.json"):
+                own.log_artifact(run_id, str(results.folder / name))

@@ -1,0 +1,1 @@
+"""One path from a scene to probabilities, and the commands that take it."""

@@ -1,0 +1,211 @@
+"""The 8-bit version of a trained network: calibrated on its training ground, judged on what it
+held out, and refused where it maps buildings worse than the network itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builtup.errors import BuiltupError, ConfigError, InputError
+from builtup.jobs.digests import sha256_of
+from builtup.prediction.backends.cache import cache_folder, network_digest
+from builtup.prediction.backends.openvino import openvino_model, read_network, save_network
+from builtup.prediction.backends.probabilities import Probabilities
+from builtup.prediction.backends.quantise import quantise, require_nncf
+from builtup.prediction.network import make_stream
+from builtup.prediction.selection import Selection, select_held_out
+from builtup.prediction.tile_reader import INDEXES
+from builtup.prediction.tiles import TileWork, predict_tiles
+from builtup.scoring.counts import scores
+from builtup.tiles.cut import read_tile
+from builtup.tiles.folds import FOLDS_JSON, Folds
+from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
+from builtup.training.checkpoints import Trained
+
+__all__ = ["LARGEST_LOSS", "Quantisation", "quantised_network"]
+
+log = logging.getLogger(__name__)
+
+#: Building F1 that 8 bits may cost.
+LARGEST_LOSS = 0.005
+#: Windows that an 8-bit network is calibrated on.
+SAMPLES = 64
+VERDICT = "verdict"
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """What an 8-bit network is made from, and what it is judged on.
+
+    `data_path` is a folder of training tiles with its statistics and folds, `val_fold` what the
+    training held out of it; F1 is taken at `threshold`, in windows as they are predicted.
+    """
+
+    trained: Trained
+    data_path: Path
+    val_fold: int | str | None
+    threshold: float
+    window: int = 512
+    overlap: int = 64
+    temperature: float = 1.0
+
+    @classmethod
+    def of(cls, trained: Trained, **given: Any) -> Quantisation:
+        """Of a trained network, on the data of its own run where none are `given`."""
+        given.setdefault("data_path", Path(trained.settings.get("data_path", "")))
+        given.setdefault("val_fold", trained.held_out)
+        given.setdefault("threshold", trained.threshold)
+        return cls(trained, **given)
+
+
+def quantised_network(made_of: Quantisation) -> Path:
+    """The folder of the 8-bit network, from the cache or made and judged now.
+
+    Raises BuiltupError with both figures where F1 is more than LARGEST_LOSS below float32's (the
+    verdict is remembered as well), ConfigError or InputError where it cannot be judged.
+    """
+    require_nncf()
+    if made_of.val_fold is None:
+        raise ConfigError(
+            "backend=openvino-int8: the network held out no fold, so what 8 bits cost cannot be "
+            "measured; use backend=openvino"
+        )
+    stats = made_of.data_path / TILE_STATS_CSV
+    if not stats.is_file():
+        raise InputError(
+            stats,
+            "no such file, and an 8-bit network is calibrated and judged on its training tiles",
+            "give calibration_path=<the folder of the training tiles>, or use backend=openvino",
+        )
+    network = Probabilities(made_of.trained.model, (made_of.temperature,)).eval()
+    folder = cache_folder() / _digest(network, made_of)
+    verdict = _known(folder)
+    if verdict is None:
+        verdict = _make(network, made_of, folder)
+    f1, exact = verdict["f1"], verdict["f1_float32"]
+    if not exact - f1 <= LARGEST_LOSS:
+        raise BuiltupError(
+            f"backend=openvino-int8: building F1 on {verdict['fold']} is {f1:.4f} in 8 bits, "
+            f"{exact:.4f} in float32 (may lose {LARGEST_LOSS}); use backend=openvino"
+        )
+    log.info("openvino-int8: building F1 %.4f on %s, float32 %.4f", f1, verdict["fold"], exact)
+    return folder
+
+
+def _digest(network: Probabilities, made_of: Quantisation) -> str:
+    data = [made_of.data_path / name for name in (TILE_STATS_CSV, FOLDS_JSON)]
+    return "int8-" + network_digest(
+        network,
+        made_of.window,
+        nncf=version("nncf"),
+        samples=SAMPLES,
+        data=[sha256_of(path) if path.is_file() else "" for path in data],
+        fold=made_of.val_fold,
+        threshold=made_of.threshold,
+        overlap=made_of.overlap,
+    )
+
+
+def _known(folder: Path) -> dict[str, Any] | None:
+    """The verdict on the network in a folder of the cache, where both are whole."""
+    try:
+        verdict: dict[str, Any] = json.loads((folder / f"{VERDICT}.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return None if read_network(folder) is None else verdict
+
+
+def _make(network: Probabilities, made_of: Quantisation, folder: Path) -> dict[str, Any]:
+    """Quantise and judge; keep the network and the verdict."""
+    selection = select_held_out(made_of.data_path, made_of.val_fold)
+    windows = _calibration(made_of)
+    log.info(
+        "openvino-int8: calibrating on %d windows of the training ground, kept in %s",
+        *(len(windows), folder),
+    )
+    found = quantise(openvino_model(network, made_of.window), windows)
+    save_network(found, folder)
+    if read_network(folder) is None:
+        raise BuiltupError(f"{folder}: cannot be written; an 8-bit network must be kept there")
+    verdict = {
+        "fold": selection.fold_name,
+        "f1_float32": _f1(made_of, selection, "openvino", None),
+        "f1": _f1(made_of, selection, "openvino-int8", folder),
+        "windows": len(windows),
+    }
+    save_network(found, folder, **{VERDICT: json.dumps(verdict, indent=1) + "\n"})
+    return verdict
+
+
+def _calibration(made_of: Quantisation) -> list[NDArray[np.float32]]:
+    """Windows of training tiles, spread evenly; half of them with buildings, where there are."""
+    folds = Folds.read(made_of.data_path)
+    tiles = read_tile_stats(made_of.data_path / TILE_STATS_CSV)
+    kept = folds.training_tiles(tiles, folds.index_of(made_of.val_fold or 0))
+    built_up = _spread([t for t in kept if t.target_ratio > 0], SAMPLES // 2)
+    chosen = {id(t) for t in built_up}
+    others = _spread([t for t in kept if id(t) not in chosen], SAMPLES - len(built_up))
+    if not kept:
+        raise InputError(
+            made_of.data_path / TILE_STATS_CSV,
+            f"no training tile is left when {made_of.val_fold} is held out",
+            "give calibration_path=<other training tiles>, or use backend=openvino",
+        )
+    return [_window(t, made_of.window) for t in [*built_up, *others]]
+
+
+def _spread(tiles: Sequence[TrainTile], most: int) -> list[TrainTile]:
+    count = min(most, len(tiles))
+    return [tiles[i * len(tiles) // count] for i in range(count)]
+
+
+def _window(t: TrainTile, window: int) -> NDArray[np.float32]:
+    """The middle of a tile (2, window, window); NaN where the tile is smaller, as in prediction."""
+    power = read_tile(t.tile, INDEXES)
+    y, x = (max(0, (side - window) // 2) for side in power.shape[1:])
+    part = power[:, y : y + window, x : x + window]
+    out = np.full((len(part), window, window), np.nan, np.float32)
+    out[:, : part.shape[1], : part.shape[2]] = part
+    return out
+
+
+def _f1(made_of: Quantisation, selection: Selection, backend: str, quantised: Path | None) -> float:
+    """Building F1 over the held-out ground; ConfigError where it holds no building."""
+    trained = made_of.trained
+    stream = make_stream(
+        trained.model,
+        window=made_of.window,
+        overlap=made_of.overlap,
+        device="cpu",
+        num_classes=max(2, len(trained.class_names)),
+        temperatures=(made_of.temperature,),
+        backend=backend,
+        quantised=quantised,
+    )
+    work = TileWork(
+        selection=selection,
+        stream=stream,
+        folder=made_of.data_path / ".nothing-is-written",
+        run_id=trained.run_id,
+        threshold=made_of.threshold,
+        classes=trained.class_names,
+        save=False,
+        scored=True,
+    )
+    matrix = predict_tiles(work, selection.tiles, quiet=True).matrix.sum(axis=0)
+    f1 = scores(matrix)["f1"]
+    if not np.isfinite(f1):
+        raise ConfigError(
+            f"backend=openvino-int8: the held-out ground of {selection.fold_name} has no building "
+            "to judge by; use backend=openvino"
+        )
+    return f1

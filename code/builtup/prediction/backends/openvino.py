@@ -1,0 +1,172 @@
+"""OpenVINO on the CPU: a network converted once, kept in a cache, compared with PyTorch at start.
+
+The converted graph holds everything from power to probabilities: channel transform, network and
+softmax. Its input is one window of fixed size, so that memory does not follow the batch; the
+windows of a batch go through one after the other, or side by side where there are many cores.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from builtup.errors import ConfigError, OutputError
+from builtup.jobs.files import atomic_directory
+from builtup.models.segmenter import Segmenter
+from builtup.prediction.backends.agreement import (
+    check_power,
+    largest_difference,
+    require_agreement,
+)
+from builtup.prediction.backends.cache import cache_folder, network_digest
+from builtup.prediction.backends.probabilities import Probabilities
+from builtup.sensors.radar.bands import NODATA_POWER
+
+__all__ = [
+    "Compiled",
+    "compiled",
+    "convert",
+    "difference",
+    "openvino_model",
+    "read_network",
+    "require_openvino",
+    "save_network",
+]
+
+log = logging.getLogger(__name__)
+
+#: Threads that one window can keep busy.
+THREADS_OF_WINDOW = 4
+MODEL = "model.xml"
+
+
+def require_openvino() -> Any:
+    """The module openvino; ConfigError where it is not installed."""
+    # it reports its use over the network unless told not to; this tool's user has not been asked
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError as e:
+        raise ConfigError(
+            "backend=openvino: OpenVINO is not installed; pip install '.[openvino]' "
+            "(or: pip install openvino nncf), or use backend=torch"
+        ) from e
+    return openvino
+
+
+class Compiled:
+    """Probabilities from power, as `Probabilities` gives them, by a network of OpenVINO's."""
+
+    def __init__(self, network: Any, threads: int | None = None) -> None:
+        ov = require_openvino()
+        threads = torch.get_num_threads() if threads is None else threads
+        self.streams = max(1, threads // THREADS_OF_WINDOW)
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",  # some CPUs would take bfloat16
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": self.streams,
+        }
+        self.window = int(network.input(0).shape[-1])
+        self._shape = tuple(network.output(0).shape)[1:]
+        self._tensor = ov.Tensor
+        self._requests = ov.AsyncInferQueue(ov.Core().compile_model(network, "CPU", settings))
+
+    def __call__(self, power: Tensor) -> Tensor:
+        """Probabilities (B, bands, window, window) of power (B, 2, window, window)."""
+        # comparisons with NaN are PyTorch's own; any value that means no-data does the same
+        marked = torch.nan_to_num(power, NODATA_POWER, NODATA_POWER, NODATA_POWER)
+        windows = marked.contiguous().numpy()  # lent to the requests, so it must outlive them
+        found = np.empty((len(windows), *self._shape), np.float32)
+
+        def keep(request: Any, index: int) -> None:
+            found[index] = request.get_output_tensor(0).data[0]
+
+        self._requests.set_callback(keep)
+        for i in range(len(windows)):
+            lent = self._tensor(windows[i : i + 1], shared_memory=True)
+            self._requests.start_async({0: lent}, i)
+        self._requests.wait_all()
+        return torch.from_numpy(found)
+
+
+def compiled(network: Probabilities, window: int) -> Compiled:
+    """The network in float32, from the cache where it is known; compared with PyTorch.
+
+    Raises ConfigError where it cannot be converted, BuiltupError where it does not agree.
+    """
+    result = Compiled(openvino_model(network, window))
+    require_agreement("openvino", difference(network, result))
+    return result
+
+
+def openvino_model(network: Probabilities, window: int) -> Any:
+    """The converted network in float32, from the cache or put there."""
+    require_openvino()
+    folder = cache_folder() / network_digest(network, window)
+    found = read_network(folder)
+    if found is None:
+        log.info("openvino: converting the network, kept in %s", folder)
+        found = convert(network, window)
+        save_network(found, folder)
+    return found
+
+
+def convert(network: Probabilities, window: int) -> Any:
+    """Convert for input (1, 2, window, window); ConfigError where that cannot be done."""
+    ov = require_openvino()
+    if not isinstance(network.model, Segmenter):
+        raise ConfigError(
+            f"backend=openvino: {type(network.model).__name__} is no Segmenter; use backend=torch"
+        )
+    own = copy.deepcopy(network).cpu().float().eval()
+    try:
+        with torch.no_grad():
+            program = torch.export.export(own, (check_power(window),))
+        model = ov.convert_model(program)
+        model.reshape([1, 2, window, window])
+    except Exception as e:  # torch.export and OpenVINO raise what they like; all mean the same
+        reason = " ".join(str(e).split())[:200] or type(e).__name__
+        raise ConfigError(
+            f"backend=openvino: {type(network.model.network).__name__} cannot be converted "
+            f"({reason}); use backend=torch"
+        ) from e
+    return model
+
+
+def read_network(folder: Path) -> Any | None:
+    """The network that a folder of the cache holds; None where there is none, or it is broken."""
+    file = folder / MODEL
+    if not file.is_file():
+        return None
+    try:
+        return require_openvino().Core().read_model(file)
+    except RuntimeError as e:
+        log.warning("%s: cannot be read (%s), made again", file, " ".join(str(e).split())[:100])
+        return None
+
+
+def save_network(network: Any, folder: Path, **texts: str) -> None:
+    """Put a network into the cache, with text files beside it; a full disk is only a warning."""
+    ov = require_openvino()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_directory(folder) as draft:
+            ov.save_model(network, draft / MODEL, compress_to_fp16=False)
+            for name, text in texts.items():
+                (draft / f"{name}.json").write_text(text, encoding="utf-8")
+    except (OSError, OutputError, RuntimeError) as e:
+        log.warning("%s: not kept for the next time (%s)", folder, e)
+
+
+@torch.inference_mode()
+def difference(network: Probabilities, other: Compiled) -> float:
+    """The largest difference of probabilities on `check_power`; infinite where one is NaN."""
+    power = check_power(other.window)
+    return largest_difference(other(power), network(power))

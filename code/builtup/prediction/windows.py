@@ -1,0 +1,303 @@
+"""Windowed prediction as a stream: windows in, blended 8-bit probabilities out, in flat memory.
+
+Windows are taken row by row, some neighbours at a time. What is kept between them is what later
+windows will still see: the overlapping columns to the right and the overlapping rows below (on
+disk, where the scene is wide), not a strip of the scene. Overlaps are blended by running means,
+first across, then down: weights are products of a row's and a column's, so the order gives the mean
+by weight, no sum of weights is stored, and where only one window looks nothing is computed.
+
+A pixel is valid where no band is NaN. That is a property of the scene, so it has the same validity
+in every window, takes no part in the weights, and is applied when the pixel is finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from builtup.errors import BuiltupError
+from builtup.geo.blend import NODATA, AxisBlend
+from builtup.geo.prefetch import running_ahead
+from builtup.geo.windows import Window
+from builtup.prediction.row_buffer import CarriedRows
+
+__all__ = ["BLENDS", "SCALE", "Stream", "ahead", "predict_stream", "windows_of"]
+
+#: 8-bit probabilities: value v means v / 254.
+SCALE = 254.0
+#: Length of the ramp of weights for each way of blending; None is the overlap.
+BLENDS: dict[str, int | None] = {"ramp": None, "mean": 1}
+
+Mask = NDArray[np.bool_]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+Read = Callable[[Window], NDArray[np.float32]]
+Write = Callable[[Window, NDArray[np.uint8]], None]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How a raster is cut and what predicts a batch of windows.
+
+    `probabilities` maps linear power (B, C, window, window), NaN where invalid, on `device`, to
+    probabilities (B, bands, window, window), float32. `batch_size` windows go through together.
+    Where windows overlap, the weight of a prediction rises from its window's edge (`blend` is
+    "ramp"), or all weigh the same ("mean"). `backend` is what `probabilities` runs on. `decoders`
+    processes read ahead, where there are files to be read; with 0 a thread does.
+    """
+
+    probabilities: Callable[[Tensor], Tensor]
+    bands: int = 1
+    window: int = 512
+    overlap: int = 64
+    batch_size: int = 4
+    blend: str = "ramp"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    backend: str = "torch"
+    decoders: int = 0
+
+    @property
+    def values(self) -> int:
+        """The most values of power of VH and VV that are read at once."""
+        row = self.window + (self.batch_size - 1) * (self.window - self.overlap)
+        return 2 * self.window * row
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Neighbouring windows of one row, predicted together: window indexes [first, last]."""
+
+    row: int
+    first: int
+    last: int
+
+
+@torch.inference_mode()
+def predict_stream(
+    read: Read,
+    write: Write,
+    width: int,
+    height: int,
+    stream: Stream,
+    *,
+    wanted: Callable[[Window], bool] | None = None,
+) -> int:
+    """Predict a raster of `width` x `height` pixels; return the number of windows predicted.
+
+    `read` gives power (C, h, w), float32, NaN where invalid; it is called from another thread,
+    one group of windows ahead, and so is `wanted`. `write` takes (bands, h, w), uint8,
+    round(254 · p) or 255, each pixel once; it is called from a third thread, one group behind, in
+    order. Windows without a valid pixel are skipped, and those that are not `wanted`: the pixels
+    that these hold must not be made use of.
+    """
+    ramp = BLENDS[stream.blend]
+    rows = AxisBlend.of(height, stream.window, stream.overlap, ramp)
+    columns = AxisBlend.of(width, stream.window, stream.overlap, ramp)
+    blend = _Blend(rows, columns, stream)
+    groups = list(_groups(len(rows), len(columns), stream.batch_size))
+    windows = 0
+
+    def take(group: _Group) -> _Taken:
+        return _take(read, group, rows, columns, stream.device, wanted)
+
+    def finish(window: Window, block: Tensor, valid: Mask) -> None:
+        write(window, _to_bytes(block, valid))
+
+    # what belongs to no window is left to the other threads: this one feeds the network
+    with _behind(finish) as put:
+        for group, taken in zip(groups, ahead(take, groups), strict=True):
+            windows += sum(taken.alive)
+            power = taken.power.to(stream.device, non_blocking=True)
+            parts = _predict(power, taken.offsets, taken.alive, columns.size, stream)
+            block = blend.down(group, blend.across(group, parts))
+            part = Window(taken.place.y, taken.place.x, block.shape[1], block.shape[2])
+            put(part, block, taken.valid[: part.height, : part.width])
+    return windows
+
+
+def windows_of(width: int, height: int, stream: Stream) -> list[Window]:
+    """What `predict_stream` reads of a raster, in its order."""
+    ramp = BLENDS[stream.blend]
+    rows = AxisBlend.of(height, stream.window, stream.overlap, ramp)
+    columns = AxisBlend.of(width, stream.window, stream.overlap, ramp)
+    return [
+        _place(group, rows, columns)
+        for group in _groups(len(rows), len(columns), stream.batch_size)
+    ]
+
+
+def _groups(rows: int, columns: int, batch_size: int) -> Iterator[_Group]:
+    count = -(-columns // batch_size)
+    edges = [i * columns // count for i in range(count + 1)]
+    for row in range(rows):
+        for start, end in pairwise(edges):
+            yield _Group(row, start, end - 1)
+
+
+def _place(group: _Group, rows: AxisBlend, columns: AxisBlend) -> Window:
+    """The pixels that a group's windows cover."""
+    x = columns.offsets[group.first]
+    width = columns.offsets[group.last] + columns.size - x
+    return Window(rows.offsets[group.row], x, rows.size, width)
+
+
+def ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Call `read` for each item, in another thread, while the result before is worked on."""
+    with running_ahead(read, items) as results:
+        yield from results
+
+
+@contextmanager
+def _behind(write: Callable[Arguments, None]) -> Iterator[Callable[Arguments, None]]:
+    """Call `write` in another thread, one call at a time; its error comes with the next call.
+
+    At most one result waits to be written, so memory stays flat where writing is slow.
+    """
+    waiting: Future[None] | None = None
+
+    def put(*arguments: Arguments.args, **more: Arguments.kwargs) -> None:
+        nonlocal waiting
+        if waiting is not None:
+            waiting.result()
+        waiting = thread.submit(write, *arguments, **more)
+
+    with ThreadPoolExecutor(1) as thread:
+        yield put
+        if waiting is not None:
+            waiting.result()
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The pixels of a group: power (C, h, w), in pinned memory if a GPU is next, and validity.
+
+    `offsets` are the columns in it where the windows begin; `alive` says which are predicted.
+    """
+
+    place: Window
+    power: Tensor
+    valid: Mask
+    offsets: Sequence[int]
+    alive: Sequence[bool]
+
+
+def _take(
+    read: Read,
+    group: _Group,
+    rows: AxisBlend,
+    columns: AxisBlend,
+    device: torch.device,
+    wanted: Callable[[Window], bool] | None,
+) -> _Taken:
+    place = _place(group, rows, columns)
+    values = read(place)
+    valid = _valid(values)
+    offsets = [columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
+    alive = [
+        (wanted is None or wanted(Window(place.y, place.x + x, rows.size, columns.size)))
+        and bool(valid[:, x : x + columns.size].any())
+        for x in offsets
+    ]
+    power = torch.from_numpy(values)
+    if device.type == "cuda":
+        power = power.pin_memory()
+    return _Taken(place, power, valid, offsets, alive)
+
+
+def _valid(power: NDArray[np.float32]) -> Mask:
+    """Pixels (H, W) where no band is NaN."""
+    total = power[0] if len(power) == 1 else power[0] + power[1]
+    for band in power[2:]:
+        total = total + band
+    found: Mask = total == total
+    return found
+
+
+def _predict(
+    power: Tensor, offsets: Sequence[int], alive: Sequence[bool], width: int, stream: Stream
+) -> list[Tensor | None]:
+    """Probabilities (bands, height, width) of each window, None for those without a valid pixel."""
+    chosen = [x for x, yes in zip(offsets, alive, strict=True) if yes]
+    if not chosen:
+        return [None] * len(offsets)
+    channels, height, _ = power.shape
+    shape = (len(chosen), channels, stream.window, stream.window)
+    if (height, width) == shape[2:]:
+        batch = torch.empty(shape, device=power.device)
+    else:
+        batch = torch.full(shape, torch.nan, device=power.device)
+    for i, x in enumerate(chosen):
+        batch[i, :, :height, :width] = power[:, :, x : x + width]
+    found = iter(stream.probabilities(batch)[:, :, :height, :width])
+    return [next(found) if yes else None for yes in alive]
+
+
+class _Blend:
+    """The running means, and what of them is carried from group to group and row to row."""
+
+    def __init__(self, rows: AxisBlend, columns: AxisBlend, stream: Stream) -> None:
+        self.rows, self.columns, self.stream = rows, columns, stream
+        self.across_shares = [torch.from_numpy(s).to(stream.device) for s in columns.shares]
+        self.down_shares = [torch.from_numpy(s).to(stream.device)[:, None] for s in rows.shares]
+        self.right: Tensor | None = None
+        self.below = CarriedRows(stream.bands, rows.most_carried, columns.length, stream.device)
+
+    def across(self, group: _Group, parts: Sequence[Tensor | None]) -> Tensor:
+        """Mix a group's windows; return the columns (bands, h, w) that no later group will see."""
+        start = self.columns.offsets[group.first]
+        end = self.columns.offsets[group.last] + self.columns.size
+        shape = (self.stream.bands, self.rows.size, end - start)
+        span = torch.empty(shape, device=self.stream.device)
+        if group.first:
+            assert self.right is not None  # the group to the left left it
+            span[:, :, : self.right.shape[2]] = self.right
+        for index, part in enumerate(parts, group.first):
+            x = self.columns.offsets[index] - start
+            seen = self.columns.overlap(index)
+            if part is None:  # all its pixels are invalid: any finite value will do
+                span[:, :, x + seen : x + self.columns.size] = 0
+                continue
+            if seen:
+                share = self.across_shares[index]
+                span[:, :, x : x + seen].lerp_(part[:, :, :seen], share)
+            span[:, :, x + seen : x + self.columns.size] = part[:, :, seen:]
+        finished = self.columns.offsets[group.last] - start + self.columns.finished(group.last)
+        self.right = span[:, :, finished:].clone()
+        return span[:, :, :finished]
+
+    def down(self, group: _Group, block: Tensor) -> Tensor:
+        """Mix a block with what the rows above left; return the rows that are finished."""
+        x = self.columns.offsets[group.first]
+        below = self.below.take(x, block.shape[2])
+        seen = self.rows.overlap(group.row)
+        if seen:
+            above = below[:, :seen]
+            above.lerp_(block[:, :seen], self.down_shares[group.row])
+            block[:, :seen] = above
+        finished = self.rows.finished(group.row)
+        below[:, : self.rows.size - finished] = block[:, finished:]
+        self.below.put(x, below)
+        return block[:, :finished]
+
+
+@torch.inference_mode()
+def _to_bytes(block: Tensor, valid: Mask) -> NDArray[np.uint8]:
+    """round(254 · p), 255 where invalid; `block` is used up."""
+    invalid = torch.from_numpy(~valid).to(block.device)
+    scaled = block.mul_(SCALE).round_().masked_fill_(invalid, float(NODATA))
+    if not bool(torch.isfinite(scaled.sum())):
+        raise BuiltupError(
+            "the network gives NaN or infinite probabilities on valid pixels; "
+            "check its weights and normalisation, or set amp=False"
+        )
+    return scaled.to(torch.uint8).cpu().numpy()

@@ -1,1 +1,0 @@
-"""Rasters without radar: grids, windows, block reads, atomic writes, blending."""

@@ -1,0 +1,299 @@
+"""A set of predictions: which folder it is, and the tags that its rasters carry.
+
+`<folder>/raw/` holds tiles, scene mosaics, city rasters and polygons. Every prediction raster says
+itself which scene, city, grid, run, threshold and classes it belongs to: later steps read these
+tags and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builtup.errors import InputError, RunError
+from builtup.geo.rasters import open_raster
+from builtup.jobs.files import atomic_files
+from builtup.sensors.radar.names import SceneName
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from rasterio.io import DatasetReader, DatasetWriter
+
+__all__ = [
+    "DATA_MANIFEST",
+    "PREDICTIONS_TAG",
+    "PROBABILITY_NODATA",
+    "PROBABILITY_SCALE",
+    "RECORD",
+    "CityRasters",
+    "PredictionTags",
+    "Results",
+    "building_band",
+    "city_rasters",
+    "local_copy",
+    "read_tags",
+    "resolve_results",
+    "scene_rasters",
+    "upload_results",
+    "write_tags",
+]
+
+log = logging.getLogger(__name__)
+
+#: The experiment whose newest finished run is taken where nothing else is said.
+EXPERIMENT = "Inferences"
+#: The folder of a run's artifacts that holds its rasters and polygons.
+RAW = "raw"
+#: What an inference writes beside it: what its pixels depend on, and the data that it read.
+RECORD, DATA_MANIFEST = "inference.json", "data_manifest.json"
+#: The tag of a run whose rasters lie in a folder of the user's choice.
+PREDICTIONS_TAG = "predictions"
+#: 8-bit probabilities: value v means v/254, 255 is no-data.
+PROBABILITY_SCALE = 254
+PROBABILITY_NODATA = 255
+
+_PREFIX = "BUILTUP_"
+_REMEDY = "check the artifact store, or give their folder"
+_CITY_MASK = re.compile(r"\d{2}[A-Za-z]{3}_(?!.*_(?:prob|std|count)$).+")
+
+
+@dataclass(frozen=True)
+class PredictionTags:
+    """What a prediction raster says of itself.
+
+    `scene` is the scene id with braces (empty in a city's rasters, which join several), `city`
+    the key `<TILE>_<City>`, `width` and `height` the whole scene's or city's grid in pixels,
+    `run_id` the inference run, `threshold` that of the building probability, in (0, 1), `date`
+    (YYYYMMDD) that of a scene whose name need not hold it.
+    """
+
+    scene: str
+    city: str
+    width: int
+    height: int
+    run_id: str
+    threshold: float
+    classes: tuple[str, ...] = ()
+    date: str = ""
+
+    def as_gdal(self) -> dict[str, str]:
+        """The tags as GDAL metadata, for `dataset.update_tags(**tags.as_gdal())`."""
+        tags = {
+            "BUILTUP_SCENE": self.scene,
+            "BUILTUP_CITY": self.city,
+            "BUILTUP_GRID": f"{self.width},{self.height}",
+            "BUILTUP_RUN_ID": self.run_id,
+            "BUILTUP_THRESHOLD": repr(float(self.threshold)),
+            "BUILTUP_CLASSES": ",".join(self.classes),
+        }
+        return {**tags, "BUILTUP_DATE": self.date} if self.date else tags
+
+
+def write_tags(dataset: DatasetWriter, tags: PredictionTags) -> None:
+    """Put the tags on an open raster."""
+    dataset.update_tags(**tags.as_gdal())
+
+
+def read_tags(source: Path | str | DatasetReader) -> PredictionTags:
+    """The tags of a prediction raster; InputError where it has none or they make no sense."""
+    if isinstance(source, Path | str):
+        with open_raster(source) as dataset:
+            return _parse(dataset.tags(), dataset.name)
+    return _parse(source.tags(), source.name)
+
+
+def _parse(raw: dict[str, str], name: str) -> PredictionTags:
+    remedy = "run the inference again, or take the rasters that it wrote"
+    missing = [key for key in ("CITY", "GRID", "THRESHOLD") if not raw.get(_PREFIX + key)]
+    if missing:
+        names = ", ".join(_PREFIX + key for key in missing)
+        raise InputError(name, f"no prediction of ours: it lacks the tags {names}", remedy)
+    try:
+        width, height = (int(part) for part in raw["BUILTUP_GRID"].split(","))
+        threshold = float(raw["BUILTUP_THRESHOLD"])
+    except ValueError as e:
+        raise InputError(name, f"tags that make no sense ({e})", remedy) from e
+    if width < 1 or height < 1 or not 0 <= threshold <= 1:
+        raise InputError(
+            name, f"tags that make no sense (grid {width},{height}, threshold {threshold})", remedy
+        )
+    return PredictionTags(
+        scene=raw.get("BUILTUP_SCENE", ""),
+        city=raw["BUILTUP_CITY"],
+        width=width,
+        height=height,
+        run_id=raw.get("BUILTUP_RUN_ID", ""),
+        threshold=threshold,
+        classes=tuple(filter(None, raw.get("BUILTUP_CLASSES", "").split(","))),
+        date=raw.get("BUILTUP_DATE", ""),
+    )
+
+
+@dataclass(frozen=True)
+class Results:
+    """A folder of predictions and, where it is known, the run that made them.
+
+    `remote` says that the run's artifacts live elsewhere and `folder` is our copy.
+    """
+
+    folder: Path
+    run_id: str | None = None
+    remote: bool = False
+
+    @property
+    def raw(self) -> Path:
+        """The folder of the rasters and polygons."""
+        return self.folder / RAW
+
+
+def resolve_results(input_path: str = "", run_id: str = "") -> Results:
+    """Find the predictions: `input_path`, else the run, else the newest finished inference run.
+
+    A run in a local store is its artifact folder; else output/predictions/<run id>, fetched from
+    the store where it is not there yet. Within `mlflow run` the step's own run is tagged with that
+    run as `inference_run`. Raises InputError for a folder without raw/, RunError for an unknown
+    run.
+    """
+    if input_path:
+        return Results(_require_raw(Path(input_path)), run_id or None)
+    from builtup.runs import tracking
+
+    if run_id:
+        run = tracking.find_run(run_id)
+    else:
+        run = tracking.newest_run(EXPERIMENT)
+        log.info("newest finished run of %s: %s", EXPERIMENT, run.info.run_id)
+    training = run.data.tags.get("training_run", "")
+    tracking.link(inference_run=run.info.run_id, training_run=training)
+    return _results_of(run)
+
+
+def _results_of(run: Run) -> Results:
+    from builtup.runs import tracking
+
+    own_id = run.info.run_id
+    local = tracking.artifact_folder(run)
+    place = run.data.tags.get(PREDICTIONS_TAG)
+    if place and not (local is not None and (local / RAW).is_dir()):
+        return Results(_require_raw(Path(place)), own_id)
+    if local is not None:
+        return Results(_require_raw(local), own_id)
+    return Results(_require_raw(local_copy(own_id)), own_id, remote=True)
+
+
+def local_copy(run_id: str, needed: str = RAW) -> Path:
+    """output/predictions/<run id>: the copy of predictions whose artifact store is not local.
+
+    Where it lacks `needed`, what the store has and the copy lacks is fetched, raw/ whole or not at
+    all. RunError where that cannot be done.
+    """
+    folder = Path("output") / "predictions" / run_id
+    if not (folder / needed).exists():
+        _fetch(run_id, folder, needed)
+    return folder
+
+
+def _require_raw(folder: Path) -> Path:
+    if folder.name == RAW and folder.is_dir() and not (folder / RAW).exists():
+        return folder.parent
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "give a folder of predictions, or a run_id")
+    if not (folder / RAW).is_dir():
+        raise InputError(
+            folder, "no folder raw/ in it", "give a folder of predictions, or a run_id"
+        )
+    return folder
+
+
+def _fetch(run_id: str, folder: Path, needed: str) -> None:
+    from builtup.runs import tracking
+
+    log.info("fetching the predictions of run %s into %s", run_id, folder)
+    own = tracking.client()
+    with _explained(run_id):
+        stored = {entry.path for entry in own.list_artifacts(run_id)}
+    if needed not in stored:
+        raise RunError(f"run_id={run_id}: its artifact store holds no {needed}; {_REMEDY}")
+    names = [n for n in (DATA_MANIFEST, RECORD, RAW) if n in stored - _names_in(folder)]
+    with atomic_files(folder, names) as temporary, _explained(run_id):
+        for name in names:
+            own.download_artifacts(run_id, name, str(temporary))
+
+
+@contextmanager
+def _explained(run_id: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as e:
+        raise RunError(
+            f"run_id={run_id}: its predictions cannot be fetched ({e}); {_REMEDY}"
+        ) from e
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+@dataclass(frozen=True)
+class CityRasters:
+    """The mask (0/1/255) and the 8-bit probability of one city, in raw/."""
+
+    city: str
+    mask: Path
+    prob: Path
+
+
+def scene_rasters(results: Results) -> list[Path]:
+    """The probability rasters of single scenes in raw/, by their tags, sorted.
+
+    One whose name says that it is one is among them though it may lack tags or be unreadable:
+    reading it then says so.
+    """
+    return [path for path in sorted(results.raw.glob("*.tif")) if _is_of_scene(path)]
+
+
+def _is_of_scene(path: Path) -> bool:
+    name = SceneName.parse(path)
+    if name is not None:
+        return name.kind == "prob"
+    if not path.stem.endswith("_prob"):
+        return False
+    try:
+        with open_raster(path) as dataset:
+            return bool(dataset.tags().get("BUILTUP_SCENE"))
+    except InputError:
+        return True
+
+
+def city_rasters(results: Results) -> list[CityRasters]:
+    """The cities' rasters, sorted; InputError where there is no mask."""
+    found = [
+        CityRasters(mask.stem, mask, mask.with_name(f"{mask.stem}_prob.tif"))
+        for mask in sorted(results.raw.glob("*.tif"))
+        if _CITY_MASK.fullmatch(mask.stem)
+    ]
+    if not found:
+        raise InputError(results.raw, "no city masks in it", "run all_agg_by_city first")
+    return found
+
+
+def building_band(dataset: DatasetReader) -> int:
+    """The band (from 1) of the building's probability: the only one, or that of class 1."""
+    return 1 if dataset.count == 1 else 2
+
+
+def upload_results(results: Results) -> None:
+    """Put raw/ into the run's artifact store, where this is not local; else do nothing."""
+    if not results.remote or results.run_id is None:
+        return
+    from builtup.runs import tracking
+
+    log.info("uploading %s to run %s", results.raw, results.run_id)
+    tracking.client().log_artifacts(results.run_id, str(results.raw), RAW)

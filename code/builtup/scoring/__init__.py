@@ -1,0 +1,1 @@
+"""Counts, curves, calibration and intervals: each figure is computed here, once."""

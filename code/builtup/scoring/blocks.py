@@ -1,0 +1,207 @@
+"""Counts of held-out pixels by blocks of ground: what intervals and comparisons are made from.
+
+A block is a square of the ground, the same for every date of a city and for every model, so that
+resampling blocks keeps all that is known of one place together.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builtup.errors import InputError
+from builtup.geo.blend import NODATA
+from builtup.geo.grid import Grid
+from builtup.jobs.files import write_text_atomically
+from builtup.sensors.radar.bands import IGNORE
+
+__all__ = [
+    "BLOCK",
+    "CELLS",
+    "LEVELS_AT",
+    "BlockCounter",
+    "BlockRow",
+    "BlockTable",
+    "Place",
+    "f1",
+    "iou",
+    "read_blocks",
+    "write_blocks",
+]
+
+#: Side of a block in pixels: 640 m at 10 m, a few times the reach of a town's streets.
+BLOCK = 64
+#: Order of the last axis of all counts.
+CELLS = ("tp", "fp", "fn", "tn")
+#: The thresholds at which pixels are counted: chosen on left-in ground, and the fixed 0.5.
+LEVELS_AT = ("chosen", "half")
+_COLUMNS = ("seed", "fold", "city", "scene", "row", "column")
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A block of ground in the fold that holds it out; row and column count blocks of its CRS."""
+
+    fold: str
+    city: str
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """One block of one scene: `counts` (2, 4), by threshold (`LEVELS_AT`) and cell (`CELLS`)."""
+
+    seed: int
+    place: Place
+    scene: str
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class BlockTable:
+    """Counts (places, seeds, 2, 4) int64 of all scenes together, by place and seed."""
+
+    places: tuple[Place, ...]
+    seeds: tuple[int, ...]
+    counts: Counts
+
+    @classmethod
+    def of(cls, rows: Iterable[BlockRow]) -> BlockTable:
+        """Sum the scenes of each place."""
+        rows = list(rows)
+        places = tuple(sorted({row.place for row in rows}))
+        seeds = tuple(sorted({row.seed for row in rows}))
+        at, by_seed = {p: i for i, p in enumerate(places)}, {s: i for i, s in enumerate(seeds)}
+        counts = np.zeros((len(places), len(seeds), len(LEVELS_AT), len(CELLS)), np.int64)
+        for row in rows:
+            counts[at[row.place], by_seed[row.seed]] += row.counts
+        return cls(places, seeds, counts)
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """The folds, sorted."""
+        return tuple(sorted({place.fold for place in self.places}))
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """The index into `folds` of each place (a fold lies in one city)."""
+        index = {fold: i for i, fold in enumerate(self.folds)}
+        return np.array([index[place.fold] for place in self.places], np.int64)
+
+    def by_fold(self) -> Counts:
+        """Counts (folds, seeds, 2, 4)."""
+        total = np.zeros((len(self.folds), *self.counts.shape[1:]), np.int64)
+        np.add.at(total, self.strata, self.counts)
+        return total
+
+
+def f1(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
+    """Building F1 of counts (…, 4); NaN where the truth has no building."""
+    tp, fp, fn, _ = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    return _ratio(2 * tp, 2 * tp + fp + fn, tp + fn)
+
+
+def iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
+    """Building IoU of counts (…, 4); NaN where the truth has no building."""
+    tp, fp, fn, _ = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    return _ratio(tp, tp + fp + fn, tp + fn)
+
+
+def _ratio(
+    part: NDArray[np.float64], whole: NDArray[np.float64], built_up: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=built_up > 0)
+
+
+class BlockCounter:
+    """Adds up tiles' pixels by scene and block of ground."""
+
+    def __init__(self, fold: str, seed: int, levels: Sequence[int]) -> None:
+        """`levels`: the least 8-bit probability that is built-up, for each of `LEVELS_AT`."""
+        self.fold, self.seed, self.levels = fold, seed, tuple(levels)
+        self._counts: dict[tuple[Place, str], Counts] = {}
+
+    def add(
+        self,
+        city: str,
+        scene: str,
+        tile: Grid,
+        building: NDArray[np.uint8],
+        truth: NDArray[np.integer],
+    ) -> None:
+        """Count a tile on its own grid: `building` 8-bit probability, `truth` 0, 1, 255."""
+        valid = (truth != IGNORE) & (building != NODATA)
+        if not valid.any():
+            return
+        rows, columns = _block_numbers(tile)
+        first_row, first_column = int(rows.min()), int(columns.min())
+        across = int(columns.max()) - first_column + 1
+        block = (rows - first_row)[:, None] * across + (columns - first_column)[None, :]
+        blocks = (int(rows.max()) - first_row + 1) * across
+        inside, built_up = block[valid], truth[valid] == 1
+        counts = np.zeros((blocks, len(self.levels), len(CELLS)), np.int64)
+        for i, level in enumerate(self.levels):
+            mapped = building[valid] >= level
+            cell = np.where(mapped, ~built_up, np.where(built_up, 2, 3))
+            found = np.bincount(inside * len(CELLS) + cell, minlength=blocks * len(CELLS))
+            counts[:, i] = found.reshape(blocks, len(CELLS))
+        for number in np.flatnonzero(counts[:, 0].sum(axis=1)).tolist():
+            row, column = divmod(number, across)
+            place = Place(self.fold, city, first_row + row, first_column + column)
+            key = (place, scene)
+            self._counts[key] = self._counts.get(key, 0) + counts[number]
+
+    def rows(self) -> list[BlockRow]:
+        """What was counted, sorted."""
+        return [
+            BlockRow(self.seed, place, scene, counts)
+            for (place, scene), counts in sorted(self._counts.items(), key=lambda item: item[0])
+        ]
+
+
+def _block_numbers(grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Block row of each pixel row and block column of each column, counted on the ground.
+
+    From the origin of the CRS, southwards and eastwards, so that dates whose grids begin
+    elsewhere share their blocks.
+    """
+    t = grid.transform
+    top, left = math.floor(t.f / t.e + 0.5), math.floor(t.c / t.a + 0.5)
+    return (top + np.arange(grid.height)) // BLOCK, (left + np.arange(grid.width)) // BLOCK
+
+
+def write_blocks(path: Path, rows: Iterable[BlockRow]) -> None:
+    """Write rows as CSV: seed, fold, city, scene, row, column, tp … tn, and those at 0.5."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*_COLUMNS, *(f"{cell}_{at}" for at in LEVELS_AT for cell in CELLS)))
+    for row in rows:
+        place = row.place
+        where = (row.seed, place.fold, place.city, row.scene, place.row, place.column)
+        writer.writerow((*where, *row.counts.ravel().tolist()))
+    write_text_atomically(path, text.getvalue())
+
+
+def read_blocks(path: Path) -> list[BlockRow]:
+    """Read what `write_blocks` wrote; InputError where it is missing or malformed."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [_parse(row) for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError, TypeError) as e:
+        raise InputError(path, f"no counts by block ({e})", "run cross_validate again") from e
+
+
+def _parse(row: Mapping[str, str]) -> BlockRow:
+    place = Place(row["fold"], row["city"], int(row["row"]), int(row["column"]))
+    counts = [[int(row[f"{cell}_{at}"]) for cell in CELLS] for at in LEVELS_AT]
+    return BlockRow(int(row["seed"]), place, row["scene"], np.array(counts, np.int64))

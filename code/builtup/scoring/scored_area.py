@@ -1,0 +1,135 @@
+"""The ground on which a map is scored: polygons of truth, and the limits of what counts.
+
+A pixel counts where the map is valid, inside the labelled area, if the city has one, and inside
+`scored_area.gpkg` of the predictions, if somebody put such polygons there: no step does. (Of a
+held-out block nothing else is predicted, so the map itself is the limit.) Truth is what the
+polygons touch, as in training.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+
+from builtup.errors import InputError
+from builtup.geo.burn import Burner
+from builtup.geo.grid import Grid
+from builtup.geo.rasters import gdal_env, open_raster, read_window
+from builtup.geo.vectors import PolygonSet, read_polygons, reproject
+from builtup.geo.windows import Window, aligned
+from builtup.runs.results import PROBABILITY_NODATA, CityRasters, Results, building_band
+
+__all__ = ["SCORED_AREA", "ScoredCity", "find_truths", "open_scored_city", "read_scored_area"]
+
+log = logging.getLogger(__name__)
+
+#: A file of polygons in the predictions' folder: scores are restricted to them.
+SCORED_AREA = "scored_area.gpkg"
+#: Rows and columns that are read at once.
+WINDOW = (512, 2048)
+
+
+def find_truths(
+    cities: Iterable[CityRasters], root: Path
+) -> tuple[list[tuple[CityRasters, Path]], list[str]]:
+    """The polygons of each city below a split, and the cities that have none.
+
+    InputError where a city's polygons stand twice, or where no city has any.
+    """
+    found, unknown = [], []
+    for rasters in cities:
+        files = sorted(root.glob(f"*/{rasters.city}.shp"))
+        if len(files) > 1:
+            raise InputError(
+                files[0],
+                f"ground truth of {rasters.city} stands in {files[1].parent} as well",
+                "give a folder that holds one of them",
+            )
+        if files:
+            found.append((rasters, files[0]))
+        else:
+            unknown.append(rasters.city)
+    if not found:
+        raise InputError(
+            root,
+            f"no ground truth of any predicted city ({', '.join(unknown)})",
+            "give the split that holds <City>_<year>/<TILE>_<City>.shp",
+        )
+    return found, unknown
+
+
+def read_scored_area(results: Results) -> PolygonSet | None:
+    """The polygons of `scored_area.gpkg`, or None where there is no such file."""
+    path = results.folder / SCORED_AREA
+    return read_polygons(path) if path.exists() else None
+
+
+@dataclass(frozen=True)
+class ScoredCity:
+    """A city's rasters, open, and its ground truth in their CRS.
+
+    `truth` burns the `polygons`, `areas` the limits within which pixels count.
+    """
+
+    mask: DatasetReader
+    prob: DatasetReader
+    grid: Grid
+    polygons: PolygonSet
+    truth: Burner
+    areas: tuple[Burner, ...]
+
+    def counted(self, window: Window, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which pixels of a window count."""
+        counted = mask != PROBABILITY_NODATA
+        for area in self.areas:
+            counted &= area.burn(window) == 1
+        return counted
+
+    def levels(self, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """The building's 8-bit probability of the pixels of a window that count, flat.
+
+        InputError where one of them has none.
+        """
+        found: NDArray[np.uint8] = read_window(self.prob, window, building_band(self.prob))[counted]
+        if (found == PROBABILITY_NODATA).any():
+            raise InputError(
+                self.mask.name,
+                f"valid where {Path(self.prob.name).name} has no data",
+                "run all_agg_by_city again",
+            )
+        return found
+
+    def windows(self) -> Iterator[Window]:
+        """Windows that cover the city, of a size to be read at once."""
+        return aligned(self.grid.width, self.grid.height, WINDOW)
+
+
+@contextmanager
+def open_scored_city(
+    rasters: CityRasters, truth: Path, scored_area: PolygonSet | None
+) -> Iterator[ScoredCity]:
+    """Open a city's rasters and read its polygons (`truth`) and its labelled area beside them."""
+    labelled = truth.with_name(f"{truth.stem}_labelled_area.shp")
+    with gdal_env(), open_raster(rasters.mask) as mask, open_raster(rasters.prob) as prob:
+        grid = Grid.of(mask)
+        polygons = reproject(read_polygons(truth), grid.crs)
+        areas = [read_polygons(labelled)] if labelled.exists() else []
+        areas += [] if scored_area is None else [scored_area]
+        city = ScoredCity(
+            mask,
+            prob,
+            grid,
+            polygons,
+            Burner.of(polygons, grid, all_touched=True),
+            tuple(Burner.of(reproject(area, grid.crs), grid, all_touched=False) for area in areas),
+        )
+        if not len(city.truth):
+            log.warning("%s: its polygons do not meet %s; check their CRS", truth, rasters.mask)
+        yield city

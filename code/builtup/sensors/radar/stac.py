@@ -1,0 +1,190 @@
+"""Scenes from STAC items and item collections (JSON): assets of VV and VH.
+
+An asset is found by its key (`vv`), by `sar:polarizations`, or by the names of its bands. The items
+of one document are dates of its places.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from builtup.errors import BuiltupError, InputError
+from builtup.geo.locations import Allow, asset_location, is_url
+from builtup.sensors.radar.scenes import Band, Scene, date_in, safe_name
+
+__all__ = ["read_items"]
+
+log = logging.getLogger(__name__)
+
+#: Largest document that is read.
+MOST_BYTES = 64_000_000
+#: Seconds between tries at a document elsewhere.
+DELAYS = (1.0, 2.0, 4.0)
+_REMEDY = "give a STAC item or item collection"
+_ROLES = {"thumbnail", "overview", "metadata", "visual"}
+_UNIT_KEYS = ("unit", "sar:units", "raster:unit")
+
+
+def read_items(document: str, allow: Allow) -> tuple[list[Scene], list[BuiltupError]]:
+    """The scenes of a document (path or https URL), and the problems of items that are none.
+
+    Raises InputError where the document is no item and no collection of items.
+    """
+    content = _load(document, allow)
+    items = _items(content, document.partition("?")[0])
+    name = safe_name(Path(document.partition("?")[0]).stem)
+    scenes: list[Scene] = []
+    problems: list[BuiltupError] = []
+    for item in items:
+        try:
+            scenes.append(_scene(item, name, document, allow))
+        except BuiltupError as e:
+            problems.append(e)
+    return scenes, problems
+
+
+def _load(document: str, allow: Allow) -> Any:
+    text = _download(document, allow) if is_url(document) else _read(Path(document))
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as e:
+        shown = document.partition("?")[0]
+        raise InputError(shown, f"no JSON ({str(e)[:100]})", _REMEDY) from e
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(path, f"over {MOST_BYTES // 10**6} MB", "split the collection")
+        return path.read_bytes()
+    except OSError as e:
+        raise InputError(path, f"cannot be read ({e.strerror})", "check the path") from e
+
+
+def _download(url: str, allow: Allow) -> bytes:
+    scheme, shown = url.partition("://")[0], url.partition("?")[0]
+    if scheme != "https" and not (scheme == "http" and allow.covers(url)):
+        raise InputError(
+            shown, f"a STAC document is not read by {scheme}", "give its https address, or a copy"
+        )
+    for delay in (*DELAYS, None):
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                text: bytes = answer.read(MOST_BYTES + 1)
+            if len(text) > MOST_BYTES:
+                raise InputError(shown, f"over {MOST_BYTES // 10**6} MB", "split the collection")
+            return text
+        except (ValueError, http.client.InvalidURL) as e:
+            raise InputError(shown, f"no address ({e})", "check the address") from e
+        except OSError as e:  # HTTP errors and time-outs are among them
+            final = isinstance(e, urllib.error.HTTPError) and e.code in {400, 401, 403, 404}
+            if delay is None or final:
+                raise InputError(shown, f"cannot be read ({e})", "check the address") from e
+            log.warning("%s: %s; again in %.0f s", shown, e, delay)
+            time.sleep(delay)
+    raise AssertionError("the last try returns or raises")
+
+
+def _items(content: Any, shown: str) -> list[Mapping[str, Any]]:
+    kind = content.get("type") if isinstance(content, dict) else None
+    if kind == "Feature":
+        return [content]
+    if kind != "FeatureCollection":
+        raise InputError(shown, f"its type is {kind!r}", _REMEDY)
+    features = content.get("features")
+    if not isinstance(features, list) or not features:
+        raise InputError(shown, "a collection without items", _REMEDY)
+    links = content.get("links")
+    if any(link.get("rel") == "next" for link in _dicts(links)):
+        log.warning("%s: one page of a longer answer; its items are read, no others", shown)
+    return [item if isinstance(item, dict) else {} for item in features]
+
+
+def _dicts(value: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list; nothing of what is no list."""
+    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
+
+
+def _scene(item: Mapping[str, Any], city: str, document: str, allow: Allow) -> Scene:
+    shown = document.partition("?")[0]
+    identifier, properties, assets = (item.get(key) for key in ("id", "properties", "assets"))
+    if not isinstance(identifier, str) or not identifier or not isinstance(assets, dict):
+        raise InputError(shown, "an item without id or assets", _REMEDY)
+    bands = {}
+    for polarisation in ("vv", "vh"):
+        key, asset, number = _find(assets, polarisation, identifier, shown)
+        href = asset.get("href")
+        if not isinstance(href, str):
+            raise InputError(shown, f"item {identifier}, asset {key}: no href", _REMEDY)
+        location = asset_location(href, document, allow)
+        bands[polarisation] = Band(location, tuple(_said(asset, key, number)), number)
+    known = properties if isinstance(properties, dict) else {}
+    moment = str(known.get("datetime") or known.get("start_datetime") or "")
+    return Scene(
+        scene_id=f"{safe_name(identifier)}_{{}}",
+        city=city,
+        date=date_in(moment[:10]) or date_in(identifier),
+        vv=bands["vv"],
+        vh=bands["vh"],
+    )
+
+
+def _find(
+    assets: Mapping[str, Any], polarisation: str, identifier: str, shown: str
+) -> tuple[str, Mapping[str, Any], int]:
+    """The key and content of the asset of a polarisation, and its band (0 where it has one)."""
+    usable = {k: a for k, a in assets.items() if isinstance(a, dict) and not _is_side(a)}
+    for key, asset in usable.items():
+        if key.lower() == polarisation:
+            return key, asset, 0
+    found = [
+        (key, asset, number)
+        for key, asset in usable.items()
+        if (number := _band_number(asset, polarisation)) is not None
+    ]
+    if len(found) != 1:
+        problem = "no asset" if not found else f"{len(found)} assets"
+        keys = ", ".join(sorted(map(str, assets))[:12]) or "none"
+        raise InputError(
+            shown,
+            f"item {identifier}: {problem} of {polarisation.upper()} (assets: {keys})",
+            "give items with one asset vv and one vh",
+        )
+    return found[0]
+
+
+def _is_side(asset: Mapping[str, Any]) -> bool:
+    roles = asset.get("roles")
+    return isinstance(roles, list) and bool(_ROLES & {str(role) for role in roles})
+
+
+def _band_number(asset: Mapping[str, Any], polarisation: str) -> int | None:
+    """The band of a polarisation in an asset, 0 where that has one band, None where none is."""
+    listed = asset.get("sar:polarizations")
+    names = [str(p).lower() for p in listed] if isinstance(listed, list) else []
+    for key in ("bands", "eo:bands", "raster:bands"):
+        if not names:
+            bands = _dicts(asset.get(key))
+            names = [str(b.get("name") or b.get("description") or "").lower() for b in bands]
+    if names.count(polarisation) != 1:
+        return None
+    return 0 if len(names) == 1 else names.index(polarisation) + 1
+
+
+def _said(asset: Mapping[str, Any], key: str, number: int) -> Iterator[str]:
+    """What an asset says of its unit, each with its place."""
+    holders: list[Mapping[str, Any]] = [asset]
+    for name in ("bands", "raster:bands"):
+        holders += _dicts(asset.get(name))[max(0, number - 1) :][:1]
+    for holder in holders:
+        for field in _UNIT_KEYS:
+            if holder.get(field):
+                yield f"asset {key}, {field}: {str(holder[field])[:80]}"

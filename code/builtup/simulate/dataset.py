@@ -1,0 +1,166 @@
+"""Writing a data set of simulated Sentinel-1 towns in the UNOSAT layout."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from builtup.errors import BuiltupError, InputError
+from builtup.jobs.files import atomic_directory
+from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.sensors.radar.names import POLARISATIONS
+from builtup.simulate.plan import labels as truth
+from builtup.simulate.plan.buildings import footprint_files
+from builtup.simulate.plan.city import (
+    MAX_CITIES,
+    MAX_DATES,
+    City,
+    CitySpec,
+    draw_city,
+    draw_date,
+    draw_pass,
+)
+from builtup.simulate.radar.scene import write_scene
+
+__all__ = ["LABELS", "simulate"]
+
+log = logging.getLogger(__name__)
+
+STEP = Step("simulate", 2)
+LABELS = ("builtup", "footprints")
+#: Stands in every city's folder that we wrote; a folder without it is somebody's data.
+MARKER = "simulation.json"
+#: A UTM zone holds no more (pixels of 10 m).
+MAX_SIZE = 24_576
+
+
+def simulate(
+    *,
+    output_path: Path,
+    cities: int = 6,
+    test_cities: int = 3,
+    dates: int = 2,
+    size: int = 1024,
+    seed: int = 0,
+    footprints: str = "",
+    labels: str = "builtup",
+    num_workers: int = 2,
+) -> Summary:
+    """Write simulated cities, `size` pixels of 10 m along a side, with polygons.
+
+    `<output_path>/{train,test}/<City>_<year>/<product>/<TILE>/s1a_….tif` holds linear σ⁰ of one
+    polarisation, float32, 0 = no-data, with a BorderMask (1 valid) beside it;
+    `<City>_<year>/<TILE>_<City>.shp` the built-up area (`labels="builtup"`: footprints grown by
+    one pixel and closed) or the footprints. `footprints` names a file, or a folder of files, of
+    building polygons that take the place of the street plan.
+
+    A city follows from the seed, its split and number, not from how many there are. Raises
+    InputError for footprints that cannot be used and folders that would be overwritten.
+    """
+    _check(cities, test_cities, dates, size, labels)
+    files = footprint_files(Path(footprints)) if footprints else ()
+    wanted = [("train", number) for number in range(cities)]
+    wanted += [("test", number) for number in range(test_cities)]
+    jobs = [
+        _job(CitySpec(seed, split, number, size, files), Path(output_path), dates, labels)
+        for split, number in wanted
+    ]
+    for job in jobs:
+        folder = job.context[1]
+        if folder.exists() and not (folder / MARKER).exists():
+            raise InputError(folder, "exists and is not simulated", "choose another output_path")
+    _warn_of_others(Path(output_path), {job.context[1] for job in jobs})
+    return run_step(STEP, jobs, _write_city, num_workers=num_workers, noun="cities")
+
+
+def _check(cities: int, test_cities: int, dates: int, size: int, labels: str) -> None:
+    if labels not in LABELS:
+        raise BuiltupError(f"labels={labels}: unknown value; use one of {', '.join(LABELS)}")
+    bounds = {
+        "cities": (cities, 0, MAX_CITIES),
+        "test_cities": (test_cities, 0, MAX_CITIES),
+        "dates": (dates, 1, MAX_DATES),
+        "size": (size, 64, MAX_SIZE),
+    }
+    for name, (value, low, high) in bounds.items():
+        if not low <= value <= high:
+            raise BuiltupError(f"{name}={value}: out of range; use {low} to {high}")
+
+
+def _job(spec: CitySpec, output_path: Path, dates: int, labels: str) -> Job:
+    folder = output_path / spec.split / spec.folder
+    settings: dict[str, Any] = {
+        "seed": spec.seed,
+        "split": spec.split,
+        "number": spec.number,
+        "size": spec.size,
+        "dates": dates,
+        "labels": labels,
+    }
+    outputs = tuple(folder / name for name in _outputs(spec, dates))
+    inputs = tuple(part for file in spec.footprints for part in _parts(file))
+    return Job(
+        spec.folder, inputs, outputs, settings, spec.size**2 * dates, (spec, folder, dates, labels)
+    )
+
+
+def _parts(file: Path) -> list[Path]:
+    """A vector file and what belongs to it."""
+    return [
+        part
+        for suffix in (file.suffix, ".shx", ".dbf", ".prj")
+        if (part := file.with_suffix(suffix)).exists()
+    ]
+
+
+def _outputs(spec: CitySpec, dates: int) -> list[Path]:
+    """Every file of a city, relative to its folder; the shapefile first."""
+    stem = f"{spec.tile}_{spec.name}"
+    found = [Path(stem + suffix) for suffix in (".shp", ".shx", ".dbf", ".prj")]
+    for number in range(dates):
+        overpass = draw_pass(spec, number)
+        for polarisation in POLARISATIONS:
+            file = Path(overpass.folder, spec.tile, overpass.stem(spec.tile, polarisation))
+            found += [file.with_name(file.name + end) for end in (".tif", "_BorderMask.tif")]
+    return [*found, Path(MARKER)]
+
+
+def _warn_of_others(output_path: Path, wanted: set[Path]) -> None:
+    """Cities of an earlier, larger run stay; say so."""
+    others = [
+        marker.parent.name
+        for marker in sorted(output_path.glob(f"*/*/{MARKER}"))
+        if marker.parent not in wanted
+    ]
+    if others:
+        log.warning(
+            "%s: also holds simulated cities of an earlier run: %s; remove them if unwanted",
+            output_path,
+            ", ".join(others),
+        )
+
+
+def _write_city(job: Job) -> dict[str, int]:
+    spec, folder, dates, labels = job.context
+    city = draw_city(spec)
+    with atomic_directory(folder) as temporary:
+        polygons = _write_labels(city, labels, temporary)
+        acquisitions = [draw_date(city, number) for number in range(dates)]
+        for date in acquisitions:
+            write_scene(city, date, temporary / date.overpass.folder / spec.tile)
+        about = {"settings": dict(job.settings), "buildings": len(city.buildings)}
+        (temporary / MARKER).write_text(json.dumps(about, indent=1) + "\n")
+    return {"scenes": dates, "polygons": polygons}
+
+
+def _write_labels(city: City, labels: str, folder: Path) -> int:
+    spec = city.spec
+    if labels == "footprints":
+        polygons = truth.footprint_polygons(city.buildings, spec.size)
+    else:
+        polygons = truth.builtup_polygons(truth.builtup_mask(city.buildings, spec.size))
+    path = folder / f"{spec.tile}_{spec.name}.shp"
+    truth.write_polygons(path, polygons, spec.epsg, spec.corner)
+    return len(polygons)

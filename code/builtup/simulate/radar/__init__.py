@@ -1,0 +1,1 @@
+"""A simulated piece of country as Sentinel-1 sees it at 10 m."""

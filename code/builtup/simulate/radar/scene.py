@@ -1,0 +1,148 @@
+"""Synthesis of one acquisition, block by block, into its files."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.io import DatasetWriter
+from scipy import ndimage
+
+from builtup.geo.rasters import create_raster, gdal_env
+from builtup.geo.windows import Window
+from builtup.sensors.radar.names import POLARISATIONS
+from builtup.simulate.plan.city import City, Date, ground_transform
+from builtup.simulate.plan.landcover import LEVELS
+from builtup.simulate.radar.backscatter import PIXEL, Canvas, Returns, Scatterers, building_returns
+from builtup.simulate.radar.speckle import SpeckleRows
+
+__all__ = ["BLOCK", "write_scene"]
+
+#: Side of a block of the files and of the synthesis, in pixels.
+BLOCK = 512
+#: Pixels around a block that take part: layover and shadow, urban ground, impulse response.
+HALO = 24
+#: Deviation (pixels) of the Gaussian that, after bilinear splitting, makes an impulse response of
+#: 20 m between its half-power points.
+RESPONSE = 0.76
+
+Float = NDArray[np.float32]
+
+
+def write_scene(city: City, date: Date, folder: Path) -> None:
+    """Write the VV and VH files of a date and their BorderMasks into a folder."""
+    folder.mkdir(parents=True)
+    tile = city.spec.tile
+    profile = {
+        "width": date.width,
+        "height": date.height,
+        "count": 1,
+        "crs": f"EPSG:{city.spec.epsg}",
+        "transform": ground_transform(city.spec, date),
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "ZSTD",
+        "zstd_level": 1,
+    }
+    with ExitStack() as stack:
+        stack.enter_context(gdal_env())
+        files = []
+        for polarisation in POLARISATIONS:
+            stem = date.overpass.stem(tile, polarisation)
+            powers = {**profile, "dtype": "float32", "predictor": 3}
+            masks = {**profile, "dtype": "uint8"}
+            power = create_raster(folder / f"{stem}.tif", **powers)
+            border = create_raster(folder / f"{stem}_BorderMask.tif", **masks)
+            files.append((stack.enter_context(power), stack.enter_context(border)))
+        _write_blocks(city, date, files)
+
+
+def _write_blocks(city: City, date: Date, files: list[tuple[DatasetWriter, Any]]) -> None:
+    key = (*city.spec.key, 8, date.overpass.number)
+    sources = [SpeckleRows((*key, number), date.width) for number in range(len(POLARISATIONS))]
+    box = city.buildings.bounds
+    for y in range(0, date.height, BLOCK):
+        height = min(BLOCK, date.height - y)
+        speckle = [source.next(height) for source in sources]
+        for x in range(0, date.width, BLOCK):
+            window = Window(y, x, height, min(BLOCK, date.width - x))
+            valid = _valid(date, window)
+            columns = slice(x, x + window.width)
+            for number, mean in enumerate(mean_power(city, date, window, box)):
+                noise = np.float32(date.noise)
+                # what thermal noise adds is subtracted again, as the product's annotation has it
+                power = (mean + noise) * speckle[number][:, columns] - noise
+                power[~valid] = 0
+                files[number][0].write(power, 1, window=window.rasterio)
+                files[number][1].write(valid.astype(np.uint8), 1, window=window.rasterio)
+
+
+def _axes(date: Date, window: Window, halo: int) -> tuple[Any, Any]:
+    """Ground positions (metres) of the pixel middles of a window's columns and rows."""
+    x = date.shift[0] + (np.arange(-halo, window.width + halo) + window.x + 0.5) * PIXEL
+    y = date.shift[1] + (np.arange(-halo, window.height + halo) + window.y + 0.5) * PIXEL
+    return x, y
+
+
+def _valid(date: Date, window: Window) -> NDArray[np.bool_]:
+    if date.wedge is None:
+        return np.ones((window.height, window.width), np.bool_)
+    a, b, c = date.wedge
+    x, y = _axes(date, window, 0)
+    return a * x[None, :] + b * y[:, None] <= c
+
+
+def mean_power(
+    city: City, date: Date, window: Window, box: NDArray[np.float64]
+) -> tuple[Float, Float]:
+    """Mean σ⁰ (VV, VH; linear) of a window of a date's grid, before speckle and noise.
+
+    `box` are the bounds of the city's buildings.
+    """
+    x, y = _axes(date, window, HALO)
+    view = date.view
+    vv, vh = city.country.backscatter(x, y, date.weather, view.look, view.incidence)
+    canvas = Canvas(x[0] - PIXEL / 2, y[0] - PIXEL / 2, len(y), len(x))
+    vv, vh = _with_roads(city, canvas, vv, vh)
+    left, top, right, bottom = canvas.bounds
+    near = (box[:, 2] > left) & (box[:, 3] > top) & (box[:, 0] < right) & (box[:, 1] < bottom)
+    scatterers = [group.near(canvas.bounds) for group in (city.scatterers, date.ships)]
+    if near.any():
+        returns = building_returns(canvas, city.buildings.take(np.flatnonzero(near)), view)
+        scatterers += returns.scatterers
+        vv, vh = _urban_ground(city, returns, vv, vh, (x, y))
+    strong = Scatterers.joined(scatterers)
+    area = PIXEL * PIXEL
+    more_vv, more_vh = canvas.splat(strong.points, strong.vv / area, strong.vh / area)
+    vv, vh = vv + more_vv, vh + more_vh
+    inner = (slice(HALO, -HALO), slice(HALO, -HALO))
+    first, second = (ndimage.gaussian_filter(p, RESPONSE, truncate=4)[inner] for p in (vv, vh))
+    return first, second
+
+
+def _with_roads(city: City, canvas: Canvas, vv: Float, vh: Float) -> tuple[Float, Float]:
+    """Asphalt takes the share of each pixel that it covers."""
+    left, top, right, bottom = canvas.bounds
+    x, y = city.roads.points.T
+    near = (x > left - 20) & (y > top - 20) & (x < right + 20) & (y < bottom + 20)
+    if not near.any():
+        return vv, vh
+    asphalt = canvas.splat(city.roads.points[near], city.roads.area[near] / PIXEL**2)
+    share = np.minimum(asphalt[0], 1)
+    level = LEVELS["road"]
+    road_vv, road_vh = np.float32(10 ** (level.vv / 10)), np.float32(10 ** (level.vh / 10))
+    return vv + share * (road_vv - vv), vh + share * (road_vh - vh)
+
+
+def _urban_ground(
+    city: City, returns: Returns, vv: Float, vh: Float, axes: tuple[Any, Any]
+) -> tuple[Float, Float]:
+    """Gardens and pavement between houses, less what is under roofs or in shadow."""
+    urban = np.clip(5 * ndimage.gaussian_filter(returns.covered, 2.0, truncate=4), 0, 1)
+    garden_vv, garden_vh = city.country.garden(*axes)
+    lit = (1 - returns.covered) * (1 - returns.shaded)
+    return (vv + urban * (garden_vv - vv)) * lit, (vh + urban * (garden_vh - vh)) * lit

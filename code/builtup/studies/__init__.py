@@ -1,0 +1,1 @@
+"""Cross-validation and comparison: how good, how sure, and chosen on what."""

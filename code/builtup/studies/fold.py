@@ -1,0 +1,251 @@
+"""Scoring one trained fold: the threshold from ground that was left in, the score from the rest.
+
+The network is that of the end of training (`last`: the running average where the config keeps
+one; `soup` where it asks for one). The best checkpoint of a training is chosen by its validation,
+so it is not used here. The temperature is fitted on left-in ground as well; scores are those
+without it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from builtup.config.launch import pick_device
+from builtup.config.load import Config
+from builtup.data.datasets import ValidationTiles
+from builtup.errors import InputError
+from builtup.geo.blend import NODATA
+from builtup.jobs.files import write_text_atomically
+from builtup.maps.cities import level_of
+from builtup.prediction.network import make_stream, predict_array
+from builtup.prediction.windows import Stream, ahead
+from builtup.scoring.blocks import BlockCounter, BlockRow, read_blocks, write_blocks
+from builtup.scoring.counts import LEVELS, choose_threshold
+from builtup.sensors.radar.bands import IGNORE
+from builtup.tiles.folds import Folds
+from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
+from builtup.training.checkpoints import load_trained
+from builtup.training.temperature import temperature_on
+
+__all__ = ["FOLD_JSON", "FoldScore", "read_score", "score_fold", "write_score"]
+
+log = logging.getLogger(__name__)
+
+FOLD_JSON, BLOCKS_CSV = "fold.json", "blocks.csv"
+#: Raised when scores of the same weights change.
+SCORING_VERSION = 4
+
+Histogram = NDArray[np.int64]
+#: A tile, its 8-bit building probability by temperature, its truth (255: not scored).
+Predicted = tuple[TrainTile, list[NDArray[np.uint8]], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class FoldScore:
+    """What a fold's network does on the ground that it never saw.
+
+    `threshold` was chosen on `tuned_on`, `threshold_tiles` (used, of) of whose tiles were looked
+    at. `temperature` was fitted there too; None where that cannot be done. Histograms (2, 255)
+    int64 count pixels by truth and 8-bit probability: `held_out`, the same with the temperature
+    (`tempered`), and `left_in` where the threshold was chosen.
+    """
+
+    fold: str
+    city: str
+    seed: int
+    weights: str
+    threshold: float
+    tuned_on: tuple[str, ...]
+    threshold_ground: str
+    threshold_tiles: tuple[int, int]
+    temperature: float | None
+    held_out: Histogram
+    tempered: Histogram
+    left_in: Histogram
+    rows: tuple[BlockRow, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
+    """Choose the threshold on left-in tiles, then score the held-out ground of `fold_name`.
+
+    `folder` holds the artifacts of the fold's training, `config` is what it was trained with.
+    Raises InputError where weights or data are missing.
+    """
+    data_path = Path(config.data_path)
+    tiles, folds = read_tile_stats(data_path / TILE_STATS_CSV), Folds.read(data_path)
+    fold = folds.index_of(fold_name)
+    weights = "soup" if config.soup and (folder / "weights" / "soup.pt").is_file() else "last"
+    model = load_trained(folder / "weights" / f"{weights}.pt").model
+    ground = _left_in(config, folds, tiles, fold)
+    seen = ground.tiles
+    held = folds.validation_tiles(tiles, fold)
+    if not held:
+        raise InputError(data_path, f"nothing to score in {fold_name}", "hold out another fold")
+    largest = max(max(t.tile.width, t.tile.height) for t in (*held, *seen.tiles))
+    left_in = np.zeros((2, LEVELS), np.int64)
+    for _, (building,), truth in _predictions(seen, _stream(model, config, largest), config):
+        left_in += _histogram(building, truth)
+    chosen = choose_threshold(left_in)
+    notes = [] if chosen else ["no building on the left-in ground: the threshold is 0.5"]
+    threshold = 0.5 if chosen is None else chosen.value
+    temperature = temperature_on(model, seen)
+    counter = BlockCounter(fold_name, config.seed, (level_of(threshold), level_of(0.5)))
+    stream = _stream(model, config, largest, (1.0, temperature or 1.0))
+    unseen = _predictions(ValidationTiles(held, tiles, folds, fold), stream, config)
+    plain, tempered = _count(unseen, folds, counter)
+    return FoldScore(
+        fold=fold_name,
+        city=folds.city_of(fold),
+        seed=config.seed,
+        weights=weights,
+        threshold=threshold,
+        tuned_on=ground.names,
+        threshold_ground=ground.words,
+        threshold_tiles=(len(seen), ground.number),
+        temperature=temperature,
+        held_out=plain,
+        tempered=tempered,
+        left_in=left_in,
+        rows=tuple(counter.rows()),
+        notes=tuple(notes),
+    )
+
+
+def _count(
+    predictions: Iterator[Predicted], folds: Folds, counter: BlockCounter
+) -> tuple[Histogram, Histogram]:
+    """Count held-out tiles by block; their histograms without and with the temperature."""
+    plain, tempered = np.zeros((2, LEVELS), np.int64), np.zeros((2, LEVELS), np.int64)
+    for t, (building, softer), truth in predictions:
+        tile = t.tile
+        grid = folds.grid_of(tile).window(tile.x, tile.y, tile.width, tile.height)
+        counter.add(tile.city, tile.scene, grid, building, truth)
+        plain += _histogram(building, truth)
+        tempered += _histogram(softer, truth)
+    return plain, tempered
+
+
+def _stream(
+    model: nn.Module, config: Config, largest: int, temperatures: tuple[float, ...] = (1.0,)
+) -> Stream:
+    """Windows of the config's size (512), but no larger than the tiles: the rest would be bare."""
+    window, overlap = config.get("window"), config.get("overlap")
+    size = min(512 if window is None else window, largest)
+    return make_stream(
+        model,
+        window=size,
+        overlap=min(64 if overlap is None else overlap, size // 2),
+        tta=config.get("tta") or "none",
+        device=pick_device(config),
+        amp=config.amp is not False,
+        num_classes=config.num_classes,
+        blend=config.get("blend", "ramp"),
+        temperatures=temperatures,
+    )
+
+
+@dataclass(frozen=True)
+class _LeftIn:
+    """Where the threshold is chosen: tiles, of how many, and the folds that they lie in."""
+
+    tiles: ValidationTiles
+    number: int
+    names: tuple[str, ...]
+    words: str
+
+
+def _left_in(config: Config, folds: Folds, tiles: list[TrainTile], fold: int) -> _LeftIn:
+    """The ground of `threshold_fold` where there is one, else that of training."""
+    names = [n for i, n in enumerate(folds.names) if i != fold]
+    if config.threshold_fold is not None:
+        inner = folds.index_of(config.threshold_fold)
+        found = folds.validation_tiles(tiles, inner)
+        names, words = [folds.names[inner]], f"{folds.names[inner]}, held out of training as well"
+    else:
+        inner, words = fold, "training ground, which the network has learnt from"
+        found = folds.training_tiles(tiles, fold, config.folds_drop)
+    if not found:
+        raise InputError(
+            config.data_path, f"nothing left when {folds.names[fold]} is held out", "add scenes"
+        )
+    most = min(len(found), config.threshold_tiles or len(found))
+    chosen = [found[i * len(found) // most] for i in range(most)]
+    of_training = config.threshold_fold is None
+    dataset = ValidationTiles(chosen, tiles, folds, inner, of_training=of_training)
+    return _LeftIn(dataset, len(found), tuple(names), words)
+
+
+def _predictions(dataset: ValidationTiles, stream: Stream, config: Config) -> Iterator[Predicted]:
+    """What the network says of each tile."""
+    bands, building = (1, 0) if config.num_classes == 2 else (config.num_classes, 1)
+    samples = ahead(dataset.__getitem__, list(range(len(dataset))))
+    for tile, sample in zip(dataset.tiles, samples, strict=True):
+        values = predict_array(sample["image"][:2].numpy(), stream)
+        yield tile, list(values[building::bands]), sample["mask"].numpy()
+
+
+def _histogram(building: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Histogram:
+    valid = (truth != IGNORE) & (building != NODATA)
+    cell = (truth[valid] == 1) * LEVELS + building[valid].astype(np.int64)
+    return np.bincount(cell, minlength=2 * LEVELS).reshape(2, LEVELS)
+
+
+def write_score(score: FoldScore, folder: Path, key: str) -> None:
+    """Write blocks.csv, then fold.json, which says that all is there."""
+    write_blocks(folder / BLOCKS_CSV, score.rows)
+    record = {
+        "key": key,
+        "version": SCORING_VERSION,
+        "fold": score.fold,
+        "city": score.city,
+        "seed": score.seed,
+        "weights": score.weights,
+        "threshold": score.threshold,
+        "threshold_tuned_on": list(score.tuned_on),
+        "threshold_ground": score.threshold_ground,
+        "threshold_tiles": list(score.threshold_tiles),
+        "temperature": score.temperature,
+        "held_out": score.held_out.tolist(),
+        "tempered": score.tempered.tolist(),
+        "left_in": score.left_in.tolist(),
+        "notes": list(score.notes),
+    }
+    write_text_atomically(folder / FOLD_JSON, json.dumps(record) + "\n")
+
+
+def read_score(folder: Path, key: str) -> FoldScore | None:
+    """What `write_score` wrote under the same key, or None."""
+    path = folder / FOLD_JSON
+    try:
+        record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if record.get("key") != key:
+        return None
+    used, number = record["threshold_tiles"]
+    return FoldScore(
+        fold=record["fold"],
+        city=record["city"],
+        seed=record["seed"],
+        weights=record["weights"],
+        threshold=record["threshold"],
+        tuned_on=tuple(record["threshold_tuned_on"]),
+        threshold_ground=record["threshold_ground"],
+        threshold_tiles=(used, number),
+        temperature=record["temperature"],
+        held_out=np.array(record["held_out"], np.int64),
+        tempered=np.array(record["tempered"], np.int64),
+        left_in=np.array(record["left_in"], np.int64),
+        rows=tuple(read_blocks(folder / BLOCKS_CSV)),
+        notes=tuple(record["notes"]),
+    )

@@ -1,0 +1,286 @@
+"""The trainings of a cross-validation: one process and one nested MLflow run a fold.
+
+A fold's training is known by its key: settings, config text, data and the version of the training
+code. A finished run of that key is kept; an unfinished one goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import builtup
+from builtup.config.load import Config
+from builtup.config.settings import KNOWN
+from builtup.errors import BuiltupError, RunError
+from builtup.runs import tracking
+from builtup.tiles.folds import FOLDS_JSON
+from builtup.tiles.stats import STATS_JSON
+from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
+from builtup.training.checkpoints import load_state
+from builtup.training.manifest import TRAINING_VERSION, data_manifest
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+__all__ = ["PARENT", "FoldRun", "FoldTask", "data_digest", "train_fold", "training_key"]
+
+log = logging.getLogger(__name__)
+
+EXPERIMENT = "Trainings"
+PARENT, KEY = "mlflow.parentRunId", "fold_key"
+SCRIPT = Path(builtup.__file__).parents[1] / "scripts" / "training.py"
+#: Settings that change neither weights nor what they are learnt from.
+_WITHOUT_EFFECT = frozenset(
+    {"num_workers", "resume_from", "log_predictions", "log_interval", "val_metrics", "val_interval"}
+    | {"start_by_validation", "run_id", "has_targets", "save_raw_predictions", "save_overlays"}
+    | {"log_model", "register", "of"}
+)
+#: Settings of the scoring that follows.
+SCORING_SETTINGS = frozenset(
+    {"tta", "window", "overlap", "blend", "weights", "threshold", "threshold_tiles", "temperature"}
+    | {"backend"}
+)
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """A fold to train: `config` is resolved with `overrides`, `key` names what comes of it."""
+
+    fold: str
+    city: str
+    seed: int
+    config_path: Path
+    overrides: str
+    config: Config
+    key: str
+
+    @property
+    def name(self) -> str:
+        """For runs and messages."""
+        return f"{self.config.name} without {self.fold}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """A finished training: its run, and whether it was there before."""
+
+    run_id: str
+    folder: Path
+    kept: bool
+
+
+def training_key(config: Config, data: str) -> str:
+    """A digest of all that a training's weights depend on; `data` is that of the data."""
+    ignored = _WITHOUT_EFFECT | SCORING_SETTINGS
+    # a default says nothing: settings may be added to the contract
+    settings = {
+        k: v
+        for k, v in sorted(config.settings.items())
+        if k not in ignored and not (k in KNOWN and KNOWN[k].default == v)
+    }
+    parts = [TRAINING_VERSION, settings, list(config.sources), data]
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
+
+
+def data_digest(data_path: Path) -> str:
+    """A digest of the data as the data steps recorded them, wherever they lie and however old."""
+    digest = hashlib.sha256()
+    for name in (TILE_STATS_CSV, FOLDS_JSON, STATS_JSON):
+        path = data_path / name
+        if path.is_file():
+            digest.update(path.read_bytes())
+    manifest = data_manifest(data_path, read_tile_stats(data_path / TILE_STATS_CSV))
+    digest.update(json.dumps(_hashes(manifest["images_and_masks"]), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _hashes(value: Any) -> list[str]:
+    """All sha256 of a manifest, in order."""
+    if isinstance(value, dict):
+        own = [str(value["sha256"])] if "sha256" in value else []
+        return own + [h for item in value.values() for h in _hashes(item)]
+    if isinstance(value, list):
+        return [h for item in value for h in _hashes(item)]
+    return []
+
+
+def train_fold(task: FoldTask, parent_id: str, num_gpus: int) -> FoldRun:
+    """Train, or keep what was trained; RunError where the training fails."""
+    own = tracking.client()
+    earlier = _earlier(task.key)
+    _end_killed(earlier, parent_id)
+    for run in earlier:
+        folder = _trained_folder(run, task)
+        if folder is not None:
+            log.info(
+                "%s: kept, run %s of commit %s",
+                task.name,
+                run.info.run_id,
+                run.data.tags.get("git_commit", "unknown")[:10],
+            )
+            _adopt(run, parent_id)
+            return FoldRun(run.info.run_id, folder, kept=True)
+    resume_from = next((r.info.run_id for r in earlier if _last_checkpoint(r)), "")
+    run = own.create_run(_experiment(own), run_name=task.name, tags=_tags(task, parent_id))
+    run_id = str(run.info.run_id)
+    log.info("%s: %s", task.name, f"going on from run {resume_from}" if resume_from else "training")
+    overrides = task.overrides + (f" resume_from={resume_from}" if resume_from else "")
+    status = _run(_command(task, overrides, num_gpus), run_id)
+    run = own.get_run(run_id)
+    if status != 0:
+        if run.info.status == "RUNNING":
+            own.set_terminated(run_id, "KILLED")
+        said = run.data.tags.get("error", f"exit status {status}")
+        raise RunError(
+            f"fold {task.fold}: its training failed ({said}); correct that and run the same "
+            "command again: finished folds are kept"
+        )
+    for key, value in _tags(task, parent_id).items():
+        own.set_tag(run_id, key, value)
+    return FoldRun(run_id, tracking.run_artifacts(run_id), kept=False)
+
+
+def _tags(task: FoldTask, parent_id: str) -> dict[str, str]:
+    return {
+        PARENT: parent_id,
+        KEY: task.key,
+        "fold": task.fold,
+        "city": task.city,
+        "seed": str(task.seed),
+        "held_out": task.fold,
+    }
+
+
+def _earlier(key: str) -> list[Run]:
+    """Runs of that key, the newest first."""
+    own = tracking.client()
+    return list(
+        own.search_runs(
+            [_experiment(own)],
+            filter_string=f"tags.{KEY} = '{key}'",
+            order_by=["attributes.start_time DESC"],
+        )
+    )
+
+
+def _end_killed(earlier: Sequence[Run], parent_id: str) -> None:
+    """Say KILLED of runs, and of their parents, that say RUNNING because nobody could end them.
+
+    One that is at work after all says how it ended when it does.
+    """
+    own = tracking.client()
+    parents = {run.data.tags.get(PARENT, "") for run in earlier} - {"", parent_id}
+    for run in (*earlier, *map(tracking.find_run, sorted(parents))):
+        if run.info.status == "RUNNING":
+            own.set_terminated(run.info.run_id, "KILLED")
+
+
+def _experiment(own: Any) -> str:
+    found = own.get_experiment_by_name(EXPERIMENT)
+    return str(found.experiment_id if found else own.create_experiment(EXPERIMENT))
+
+
+def _trained_folder(run: Run, task: FoldTask) -> Path | None:
+    """The artifacts of a run that has nothing left to learn, else None."""
+    folder = _artifacts(run)
+    if folder is None or not (folder / "weights" / "last.pt").is_file():
+        return None
+    if run.info.status == "FINISHED":
+        return folder
+    checkpoint = _last_checkpoint(run)
+    if checkpoint is None:
+        return None
+    # killed between its last epoch and its end
+    if load_state(checkpoint)["progress"]["epoch"] < task.config.num_epochs:
+        return None
+    if task.config.soup and not (folder / "weights" / "soup.pt").is_file():
+        return None
+    tracking.client().set_terminated(run.info.run_id, "FINISHED")
+    return folder
+
+
+def _last_checkpoint(run: Run) -> Path | None:
+    folder = _artifacts(run)
+    path = None if folder is None else folder / "checkpoints" / "last.pt"
+    try:
+        if path is None or not path.is_file():
+            return None
+        load_state(path)
+    except BuiltupError as e:
+        log.warning("not gone on with: %s", e)
+        return None
+    return path
+
+
+def _artifacts(run: Run) -> Path | None:
+    try:
+        return tracking.run_artifacts(run.info.run_id)
+    except (RunError, OSError):
+        return None
+
+
+def _adopt(run: Run, parent_id: str) -> None:
+    """Show a kept fold under the new parent, unless its own parent was finished."""
+    own = tracking.client()
+    parent = run.data.tags.get(PARENT, "")
+    finished = bool(parent) and tracking.find_run(parent).info.status == "FINISHED"
+    if not finished:
+        own.set_tag(run.info.run_id, PARENT, parent_id)
+
+
+def _command(task: FoldTask, overrides: str, num_gpus: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "builtup", "main"),
+        *("--script_path", str(SCRIPT)),
+        *("--config_path", str(task.config_path)),
+        *("--num_gpus", str(num_gpus)),
+        *("--overrides", overrides),
+    ]
+
+
+def _run(command: list[str], run_id: str) -> int:
+    """Run a training as a process that ends when this one does."""
+    code = str(SCRIPT.parents[1])
+    paths = [code, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **{k: v for k, v in os.environ.items() if k != "MLFLOW_EXPERIMENT_ID"},
+        "MLFLOW_RUN_ID": run_id,
+        "MLFLOW_TRACKING_URI": tracking.client().tracking_uri,
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+    log.debug("%s", shlex.join(command))
+    process = subprocess.Popen(command, env=environment, preexec_fn=_end_with_parent())
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()  # it closes its run as KILLED
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """On Linux: let the kernel end the child when this process is killed."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+    return ask

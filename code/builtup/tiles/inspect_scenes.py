@@ -1,0 +1,237 @@
+"""What a folder of scenes holds, and what the data steps would refuse of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from builtup.errors import BuiltupError, InputError
+from builtup.geo.burn import Burner
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
+from builtup.geo.rasters import gdal_env
+from builtup.geo.vectors import PolygonSet, read_polygons
+from builtup.geo.windows import Window, aligned
+from builtup.sensors.radar.names import Discovery, ScenePair, discover_pairs, require_folder
+from builtup.sensors.radar.pairs import OpenPair, all_invalid, open_pair
+from builtup.tiles.masks import burner_on, city_labels
+
+__all__ = ["SceneReport", "SplitReport", "inspect", "inspect_split"]
+
+HEADINGS = (
+    "split", "city", "date", "orbit", "size", "pixel", "CRS", "grid", "no-data", "built-up",
+)  # fmt: skip
+#: Shares are taken from at most this many windows along each axis, evenly spread.
+SAMPLES = 8
+SAMPLE = 256
+_CITY_YEAR = re.compile(r".+_\d{4}")
+
+
+@dataclass(frozen=True)
+class SceneReport:
+    """One usable scene. Shares are of sampled pixels; `built_up` is None without polygons."""
+
+    pair: ScenePair
+    grid: Grid
+    nodata: float
+    built_up: float | None
+
+
+@dataclass
+class SplitReport:
+    """One split: its scenes, what would be refused, cities without polygons, and notes."""
+
+    name: str
+    scenes: list[SceneReport] = field(default_factory=list)
+    refused: list[BuiltupError] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    ignored: int = 0
+
+
+def inspect(input_path: Path) -> str:
+    """A table of a split, or of the splits in a folder, as text; bad scenes are listed, not raised.
+
+    Raises InputError where `input_path` is no folder or holds no scene at all.
+    """
+    reports = [inspect_split(folder) for folder in _splits(require_folder(input_path))]
+    reports = [report for report in reports if report.scenes or report.refused]
+    if not reports:
+        raise InputError(
+            input_path,
+            "no radar scene below it",
+            "give a folder of <City>_<year> folders, or the folder above",
+        )
+    return _as_text(reports)
+
+
+def inspect_split(root: Path) -> SplitReport:
+    """Open every scene and every city's polygons of one split."""
+    discovery: Discovery = discover_pairs(root)
+    report = SplitReport(root.name, ignored=len(discovery.ignored))
+    report.refused += discovery.problems
+    labels: dict[str, _Labels | None] = {}
+    with gdal_env():
+        for pair in discovery.pairs:
+            key = f"{pair.city_folder}/{pair.city}"
+            if key not in labels:
+                labels[key] = _labels(root, pair, report)
+            try:
+                report.scenes.append(_inspect_scene(pair, labels[key], report))
+            except BuiltupError as e:
+                report.refused.append(e)
+    return report
+
+
+@dataclass(frozen=True)
+class _Labels:
+    polygons: PolygonSet
+    area: PolygonSet | None
+
+
+def _splits(root: Path) -> list[Path]:
+    """`root` itself where it holds cities, else the folders in it that do."""
+    if _has_cities(root):
+        return [root]
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [folder for folder in folders if _has_cities(folder)] or [root]
+
+
+def _has_cities(folder: Path) -> bool:
+    return any(p.is_dir() and _CITY_YEAR.fullmatch(p.name) for p in folder.iterdir())
+
+
+def _labels(root: Path, pair: ScenePair, report: SplitReport) -> _Labels | None:
+    """The polygons of a scene's city; what is wrong with them goes into the report."""
+    if not (root / pair.city_folder / f"{pair.city}.shp").exists():
+        report.unlabelled.append(pair.city)
+        return None
+    try:
+        files = city_labels(root, pair.city_folder, pair.city)
+        area = None if files.labelled_area is None else read_polygons(files.labelled_area)
+        found = _Labels(read_polygons(files.polygons), area)
+    except BuiltupError as e:
+        report.refused.append(e)
+        return None
+    if found.polygons.repaired:
+        report.notes.append(
+            f"{files.polygons}: {found.polygons.repaired} invalid geometries will be repaired"
+        )
+    return found
+
+
+def _inspect_scene(pair: ScenePair, labels: _Labels | None, report: SplitReport) -> SceneReport:
+    with open_pair(pair) as scene:
+        burners = _burners(labels, pair, scene.grid, report)
+        pixels = invalid = known = built = 0
+        for window in _sample(scene.grid):
+            bad = scene.read(window, np.empty((2, window.height, window.width), np.float32))
+            pixels += bad.size
+            invalid += int(np.count_nonzero(bad))
+            if burners is not None:
+                mask, inside = burners[0].burn(window), burners[1]
+                good = ~bad if inside is None else ~bad & (inside.burn(window) == 1)
+                known += int(np.count_nonzero(good))
+                built += int(np.count_nonzero(mask[good]))
+        if invalid == pixels and not _any_valid(scene):
+            raise all_invalid(pair)
+        share = built / known if known else None
+        return SceneReport(pair, scene.grid, invalid / pixels, share)
+
+
+def _burners(
+    labels: _Labels | None, pair: ScenePair, grid: Grid, report: SplitReport
+) -> tuple[Burner, Burner | None] | None:
+    """Polygons and labelled area on a scene; None where they cannot be brought to it."""
+    if labels is None:
+        return None
+    try:
+        burner, far = burner_on(labels.polygons, grid, pair, all_touched=True)
+        inside, area_far = None, ""
+        if labels.area is not None:
+            inside, area_far = burner_on(labels.area, grid, pair, all_touched=False)
+    except InputError as e:
+        if str(e) not in map(str, report.refused):  # the same for each date
+            report.refused.append(e)
+        return None
+    report.notes += [note for note in (far, area_far) if note]
+    return burner, inside
+
+
+def _sample(grid: Grid) -> list[Window]:
+    """All windows of a small scene, an even choice of those of a large one, the last included."""
+    rows = _evenly(range(0, grid.height, SAMPLE))
+    columns = _evenly(range(0, grid.width, SAMPLE))
+    return [
+        Window(y, x, min(SAMPLE, grid.height - y), min(SAMPLE, grid.width - x))
+        for y in rows
+        for x in columns
+    ]
+
+
+def _evenly(starts: range) -> list[int]:
+    chosen = np.linspace(0, len(starts) - 1, min(SAMPLES, len(starts)))
+    return [starts[int(i)] for i in chosen]
+
+
+def _any_valid(scene: OpenPair) -> bool:
+    return any(
+        not scene.read(window, np.empty((2, window.height, window.width), np.float32)).all()
+        for window in aligned(scene.grid.width, scene.grid.height, (SAMPLE, 8 * SAMPLE))
+    )
+
+
+def _as_text(reports: Sequence[SplitReport]) -> str:
+    lines = _table([HEADINGS, *(row for report in reports for row in _rows(report))])
+    for report in reports:
+        cities = {(s.pair.city_folder, s.pair.city) for s in report.scenes}
+        lines.append(
+            f"\n{report.name}: {len(cities)} cities, {len(report.scenes)} scenes, "
+            f"{len(report.refused)} refused, {report.ignored} other rasters left alone"
+        )
+        if report.unlabelled:
+            names = ", ".join(sorted(set(report.unlabelled)))
+            lines.append(f"  without polygons (rasterize refuses these): {names}")
+        lines += [f"  note: {note}" for note in report.notes]
+        lines += [f"  refused: {problem}" for problem in report.refused]
+    return "\n".join(lines)
+
+
+def _rows(report: SplitReport) -> Iterator[tuple[str, ...]]:
+    grids: dict[str, list[Grid]] = {}
+    for scene in sorted(report.scenes, key=lambda s: (s.pair.city_folder, s.pair.name.date)):
+        known = grids.setdefault(scene.pair.city, [])
+        name, grid = scene.pair.name, scene.grid
+        yield (
+            report.name,
+            scene.pair.city,
+            name.date,
+            name.orbit or "?",
+            f"{grid.width}x{grid.height}",
+            "x".join(f"{size:.6g}" for size in sorted(set(grid.resolution))),
+            grid.crs.to_string() if grid.crs.to_epsg() else "other",
+            _grid_number(grid, known),
+            f"{scene.nodata:.1%}",
+            "-" if scene.built_up is None else f"{scene.built_up:.2%}",
+        )
+
+
+def _grid_number(grid: Grid, known: list[Grid]) -> str:
+    """The same number for dates of a city that lie on one grid: 1, 2, …"""
+    for number, other in enumerate(known, 1):
+        if grid.matches(other, SAME_CITY_TOLERANCE):
+            return str(number)
+    known.append(grid)
+    return str(len(known))
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]

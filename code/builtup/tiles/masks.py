@@ -1,0 +1,214 @@
+"""Ground truth masks: a city's polygons on the grid of each of its scenes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from builtup.errors import BuiltupError, InputError
+from builtup.geo.burn import BlockBurner, Burner
+from builtup.geo.grid import Grid
+from builtup.geo.rasters import create_raster, gdal_env
+from builtup.geo.vectors import PolygonFile, PolygonSet, distance_to, reproject, vector_files
+from builtup.geo.windows import aligned
+from builtup.jobs.files import atomic_path
+from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.sensors.radar.bands import IGNORE
+from builtup.sensors.radar.names import ScenePair, require_pairs
+from builtup.sensors.radar.pairs import all_invalid, check_pairs, open_pair
+from builtup.sensors.radar.validity import Invalid, invalid_ahead
+
+__all__ = [
+    "CityLabels",
+    "burner_on",
+    "city_labels",
+    "mask_profile",
+    "rasterize",
+    "rasterize_scene",
+]
+
+log = logging.getLogger(__name__)
+
+STEP = Step("rasterize", version=2, spawn_above=40_000_000)
+BLOCK = 256
+#: Rows and columns of a window: whole blocks, few enough rows for stripped inputs (see merge).
+WINDOW = (256, 4096)
+
+
+@dataclass(frozen=True)
+class CityLabels:
+    """The files of a city's ground truth: polygons, and where they are complete (None: all)."""
+
+    polygons: Path
+    labelled_area: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that are read, side files too; InputError where one is missing."""
+        areas = () if self.labelled_area is None else vector_files(self.labelled_area)
+        return (*vector_files(self.polygons), *areas)
+
+
+def city_labels(root: Path, city_folder: str, city: str) -> CityLabels:
+    """`<root>/<City>_<year>/<TILE>_<City>.shp` and `…_labelled_area.shp`, if there is one.
+
+    `city` is the key `<TILE>_<City>`. Raises InputError where the city has no polygons.
+    """
+    folder = root / city_folder
+    polygons = folder / f"{city}.shp"
+    if not polygons.exists():
+        raise InputError(polygons, "no such file: the city has no polygons", _LABEL_REMEDY)
+    area = folder / f"{city}_labelled_area.shp"
+    return CityLabels(polygons, area if area.exists() else None)
+
+
+_LABEL_REMEDY = "add them, or leave the city out of this folder"
+
+
+def rasterize(
+    *,
+    input_path: Path,
+    output_path: Path,
+    all_touched: bool = True,
+    num_workers: int = 2,
+    on_error: str = "stop",
+) -> Summary:
+    """Rasterise the polygons of each city below `input_path` (one split) for each of its scenes.
+
+    Writes `<output_path>/<City>_<year>/<scene, kind mask>.tif`. Raises InputError or GridError, or
+    with `on_error="skip"` lists them in the summary.
+    """
+    discovery = require_pairs(input_path)
+    usable, problems = check_pairs(discovery.pairs)
+    jobs = []
+    for pair, grid in usable:
+        try:
+            jobs.append(_job(input_path, output_path, pair, grid, all_touched))
+        except BuiltupError as e:
+            problems.append(e)
+    return run_step(
+        STEP,
+        jobs,
+        _rasterize_job,
+        num_workers=num_workers,
+        on_error=on_error,
+        problems=[*discovery.problems, *problems],
+    )
+
+
+def rasterize_scene(
+    pair: ScenePair,
+    labels: CityLabels,
+    output: Path,
+    *,
+    all_touched: bool = True,
+) -> dict[str, int]:
+    """Write the mask of one scene, block by block: uint8, 1 built-up, 0 not, 255 unknown.
+
+    255 is where the scene is invalid and outside the labelled area (a pixel is inside when its
+    centre is). Returns counts: polygons on the scene, geometries repaired.
+    """
+    with gdal_env(), open_pair(pair) as scene:
+        windows = list(aligned(scene.grid.width, scene.grid.height, WINDOW))
+        with invalid_ahead(scene, windows) as validity:
+            polygons = PolygonFile(labels.polygons)
+            area = None if labels.labelled_area is None else PolygonFile(labels.labelled_area)
+            burner = _burner(polygons, scene.grid, pair, all_touched=all_touched)
+            inside = None if area is None else _burner(area, scene.grid, pair, all_touched=False)
+            with atomic_path(output) as beside:
+                if not _write(beside, scene.grid, validity, burner, inside):
+                    raise all_invalid(pair)
+    counts = {"polygons": len(burner)}
+    repaired = polygons.repaired + (0 if area is None else area.repaired)
+    return {**counts, "repaired": repaired} if repaired else counts
+
+
+def burner_on(
+    polygons: PolygonFile | PolygonSet, grid: Grid, pair: ScenePair, *, all_touched: bool
+) -> tuple[Burner, str]:
+    """Polygons ready to be burnt into a scene; a warning where none meets it, else ""."""
+    with closing(polygons.parts()) as parts:
+        moved = (reproject(part, grid.crs) for part in parts)
+        burner = Burner.of_parts(moved, grid, all_touched=all_touched)
+    if len(burner) > 0:
+        return burner, ""
+    with closing(polygons.parts()) as parts:
+        moved = (reproject(part, grid.crs) for part in parts)
+        distance = min((distance_to(part, grid.corners) for part in moved), default=math.inf)
+    far = f"{distance / 1000:.1f} km away" if math.isfinite(distance) else "elsewhere on Earth"
+    return burner, (
+        f"{polygons.path}: its polygons do not meet the scene {pair.vv} ({far}); "
+        "check their CRS and the city's folder"
+    )
+
+
+def mask_profile(grid: Grid) -> dict[str, Any]:
+    """How masks are stored, as settings of rasterio."""
+    return {
+        "width": grid.width,
+        "height": grid.height,
+        "count": 1,
+        "dtype": "uint8",
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "nodata": IGNORE,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        # not compressed, as the scene itself: training reads patches anywhere (raster/direct.py)
+        "bigtiff": "IF_SAFER",
+    }
+
+
+def _job(root: Path, output: Path, pair: ScenePair, grid: Grid, all_touched: bool) -> Job:
+    labels = city_labels(root, pair.city_folder, pair.city)
+    return Job(
+        name=pair.scene_id,
+        inputs=(pair.vv, pair.vh, *labels.files),
+        outputs=(pair.output(output, "mask"),),
+        settings={"all_touched": all_touched},
+        pixels=grid.pixels,
+        context=(pair, labels),
+    )
+
+
+def _rasterize_job(job: Job) -> dict[str, int]:
+    pair, labels = job.context
+    all_touched = bool(job.settings["all_touched"])
+    return rasterize_scene(pair, labels, job.outputs[0], all_touched=all_touched)
+
+
+def _burner(polygons: PolygonFile, grid: Grid, pair: ScenePair, *, all_touched: bool) -> Burner:
+    burner, warning = burner_on(polygons, grid, pair, all_touched=all_touched)
+    if warning:
+        log.warning("%s", warning)
+    return burner
+
+
+def _write(
+    path: Path,
+    grid: Grid,
+    validity: Iterable[Invalid],
+    burner: Burner,
+    inside: Burner | None,
+) -> int:
+    """Write the mask window by window; return the number of valid pixels of the scene."""
+    valid = 0
+    labels = BlockBurner(burner)
+    limits = None if inside is None else BlockBurner(inside)
+    with create_raster(path, **mask_profile(grid)) as out:
+        for window, bad in validity:
+            mask = labels.burn(window)
+            valid += bad.size - int(np.count_nonzero(bad))
+            if limits is not None:
+                bad |= limits.burn(window) == 0
+            np.copyto(mask, np.uint8(IGNORE), where=bad)
+            out.write(mask, 1, window=window.rasterio)
+    return valid

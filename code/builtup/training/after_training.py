@@ -1,0 +1,136 @@
+"""What follows the last training step: curves, pictures of the extremes, the MLflow model."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from pathlib import Path
+
+import ignite.distributed as idist
+import numpy as np
+from torch import nn
+
+from builtup.config.load import Config
+from builtup.data.datasets import ValidationTiles
+from builtup.jobs.files import write_text_atomically
+from builtup.models.segmenter import Segmenter
+from builtup.runs import registry
+from builtup.runs.tracking import Recorder
+from builtup.scoring.curves import write_curves
+from builtup.training.build import Data
+from builtup.training.checkpoints import Progress, load_state, set_weights, weights_digest
+from builtup.training.learner import Learner
+from builtup.training.manifest import DATA_MANIFEST, read_manifest, used_data
+from builtup.training.model_log import Card, log_model
+from builtup.training.pictures import PictureMaker
+from builtup.training.temperature import temperature_on
+
+__all__ = ["finish"]
+
+log = logging.getLogger(__name__)
+
+
+def finish(
+    config: Config, data: Data, learner: Learner, progress: Progress, recorder: Recorder
+) -> None:
+    """Describe the best weights of a training that has ended (rank 0).
+
+    Writes curves/ and pictures/<city>/ of the best validation, fits the temperature on its ground,
+    and logs and registers the model where `log_model` asks for it. A model that cannot be logged is
+    a warning, not an error: the weights are there.
+    """
+    if idist.get_rank() != 0:
+        return
+    model = _best(learner, recorder.folder)
+    recorder.tags({"weights_sha256": weights_digest(model.state_dict())})
+    best = progress.best
+    if "histogram" in best:  # not in checkpoints of earlier versions
+        figures = write_curves(
+            recorder.folder / "curves",
+            np.array(best["histogram"], np.int64),
+            best["confusion"],
+            _class_names(config),
+            best["threshold"],
+        )
+        recorder.metrics(
+            {f"val/{name}": value for name, value in figures.items()}, progress.best_iteration
+        )
+    if best and isinstance(getattr(data.val, "dataset", None), ValidationTiles):
+        _fit_temperature(model, data, progress, recorder)
+    if config.log_predictions > 0 and best.get("tiles"):
+        PictureMaker(learner, data, recorder, 0).extremes(model, best["tiles"])
+    if config.log_model and recorder.run_id:
+        _log_model(config, data, model, progress, recorder)
+
+
+def _best(learner: Learner, folder: Path) -> nn.Module:
+    path = folder / "weights" / "best.pt"
+    model = copy.deepcopy(learner.weights)
+    set_weights(model, load_state(path), path)
+    return model.eval()
+
+
+def _fit_temperature(model: nn.Module, data: Data, progress: Progress, recorder: Recorder) -> None:
+    """Into summary.json, for inferences with temperature=run; nothing where none can be fitted."""
+    temperature = temperature_on(model, data.val.dataset)
+    if temperature is None:
+        return
+    recorder.metrics({"val/temperature": temperature}, progress.best_iteration)
+    path = recorder.folder / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary |= {"temperature": temperature, "temperature_tuned_on": list(data.val_cities)}
+    write_text_atomically(path, json.dumps(summary, indent=1) + "\n")
+
+
+def _class_names(config: Config) -> tuple[str, ...]:
+    names = tuple(config.class_names)
+    if len(names) == config.num_classes:
+        return names
+    return tuple(f"class {number}" for number in range(config.num_classes))
+
+
+def _log_model(
+    config: Config, data: Data, model: nn.Module, progress: Progress, recorder: Recorder
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    best = progress.best
+    threshold, tuned_on = best.get("threshold", 0.5), tuple(data.val_cities) if best else ()
+    if not best and data.inherited is not None:
+        threshold, tuned_on = data.inherited.threshold, data.inherited.tuned_on
+    card = Card(
+        class_names=_class_names(config),
+        threshold=threshold,
+        threshold_tuned_on=tuned_on,
+        channels=model.channels.describe() if isinstance(model, Segmenter) else {},
+        training_run=recorder.run_id,
+        config=config.name,
+        fold=data.held_out,
+    )
+    step = progress.best_iteration if best else progress.iteration
+    score = registry.Score(_f1(progress), data.held_out, _digest(data, recorder.folder))
+    name = config.register or config.name.replace("/", "-")
+    try:
+        logged = log_model(
+            model, card, recorder.folder / "config", run_id=recorder.run_id, step=step
+        )
+        champion = True if config.register else None
+        registry.register(logged.model_id, name, score, champion=champion)
+    except (MlflowException, OSError) as e:
+        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        log.warning("the model is not logged (%s); its weights are in %s", reason, recorder.folder)
+
+
+def _f1(progress: Progress) -> float:
+    f1 = progress.best.get("scores", {}).get("f1")
+    return float("nan") if f1 is None else float(f1)
+
+
+def _digest(data: Data, folder: Path) -> str:
+    """A digest of what was trained and validated on; empty where tiles have no files."""
+    manifest = read_manifest(folder / DATA_MANIFEST)
+    if manifest is None:
+        return ""
+    loaders = [loader for loader in (data.train, data.val) if loader is not None]
+    return " ".join(used_data(loader.dataset.tiles, manifest, "").digest for loader in loaders)

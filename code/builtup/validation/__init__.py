@@ -1,1 +1,0 @@
-"""Cross-validation, comparison and calibration: how good, how sure, and chosen on what."""

@@ -1,0 +1,68 @@
+"""Grids: the same pixels or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.crs import CRS
+
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
+
+UTM = CRS.from_epsg(32638)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> Grid:
+    pixel = draw(st.floats(0.5, 60))
+    left, top = draw(st.floats(166_000, 830_000)), draw(st.floats(0, 9_300_000))
+    turn = draw(st.sampled_from([0.0, 0.0, 17.5]))
+    transform = Affine.translation(left, top) @ Affine.rotation(turn) @ Affine.scale(pixel, -pixel)
+    return Grid(UTM, transform, draw(st.integers(1, 11_000)), draw(st.integers(1, 11_000)))
+
+
+@given(grids())
+def test_a_grid_matches_itself(grid: Grid) -> None:
+    assert grid.matches(replace(grid))
+    assert grid.pixels == grid.shape[0] * grid.shape[1]
+
+
+@given(grid=grids(), x=st.integers(0, 500), y=st.integers(0, 500))
+def test_a_window_s_corner_is_the_pixel_s(grid: Grid, x: int, y: int) -> None:
+    part = grid.window(x, y, 3, 2)
+    assert part.shape == (2, 3)
+    assert part.corners[0] == pytest.approx(grid.transform @ (x, y), abs=1e-4)
+    assert part.pixel_area == pytest.approx(grid.pixel_area)
+    assert part.resolution == pytest.approx(grid.resolution)
+
+
+@given(grid=grids(), shift=st.floats(-3, 3))
+def test_the_offset_is_counted_in_pixels(grid: Grid, shift: float) -> None:
+    other = replace(grid, transform=grid.transform @ Affine.translation(shift, 0))
+    assert grid.corner_offset(other) == pytest.approx(abs(shift), abs=1e-5)
+
+
+def test_the_drift_of_a_slightly_larger_pixel_is_seen_at_the_far_edge() -> None:
+    """The case of Bagdad: 10.0027 m for 10 m over 10,193 columns is 2.8 pixels."""
+    grid = Grid(UTM, Affine(10, 0, 400_000, 0, -10, 3_700_000), 10193, 1)
+    other = replace(grid, transform=Affine(10.0027, 0, 400_000, 0, -10, 3_700_000))
+    assert grid.corner_offset(other) == pytest.approx(2.75, abs=0.01)
+    assert not grid.matches(other, SAME_CITY_TOLERANCE)
+
+
+def test_each_difference_is_named() -> None:
+    grid = Grid(UTM, Affine(10, 0, 400_000, 0, -10, 3_700_000), 20, 10)
+    assert grid.difference(replace(grid, width=21)) == "sizes 20x10 and 21x10 pixels"
+    other = replace(grid, crs=CRS.from_epsg(32637))
+    assert grid.difference(other) == "CRS EPSG:32638 and EPSG:32637"
+    moved = replace(grid, transform=grid.transform @ Affine.translation(0, 0.5))
+    assert grid.difference(moved) == "grids up to 0.5 pixels apart"
+    assert grid.difference(moved, tolerance=0.6) is None
+
+
+def test_bounds_are_left_bottom_right_top() -> None:
+    grid = Grid(UTM, Affine(10, 0, 400_000, 0, -10, 3_700_000), 20, 10)
+    assert grid.bounds == (400_000, 3_699_900, 400_200, 3_700_000)

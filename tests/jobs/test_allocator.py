@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from builtup.jobs.allocator import _glibc
+
+pytestmark = pytest.mark.skipif(_glibc() is None, reason="the C library is not glibc")
+SCRIPT = """
+import resource
+import numpy as np
+from builtup.allocator import give_back, keep_freed_memory
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1])
+
+def work():
+    for _ in range(5):
+        np.ones(20_000_000)
+
+work()
+before = faults()
+work()
+between = faults()
+kept = keep_freed_memory()
+work()
+after = faults()
+work()
+most = resident()
+print(kept, between - before, faults() - after)
+give_back()
+print(most - resident())
+"""
+
+
+@pytest.mark.parametrize("threshold", [None, "65536"])  # of a plain process, of a Dask worker
+def test_freed_memory_is_used_again_and_can_be_given_back(threshold: str | None) -> None:
+    environment = {"MALLOC_TRIM_THRESHOLD_": threshold} if threshold else {}
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, env=environment
+    )
+    kept, before, after, returned = found.stdout.split()
+    assert kept == "True"
+    assert int(after) < 100 < int(before)
+    assert int(returned) > 30_000  # pages of 4 kB, of 160 MB

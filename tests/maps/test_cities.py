@@ -1,0 +1,185 @@
+"""The dates of a city are averaged where they are valid, on the grid that most of them have."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import ArrayLike, NDArray
+from rasterio.warp import Resampling, reproject
+
+from builtup.errors import BuiltupError, InputError
+from builtup.geo.blend import NODATA
+from builtup.maps.cities import all_agg_by_city, level_of
+from builtup.runs.results import PredictionTags, read_tags, write_tags
+from helpers import CRS, TRANSFORM
+
+CLASSES = ("background", "building")
+
+
+def write_date(
+    root: Path,
+    date: str,
+    values: ArrayLike,
+    city: str = "38SLF_Alpha",
+    transform: Affine = TRANSFORM,
+    threshold: float = 0.5,
+) -> Path:
+    """A scene's probabilities, as merge_tiles leaves them."""
+    array = np.atleast_2d(np.asarray(values, dtype=np.uint8))
+    height, width = array.shape
+    path = root / "raw" / f"s1a_{city.split('_')[0]}_prob_{date}.tif"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scene = path.stem.replace("prob", "{}")
+    profile = {"crs": CRS, "transform": transform, "width": width, "height": height}
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, dtype="uint8", nodata=NODATA, **profile
+    ) as dataset:
+        dataset.write(array, 1)
+        write_tags(dataset, PredictionTags(scene, city, width, height, "run", threshold, CLASSES))
+    return path
+
+
+def read(root: Path, kind: str = "", city: str = "38SLF_Alpha") -> NDArray[np.generic]:
+    with rasterio.open(root / "raw" / f"{city}{kind}.tif") as dataset:
+        return dataset.read(1)
+
+
+def aggregate(root: Path, **options: str) -> dict[str, int]:
+    return all_agg_by_city(input_path=str(root), num_workers=1, **options).counts  # type: ignore
+
+
+def test_dates_count_where_they_are_valid(tmp_path: Path) -> None:
+    write_date(tmp_path, "20150101", [[254, 255, 255, 100]])
+    write_date(tmp_path, "20150102", [[0, 200, 255, 101]])
+    assert aggregate(tmp_path) == {"dates": 2}
+    assert read(tmp_path, "_prob").tolist() == [[127, 200, 255, 101]]
+    assert read(tmp_path, "_count").tolist() == [[2, 1, 0, 2]]
+    assert read(tmp_path).tolist() == [[1, 1, 255, 0]]
+    std = read(tmp_path, "_std")[0]
+    assert std[0] == 0.5
+    assert np.isnan(std[1:3]).all()
+    assert std[3] == pytest.approx(0.5 / 254)
+
+
+def test_deviation_is_that_of_numpy(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    dates = generator.integers(0, 256, (5, 33, 21), dtype=np.uint8)
+    for i, values in enumerate(dates):
+        write_date(tmp_path, f"2015010{i}", values)
+    aggregate(tmp_path)
+    p = np.where(dates == NODATA, np.nan, dates / 254)
+    expected = np.where((dates != NODATA).sum(0) >= 2, np.nanstd(p, axis=0), np.nan)
+    np.testing.assert_allclose(read(tmp_path, "_std"), expected, atol=1e-6)
+    mean = np.nanmean(np.where(dates == NODATA, np.nan, dates.astype(float)), axis=0)
+    np.testing.assert_array_equal(read(tmp_path, "_prob"), np.floor(mean + 0.5))
+
+
+@given(st.integers(0, 254))
+def test_level_is_exact_at_multiples_of_one_in_254(k: int) -> None:
+    assert level_of(k / 254) == k
+    assert level_of(float(np.nextafter(k / 254, -1))) == k
+
+
+@given(st.floats(0, 1))
+def test_level_is_the_least_value_at_the_threshold(threshold: float) -> None:
+    level = level_of(threshold)
+    assert level / 254 >= threshold - 1e-9
+    assert level == 0 or (level - 1) / 254 < threshold
+
+
+def test_one_date_gives_its_own_mask_at_the_given_threshold(tmp_path: Path) -> None:
+    write_date(tmp_path, "20150101", [[10, 76, 77, 255]])
+    aggregate(tmp_path, threshold="0.3")  # 76.2: 77 is the least built-up value
+    assert read(tmp_path).tolist() == [[0, 0, 1, 255]]
+    assert np.isnan(read(tmp_path, "_std")).all()
+    assert read_tags(tmp_path / "raw" / "38SLF_Alpha.tif").threshold == 0.3
+
+
+def test_the_grid_of_most_dates_is_kept_and_the_others_are_warped_onto_it(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    drifted = TRANSFORM @ Affine.translation(0.4, -0.3) * Affine.scale(1.00027)
+    first = generator.integers(0, 255, (40, 50), dtype=np.uint8)
+    first[5:15, 5:15] = NODATA
+    write_date(tmp_path, "20150101", first, transform=drifted)
+    nudged = TRANSFORM @ Affine.translation(0.001, 0)
+    write_date(tmp_path, "20150102", np.full((42, 48), NODATA), transform=nudged)
+    write_date(tmp_path, "20150103", np.full((42, 48), NODATA))
+    assert aggregate(tmp_path) == {"dates": 3, "warped": 1}
+    expected = np.full((42, 48), NODATA, np.uint8)
+    reproject(
+        first,
+        expected,
+        src_transform=drifted,
+        src_crs=CRS,
+        dst_transform=nudged,
+        dst_crs=CRS,
+        src_nodata=NODATA,
+        dst_nodata=NODATA,
+        resampling=Resampling.bilinear,
+    )
+    np.testing.assert_array_equal(read(tmp_path, "_prob"), expected)
+    assert 0 < (expected == NODATA).sum() < expected.size
+    with rasterio.open(tmp_path / "raw" / "38SLF_Alpha.tif") as dataset:
+        assert dataset.transform == nudged
+
+
+def test_of_two_grids_the_earliest_date_has_its_way(tmp_path: Path) -> None:
+    write_date(tmp_path, "20150202", np.zeros((4, 5)))
+    write_date(tmp_path, "20150101", np.zeros((6, 7)))
+    aggregate(tmp_path)
+    assert read(tmp_path).shape == (6, 7)
+
+
+def test_every_city_has_its_four_cogs_and_their_tags(tmp_path: Path) -> None:
+    write_date(tmp_path, "20150101", np.full((20, 30), 200))
+    write_date(tmp_path, "20150101", np.full((20, 30), 20), city="38RPV_Beta")
+    summary = all_agg_by_city(input_path=str(tmp_path), num_workers=2)
+    assert (summary.done, summary.noun) == (2, "cities")
+    for city in ("38SLF_Alpha", "38RPV_Beta"):
+        for kind in ("_prob", "_std", "_count", ""):
+            with rasterio.open(tmp_path / "raw" / f"{city}{kind}.tif") as dataset:
+                assert dataset.dtypes == ("float32" if kind == "_std" else "uint8",)
+                assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+                assert math.isnan(dataset.nodata) if kind == "_std" else dataset.nodata == NODATA
+                assert read_tags(dataset) == PredictionTags("", city, 30, 20, "run", 0.5, CLASSES)
+    again = all_agg_by_city(input_path=str(tmp_path), num_workers=2)
+    assert (again.done, again.up_to_date) == (0, 2)
+    changed = all_agg_by_city(input_path=str(tmp_path), num_workers=1, threshold="0.6")
+    assert changed.done == 2
+
+
+def test_dates_of_different_thresholds_need_one_to_be_given(tmp_path: Path) -> None:
+    write_date(tmp_path, "20150101", np.full((2, 2), 200), threshold=0.4)
+    write_date(tmp_path, "20150102", np.full((2, 2), 200), threshold=0.5)
+    with pytest.raises(InputError, match=r"threshold 0\.5, that of .*0101\.tif is 0\.4; give"):
+        aggregate(tmp_path)
+    assert aggregate(tmp_path, threshold="0.5") == {"dates": 2}
+
+
+@pytest.mark.parametrize("threshold", ["high", "1.5", "0", "nan"])
+def test_a_threshold_without_sense_is_refused(tmp_path: Path, threshold: str) -> None:
+    write_date(tmp_path, "20150101", np.zeros((2, 2)))
+    with pytest.raises(BuiltupError, match=f"threshold={threshold}"):
+        aggregate(tmp_path, threshold=threshold)
+
+
+def test_without_scene_rasters_the_remedy_is_named(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(InputError, match="run merge_tiles first"):
+        aggregate(tmp_path)
+
+
+def test_more_dates_than_a_byte_counts(tmp_path: Path) -> None:
+    for i in range(260):
+        write_date(tmp_path, str(20150000 + i), [[254 * (i < 130), NODATA if i else 7]])
+    assert aggregate(tmp_path) == {"dates": 260}
+    assert read(tmp_path, "_count").tolist() == [[260, 1]]
+    assert read(tmp_path, "_prob").tolist() == [[127, 7]]
+    assert read(tmp_path, "_std")[0, 0] == 0.5

@@ -1,0 +1,287 @@
+"""The mean of several runs is exact, streamed, and refuses what does not belong together."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import nnls
+
+from builtup.errors import BuiltupError, GridError, InputError
+from builtup.geo.blend import NODATA
+from builtup.maps import ensemble as module
+from builtup.maps.ensemble import ensemble, weighted_mean
+from builtup.maps.ensemble_fit import brier_weights
+from builtup.maps.submission import to_submission
+from builtup.runs.results import PredictionTags, read_tags, write_tags
+from helpers import CRS, TRANSFORM, write_polygons
+
+CLASSES = ("background", "building")
+SCENE = "s1a_38SLF_prob_20150101.tif"
+arrays = st.lists(
+    st.lists(st.integers(0, 255), min_size=6, max_size=6), min_size=1, max_size=5
+).map(lambda rows: [np.array(row, np.uint8).reshape(1, 2, 3) for row in rows])
+
+
+def write_run(
+    root: Path,
+    values: ArrayLike,
+    scene: str = SCENE,
+    threshold: float = 0.5,
+    classes: tuple[str, ...] = CLASSES,
+    shift: float = 0.0,
+    temperature: float | None = None,
+) -> Path:
+    """One scene of a run, as merge_tiles leaves it; give the run's folder."""
+    array = np.atleast_2d(np.asarray(values, dtype=np.uint8))
+    height, width = array.shape
+    path = root / "raw" / scene
+    path.parent.mkdir(parents=True, exist_ok=True)
+    transform = TRANSFORM @ TRANSFORM.translation(shift, 0)
+    profile = {"crs": CRS, "transform": transform, "width": width, "height": height}
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, dtype="uint8", nodata=NODATA, **profile
+    ) as dataset:
+        dataset.write(array, 1)
+        name = path.stem.replace("prob", "{}")
+        write_tags(
+            dataset,
+            PredictionTags(name, "38SLF_Alpha", width, height, root.name, threshold, classes),
+        )
+    (root / "inference.json").write_text(json.dumps({"temperature": temperature}))
+    return root
+
+
+def average(tmp_path: Path, *members: Path, **options: str) -> NDArray[np.uint8]:
+    ensemble(
+        input_paths=";".join(map(str, members)),
+        output_path=tmp_path / "mean",
+        num_workers=1,
+        **options,
+    )
+    with rasterio.open(tmp_path / "mean" / "raw" / SCENE) as dataset:
+        values: NDArray[np.uint8] = dataset.read(1)
+        return values
+
+
+@given(arrays, st.data())
+def test_the_order_of_the_members_does_not_matter(
+    members: list[NDArray[np.uint8]], data: st.DataObject
+) -> None:
+    weights = data.draw(
+        st.lists(st.integers(0, 1000), min_size=len(members), max_size=len(members))
+    )
+    order = data.draw(st.permutations(range(len(members))))
+    one = weighted_mean(members, weights)
+    other = weighted_mean([members[i] for i in order], [weights[i] for i in order])
+    assert (one == other).all()
+
+
+@given(arrays, st.integers(0, 254), st.data())
+def test_where_all_members_say_k_the_mean_is_k(
+    members: list[NDArray[np.uint8]], k: int, data: st.DataObject
+) -> None:
+    weights = data.draw(
+        st.lists(st.integers(1, 1_000_000), min_size=len(members), max_size=len(members))
+    )
+    same = [np.where(m == NODATA, m, np.uint8(k)) for m in members]
+    mean = weighted_mean(same, weights)
+    somewhere = (np.stack(members) != NODATA).any(axis=0)
+    assert (mean == np.where(somewhere, k, NODATA)).all()
+
+
+@given(arrays)
+def test_the_mean_is_that_of_numpy(members: list[NDArray[np.uint8]]) -> None:
+    masked = np.ma.masked_equal(np.stack(members).astype(np.float64), NODATA)
+    expected = np.floor(masked.mean(axis=0) + 0.5).filled(NODATA)
+    np.testing.assert_array_equal(weighted_mean(members, [1] * len(members)), expected)
+
+
+def test_scenes_are_averaged_block_by_block_with_their_tags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    values = generator.integers(0, 256, (3, 40, 70), dtype=np.uint8)
+    runs = [
+        write_run(tmp_path / f"run{i}", v, threshold=0.3 + i / 10) for i, v in enumerate(values)
+    ]
+    whole = average(tmp_path, *runs, weights="1;2;1")
+    monkeypatch.setattr(module, "BLOCK", 16)
+    again = average(tmp_path / "small", *runs, weights="0.25;0.5;0.25")
+    np.testing.assert_array_equal(whole, again)
+    np.testing.assert_array_equal(whole[None], weighted_mean(list(values[:, None]), (1, 2, 1)))
+    tags = read_tags(tmp_path / "mean" / "raw" / SCENE)
+    assert tags.threshold == pytest.approx(0.4)
+    assert tags.run_id.split(",") == [str(run) for run in runs]
+    record = json.loads((tmp_path / "mean" / "ensemble.json").read_text())
+    assert [member["weight"] for member in record["members"]] == [0.25, 0.5, 0.25]
+
+
+def test_dates_of_one_run_only_are_kept(tmp_path: Path) -> None:
+    other = SCENE.replace("0101", "0113")
+    runs = [write_run(tmp_path / "a", [[10, 20]]), write_run(tmp_path / "b", [[20, 40]])]
+    write_run(tmp_path / "b", [[7, 9]], scene=other)
+    assert average(tmp_path, *runs).tolist() == [[15, 30]]
+    with rasterio.open(tmp_path / "mean" / "raw" / other) as dataset:
+        assert dataset.read(1).tolist() == [[7, 9]]
+
+
+def test_an_ensemble_is_handed_in_like_any_result(tmp_path: Path) -> None:
+    values = np.zeros((30, 30), np.uint8)
+    values[5:15, 5:15] = 254
+    runs = [write_run(tmp_path / name, values) for name in "ab"]
+    average(tmp_path, *runs)
+    steps = to_submission(input_path=str(tmp_path / "mean"), num_workers=1)
+    assert [step.step for step in steps] == ["all_agg_by_city", "polygonize"]
+    assert (tmp_path / "mean" / "raw" / "38SLF_Alpha.shp").is_file()
+
+
+def test_a_finished_ensemble_is_not_made_again(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, [[1, 2]]) for name in "ab"]
+    average(tmp_path, *runs)
+    again = ensemble(
+        input_paths=f"{runs[0]};{runs[1]}", output_path=tmp_path / "mean", num_workers=1
+    )
+    assert (again.done, again.up_to_date) == (0, 1)
+    other = ensemble(
+        input_paths=f"{runs[0]};{runs[1]}", output_path=tmp_path / "mean", weights="1;3"
+    )
+    assert other.done == 1
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+def test_another_grid_is_refused(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "a", [[1, 2]]), write_run(tmp_path / "b", [[1, 2]], shift=0.5)]
+    with pytest.raises(GridError, match=r"b/raw/.*: not on the grid of .*a \(grids up to 0.5"):
+        average(tmp_path, *runs)
+    assert not (tmp_path / "mean").exists()
+
+
+def test_other_classes_are_refused(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "a", [[1]]), write_run(tmp_path / "b", [[1]], classes=("a", "b"))]
+    with pytest.raises(InputError, match="classes a, b in 1 bands, those of"):
+        average(tmp_path, *runs)
+
+
+def test_different_thresholds_are_averaged_and_named_or_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = [write_run(tmp_path / "a", [[1]]), write_run(tmp_path / "b", [[1]], threshold=0.25)]
+    with pytest.raises(
+        BuiltupError, match=r"thresholds 0\.500, 0\.250 differ; give threshold=mean"
+    ):
+        average(tmp_path, *runs, threshold="")
+    with caplog.at_level(logging.INFO):
+        average(tmp_path, *runs, weights="1;3")
+    assert "threshold 0.312: the mean, by weight, of 0.500 (" in caplog.text
+    average(tmp_path, *runs, threshold="0.7")
+    assert read_tags(tmp_path / "mean" / "raw" / SCENE).threshold == 0.7
+
+
+def test_probabilities_with_and_without_temperature_are_refused(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "a", [[1]]), write_run(tmp_path / "b", [[1]], temperature=1.5)]
+    with pytest.raises(InputError, match=r"probabilities with temperature 1\.5, those of"):
+        average(tmp_path, *runs)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("1", "1 for 2 runs"),
+        ("1;x", "give numbers separated by ;"),
+        ("1;-1", "none may be negative"),
+        ("0;0", "one must be above 0"),
+        ("fit", "give gt_path"),
+    ],
+)
+def test_wrong_weights_are_refused(tmp_path: Path, weights: str, message: str) -> None:
+    runs = [write_run(tmp_path / name, [[1, 2]]) for name in "ab"]
+    with pytest.raises(BuiltupError, match=message):
+        average(tmp_path, *runs, weights=weights)
+
+
+def test_one_run_is_no_ensemble_and_a_run_without_scenes_none_either(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", [[1]])
+    with pytest.raises(BuiltupError, match="an ensemble needs two or more"):
+        ensemble(input_paths=str(run), output_path=tmp_path / "mean")
+    (tmp_path / "b" / "raw").mkdir(parents=True)
+    with pytest.raises(InputError, match="run merge_tiles first"):
+        average(tmp_path, run, tmp_path / "b")
+
+
+# --- fitted weights -----------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4))
+def test_fitted_weights_are_the_best_of_all(seed: int, n: int) -> None:
+    """Compared with scipy's non-negative least squares, the sum held to 1 by a heavy row."""
+    generator = np.random.default_rng(seed)
+    truth = generator.random(60) < 0.4
+    v = np.clip(generator.normal(60 + 130 * truth, 60, (n, 60)), 0, 254).round()
+    weights = np.array(brier_weights(v @ v.T / 60, 254 * (v @ truth) / 60))
+    heavy = 1e4
+    rows = np.vstack([v.T / 254, np.full((1, n), heavy)])
+    expected, _ = nnls(rows, np.append(truth.astype(float), heavy))
+
+    def brier(w: NDArray[np.float64]) -> float:
+        return float(((w @ v / 254 - truth) ** 2).mean())
+
+    assert weights.sum() == pytest.approx(1) and (weights >= 0).all()
+    assert brier(weights) <= brier(expected / expected.sum()) + 1e-6
+
+
+def write_town(split: Path) -> None:
+    """Ground truth: rows and columns 4 to 12."""
+    left, top = TRANSFORM @ (4, 4)
+    inside = 0.5  # all_touched burns what the edges touch
+    box = shapely.box(left + inside, top - 80 + inside, left + 80 - inside, top - inside)
+    write_polygons(split / "Alpha_2015" / "38SLF_Alpha.shp", [box])
+
+
+def test_fitted_weights_prefer_the_run_that_is_right_and_name_its_city(tmp_path: Path) -> None:
+    truth = np.zeros((20, 20), np.uint8)
+    truth[4:12, 4:12] = 1
+    generator = np.random.default_rng(1)
+    runs = [
+        write_run(tmp_path / "right", np.where(truth, 230, 20)),
+        write_run(tmp_path / "noise", generator.integers(0, 255, truth.shape)),
+    ]
+    write_town(tmp_path / "gt")
+    average(tmp_path, *runs, weights="fit", gt_path=str(tmp_path / "gt"))
+    record = json.loads((tmp_path / "mean" / "ensemble.json").read_text())
+    weights = [member["weight"] for member in record["members"]]
+    assert weights[0] > 0.9
+    assert record["tuned_on"] == record["weights_tuned_on"] == ["38SLF_Alpha"]
+
+
+def test_a_run_that_the_fit_leaves_out_and_that_alone_holds_a_scene_is_named(
+    tmp_path: Path,
+) -> None:
+    truth = np.zeros((20, 20), np.uint8)
+    truth[4:12, 4:12] = 1
+    runs = [
+        write_run(tmp_path / "right", np.where(truth, 254, 0)),
+        write_run(tmp_path / "wrong", np.where(truth, 0, 254)),
+    ]
+    write_run(runs[1], truth, scene=SCENE.replace("0101", "0113"))
+    write_town(tmp_path / "gt")
+    with pytest.raises(
+        BuiltupError, match=r"weights=fit: .*wrong has weight 0, and its scene \S+0113 is in no run"
+    ):
+        average(tmp_path, *runs, weights="fit", gt_path=str(tmp_path / "gt"))
+
+
+def test_runs_that_are_the_same_share_alike() -> None:
+    v = np.array([[100.0, 200], [100, 200]])
+    truth = np.array([0.0, 1])
+    assert brier_weights(v @ v.T / 2, 254 * (v @ truth) / 2) == pytest.approx([0.5, 0.5])

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio.raw
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from rasterio import features
+
+from builtup.errors import BuiltupError, GridError, InputError, OutputError
+from builtup.geo import vector_writers as writers
+from builtup.maps.polygonize import polygonize
+from builtup.runs.results import PredictionTags
+from helpers import CRS, TRANSFORM, write_raster
+from traced import blobs, masks
+
+
+def write_city(
+    root: Path,
+    mask: NDArray[Any],
+    prob: NDArray[np.uint8] | None = None,
+    city: str = "38SLF_Alpha",
+    transform: Affine = TRANSFORM,
+    crs: str | None = CRS,
+) -> Path:
+    """A city's mask and probability as all_agg_by_city leaves them; returns the mask's path."""
+    values = np.asarray(mask).astype(np.uint8)
+    if prob is None:
+        prob = np.where(values == 255, 255, 60 + 140 * (values == 1)).astype(np.uint8)
+    tags = PredictionTags("", city, values.shape[1], values.shape[0], "run", 0.5).as_gdal()
+    for name, array in ((f"{city}.tif", values), (f"{city}_prob.tif", prob)):
+        path = write_raster(root / "raw" / name, array, transform, crs, nodata=255)
+        with rasterio.open(path, "r+") as dataset:
+            dataset.update_tags(**tags)
+    return root / "raw" / f"{city}.tif"
+
+
+def read(path: Path) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    meta, _, wkb, fields = pyogrio.raw.read(path, layer=path.stem)
+    return shapely.from_wkb(wkb), dict(zip(meta["fields"], fields, strict=True))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("38*"))
+    }
+
+
+@settings(max_examples=15, deadline=None)
+@given(masks, st.integers(0, 2**32 - 1))
+def test_rasterising_the_shapefile_gives_the_mask(
+    tmp_path_factory: pytest.TempPathFactory, built_up: NDArray[np.bool_], seed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("city")
+    mask = np.where(np.random.default_rng(seed).random(built_up.shape) < 0.1, 255, built_up)
+    path = write_city(folder, mask)
+    polygonize(input_path=str(folder), min_area=10**9)
+    outlines, _ = read(path.with_suffix(".shp"))
+    burnt = np.zeros(mask.shape, np.uint8)
+    if len(outlines):
+        burnt = features.rasterize(outlines, out_shape=mask.shape, transform=TRANSFORM)
+    assert ((mask == 1) == burnt).all()
+    assert not len(read(path.with_suffix(".gpkg"))[0])  # all below the least area
+
+
+def test_both_files_carry_id_city_area_and_mean_probability(tmp_path: Path) -> None:
+    mask = np.zeros((30, 40), np.uint8)
+    mask[2:6, 3:8] = 1  # 20 pixels
+    mask[4, 5] = 0
+    mask[10:12, 10] = 1  # 2 pixels
+    mask[20:30, 20:40] = 1
+    prob = np.zeros(mask.shape, np.uint8)
+    prob[2:6, 3:8] = np.arange(20).reshape(4, 5)
+    prob[10:12, 10] = 254
+    prob[20:30, 20:40] = 127
+    path = write_city(tmp_path, mask, prob)
+    summary = polygonize(input_path=str(tmp_path), min_area=400, simplify=10)
+    assert summary.counts == {"polygons": 3, "simplified": 2}
+    outlines, fields = read(path.with_suffix(".shp"))
+    assert list(fields) == ["id", "city", "area_m2", "mean_prob"]
+    assert fields["id"].tolist() == [1, 2, 3]
+    assert set(fields["city"]) == {"38SLF_Alpha"}
+    assert outlines[0].area == 1900
+    assert len(outlines[0].interiors) == 1
+    # UTM enlarges or shrinks areas by up to 0.2 %
+    assert fields["area_m2"] == pytest.approx([1900, 200, 20000], rel=2e-3)
+    assert fields["mean_prob"] == pytest.approx([(190 - 12) / 19 / 254, 1, 0.5])
+    _, kept = read(path.with_suffix(".gpkg"))
+    assert kept["id"].tolist() == [1, 3]
+    assert kept["area_m2"].tolist() == fields["area_m2"][[0, 2]].tolist()
+    with rasterio.open(path) as dataset:
+        assert pyogrio.read_info(path.with_suffix(".shp"))["crs"] == dataset.crs.to_string()
+        assert (
+            pyogrio.read_info(path.with_suffix(".gpkg"), layer=path.stem)["crs"]
+            == dataset.crs.to_string()
+        )
+
+
+def test_of_several_classes_the_probability_of_buildings_is_averaged(tmp_path: Path) -> None:
+    mask = np.ones((4, 4), np.uint8)
+    path = write_city(tmp_path, mask)
+    bands = np.stack([np.full(mask.shape, 200, np.uint8), np.full(mask.shape, 127, np.uint8)])
+    write_raster(path.with_name("38SLF_Alpha_prob.tif"), bands, nodata=255)
+    polygonize(input_path=str(tmp_path))
+    assert read(path.with_suffix(".shp"))[1]["mean_prob"].tolist() == [0.5]
+
+
+def test_the_outlines_file_is_cut_at_the_blocks_of_no_raster(tmp_path: Path) -> None:
+    mask = np.zeros((1100, 1100), np.uint8)
+    mask[5:1090, 5:1090] = 1
+    path = write_city(tmp_path, mask)
+    polygonize(input_path=str(tmp_path))
+    (outline,), _ = read(path.with_suffix(".shp"))
+    assert len(outline.exterior.coords) == 5
+
+
+def test_a_city_without_built_up_ground_gives_empty_files(tmp_path: Path) -> None:
+    path = write_city(tmp_path, np.full((20, 20), 255, np.uint8))
+    assert polygonize(input_path=str(tmp_path)).counts["polygons"] == 0
+    for suffix in (".shp", ".gpkg"):
+        outlines, fields = read(path.with_suffix(suffix))
+        assert len(outlines) == 0
+        assert list(fields) == ["id", "city", "area_m2", "mean_prob"]
+
+
+def test_a_second_run_does_nothing_and_other_settings_redo(tmp_path: Path) -> None:
+    write_city(tmp_path, blobs(60))
+    assert polygonize(input_path=str(tmp_path)).done == 1
+    first = digests(tmp_path / "raw")
+    assert polygonize(input_path=str(tmp_path)).up_to_date == 1
+    assert polygonize(input_path=str(tmp_path), simplify=0).done == 1
+    second = digests(tmp_path / "raw")
+    assert {name for name in first if first[name] != second[name]} == {"38SLF_Alpha.gpkg"}
+    assert polygonize(input_path=str(tmp_path)).done == 1
+    assert digests(tmp_path / "raw") == first
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+    for folder, workers in ((tmp_path / "one", 1), (tmp_path / "two", 2)):
+        for number, city in enumerate(("38SLF_Alpha", "38RPV_Beta")):
+            write_city(folder, blobs(50, seed=number), city=city)
+        assert polygonize(input_path=str(folder), num_workers=workers).done == 2
+    assert digests(tmp_path / "one" / "raw") == digests(tmp_path / "two" / "raw")
+
+
+def test_killed_at_any_moment_and_run_again_it_gives_the_same_bytes(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        write_city(folder, blobs(700, sigma=1.5))
+    started = time.monotonic()
+    polygonize(input_path=str(whole))
+    length = time.monotonic() - started
+    code = (
+        "import sys; from builtup.maps.polygonize import polygonize; "
+        "print('ready', flush=True); polygonize(input_path=sys.argv[1])"
+    )
+    for share in (0.3, 0.7):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(killed)], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(share * length)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        if (killed / "raw" / "38SLF_Alpha.shp").exists():  # never parts of a shapefile
+            assert len(read(killed / "raw" / "38SLF_Alpha.shp")[0])
+    polygonize(input_path=str(killed))
+    assert digests(killed / "raw") == digests(whole / "raw")
+    assert not list((killed / "raw").glob(".*partial*"))
+
+
+def test_the_names_of_scenes_and_other_rasters_are_not_taken_for_cities(tmp_path: Path) -> None:
+    write_city(tmp_path, blobs(20))
+    for name in ("38SLF_Alpha_std.tif", "38SLF_Alpha_count.tif", "s1a_38SLF_prob_20150101.tif"):
+        write_raster(tmp_path / "raw" / name, np.zeros((3, 3), np.uint8))
+    assert polygonize(input_path=str(tmp_path)).done == 1
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("simplify", float("nan")), ("min_area", -5), ("min_hole", float("inf"))]
+)
+def test_what_is_no_size_is_refused(tmp_path: Path, name: str, value: float) -> None:
+    with pytest.raises(BuiltupError, match=f"^{name}={value}: no size"):
+        polygonize(input_path=str(tmp_path), **{name: value})
+
+
+def test_predictions_without_city_masks_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(InputError, match="no city masks in it; run all_agg_by_city first"):
+        polygonize(input_path=str(tmp_path))
+
+
+def test_a_mask_without_its_probability_is_refused_or_skipped(tmp_path: Path) -> None:
+    path = write_city(tmp_path, blobs(20))
+    path.with_name("38SLF_Alpha_prob.tif").unlink()
+    with pytest.raises(InputError, match=r"38SLF_Alpha_prob\.tif: no such file"):
+        polygonize(input_path=str(tmp_path))
+    write_city(tmp_path, blobs(20), city="38RPV_Beta")
+    summary = polygonize(input_path=str(tmp_path), on_error="skip")
+    assert (summary.done, len(summary.skipped)) == (1, 1)
+
+
+def test_a_probability_on_another_grid_is_refused(tmp_path: Path) -> None:
+    path = write_city(tmp_path, blobs(20))
+    write_raster(path.with_name("38SLF_Alpha_prob.tif"), np.zeros((20, 21), np.uint8))
+    with pytest.raises(GridError, match=r"not on the grid of 38SLF_Alpha_prob\.tif"):
+        polygonize(input_path=str(tmp_path))
+
+
+def test_a_mask_without_a_crs_is_refused(tmp_path: Path) -> None:
+    path = write_city(tmp_path, np.ones((4, 4)), crs=None)
+    with pytest.raises(InputError, match="has no CRS; assign it"):
+        polygonize(input_path=str(tmp_path))
+    assert not path.with_suffix(".shp").exists()
+
+
+@pytest.mark.parametrize("name", ['A "b"', "O'Brien", "São [1]"])
+def test_a_city_may_have_quotes_in_its_name(tmp_path: Path, name: str) -> None:
+    path = write_city(tmp_path, np.ones((4, 4)), city=f"38SLF_{name}")
+    polygonize(input_path=str(tmp_path))
+    for suffix in (".shp", ".gpkg"):
+        assert read(path.with_suffix(suffix))[1]["city"].tolist() == [f"38SLF_{name}"]
+
+
+def test_a_mask_that_is_built_up_over_no_data_is_refused(tmp_path: Path) -> None:
+    mask = blobs(20)
+    path = write_city(tmp_path, mask, np.full(mask.shape, 255, np.uint8))
+    with pytest.raises(InputError, match=r"built up where .* has no data"):
+        polygonize(input_path=str(tmp_path))
+    assert not path.with_suffix(".shp").exists()
+    assert not list((tmp_path / "raw").glob(".*partial*"))
+
+
+def test_more_than_a_shapefile_holds_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_city(tmp_path, blobs(40))
+    monkeypatch.setattr(writers, "_SHAPEFILE_BYTES", 1000)
+    with pytest.raises(OutputError, match="more than the 2 GB that a shapefile holds"):
+        polygonize(input_path=str(tmp_path))
+    assert not path.with_suffix(".shp").exists()
+
+
+def test_polygonising_needs_neither_torch_nor_mlflow() -> None:
+    code = (
+        "import sys, builtup.maps.polygonize; "
+        "sys.exit(bool({'torch', 'mlflow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

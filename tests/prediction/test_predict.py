@@ -1,0 +1,383 @@
+"""The whole command: the pixels of the step-by-step chain, resumed, limited, refused."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import rasterio
+import torch
+from rasterio.warp import transform
+
+from builtup.config import load as configs
+from builtup.errors import BuiltupError, ConfigError, InputError, OutputError, RunError
+from builtup.geo.blend import NODATA
+from builtup.geo.locations import Location
+from builtup.jobs import executors
+from builtup.jobs.steps import Job, Summary
+from builtup.maps.submission import to_submission
+from builtup.prediction.predict import predict
+from builtup.report.image_source import find_images
+from builtup.report.trace_lineage import trace
+from builtup.runs import tracking
+from builtup.runs.results import read_tags, resolve_results
+from builtup.sensors.radar.merge import generate_3b_images
+from builtup.tiles.cut import generate_tiles
+from helpers import ROOT, TRANSFORM, speckle, write_raster, write_scene
+from tiny_model import SINGLE_PIXELS, use_store, write_trained
+
+SIZE = (120, 150)
+CUT: dict[str, Any] = {"window": 64, "overlap": 16, "batch_size": 3, "device": "cpu"}
+CONFIG = """
+run_id, data_path, has_targets = "{run}", "{data}", False
+window, overlap, batch_size = 64, 16, 3
+tta, save_overlays, device = "hflip", 0, "cpu"
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cities, three dates in all, with towns and gaps; trained networks."""
+    root = tmp_path_factory.mktemp("predict")
+    for city, tile, date in (
+        ("Alpha_2015", "38SLF", "20150101"),
+        ("Alpha_2015", "38SLF", "20150113"),
+        ("Beta_2015", "38SMB", "20150102"),
+    ):
+        vv, vh = speckle(SIZE, 0.1, int(date)), speckle(SIZE, 0.02, int(date) + 1)
+        vv[40:80, 50:100] *= 8
+        vh[40:80, 50:100] *= 8
+        vv[:10, : int(date[-2:])] = np.nan
+        write_scene(root / "test", city, tile, date, vv=vv, vh=vh)
+    write_trained(root / "trained")
+    write_trained(root / "pixels", SINGLE_PIXELS)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
+    monkeypatch.chdir(root)
+    return use_store(root, monkeypatch)
+
+
+def run(root: Path, output: Path, **options: Any) -> list[Summary]:
+    settings = {"model": str(root / "trained"), "input_path": str(root / "test"), **CUT}
+    return predict(**{**settings, "output_path": str(output), "num_workers": 1, **options})
+
+
+def rasters(folder: Path) -> dict[str, np.ndarray]:
+    found = {}
+    for path in sorted((folder / "raw").glob("*.tif")):
+        with rasterio.open(path) as dataset:
+            found[path.name] = dataset.read()
+    return found
+
+
+def test_the_pixels_are_those_of_the_step_by_step_chain(root: Path, tmp_path: Path) -> None:
+    run(root, tmp_path / "one", tta="hflip")
+    generate_3b_images(input_path=root / "test", output_path=tmp_path / "images", num_workers=1)
+    generate_tiles(
+        input_path=tmp_path / "images",
+        output_path=tmp_path / "tiles",
+        tile_size=256,  # a scene a tile: the windows are the same
+        overlap=32,
+        materialize=True,
+        num_workers=1,
+    )
+    config = tmp_path / "test_x.py"
+    config.write_text(CONFIG.format(run=root / "trained", data=tmp_path / "tiles"))
+    configs.run_script(ROOT / "code" / "scripts" / "inference.py", config, 1, "")
+    experiment = mlflow.get_experiment_by_name("Inferences")
+    last = mlflow.MlflowClient().search_runs([experiment.experiment_id], max_results=1)[0]
+    to_submission(run_id=last.info.run_id, num_workers=1)
+    ours, chain = rasters(tmp_path / "one"), rasters(Path(last.info.artifact_uri))
+    assert ours.keys() == chain.keys()
+    assert len(ours) == 3 + 2 * 4
+    for name, values in ours.items():
+        if values.dtype == np.uint8:
+            np.testing.assert_array_equal(values == NODATA, chain[name] == NODATA)
+            assert np.abs(values.astype(int) - chain[name]).max() <= 1, name
+    built = ours["38SLF_Alpha.tif"]
+    assert 0 < (built == 1).mean() < 0.9  # the network tells places apart
+
+
+def test_a_second_run_does_nothing_and_says_so(root: Path, tmp_path: Path) -> None:
+    first = run(root, tmp_path / "out")
+    assert [summary.done for summary in first[:3]] == [3, 2, 2]
+    tags = read_tags(tmp_path / "out" / "raw" / "s1a_38SLF_prob_ASC_20150101.tif")
+    assert (tags.threshold, tags.city, tags.date) == (0.4, "38SLF_Alpha", "20150101")
+    record = mlflow.get_run(tags.run_id)
+    assert record.info.status == "FINISHED"
+    assert record.data.tags["city"] == "38SLF_Alpha, 38SMB_Beta"
+    assert record.data.params["cfg/window"] == "64"
+    assert record.data.metrics["mpx_per_second"] > 0
+    second = run(root, tmp_path / "out")
+    assert all("nothing to do" in summary.line() for summary in second)
+    experiment = mlflow.get_experiment_by_name("Inferences")
+    newest = mlflow.MlflowClient().search_runs([experiment.experiment_id], max_results=1)[0]
+    assert newest.info.run_id == tags.run_id  # no new run
+    found = resolve_results(run_id=tags.run_id)
+    assert found.folder == (tmp_path / "out").resolve()
+    chain = trace(input_path=str(tmp_path / "out" / "raw" / "38SLF_Alpha.gpkg"))
+    assert "s1a_38SLF_vv_ASC_20150113.tif sha256" in chain
+    images = find_images(resolve_results(str(tmp_path / "out")))  # those of the report
+    assert [scene.date for scene in images["38SLF_Alpha"]] == ["20150101", "20150113"]
+    assert "38SMB" not in chain
+    assert "(used)" in chain
+
+
+def test_another_database_is_a_new_run_and_one_that_does_not_answer_is_not(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(root, tmp_path / "maps")
+    record = tmp_path / "maps" / "inference.json"
+    began = record.read_text()
+
+    def unreached(run_id: str) -> None:
+        raise RunError("MLflow cannot be reached")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tracking, "find_run", unreached)
+        with pytest.raises(RunError, match="cannot be reached"):
+            run(root, tmp_path / "maps")
+    assert record.read_text() == began
+    use_store(tmp_path, monkeypatch)
+    run(root, tmp_path / "maps")
+    before, after = json.loads(began), json.loads(record.read_text())
+    assert before.pop("run_id") != after.pop("run_id")
+    assert before == after
+
+
+def test_another_threshold_predicts_nothing_again(root: Path, tmp_path: Path) -> None:
+    run(root, tmp_path / "out")
+    before = rasters(tmp_path / "out")
+    again = run(root, tmp_path / "out", threshold="0.7")
+    assert [summary.done for summary in again[:3]] == [0, 2, 2]
+    after = rasters(tmp_path / "out")
+    assert (after["38SLF_Alpha.tif"] == 1).sum() < (before["38SLF_Alpha.tif"] == 1).sum()
+    with pytest.raises(BuiltupError, match="threshold=7"):
+        run(root, tmp_path / "none", threshold="7")
+    with pytest.raises(BuiltupError, match="simplify=nan: no size"):
+        run(root, tmp_path / "none", simplify=float("nan"))
+    assert not (tmp_path / "none").exists()
+
+
+def test_scenes_of_another_prediction_are_not_averaged_with_ours(
+    root: Path, tmp_path: Path
+) -> None:
+    run(root, tmp_path / "out", input_path=str(root / "test" / "Alpha_2015"))
+    with pytest.raises(InputError, match="holds scenes that were predicted otherwise"):
+        run(root, tmp_path / "out", input_path=str(root / "test" / "Beta_2015"), tta="d4")
+    run(root, tmp_path / "out", input_path=str(root / "test" / "Beta_2015"))
+    assert "38SMB_Beta.tif" in rasters(tmp_path / "out")
+    assert "38SLF_Alpha.tif" in rasters(tmp_path / "out")
+
+
+def test_items_of_others_decibels_and_stacks(root: Path, tmp_path: Path) -> None:
+    vv, vh = speckle(SIZE, 0.1, 1), speckle(SIZE, 0.02, 2)
+    stack = write_raster(tmp_path / "power" / "porto" / "mine.tif", np.stack([vh, vv]))
+    with rasterio.open(stack, "r+") as dataset:
+        dataset.descriptions = ("VH", "VV")
+    (tmp_path / "db").mkdir()
+    for name, power in (("vv", vv), ("vh", vh)):
+        write_raster(tmp_path / "db" / f"{name}.tif", 10 * np.log10(power))
+    assets = {name: {"href": f"{name}.tif"} for name in ("vv", "vh")}
+    moment = {"datetime": "2021-03-05T05:00:00Z"}
+    item = {"type": "Feature", "id": "A/1", "properties": moment, "assets": assets}
+    (tmp_path / "db" / "lisboa.json").write_text(json.dumps(item))
+    inputs = f"{stack.parent};{tmp_path / 'db' / 'lisboa.json'}"
+    run(root, tmp_path / "out", input_path=inputs, model=str(root / "pixels"))
+    found = rasters(tmp_path / "out")
+    assert {"mine_prob.tif", "A_1_prob.tif", "38SLE_porto.tif", "38SLE_lisboa.tif"} <= set(found)
+    difference = np.abs(found["A_1_prob.tif"].astype(int) - found["mine_prob.tif"])
+    assert difference.max() <= 1
+    assert read_tags(tmp_path / "out" / "raw" / "A_1_prob.tif").date == "20210305"
+
+
+def test_an_area_limits_and_changes_nothing_within(root: Path, tmp_path: Path) -> None:
+    run(root, tmp_path / "whole")
+    x, y = TRANSFORM @ (70, 30)
+    area = tmp_path / "area.geojson"
+    corners = [[x, y], [x + 300, y], [x + 300, y - 200], [x, y - 200], [x, y]]
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32638"}}
+    geometry = {"type": "Polygon", "coordinates": [corners]}
+    feature = {"type": "Feature", "properties": {}, "geometry": geometry}
+    area.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]}))
+    summaries = run(root, tmp_path / "part", area=str(area))
+    name = "s1a_38SLF_prob_ASC_20150113.tif"
+    whole, part = rasters(tmp_path / "whole")[name], rasters(tmp_path / "part")[name]
+    inside = np.zeros(SIZE, bool)
+    inside[30:50, 70:100] = True
+    np.testing.assert_array_equal(part[0][inside], whole[0][inside])
+    assert (part[0][~inside] == NODATA).all()
+    assert summaries[0].counts["windows"] < 3 * 6
+    with pytest.raises(InputError, match="meets no scene"):
+        run(root, tmp_path / "none", area="0,0,1,1")
+
+
+def test_an_area_without_a_valid_pixel_is_warned_of(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    x, y = TRANSFORM @ (60, 60)
+    (west,), (south,) = transform("EPSG:32638", "EPSG:4326", [x], [y])
+    area = f"{west},{south},{west + 1e-5},{south + 1e-5}"  # a metre, within a pixel
+    run(root, tmp_path / "out", area=area)
+    assert "s1a_38SLF_ASC_20150113: none of its valid pixels lies in area=" in caplog.text
+    caplog.clear()
+    run(root, tmp_path / "more", area=f"{west},{south},{west + 1e-3},{south + 1e-3}")
+    assert "none of its valid pixels" not in caplog.text
+
+
+def test_a_scene_cut_off_stops_or_is_skipped(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "test", tmp_path / "test")
+    bad = next((tmp_path / "test" / "Beta_2015").rglob("*_vh_*.tif"))
+    bad.write_bytes(bad.read_bytes()[:20_000])
+    options = {"input_path": str(tmp_path / "test")}
+    with pytest.raises(InputError, match=bad.name):
+        run(root, tmp_path / "out", **options)
+    assert not list((tmp_path / "out").rglob("*.tif"))
+    predicted, *_ = run(root, tmp_path / "out", on_error="skip", **options)
+    assert (predicted.done, len(predicted.skipped)) == (2, 1)
+    assert "38SMB_Beta.tif" not in rasters(tmp_path / "out")
+
+
+def test_a_scene_that_vanishes_half_way_leaves_nothing_of_it(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(root / "test" / "Beta_2015", tmp_path / "Beta_2015")
+    (vv,) = (tmp_path / "Beta_2015").rglob("*_vv_*.tif")
+    from builtup.prediction import scene as job
+
+    real = job.predict_stream
+
+    def cut_then_predict(*arguments: Any, **options: Any) -> int:
+        vv.write_bytes(vv.read_bytes()[:20_000])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(job, "predict_stream", cut_then_predict)
+    with pytest.raises(InputError, match=f"{vv.name}: cannot be read to its end"):
+        run(root, tmp_path / "out", input_path=str(tmp_path / "Beta_2015"))
+    assert not [p for p in (tmp_path / "out" / "raw").rglob("*") if p.is_file()]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit on the size of files stands for a full disk: the write fails in the same way."""
+    from builtup.prediction import scene as job
+
+    real, limits = job.create_cog, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    @contextmanager
+    def on_full_disk(*arguments: Any, **options: Any) -> Iterator[Any]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, limits[1]))
+        try:
+            with real(*arguments, **options) as out:
+                yield out
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    monkeypatch.setattr(job, "create_cog", on_full_disk)
+    with pytest.raises(OutputError, match="cannot be written"):
+        run(root, tmp_path / "out")
+    assert not [p for p in (tmp_path / "out" / "raw").rglob("*") if p.is_file()]
+
+
+def test_a_scene_that_the_device_does_not_hold_is_one_line(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from builtup.prediction import scene as job
+
+    def full(*arguments: Any, **options: Any) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(job, "predict_stream", full)
+    with pytest.raises(BuiltupError, match=r"^s1a_38SLF.*: out of memory .* use a smaller window"):
+        run(root, tmp_path / "out")
+
+
+class Elsewhere:
+    """A cluster that is handed jobs and does none of them."""
+
+    remote = True
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def run(self, name: str, call: Any, jobs: Sequence[Job]) -> Iterator[Any]:
+        self.jobs += jobs
+        yield jobs[0], {}, BuiltupError("not done")
+
+
+@pytest.mark.parametrize(
+    ("device", "resources"), [("cuda", {"GPU": 1}), ("cuda:1", {"GPU": 1}), ("auto", {})]
+)
+def test_a_machine_without_a_gpu_hands_jobs_to_workers_that_have_one(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    resources: dict[str, int],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    cluster = Elsewhere()
+    with executors.using(cluster), pytest.raises(BuiltupError, match="not done"):
+        run(root, tmp_path / "out", device=device, backend="auto")
+    assert len(cluster.jobs) == 3
+    for job in cluster.jobs:
+        assert job.resources == resources
+        assert (job.context.recipe.device, job.context.recipe.backend) == (device, "torch")
+    with executors.using(cluster), pytest.raises(ConfigError, match="no such device"):
+        run(root, tmp_path / "no", device="gpu")
+
+
+def test_a_gpu_that_is_not_here_is_refused(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="this machine has no CUDA"):
+        run(root, tmp_path / "out", device="cuda")
+    with executors.using(Elsewhere()), pytest.raises(ConfigError, match="runs on the CPU"):
+        run(root, tmp_path / "out", device="cuda", backend="openvino")
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("torch.nn.Conv2d(4, 2, 1)", "takes 4 bands, not VH and VV"),
+        ("torch.nn.Conv2d(3, 1, 1)", "not logits of each class"),
+    ],
+)
+def test_a_model_of_other_bands_is_refused(
+    root: Path, tmp_path: Path, network: str, message: str
+) -> None:
+    write_trained(tmp_path / "other", network)
+    with pytest.raises(BuiltupError, match=message):
+        run(root, tmp_path / "out", model=str(tmp_path / "other"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_files_elsewhere_give_the_same_pixels(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read through GDAL's zip file system, which stands for what lies on object storage."""
+    archive = shutil.make_archive(str(tmp_path / "scenes"), "zip", root / "test")
+    names = [p.relative_to(root / "test") for p in (root / "test" / "Beta_2015").rglob("*.tif")]
+    paths = [f"/vsizip/{archive}/{name}" for name in names]
+    assert all(Location(path).remote for path in paths)
+    run(root, tmp_path / "far", input_path=";".join(paths), allow="/vsizip/")
+    run(root, tmp_path / "near", input_path=str(root / "test" / "Beta_2015"))
+    name = "s1a_38SMB_prob_ASC_20150102.tif"
+    np.testing.assert_array_equal(rasters(tmp_path / "far")[name], rasters(tmp_path / "near")[name])
+    again = run(root, tmp_path / "far", input_path=";".join(paths), allow="/vsizip/")
+    assert all(summary.done == 0 for summary in again)
+    with pytest.raises(InputError, match="add it to allow"):
+        run(root, tmp_path / "no", input_path=";".join(paths))

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.transform import from_origin
+
+from builtup.errors import InputError, RunError
+from builtup.runs.results import (
+    PredictionTags,
+    read_tags,
+    resolve_results,
+    upload_results,
+    write_tags,
+)
+
+TAGS = PredictionTags(
+    "s1a_38SLF_{}_ASC_20150101", "38SLF_Alpha", 30, 20, "abc", 0.37, ("background", "building")
+)
+
+
+def write_raster(path: Path, tags: dict[str, str]) -> Path:
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=3,
+        height=2,
+        count=1,
+        dtype="uint8",
+        crs="EPSG:32638",
+        transform=from_origin(300000, 4000000, 10, 10),
+    ) as dataset:
+        dataset.write(np.zeros((1, 2, 3), np.uint8))
+        dataset.update_tags(**tags)
+    return path
+
+
+@given(st.floats(0, 1), st.integers(1, 10**6), st.integers(1, 10**6))
+def test_tags_survive_gdal_metadata(threshold: float, width: int, height: int) -> None:
+    from builtup.runs.results import _parse
+
+    tags = PredictionTags("s1a_38SLF_{}_2015", "38SLF_A", width, height, "r", threshold, ("a",))
+    assert _parse(tags.as_gdal(), "x.tif") == tags
+
+
+def test_tags_survive_a_file_also_without_scene(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", TAGS.as_gdal())
+    assert read_tags(path) == TAGS
+    with rasterio.open(path) as dataset:
+        assert read_tags(dataset) == TAGS
+    city = PredictionTags("", "38SLF_Alpha", 30, 20, "", 0.5)
+    with rasterio.open(path, "r+") as dataset:
+        write_tags(dataset, city)
+    assert read_tags(path) == city
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        {**TAGS.as_gdal(), "BUILTUP_CITY": ""},
+        {**TAGS.as_gdal(), "BUILTUP_GRID": "30"},
+        {**TAGS.as_gdal(), "BUILTUP_GRID": "0,20"},
+        {**TAGS.as_gdal(), "BUILTUP_THRESHOLD": "high"},
+        {**TAGS.as_gdal(), "BUILTUP_THRESHOLD": "1.5"},
+    ],
+)
+def test_a_raster_without_sound_tags_is_refused_in_one_line(
+    tmp_path: Path, tags: dict[str, str]
+) -> None:
+    path = write_raster(tmp_path / "a.tif", tags)
+    with pytest.raises(InputError, match=r"a\.tif: .*tags.*; ") as e:
+        read_tags(path)
+    assert "\n" not in str(e.value)
+
+
+def test_the_input_path_wins_and_may_be_the_raw_folder(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    assert resolve_results(str(tmp_path), "").folder == tmp_path
+    assert resolve_results(str(tmp_path / "raw"), "").folder == tmp_path
+    named = resolve_results(str(tmp_path), "some_run")
+    assert (named.folder, named.run_id, named.raw) == (tmp_path, "some_run", tmp_path / "raw")
+
+
+def test_a_folder_without_predictions_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder raw/"):
+        resolve_results(str(tmp_path), "")
+    with pytest.raises(InputError, match="no such folder"):
+        resolve_results(str(tmp_path / "nowhere"), "")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'output' / 'mlflow.db'}")
+    from builtup.runs import tracking
+
+    tracking.setup(tmp_path)
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'output' / 'mlflow.db'}")
+    return tmp_path
+
+
+def test_runs_are_found_in_the_tracking_database(store: Path) -> None:
+    from builtup.runs import tracking
+
+    client = tracking.client()
+    experiment = client.get_experiment_by_name("Inferences")
+    assert experiment is not None
+    with pytest.raises(RunError, match="no finished run"):
+        resolve_results("", "")
+    ids = []
+    for _ in range(2):
+        run = client.create_run(experiment.experiment_id)
+        (store / "output/mlruns/2" / run.info.run_id / "artifacts/raw").mkdir(parents=True)
+        client.set_terminated(run.info.run_id)
+        ids.append(run.info.run_id)
+    client.create_run(experiment.experiment_id)  # still running: not taken
+    assert resolve_results("", "").run_id == ids[1]
+    found = resolve_results("", ids[0])
+    assert found.raw == store / "output/mlruns/2" / ids[0] / "artifacts/raw"
+    assert not found.remote
+    with pytest.raises(RunError, match="no such run"):
+        resolve_results("", "0" * 32)
+    upload_results(found)  # a local store has nothing to upload
+
+
+@pytest.mark.parametrize("uri", ["nonsense", "ftp://a/b", "http://127.0.0.1:9"])
+def test_a_tracking_address_that_does_not_answer_is_not_a_missing_run(
+    store: Path, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for run_id in ("", "0" * 32):
+        with pytest.raises(RunError, match=f"MLflow at {uri} cannot be reached or opened") as e:
+            resolve_results("", run_id)
+        assert "\n" not in str(e.value)
+
+
+def new_run() -> str:
+    """The id of a run that has no artifacts yet."""
+    from builtup.runs import tracking
+
+    client = tracking.client()
+    experiment = client.get_experiment_by_name("Inferences")
+    assert experiment is not None
+    return str(client.create_run(experiment.experiment_id).info.run_id)
+
+
+def test_a_run_in_a_remote_store_is_worked_on_in_the_output_folder(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from builtup.runs import tracking
+
+    client = tracking.client()
+    run_id = new_run()
+    source = store / "made" / "raw"
+    source.mkdir(parents=True)
+    (source / "first.txt").write_text("made elsewhere")
+    client.log_artifacts(run_id, str(source), "raw")
+    monkeypatch.setattr(tracking, "artifact_folder", lambda run: None)
+    results = resolve_results("", run_id)
+    assert results.remote
+    assert results.folder == Path("output/predictions") / run_id
+    assert (results.raw / "first.txt").read_text() == "made elsewhere"
+    (results.raw / "second.txt").write_text("made here")
+    upload_results(results)
+    kept = store / "output/mlruns/2" / run_id / "artifacts/raw"
+    assert (kept / "second.txt").read_text() == "made here"
+
+
+def test_a_fetch_that_was_cut_off_is_not_taken_for_complete(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from builtup.runs import tracking
+
+    client = tracking.client()
+    run_id = new_run()
+    (store / "made" / "raw").mkdir(parents=True)
+    for name in ("inference.json", "raw/first.txt", "raw/second.txt"):
+        (store / "made" / name).write_text("whole")
+    client.log_artifacts(run_id, str(store / "made"))
+    monkeypatch.setattr(tracking, "artifact_folder", lambda run: None)
+
+    def cut_off(self: object, run_id: str, name: str, folder: str) -> None:
+        (Path(folder) / name).mkdir()
+        (Path(folder) / name / "first.txt").write_text("who")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client), "download_artifacts", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            resolve_results("", run_id)
+    results = resolve_results("", run_id)
+    assert {path.name for path in results.folder.iterdir()} == {"inference.json", "raw"}
+    assert {path.read_text() for path in results.raw.iterdir()} == {"whole"}
+    assert len(list(results.raw.iterdir())) == 2
+
+
+def test_what_a_remote_store_lacks_is_said(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from builtup.runs import tracking
+
+    run_id = new_run()
+    monkeypatch.setattr(tracking, "artifact_folder", lambda run: None)
+    with pytest.raises(RunError, match=r"its artifact store holds no raw; check"):
+        resolve_results("", run_id)
+
+
+def test_reading_tags_needs_neither_torch_nor_mlflow() -> None:
+    code = (
+        "import sys, builtup.runs.results; sys.exit(bool({'torch', 'mlflow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

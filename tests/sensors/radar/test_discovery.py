@@ -1,0 +1,125 @@
+"""Scenes are found in the layouts that people have, with the city that they belong to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builtup.errors import InputError
+from builtup.geo.locations import Allow
+from builtup.maps.city_keys import with_cities
+from builtup.sensors.radar.discovery import find_scenes
+from builtup.sensors.radar.headers import survey
+from builtup.sensors.radar.scenes import date_in, polarisation_in, safe_name
+from helpers import TRANSFORM, speckle, write_raster, write_scene
+
+
+def found(path: Path | str) -> list[tuple[str, str, str]]:
+    result = find_scenes(str(path), Allow())
+    assert not result.problems
+    return [(scene.city, scene.date, scene.scene_id) for scene in result.scenes]
+
+
+UNOSAT = ("Alpha", "20150101", "s1a_38SLF_{}_ASC_20150101")
+
+
+def test_a_split_a_city_and_a_date_give_the_same_scene(tmp_path: Path) -> None:
+    split = tmp_path / "test"
+    write_scene(split)
+    city = split / "Alpha_2015"
+    (date,) = city.iterdir()
+    files = ";".join(str(path) for path in date.iterdir())
+    for path in (split, city, date, files):
+        name = "20150101_38SLF" if path == date else "Alpha"
+        expected = UNOSAT if path != date else (name, *UNOSAT[1:])
+        assert found(path) == [expected]
+
+
+def test_a_plain_folder_is_a_city(tmp_path: Path) -> None:
+    write_scene(tmp_path, "porto", folder="")
+    write_raster(tmp_path / "porto" / "s1a_38SLF_vv_ASC_20150101_BorderMask.tif", np.ones((9, 9)))
+    assert found(tmp_path / "porto") == [("porto", *UNOSAT[1:])]
+
+
+def test_names_of_others_are_paired(tmp_path: Path) -> None:
+    for name in ("S1A_IW_20210305T051200_RTC10_G_gpuned_07E6_VV", "VH_2021-03-17", "VV_2021-03-17"):
+        write_raster(tmp_path / "porto" / f"{name}.tif", speckle((9, 9)))
+    path = tmp_path / "porto" / "S1A_IW_20210305T051200_RTC10_G_gpuned_07E6_VH.tif"
+    write_raster(path, speckle((9, 9)))
+    assert found(tmp_path / "porto") == [
+        ("porto", "20210305", "S1A_IW_20210305T051200_RTC10_G_gpuned_07E6_{}"),
+        ("porto", "20210317", "2021-03-17_{}"),
+    ]
+
+
+def test_files_of_three_bands_are_scenes(tmp_path: Path) -> None:
+    stack = np.stack([speckle((9, 9))] * 3)
+    write_raster(tmp_path / "images_3b" / "Alpha_2015" / "s1a_38SLF_3b_ASC_20150101.tif", stack)
+    write_raster(tmp_path / "images_3b" / "Beta_2016" / "mine.tif", stack)
+    assert found(tmp_path / "images_3b") == [UNOSAT, ("Beta", "", "mine_{}")]
+
+
+def test_remote_files_are_named_not_listed() -> None:
+    base = "s3://bucket/Alpha_2015/s1a_38SLF_{}_ASC_20150101.tif"
+    assert found(";".join(base.format(p) for p in ("vv", "vh"))) == [UNOSAT]
+    with pytest.raises(InputError, match="folders elsewhere are not listed"):
+        find_scenes("s3://bucket/Alpha_2015", Allow())
+
+
+def test_what_is_refused_is_named(tmp_path: Path) -> None:
+    vv, _ = write_scene(tmp_path, "Alpha_2015")
+    _, vh = write_scene(tmp_path, "Beta_2015", date="20150102")
+    vh.unlink()
+    write_scene(tmp_path, "Gamma_2015", date="20150103")
+    shutil.copytree(tmp_path / "Gamma_2015", tmp_path / "Gamma_2015" / "copy")
+    result = find_scenes(str(tmp_path), Allow())
+    assert [scene.city for scene in result.scenes] == ["Alpha"]
+    assert "VV without VH" in str(result.problems[0])
+    assert "stands twice" in str(result.problems[1])
+    shutil.copytree(tmp_path / "Alpha_2015", tmp_path / "Delta_2015")
+    assert "stands twice" in str(find_scenes(str(tmp_path), Allow()).problems[-1])
+    assert vv.exists()
+
+
+def test_nothing_to_predict_says_what_is_expected(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no scene in it; give VV and VH files"):
+        find_scenes(str(tmp_path), Allow())
+    with pytest.raises(InputError, match="no such folder"):
+        find_scenes(str(tmp_path / "absent"), Allow())
+    write_raster(tmp_path / "dem.tif", np.ones((9, 9)))
+    (problem,) = find_scenes(str(tmp_path), Allow()).problems
+    assert "its name says neither vv nor vh" in str(problem)
+
+
+def test_a_list_with_another_separator_is_one_line() -> None:
+    files = ",".join(f"/data/scene_{i:03d}_{p}.tif" for i in range(100) for p in ("vv", "vh"))
+    with pytest.raises(InputError, match=r"cannot be read .*; check the path; separate several"):
+        find_scenes(files, Allow())
+
+
+def test_names() -> None:
+    assert polarisation_in("S1_VV_20200101") == ("vv", "S1_20200101")
+    assert polarisation_in("vvv_20200101")[0] == ""
+    assert polarisation_in("a_vv_vh")[0] == ""
+    assert date_in("x_20201301_20200229") == "20200229"
+    assert safe_name("../../etc/pass wd") == "etc_pass_wd"
+    assert safe_name("…") == "unnamed"
+    assert safe_name("الموصل (2020)") == "الموصل_2020"
+    assert safe_name("दिल्ली") == "दिल्ली"
+    assert safe_name("Mu\u0308nster") == safe_name("M\u00fcnster") == "M\u00fcnster"
+    assert len(safe_name("北" * 200).encode()) == 150
+
+
+def test_dates_of_one_place_share_a_city_and_other_places_do_not(tmp_path: Path) -> None:
+    for number, shift in enumerate((0, 3, 2000, 40_000)):
+        for name in ("vv", "vh"):
+            path = tmp_path / "porto" / f"d{number}_{name}.tif"
+            write_raster(path, speckle((50, 50)), TRANSFORM @ TRANSFORM.translation(shift, 0))
+    scenes = find_scenes(str(tmp_path / "porto"), Allow()).scenes
+    cities = with_cities([survey(scene) for scene in scenes])
+    assert [len(some) for some in cities.values()] == [2, 1, 1]
+    assert list(cities)[:2] == ["38SLE_porto", "38SLE_porto_2"]
+    assert all(key[5:].startswith("_porto") for key in cities)

@@ -1,0 +1,374 @@
+"""Cross-validation on tiny cities: what is trained, kept, gone on with, scored and said."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from builtup.errors import BuiltupError, ConfigError, InputError, RunError
+from builtup.runs import tracking
+from builtup.scoring.blocks import BlockTable, f1, read_blocks
+from builtup.studies import launch_runs as runs
+from builtup.studies.compare import compare, read_candidate
+from builtup.studies.cross_validate import cross_validate, plan
+from builtup.tiles.folds import Folds
+from tiny_folds import enter, train_in_threads, write_cities, write_config
+
+OUTPUT = "output/cross_validation/tiny"
+
+
+@pytest.fixture(scope="module")
+def cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiles of three cities, one of them without a building, and a config."""
+    root = tmp_path_factory.mktemp("cities")
+    tiles = write_cities(root, empty="Gamma")
+    write_config(root, tiles)
+    return root
+
+
+def newest_parent() -> Any:
+    own = tracking.client()
+    experiment = own.get_experiment_by_name("Trainings")
+    return own.search_runs(
+        [experiment.experiment_id],
+        filter_string="tags.cross_validation_of = 'tiny'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )[0]
+
+
+def children(parent: Any) -> list[Any]:
+    return tracking.client().search_runs(
+        [parent.info.experiment_id],
+        filter_string=f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
+    )
+
+
+@pytest.fixture(scope="module")
+def done(cities: Path, tracked: Path) -> str:
+    """A cross-validation of three folds, and what it printed."""
+    with pytest.MonkeyPatch.context() as patch:
+        enter(tracked, patch)
+        train_in_threads(patch)
+        return cross_validate(config_path=cities / "tiny.py", overrides="num_epochs=6")
+
+
+def test_every_city_is_left_out_in_turn_in_a_nested_run(done: str, project: Path) -> None:
+    text = done
+    parent = newest_parent()
+    assert parent.info.status == "FINISHED"
+    folds = {run.data.tags["fold"]: run for run in children(parent)}
+    assert set(folds) == {"38SAA_Alpha", "38SBB_Beta", "38SCC_Gamma"}
+    for name, run in folds.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["city"] == name
+        assert run.data.params["cfg/val_fold"] == name
+        assert name not in run.data.tags["threshold_tuned_on"]
+        folder = tracking.artifact_folder(run)
+        assert folder is not None
+        summary = json.loads((folder / "summary.json").read_text())
+        assert name not in summary["threshold_tuned_on"] and summary["threshold_tuned_on"]
+        assert "metrics" not in summary or not summary["metrics"]  # it was never validated
+    record = json.loads((project / OUTPUT / "cross_validation.json").read_text())
+    figures = {(f["score"], f["threshold"]): f for f in record["figures"]}
+    pooled = figures["f1", "chosen"]
+    assert pooled["pooled_interval"]["low"] <= pooled["pooled"] <= pooled["pooled_interval"]["high"]
+    assert parent.data.metrics["val/f1"] == pytest.approx(pooled["pooled"])
+    assert parent.data.metrics["val/worst_city_f1"] == pytest.approx(pooled["worst"])
+    assert pooled["pooled"] > 0.5  # it has learnt something
+    assert "38SAA_Alpha" in text and "2000 resamples" in text
+
+
+def test_a_city_without_a_building_has_no_score_and_is_left_out_of_the_mean(
+    done: str, project: Path
+) -> None:
+    text = done
+    with (project / OUTPUT / "folds.csv").open() as file:
+        rows = {row["fold"]: row for row in csv.DictReader(file)}
+    assert rows["38SCC_Gamma"]["f1"] == "" and rows["38SCC_Gamma"]["building_pixels"] == "0"
+    record = json.loads((project / OUTPUT / "cross_validation.json").read_text())
+    figures = record["figures"][0]
+    others = [float(rows[name]["f1"]) for name in ("38SAA_Alpha", "38SBB_Beta")]
+    assert figures["macro"] == pytest.approx(np.mean(others))
+    assert figures["spread"] == pytest.approx(np.std(others, ddof=1))
+    assert figures["undefined"] == ["38SCC_Gamma"]
+    assert "left out of the macro mean: 38SCC_Gamma" in text
+
+
+def test_the_blocks_hold_every_held_out_pixel_once(done: str, cities: Path, project: Path) -> None:
+    import rasterio
+
+    table = BlockTable.of(read_blocks(project / OUTPUT / "blocks.csv"))
+    for fold, counts in zip(table.folds, table.by_fold(), strict=True):
+        city = fold.split("_")[1]
+        (mask,) = (cities / "masks" / f"{city}_2015").glob("*.tif")
+        with rasterio.open(mask) as dataset:
+            truth = dataset.read(1)
+        for at in counts[0]:
+            tp, fp, fn, tn = at
+            assert (tp + fn, fp + tn) == ((truth == 1).sum(), (truth == 0).sum())
+
+
+def test_finished_folds_are_kept(
+    done: str, cities: Path, project: Path, in_process: list[str]
+) -> None:
+    before = json.loads((project / OUTPUT / "cross_validation.json").read_text())
+    in_process.clear()
+    cross_validate(config_path=cities / "tiny.py", overrides="num_epochs=6")
+    assert in_process == []
+    after = json.loads((project / OUTPUT / "cross_validation.json").read_text())
+    assert before["figures"] == after["figures"]
+    assert all(fold["kept"] for fold in after["folds"])
+
+
+def test_a_config_in_another_folder_is_another_config(
+    done: str, cities: Path, project: Path, in_process: list[str]
+) -> None:
+    path = cities / "configs" / "train" / "no_val" / "tiny.py"
+    path.parent.mkdir(parents=True)
+    path.write_text((cities / "tiny.py").read_text())
+    newest = newest_parent().info.run_id
+    cross_validate(config_path=path, folds="Alpha;Beta", overrides="num_epochs=6")
+    assert in_process == []  # the same trainings
+    found = (project / OUTPUT).with_name("no_val") / "tiny" / "cross_validation.json"
+    record = json.loads(found.read_text())
+    assert (record["config"], record["overrides"]) == ("no_val/tiny", "num_epochs=6")
+    assert newest_parent().info.run_id == newest
+    candidates = [read_candidate(str(p)) for p in (path, cities / "tiny.py")]
+    assert [c.name for c in candidates] == ["no_val/tiny", "tiny"]
+    assert [len(c.table.folds) for c in candidates] == [2, 3]
+
+
+def test_another_setting_is_another_training(done: str, cities: Path, project: Path) -> None:
+    key = plan(cities / "tiny.py", "", "", "num_epochs=6")[0][0].key
+    same = plan(cities / "tiny.py", "", "", "num_epochs=6 num_workers=1 tta=d4")[0][0].key
+    other = plan(cities / "tiny.py", "", "", "num_epochs=6 lr=0.5")[0][0].key
+    assert key == same != other
+
+
+KILLED_ONCE = """
+import os
+import signal
+
+
+class Killed(torch.optim.lr_scheduler.LambdaLR):
+    def step(self, *args):
+        super().step(*args)
+        if "TINY_KILL" in os.environ and self.last_epoch == 12:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lr_scheduler(optimizer):
+    return Killed(optimizer, lambda n: 1.0)
+"""
+
+
+def test_a_killed_training_goes_on_where_it_was(
+    cities: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold's process is killed in its third epoch; the same command goes on from the second."""
+    path = cities / "killed.py"
+    path.write_text((cities / "tiny.py").read_text() + KILLED_ONCE)
+    options = {"config_path": path, "folds": "Beta", "overrides": "num_epochs=4"}
+    monkeypatch.setenv("TINY_KILL", "1")
+    with pytest.raises(RunError, match=r"fold 38SBB_Beta: its training failed \(exit status -9"):
+        cross_validate(**options)
+    monkeypatch.delenv("TINY_KILL")
+    own = tracking.client()
+    experiment = own.get_experiment_by_name("Trainings").experiment_id
+    (killed,) = own.search_runs(
+        [experiment], filter_string="tags.fold = '38SBB_Beta' and attributes.status = 'KILLED'"
+    )
+    started = train_in_threads(monkeypatch)
+    text = cross_validate(**options)
+    assert f"resume_from={killed.info.run_id}" in started[0]
+    folds = {run.data.tags["fold"]: run.info.run_id for run in children(_parent_of("killed"))}
+    first = min(p.step for p in own.get_metric_history(folds["38SBB_Beta"], "train/loss"))
+    assert first > 10  # two epochs of five steps were done
+    assert "38SBB_Beta" in text
+
+
+def test_a_fold_s_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    code = f"import os, time, pathlib; pathlib.Path({str(note)!r}).write_text(str(os.getpid()))"
+    child = os.fork()
+    if child == 0:
+        runs._run([sys.executable, "-c", f"{code}; time.sleep(600)"], "run")
+        os._exit(0)
+    try:
+        grandchild = int(_wait_for(lambda: note.is_file() and note.read_text()))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert _wait_for(lambda: not _alive(grandchild))
+
+
+def test_runs_that_a_killed_process_left_running_are_said_to_be_killed(
+    done: str, cities: Path, project: Path, in_process: list[str]
+) -> None:
+    own = tracking.client()
+    experiment = own.get_experiment_by_name("Trainings").experiment_id
+    task = plan(cities / "tiny.py", "Alpha", "", "num_epochs=6")[0][0]
+    parent = own.create_run(experiment).info.run_id
+    tags = {runs.PARENT: parent, runs.KEY: task.key}
+    child = own.create_run(experiment, tags=tags).info.run_id
+    text = cross_validate(
+        config_path=cities / "tiny.py",
+        folds="Alpha",
+        overrides="num_epochs=6",
+        output="output/killed",
+    )
+    assert in_process == []
+    assert [own.get_run(r).info.status for r in (parent, child)] == ["KILLED", "KILLED"]
+    assert own.get_run(text.split()[-1]).info.status == "FINISHED"
+
+
+def _alive(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def _wait_for(ready: Any, seconds: float = 60) -> Any:
+    for _ in range(int(seconds * 20)):
+        if found := ready():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
+
+
+def _parent_of(name: str) -> Any:
+    own = tracking.client()
+    experiment = own.get_experiment_by_name("Trainings").experiment_id
+    return own.search_runs(
+        [experiment],
+        filter_string=f"tags.cross_validation_of = '{name}' and attributes.status = 'FINISHED'",
+    )[0]
+
+
+def test_a_failed_training_is_one_line_that_names_the_fold(
+    cities: Path, project: Path, in_process: list[str]
+) -> None:
+    path = cities / "bad.py"
+    path.write_text((cities / "tiny.py").read_text().replace("CrossEntropy(1.0, 1.0)", "Nan()"))
+    nan = "\n\nclass Nan(nn.Module):\n    def forward(self, logits, target):\n"
+    path.write_text(path.read_text() + nan + "        return logits.sum() * float('nan')\n")
+    with pytest.raises(RunError, match=r"fold 38SAA_Alpha: its training failed \(.*loss is nan"):
+        cross_validate(config_path=path, folds="Alpha")
+
+
+@pytest.mark.parametrize("name", ["val_fold=1", "validate=true", "resume_from=abc"])
+def test_what_it_sets_itself_is_refused(cities: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="is set by cross_validate itself"):
+        plan(cities / "tiny.py", "", "", name)
+
+
+def test_an_unknown_fold_and_a_wrong_seed_are_refused(cities: Path) -> None:
+    with pytest.raises(InputError, match=r"fold Omega: .* known: 0: 38SAA_Alpha"):
+        plan(cities / "tiny.py", "Omega", "", "")
+    with pytest.raises(ConfigError, match="seeds=a: expected integers"):
+        plan(cities / "tiny.py", "", "a", "")
+
+
+def test_one_city_is_offered_blocks(cities: Path, tmp_path: Path) -> None:
+    values = json.loads((cities / "tiles" / "folds.json").read_text())
+    alpha = {k: v for k, v in values["scenes"].items() if v["city"] == "38SAA_Alpha"}
+    (tmp_path / "folds.json").write_text(
+        json.dumps({**values, "names": ["38SAA_Alpha"], "scenes": alpha})
+    )
+    assert len(Folds.read(tmp_path).names) == 1
+    with pytest.raises(BuiltupError, match=r"needs two folds.*38SAA_Alpha.*folds=blocks"):
+        plan(cities / "tiny.py", "", "", f"data_path={tmp_path}")
+
+
+def test_pooled_f1_is_that_of_all_held_out_pixels(done: str, project: Path) -> None:
+    table = BlockTable.of(read_blocks(project / OUTPUT / "blocks.csv"))
+    record = json.loads((project / OUTPUT / "cross_validation.json").read_text())
+    total = table.counts[:, 0, 0].sum(axis=0)
+    assert record["figures"][0]["pooled"] == pytest.approx(float(f1(total)))
+
+
+def test_the_threshold_may_come_from_a_city_that_training_never_saw(
+    cities: Path, project: Path, in_process: list[str]
+) -> None:
+    options = "num_epochs=2 threshold_fold=next"
+    tasks, _ = plan(cities / "tiny.py", "", "", options)
+    assert [t.config.threshold_fold for t in tasks] == ["38SBB_Beta", "38SCC_Gamma", "38SAA_Alpha"]
+    text = cross_validate(
+        config_path=cities / "tiny.py", folds="Alpha", overrides=options, output="output/inner"
+    )
+    (child,) = [run for run in children(newest_parent()) if run.data.tags["fold"] == "38SAA_Alpha"]
+    assert child.data.tags["threshold_tuned_on"] == "38SBB_Beta"
+    assert "tiles of 38SBB_Beta, held out of training as well" in text
+    folder = tracking.artifact_folder(child)
+    assert folder is not None
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["threshold_tuned_on"] == ["38SBB_Beta"]
+
+
+def test_two_folds_leave_no_third_for_the_threshold(project: Path, tmp_path: Path) -> None:
+    tiles = write_cities(tmp_path, ("Alpha", "Beta"))
+    with pytest.raises(BuiltupError, match="two folds leave nothing to train on"):
+        plan(write_config(tmp_path, tiles), "", "", "threshold_fold=next")
+
+
+def test_several_seeds_have_a_spread(cities: Path, project: Path, in_process: list[str]) -> None:
+    cross_validate(
+        config_path=cities / "tiny.py",
+        folds="Alpha;Beta",
+        seeds="0;1",
+        overrides="num_epochs=6",
+        output="output/seeds",
+    )
+    with (project / "output" / "seeds" / "folds.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["fold"], row["seed"]) for row in rows] == [
+        ("38SAA_Alpha", "0"),
+        ("38SBB_Beta", "0"),
+        ("38SAA_Alpha", "1"),
+        ("38SBB_Beta", "1"),
+    ]
+    record = json.loads((project / "output" / "seeds" / "cross_validation.json").read_text())
+    figures = record["figures"][0]
+    f1_of = {(row["fold"], row["seed"]): float(row["f1"]) for row in rows}
+    means = [np.mean([f1_of[f, s] for f in ("38SAA_Alpha", "38SBB_Beta")]) for s in "01"]
+    assert figures["spread_over_seeds"] == pytest.approx(np.std(means, ddof=1))
+    assert figures["macro"] == pytest.approx(np.mean(means))
+
+
+def test_blocks_of_one_city_are_left_out_in_turn(
+    project: Path, tmp_path: Path, in_process: list[str]
+) -> None:
+    tiles = write_cities(tmp_path, ("Alpha",), shape=(120, 120), folds="blocks")
+    path = write_config(tmp_path, tiles, "blocks")
+    cross_validate(config_path=path, folds="38SAA_Alpha/r0c0;38SAA_Alpha/r1c1")
+    record = json.loads(
+        (project / "output/cross_validation/blocks/cross_validation.json").read_text()
+    )
+    assert record["kind"] == "blocks"
+    assert record["ground"] == ["38SAA_Alpha/r0c0", "38SAA_Alpha/r1c1"]
+    tuned = record["folds"][0]["threshold_tuned_on"]
+    assert tuned == "38SAA_Alpha/r0c1, 38SAA_Alpha/r1c0, 38SAA_Alpha/r1c1"
+    # every labelled pixel of the block, and none of another, was scored
+    assert 2 * 60 * 60 - 60 * 3 >= sum(f["pixels"] for f in record["folds"]) > 6500
+
+
+def test_two_configs_are_compared_by_their_names(
+    done: str, cities: Path, project: Path, in_process: list[str]
+) -> None:
+    path = cities / "worse.py"
+    path.write_text((cities / "tiny.py").read_text().replace("4, 0, 0.02, 6", "4, 0, 0.0, 6"))
+    cross_validate(config_path=path, overrides="num_epochs=6")
+    assert read_candidate(str(path)).name == "worse"
+    text = compare(runs=f"{OUTPUT};{path}", output="output/compared")
+    assert "tiny is better than worse in F1 at the 95 % level" in text
+    record = json.loads((project / "output" / "compared" / "compare.json").read_text())
+    assert set(record["figures"]) == {"tiny", "worse"}

@@ -1,0 +1,55 @@
+"""A network of one convolution, as a training leaves it, and a tracking database of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+
+from builtup.config import load as configs
+
+TRAINING = """
+import torch
+from builtup.models.channels import Channels
+from builtup.models.segmenter import Segmenter
+
+seed, num_classes, num_epochs = 0, 2, 1
+data_path, val_fold = "nowhere", None
+
+
+def model():
+    torch.manual_seed(0)
+    return Segmenter(Channels("db_3b", (-15.0,) * 3, (5.0,) * 3), {network})
+"""
+WITH_CONTEXT = "torch.nn.Conv2d(3, 2, 5, padding=2)"
+SINGLE_PIXELS = "torch.nn.Conv2d(3, 2, 1)"
+
+
+def write_trained(folder: Path, network: str = WITH_CONTEXT) -> Path:
+    """A training's artifacts: config, weights, summary."""
+    from builtup.training.manifest import write_config
+
+    folder.mkdir(parents=True)
+    path = folder / "train.py"
+    path.write_text(TRAINING.format(network=network))
+    config = configs.load(path)
+    write_config(config, folder / "config")
+    (folder / "weights").mkdir()
+    torch.save(config.build("model").state_dict(), folder / "weights" / "best.pt")
+    (folder / "summary.json").write_text(json.dumps({"threshold": 0.4}))
+    return folder
+
+
+def use_store(root: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
+    """Track into a database below `root`."""
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    uri = f"sqlite:///{root}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient()
+    if client.get_experiment_by_name("Inferences") is None:
+        client.create_experiment("Inferences", artifact_location=str(root / "mlruns"))
+    return client
