@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from builtup import __version__
-from builtup.errors import BuiltupError
+from builtup.errors import BuiltupError, one_line
 from builtup.options import PATH, F, io, outlines, results, threshold, tiling, vectors, work
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main() -> None:
         click.echo("interrupted; run the same command again to go on", err=True)
         sys.exit(130)
     except BuiltupError as e:
-        click.echo(f"error: {' '.join(str(e).split())}", err=True)
+        click.echo(f"error: {one_line(e)}", err=True)
         sys.exit(1)
 
 

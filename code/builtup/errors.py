@@ -10,6 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+__all__ = [
+    "BuiltupError",
+    "ClusterError",
+    "ConfigError",
+    "FileError",
+    "GridError",
+    "InputError",
+    "LeakageError",
+    "NoSuchRunError",
+    "OutputError",
+    "RunError",
+    "one_line",
+]
+
 
 class BuiltupError(Exception):
     """Base of all errors that are the input's fault and not ours."""
@@ -19,8 +33,8 @@ class BuiltupError(Exception):
         return type(self)(reword(str(self)))
 
 
-class InputError(BuiltupError):
-    """A file or folder that cannot be used: `path: problem; remedy`."""
+class FileError(BuiltupError):
+    """What is wrong with a file or folder: `path: problem; remedy`."""
 
     def __init__(self, path: Path | str, problem: str, remedy: str) -> None:
         super().__init__(f"{path}: {problem}; {remedy}")
@@ -32,16 +46,20 @@ class InputError(BuiltupError):
         """The same error, in other words."""
         return type(self)(reword(self.path), reword(self.problem), reword(self.remedy))
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type[FileError], tuple[str, str, str]]:
         # errors cross from worker processes by pickle
         return type(self), (self.path, self.problem, self.remedy)
+
+
+class InputError(FileError):
+    """An input that cannot be used."""
 
 
 class GridError(InputError):
     """Two rasters that should lie on one grid and do not."""
 
 
-class OutputError(InputError):
+class OutputError(FileError):
     """An output that cannot be written (no permission, disk full)."""
 
 
@@ -63,3 +81,8 @@ class NoSuchRunError(RunError):
 
 class ClusterError(BuiltupError):
     """A scheduler or workers that cannot do our jobs."""
+
+
+def one_line(e: BaseException, most: int | None = None) -> str:
+    """The first `most` characters of what an exception says, on one line; its type if nothing."""
+    return " ".join(str(e).split())[:most] or type(e).__name__

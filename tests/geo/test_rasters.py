@@ -92,7 +92,7 @@ FULL = """
 import sys, numpy as np
 from pathlib import Path
 from builtup.errors import OutputError
-from builtup.files import atomic_path
+from builtup.jobs.files import atomic_path
 from builtup.geo.rasters import create_raster
 try:
     with atomic_path(Path(sys.argv[1])) as path:

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(_glibc() is None, reason="the C library is not g
 SCRIPT = """
 import resource
 import numpy as np
-from builtup.allocator import give_back, keep_freed_memory
+from builtup.jobs.allocator import give_back, keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -155,7 +155,7 @@ MERGE = """
 import sys
 from pathlib import Path
 from builtup.sensors.radar import merge
-from builtup.steps import Step
+from builtup.jobs.steps import Step
 
 if __name__ == "__main__":
     merge.STEP = Step(merge.STEP.name, merge.STEP.version)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builtup.errors import InputError, OutputError
+from builtup.errors import OutputError
 from builtup.jobs.files import (
     atomic_directory,
     atomic_files,
@@ -187,11 +187,3 @@ def test_a_full_disk_says_so() -> None:
         "a.tif: cannot be written (No space left on device); "
         "the disk is full: free some space or choose another output_path"
     )
-
-
-def test_errors_cross_processes_by_pickle() -> None:
-    import pickle
-
-    error = pickle.loads(pickle.dumps(InputError(Path("a.tif"), "no CRS", "give it one")))
-    assert str(error) == "a.tif: no CRS; give it one"
-    assert isinstance(error, InputError)

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from builtup import cli
-from builtup.errors import BuiltupError, InputError, OutputError
+from builtup.errors import BuiltupError, FileError, InputError, OutputError
 from builtup.jobs import executors, steps, store
 from builtup.jobs.cluster import _may_pass
 from builtup.jobs.files import atomic_directory
@@ -251,7 +251,7 @@ def test_what_does_not_pass_is_named_at_once(
 ) -> None:
     bucket.put_object(Key="x/a.txt", Body=b"abc")
     tries = failing(monkeypatch, error, 9)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(FileError, match=message):
         Store.of("s3://maps/x").pull()
     assert len(tries) == 1
 

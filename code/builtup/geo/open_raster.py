@@ -18,7 +18,7 @@ from rasterio.io import DatasetReader
 
 from builtup.errors import InputError
 from builtup.geo.locations import Location
-from builtup.geo.rasters import gdal_env
+from builtup.geo.rasters import gdal_env, gdal_message
 from builtup.geo.windows import Window
 from builtup.jobs.endpoints import gdal_endpoint
 
@@ -133,7 +133,5 @@ def as_float(stored: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _reason(e: BaseException) -> str:
-    """The innermost message of GDAL's chain, on one line and without a query."""
-    while isinstance(e.__cause__, Exception):
-        e = e.__cause__
-    return re.sub(r"\?\S*", "", " ".join(str(e).split()))[:160]
+    """GDAL's message without a query, which may hold a signature."""
+    return re.sub(r"\?\S*", "", gdal_message(e, None))[:160]

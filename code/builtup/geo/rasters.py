@@ -17,7 +17,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader, DatasetWriter
 
-from builtup.errors import InputError
+from builtup.errors import InputError, one_line
 from builtup.geo.grid import Grid
 from builtup.geo.windows import Window
 from builtup.geo.write_errors import failed_writes
@@ -27,6 +27,7 @@ __all__ = [
     "create_cog",
     "create_raster",
     "gdal_env",
+    "gdal_message",
     "open_raster",
     "read_window",
     "translate_to_cog",
@@ -73,7 +74,7 @@ def open_raster(path: Path | str) -> Iterator[DatasetReader]:
             dataset = rasterio.open(p, driver="GTiff")
     except RasterioIOError as e:
         raise InputError(
-            p, f"not a readable raster ({_brief(e)})", "copy or export it again as GeoTIFF"
+            p, f"not a readable raster ({gdal_message(e)})", "copy or export it again as GeoTIFF"
         ) from e
     with dataset:
         yield dataset
@@ -87,7 +88,9 @@ def read_window(
         return dataset.read(indexes, window=None if window is None else window.rasterio)
     except RasterioError as e:
         raise InputError(
-            dataset.name, f"cannot be read to its end ({_brief(e)})", "copy or download it again"
+            dataset.name,
+            f"cannot be read to its end ({gdal_message(e)})",
+            "copy or download it again",
         ) from e
 
 
@@ -156,18 +159,18 @@ def _write_errors(path: Path) -> Iterator[None]:
         try:
             yield
         except RasterioError as e:
-            raise write_error(path, _brief(e)) from e
+            raise write_error(path, gdal_message(e)) from e
         except OSError as e:
             raise output_error(path, e) from e
     if failures:
         raise write_error(path, failures[0][:120])
 
 
-def _brief(e: Exception) -> str:
-    """The innermost message of GDAL's chain, on one line."""
-    while e.__cause__ is not None and isinstance(e.__cause__, Exception):
+def gdal_message(e: BaseException, most: int | None = 160) -> str:
+    """The innermost message of GDAL's chain of errors, on one line of `most` characters."""
+    while isinstance(e.__cause__, Exception):
         e = e.__cause__
-    return " ".join(str(e).split())[:160]
+    return one_line(e, most)
 
 
 def as_nan(values: NDArray[Any], nodata: float | None) -> NDArray[np.float32]:

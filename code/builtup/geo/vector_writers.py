@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from builtup.errors import OutputError
+from builtup.errors import OutputError, one_line
 from builtup.geo.features import Features
 from builtup.geo.layer_styles import DATE, add_layer_style
 from builtup.jobs.files import SPACE_REMEDY, atomic_files, atomic_path
@@ -148,8 +148,7 @@ def _write(
             layer_options={"DBF_DATE_LAST_UPDATE": DATE} if is_shapefile and not append else {},
         )
     except (DataSourceError, DataLayerError, RuntimeError) as e:
-        brief = " ".join(str(e).split())[:160]
-        raise OutputError(final, f"cannot be written ({brief})", SPACE_REMEDY) from e
+        raise OutputError(final, f"cannot be written ({one_line(e, 160)})", SPACE_REMEDY) from e
 
 
 def _geopackage_is_whole(path: Path, layer: str, count: int) -> bool:

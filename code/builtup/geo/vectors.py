@@ -24,7 +24,7 @@ from fiona._err import CPLE_BaseError
 from fiona.errors import FionaError
 from numpy.typing import NDArray
 
-from builtup.errors import InputError
+from builtup.errors import InputError, one_line
 from builtup.geo.shapefile import LEAST_RING, RaggedPolygons, plain_polygons
 
 __all__ = [
@@ -139,7 +139,7 @@ def stream_polygons(path: Path) -> Generator[PolygonSet, None, None]:
                     yield _as_set(path, crs, made, broken)
     except UNREADABLE as e:
         raise InputError(
-            path, f"not a readable vector file ({_brief(e)})", "copy or export it again"
+            path, f"not a readable vector file ({one_line(e, 160)})", "copy or export it again"
         ) from e
     if plain is not None:
         for start in range(0, len(plain), BATCH):
@@ -304,7 +304,3 @@ def _sidecar(path: Path, suffix: str) -> Path:
         if candidate.exists():
             return candidate
     return path.with_suffix(suffix)
-
-
-def _brief(e: Exception) -> str:
-    return " ".join(str(e).split())[:160]

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builtup import __version__
-from builtup.errors import BuiltupError, ClusterError, OutputError
+from builtup.errors import BuiltupError, ClusterError, OutputError, one_line
 from builtup.jobs import executors
 from builtup.jobs.allocator import give_back
 
@@ -84,7 +84,7 @@ def connected(scheduler: str) -> Iterator[None]:
         with suppress(AttributeError):
             client.close()
         raise ClusterError(
-            f"scheduler={scheduler}: no Dask scheduler answers there ({_brief(e)}); "
+            f"scheduler={scheduler}: no Dask scheduler answers there ({one_line(e, 160)}); "
             "check the address, or start one (dask scheduler)"
         ) from e
     with client:
@@ -277,7 +277,7 @@ class _Flight:
                 "start it again, then run the same command to go on"
             ) from e
         except OSError as e:
-            return _Fault(f"{type(e).__name__}: {_brief(e)}")
+            return _Fault(f"{type(e).__name__}: {one_line(e, 160)}")
         except ImportError as e:
             raise ClusterError(f"a worker: {_problem(self.cluster.setting, e)}") from e
 
@@ -354,11 +354,11 @@ def _problem(here: Setting, answer: Any) -> str | None:
     """What is wrong with a worker's answer to the probe, and the remedy; None if nothing is."""
     if isinstance(answer, ImportError):
         return (
-            f"cannot run builtup ({_brief(answer)}); install {here.package} and its requirements "
-            "there, or start it with PYTHONPATH=<folder of the project>/code"
+            f"cannot run builtup ({one_line(answer, 160)}); install {here.package} and its "
+            "requirements there, or start it with PYTHONPATH=<folder of the project>/code"
         )
     if isinstance(answer, BaseException):
-        return f"does not answer ({_brief(answer)}); look into its log"
+        return f"does not answer ({one_line(answer, 160)}); look into its log"
     there, threads, shared = answer
     difference = here.difference(there)
     if difference is not None:
@@ -368,7 +368,3 @@ def _problem(here: Setting, answer: Any) -> str | None:
     if not shared:
         return f"has no folder {here.folder}; mount it there at the same path"
     return None
-
-
-def _brief(e: BaseException) -> str:
-    return " ".join(str(e).split())[:160] or type(e).__name__

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from builtup.errors import BuiltupError, InputError, OutputError
+from builtup.errors import BuiltupError, FileError, InputError, OutputError, one_line
 from builtup.jobs.endpoints import s3_endpoint
 from builtup.jobs.files import atomic_path, output_error
 
@@ -217,14 +217,14 @@ class Store:
                 self.put(path)
 
     def _tried(
-        self, path: Path, kind: type[InputError], done: str, action: Callable[[], Result]
+        self, path: Path, kind: type[FileError], done: str, action: Callable[[], Result]
     ) -> Result:
         """`action()`, again after errors of the network; others in one line with the object."""
         for delay in (*DELAYS, None):
             try:
                 return action()
             except (OSError, ValueError) as e:  # pyarrow's ArrowInvalid is a ValueError
-                reason = " ".join(str(e).split())[:160]
+                reason = one_line(e, 160)
                 code = e.errno if isinstance(e, OSError) else None
                 if code not in {None, errno.ENOENT}:  # of this machine; stores give no number
                     local = OSError(code, os.strerror(code or 0))

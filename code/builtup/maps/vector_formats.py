@@ -11,7 +11,7 @@ from typing import Any
 
 import pyproj
 
-from builtup.errors import InputError, OutputError
+from builtup.errors import InputError, OutputError, one_line
 from builtup.jobs.files import SPACE_REMEDY, atomic_files, atomic_path
 
 __all__ = ["write_flatgeobuf", "write_geoparquet"]
@@ -107,10 +107,10 @@ def _batches(source: Path) -> Iterator[tuple[_Layer, Any]]:
             crs = pyproj.CRS.from_user_input(info["crs"])
             yield _Layer(crs, info["total_bounds"] if info["features"] else None), reader
     except (DataSourceError, DataLayerError) as e:
-        brief = " ".join(str(e).split())[:160]
-        raise InputError(source, f"cannot be read ({brief})", "run polygonize again") from e
+        raise InputError(
+            source, f"cannot be read ({one_line(e, 160)})", "run polygonize again"
+        ) from e
 
 
 def _output_error(final: Path, e: Exception) -> OutputError:
-    brief = " ".join(str(e).split())[:160]
-    return OutputError(final, f"cannot be written ({brief})", SPACE_REMEDY)
+    return OutputError(final, f"cannot be written ({one_line(e, 160)})", SPACE_REMEDY)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import nn
 
-from builtup.errors import BuiltupError
+from builtup.errors import BuiltupError, one_line
 
 __all__ = ["adapt_input", "fetch"]
 
@@ -30,10 +30,9 @@ def fetch(name: str, download: Callable[[], T]) -> T:
         with _without_waiting():
             return download()
     except (OSError, ValueError, RuntimeError) as e:
-        reason = " ".join(str(e).split())[:120] or type(e).__name__
         raise BuiltupError(
-            f"pretrained weights of {name}: cannot be fetched ({reason}); connect to the network "
-            "once to fill the cache, or set pretrained = False in the config"
+            f"pretrained weights of {name}: cannot be fetched ({one_line(e, 120)}); connect to the "
+            "network once to fill the cache, or set pretrained = False in the config"
         ) from e
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from builtup.errors import BuiltupError
+from builtup.errors import BuiltupError, one_line
 from builtup.prediction.windows import Stream
 
 __all__ = ["Halving", "halving", "within_memory"]
@@ -29,11 +29,11 @@ def within_memory(name: str, work: Callable[[], T]) -> T:
     try:
         return work()
     except torch.OutOfMemoryError as e:
-        said = " ".join(str(e).split())[:120]
+        reason = one_line(e, 120)
     # outside of the handler nothing holds on to what did not fit
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    raise BuiltupError(f"{name}: out of memory on the device ({said}); {_REMEDY}")
+    raise BuiltupError(f"{name}: out of memory on the device ({reason}); {_REMEDY}")
 
 
 def halving(stream: Stream) -> Stream:

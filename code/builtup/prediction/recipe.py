@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from builtup.errors import BuiltupError, ConfigError, RunError
+from builtup.errors import BuiltupError, ConfigError, RunError, one_line
 from builtup.prediction.backends.probabilities import moved_threshold
 from builtup.prediction.memory import halving, within_memory
 from builtup.prediction.network import make_stream
@@ -149,7 +149,7 @@ def _classes(trained: Trained, name: str) -> int:
         shape = tuple(logits.shape)
     except (RuntimeError, ValueError, IndexError, TypeError) as e:
         raise BuiltupError(
-            f"model={name}: takes {_bands(trained.model)}, not VH and VV ({_brief(e)}); "
+            f"model={name}: takes {_bands(trained.model)}, not VH and VV ({one_line(e, 120)}); "
             "choose a model that was trained on VV and VH"
         ) from e
     if len(shape) != 4 or shape[0] != 1 or shape[2:] != power.shape[2:] or shape[1] < 2:
@@ -163,10 +163,6 @@ def _classes(trained: Trained, name: str) -> int:
 def _bands(model: nn.Module) -> str:
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     return "other bands" if first is None else f"{first.in_channels} bands"
-
-
-def _brief(e: Exception) -> str:
-    return " ".join(str(e).split())[:120]
 
 
 def _temperature(given: str, trained: Trained) -> float | None:

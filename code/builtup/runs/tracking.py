@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builtup.errors import NoSuchRunError, RunError
+from builtup.errors import NoSuchRunError, RunError, one_line
 from builtup.jobs.files import output_error
 
 if TYPE_CHECKING:
@@ -319,7 +319,7 @@ def recording(
         status = "KILLED"
         raise
     except Exception as e:
-        mlflow.set_tag("error", _shortened(" ".join(str(e).split())))
+        mlflow.set_tag("error", _shortened(one_line(e)))
         recorder.finish()  # its checkpoints may be gone on with
         raise
     finally:

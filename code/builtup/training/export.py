@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbols
 
-from builtup.errors import BuiltupError
+from builtup.errors import BuiltupError, one_line
 from builtup.models.segmenter import Segmenter
 
 __all__ = [
@@ -100,8 +100,9 @@ def export(model: nn.Module) -> ExportedProgram:
         with torch.no_grad():
             difference = _difference(program.module(), whole)
     except Exception as e:  # torch.export raises what it likes; all mean the same
-        reason = " ".join(str(e).split())[:200] or type(e).__name__
-        raise ExportError(f"{type(model.network).__name__} cannot be exported ({reason})") from e
+        raise ExportError(
+            f"{type(model.network).__name__} cannot be exported ({one_line(e, 200)})"
+        ) from e
     if not difference <= TOLERANCE:
         raise ExportError(
             f"{type(model.network).__name__}: the exported program differs by {difference:.2g}"

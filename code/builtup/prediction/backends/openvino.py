@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from builtup.errors import ConfigError, OutputError
+from builtup.errors import ConfigError, OutputError, one_line
 from builtup.jobs.files import atomic_directory
 from builtup.models.segmenter import Segmenter
 from builtup.prediction.backends.agreement import (
@@ -132,10 +132,9 @@ def convert(network: Probabilities, window: int) -> Any:
         model = ov.convert_model(program)
         model.reshape([1, 2, window, window])
     except Exception as e:  # torch.export and OpenVINO raise what they like; all mean the same
-        reason = " ".join(str(e).split())[:200] or type(e).__name__
         raise ConfigError(
             f"backend=openvino: {type(network.model.network).__name__} cannot be converted "
-            f"({reason}); use backend=torch"
+            f"({one_line(e, 200)}); use backend=torch"
         ) from e
     return model
 
@@ -148,7 +147,7 @@ def read_network(folder: Path) -> Any | None:
     try:
         return require_openvino().Core().read_model(file)
     except RuntimeError as e:
-        log.warning("%s: cannot be read (%s), made again", file, " ".join(str(e).split())[:100])
+        log.warning("%s: cannot be read (%s), made again", file, one_line(e, 100))
         return None
 
 

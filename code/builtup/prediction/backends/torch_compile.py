@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from builtup.errors import ConfigError
+from builtup.errors import ConfigError, one_line
 from builtup.prediction.backends.agreement import (
     AGREEMENT,
     check_power,
@@ -52,9 +52,8 @@ def compiled_by_torch(plain: ByTorch, window: int, batch_size: int) -> ByTorch:
     except torch.OutOfMemoryError:
         raise  # of the batch, not of the compiler
     except Exception as e:  # the compiler, and what it calls, raise what they like
-        reason = " ".join(str(e).split())[:200] or type(e).__name__
         raise ConfigError(
-            f"backend=torch-compile: the network cannot be compiled here ({reason}); "
+            f"backend=torch-compile: the network cannot be compiled here ({one_line(e, 200)}); "
             "is there a C++ compiler? else use backend=torch"
         ) from e
     wanted, allowed = replace(plain, half=False)(power), AGREEMENT

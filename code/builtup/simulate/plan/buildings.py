@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from builtup.errors import InputError
+from builtup.errors import InputError, one_line
 
 __all__ = ["Buildings", "boxes", "footprint_files", "read_footprints"]
 
@@ -196,8 +196,8 @@ def _read_file(path: Path) -> tuple[NDArray[Any], Float, Any]:
         column = next((fields[name] for name in HEIGHT_FIELDS if name in fields), None)
         meta, _, wkb, values = read(path, columns=[column] if column else [], force_2d=True)
     except (DataSourceError, FieldError, OSError) as e:
-        brief = " ".join(str(e).split())[:120]
-        raise InputError(path, f"not a readable vector file ({brief})", "export it again") from e
+        problem = f"not a readable vector file ({one_line(e, 120)})"
+        raise InputError(path, problem, "export it again") from e
     if meta["crs"] is None:
         raise InputError(path, "has no CRS", "add the .prj file, or export it with its CRS")
     geometries = shapely.from_wkb(wkb)
