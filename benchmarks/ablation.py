@@ -28,19 +28,17 @@ from numpy.typing import NDArray
 from rasterio.warp import Resampling, reproject
 
 from builtup.config import load as configs
-from builtup.geo.blend import NODATA
 from builtup.geo.grid import Grid
-from builtup.maps.cities import level_of
+from builtup.geo.probability import IGNORE, LEVELS, NODATA, level_of
 from builtup.maps.forest_map import as_bytes
 from builtup.models.forest import fit_forest, forest_probability
 from builtup.prediction.network import make_stream, predict_array
 from builtup.prediction.tile_reader import mark_invalid
 from builtup.runs.tracking import recording
 from builtup.scoring.blocks import BlockCounter, BlockRow, BlockTable, read_blocks, write_blocks
-from builtup.scoring.counts import LEVELS, choose_threshold
+from builtup.scoring.counts import choose_threshold
 from builtup.scoring.summary import figures_of
 from builtup.scoring.tables import markdown, span
-from builtup.sensors.radar.bands import IGNORE
 from builtup.sensors.radar.names import find_rasters
 from builtup.studies.compare import Candidate, Difference, differences
 from builtup.studies.launch_runs import FoldTask, data_digest, train_fold, training_key

@@ -19,8 +19,8 @@ import rasterio
 from commands import builtup, use_project_database
 
 from builtup.geo.grid import Grid
+from builtup.geo.probability import level_of
 from builtup.jobs.files import write_text_atomically
-from builtup.maps.cities import level_of
 from builtup.maps.forest_map import as_bytes
 from builtup.models.forest import fit_forest, forest_probability
 from builtup.scoring.blocks import BlockCounter, BlockRow, write_blocks

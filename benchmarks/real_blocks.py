@@ -25,8 +25,8 @@ import numpy as np
 import rasterio
 from commands import builtup, use_project_database
 
+from builtup.geo.probability import IGNORE
 from builtup.models.forest import fit_forest, forest_probability
-from builtup.sensors.radar.bands import IGNORE
 from builtup.tiles.cut import read_tiles
 from builtup.tiles.folds import Folds
 

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from builtup.geo.blend import NODATA
+from builtup.geo.probability import NODATA
 from builtup.geo.windows import even_offsets
 from builtup.models.channels import Channels
 from builtup.models.segmenter import Segmenter

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builtup.geo.blend import NODATA, AxisBlend, IntegerBlend, ramp_of
+from builtup.geo.blend import AxisBlend, IntegerBlend, ramp_of
+from builtup.geo.probability import NODATA
 from builtup.geo.windows import Window, blend_weights, even_offsets, tiling
 
 sizes = st.integers(1, 40)

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from rasterio.warp import Resampling, reproject
 
 from builtup.errors import BuiltupError, InputError
-from builtup.geo.blend import NODATA
-from builtup.maps.cities import all_agg_by_city, level_of
+from builtup.geo.probability import NODATA, level_of
+from builtup.maps.cities import all_agg_by_city
 from builtup.runs.results import PredictionTags, read_tags, write_tags
 from helpers import CRS, TRANSFORM
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import nnls
 
 from builtup.errors import BuiltupError, GridError, InputError
-from builtup.geo.blend import NODATA
+from builtup.geo.probability import NODATA
 from builtup.maps import ensemble as module
 from builtup.maps.ensemble import ensemble, weighted_mean
 from builtup.maps.ensemble_fit import brier_weights

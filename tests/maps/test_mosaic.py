@@ -14,8 +14,8 @@ from rasterio.crs import CRS as RasterioCRS
 from torch import Tensor
 
 from builtup.errors import GridError, InputError
-from builtup.geo.blend import NODATA
 from builtup.geo.grid import Grid
+from builtup.geo.probability import NODATA
 from builtup.geo.windows import tiling
 from builtup.maps.mosaic import merge_tiles, tile_name
 from builtup.prediction.network import predict_array, write_tile

@@ -15,7 +15,7 @@ from shapely import box
 
 from builtup.config import load as configs
 from builtup.errors import ConfigError, InputError, RunError
-from builtup.geo.blend import NODATA
+from builtup.geo.probability import NODATA
 from builtup.maps.cities import all_agg_by_city
 from builtup.maps.mosaic import merge_tiles
 from builtup.maps.validate import validate

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from builtup.errors import BuiltupError, ConfigError, InputError
-from builtup.geo.blend import NODATA
+from builtup.geo.probability import NODATA
 from builtup.geo.windows import Window, blend_weights, tiling
 from builtup.prediction.network import make_stream, predict_array, predict_scene
 from builtup.prediction.windows import Stream, predict_stream

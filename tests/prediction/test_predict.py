@@ -19,8 +19,8 @@ from rasterio.warp import transform
 
 from builtup.config import load as configs
 from builtup.errors import BuiltupError, ConfigError, InputError, OutputError, RunError
-from builtup.geo.blend import NODATA
 from builtup.geo.locations import Location
+from builtup.geo.probability import NODATA
 from builtup.jobs import executors
 from builtup.jobs.steps import Job, Summary
 from builtup.maps.submission import to_submission

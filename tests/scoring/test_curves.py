@@ -15,7 +15,7 @@ from sklearn.metrics import (
     precision_recall_curve,
 )
 
-from builtup.scoring.counts import LEVELS
+from builtup.geo.probability import LEVELS
 from builtup.scoring.curves import BINS, calibration, threshold_curve, write_curves
 
 

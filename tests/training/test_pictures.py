@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from builtup.training.pictures import LEAST_SIDE, UNKNOWN, backscatter_picture, tile_picture
-
-
-def test_backscatter_goes_from_black_to_white_and_gaps_are_marked() -> None:
-    power = np.array([[1e-4, 1.0, np.nan], [1e-4, 10.0, 1.0]], np.float32)[:, None]
-    picture = backscatter_picture(power)
-    assert picture.shape == (1, 3, 3)
-    assert picture[0, 0, :2].tolist() == [0, 0]
-    assert picture[0, 1, :2].tolist() == [255, 255]
-    assert tuple(picture[0, 2]) == UNKNOWN
+from builtup.training.pictures import LEAST_SIDE, tile_picture
 
 
 def test_a_picture_shows_five_panels_large_enough_to_read() -> None:

@@ -23,9 +23,10 @@ from builtup.data.dates import other_dates, random_patch
 from builtup.data.radar import Radar
 from builtup.data.samplers import Draw
 from builtup.data.transforms import Crop, ResizePower, ignore_gaps, pad_sample
+from builtup.geo.probability import IGNORE
 from builtup.geo.uncompressed_reader import read_direct
 from builtup.geo.windows import Window
-from builtup.sensors.radar.bands import IGNORE, mean_power
+from builtup.sensors.radar.bands import mean_power
 from builtup.tiles.cut import Tile, read_tile
 from builtup.tiles.folds import Folds
 from builtup.tiles.partition import exclusive_cores

@@ -15,8 +15,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
+from builtup.geo.probability import IGNORE
 from builtup.geo.windows import Window
-from builtup.sensors.radar.bands import IGNORE
 
 __all__ = [
     "Crop",

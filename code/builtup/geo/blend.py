@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.geo.probability import NODATA
 from builtup.geo.windows import Window, blend_weights, even_offsets
 
-__all__ = ["MAX_RAMP", "NODATA", "AxisBlend", "IntegerBlend", "ramp_of"]
+__all__ = ["MAX_RAMP", "AxisBlend", "IntegerBlend", "ramp_of"]
 
-#: No-data of 8-bit probabilities.
-NODATA = 255
 #: Longest ramp of integer weights: 128² · 254 leaves room for 500 tiles in a sum of 32 bits.
 MAX_RAMP = 128
 

@@ -23,7 +23,8 @@ from shapely.geometry import mapping
 from shapely.geometry.polygon import orient
 
 from builtup.geo.grid import Grid
-from builtup.runs.results import PROBABILITY_SCALE, PredictionTags
+from builtup.geo.probability import SCALE
+from builtup.runs.results import PredictionTags
 
 __all__ = ["CATALOG", "DateRange", "catalog", "date_range", "item"]
 
@@ -151,7 +152,7 @@ def _json(document: Any) -> str:
 
 def _assets(city: str, files: Sequence[Path], bands: int, counted: str) -> dict[str, Any]:
     """What is known of each file by the end of its name."""
-    probability = {"data_type": "uint8", "nodata": 255, "scale": 1 / PROBABILITY_SCALE, "offset": 0}
+    probability = {"data_type": "uint8", "nodata": 255, "scale": 1 / SCALE, "offset": 0}
     known: dict[str, tuple[str, dict[str, Any]]] = {
         "_prob.tif": ("probability", _raster("Building probability", *[probability] * bands)),
         ".tif": ("mask", _raster("Built-up mask", {"data_type": "uint8", "nodata": 255})),

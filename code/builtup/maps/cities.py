@@ -21,8 +21,8 @@ from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.vrt import WarpedVRT
 
 from builtup.errors import BuiltupError, InputError
-from builtup.geo.blend import NODATA
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
+from builtup.geo.probability import NODATA, SCALE, level_of
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
@@ -37,10 +37,9 @@ from builtup.runs.results import (
 )
 from builtup.sensors.radar.names import SceneName
 
-__all__ = ["all_agg_by_city", "level_of", "parse_threshold"]
+__all__ = ["all_agg_by_city", "parse_threshold"]
 
 STEP = Step("all_agg_by_city", 2)
-SCALE = 254
 #: Side of the blocks that are worked on, and of those of the COGs.
 BLOCK = 512
 _BYTES: dict[str, Any] = {"dtype": "uint8", "nodata": NODATA}
@@ -76,14 +75,6 @@ def all_agg_by_city(
     )
     upload_results(results)
     return summary
-
-
-def level_of(threshold: float) -> int:
-    """The least 8-bit value that is built-up, ⌈254 · threshold⌉.
-
-    254 · (k / 254) may come out a hair above k; that hair is taken off.
-    """
-    return math.ceil(SCALE * threshold - 1e-9)
 
 
 def parse_threshold(text: str) -> float | None:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader, DatasetWriter
 
 from builtup.errors import BuiltupError, GridError, InputError
-from builtup.geo.blend import NODATA
 from builtup.geo.grid import SAME_GRID_TOLERANCE, Grid
+from builtup.geo.probability import NODATA
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import aligned
 from builtup.jobs.files import write_text_atomically

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from builtup.errors import BuiltupError, InputError
-from builtup.geo.blend import NODATA
 from builtup.geo.burn import Burner
 from builtup.geo.grid import Grid
+from builtup.geo.probability import NODATA, SCALE, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.vectors import read_polygons, reproject
 from builtup.geo.windows import aligned
-from builtup.runs.results import building_band
 from builtup.scoring.scored_area import SCORED_AREA
 from builtup.sensors.radar.names import require_folder
 
@@ -36,7 +35,6 @@ __all__ = ["brier_weights", "fit_weights"]
 log = logging.getLogger(__name__)
 
 WINDOW = (512, 2048)
-SCALE = 254
 
 
 def fit_weights(members: Sequence[Member], gt_path: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -119,7 +117,7 @@ def _sums(
             for path in limits
             if path.exists()
         ]
-        band = building_band(sources[0])
+        band = mapped_band(sources[0].count)
         for window in aligned(grid.width, grid.height, WINDOW):
             values = np.stack([read_window(source, window, band) for source in sources])
             counted = (values != NODATA).all(axis=0)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 from sklearn.ensemble import RandomForestClassifier
 
-from builtup.geo.blend import NODATA
 from builtup.geo.grid import Grid
+from builtup.geo.probability import NODATA
 from builtup.geo.rasters import create_raster, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window, tiling
 from builtup.jobs.files import atomic_path

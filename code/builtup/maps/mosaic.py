@@ -20,8 +20,9 @@ from affine import Affine
 from rasterio.io import DatasetReader, DatasetWriter
 
 from builtup.errors import BuiltupError, GridError, InputError
-from builtup.geo.blend import NODATA, IntegerBlend, ramp_of
+from builtup.geo.blend import IntegerBlend, ramp_of
 from builtup.geo.grid import SAME_GRID_TOLERANCE, Grid
+from builtup.geo.probability import NODATA
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step

@@ -26,16 +26,14 @@ from builtup.geo.generalise import Simplifier
 from builtup.geo.grid import Grid
 from builtup.geo.holes import without_small_holes
 from builtup.geo.prefetch import iterating_ahead
+from builtup.geo.probability import NODATA, SCALE, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.regions import Regions, trace
 from builtup.geo.vector_writers import SHAPEFILE_PARTS, geopackage, shapefile
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.runs.results import (
-    PROBABILITY_NODATA,
-    PROBABILITY_SCALE,
     CityRasters,
-    building_band,
     city_rasters,
     read_tags,
     resolve_results,
@@ -180,12 +178,12 @@ def _reader(
     So the value is above 0 wherever it is built up, and its sum tells vacant holes.
     """
 
-    band = building_band(prob)
+    band = mapped_band(prob.count)
 
     def read(window: Window) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
         built_up = read_window(mask, window, 1) == 1
         value = read_window(prob, window, band)
-        if (built_up & (value == PROBABILITY_NODATA)).any():
+        if (built_up & (value == NODATA)).any():
             raise InputError(
                 mask.name,
                 f"built up where {Path(prob.name).name} has no data",
@@ -202,5 +200,5 @@ def _features(regions: Regions, grid: Grid, first: int) -> Features:
         regions.outlines,
         np.arange(first, first + len(regions), dtype=np.int32),
         ground_areas(regions.outlines, regions.pixels, grid),
-        (regions.value_sum - regions.pixels) / (regions.pixels * PROBABILITY_SCALE),
+        (regions.value_sum - regions.pixels) / (regions.pixels * SCALE),
     )

@@ -21,10 +21,11 @@ from rasterio.io import DatasetReader
 
 from builtup.geo.areas import metres_per_pixel
 from builtup.geo.grid import Grid
+from builtup.geo.probability import SCALE, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
-from builtup.runs.results import PROBABILITY_SCALE, building_band, read_tags
+from builtup.runs.results import read_tags
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,13 +92,13 @@ def _view(dataset: DatasetReader, window: Window, polygons: Path, line: int) -> 
     ground = np.array((part.width * across, part.height * down))
     width, height = (max(1, round(side)) for side in ground * LONGEST / ground.max())
     values = dataset.read(
-        building_band(dataset),
+        mapped_band(dataset.count),
         window=window.rasterio,
         out_shape=(height, width),
         resampling=Resampling.average if width < window.width else Resampling.nearest,
         masked=True,
     )
-    shown = (values.astype(np.float32) / PROBABILITY_SCALE).filled(np.nan)
+    shown = (values.astype(np.float32) / SCALE).filled(np.nan)
     transform = part.transform @ part.transform.scale(part.width / width, part.height / height)
     grid = Grid(part.crs, transform, width, height)
     return _View(shown, _outlines(polygons, grid, line), grid)

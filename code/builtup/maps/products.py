@@ -9,6 +9,7 @@ from pathlib import Path
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
+from builtup.geo.probability import mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, run_step
@@ -16,7 +17,7 @@ from builtup.maps.catalog import CATALOG, DateRange, catalog, date_range, item
 from builtup.maps.preview import write_preview
 from builtup.maps.styles import disagreement_style, mask_style, probability_style
 from builtup.maps.vector_formats import write_flatgeobuf, write_geoparquet
-from builtup.runs.results import CityRasters, Results, building_band, city_rasters, read_tags
+from builtup.runs.results import CityRasters, Results, city_rasters, read_tags
 
 __all__ = ["write_products"]
 
@@ -107,7 +108,7 @@ def _work(job: Job) -> dict[str, int]:
     city: _City = job.context
     rasters, gpkg = city.rasters, city.beside(".gpkg")
     with gdal_env(), open_raster(rasters.prob) as prob:
-        band, bands = building_band(prob), prob.count
+        band, bands = mapped_band(prob.count), prob.count
         grid, tags = Grid.of(prob), read_tags(prob)
     write_text_atomically(city.beside(".qml"), mask_style())
     write_text_atomically(city.beside("_prob.qml"), probability_style(band))

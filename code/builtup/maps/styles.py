@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from builtup.geo.layer_styles import QGIS_VERSION, polygon_renderer
-from builtup.runs.results import PROBABILITY_SCALE
+from builtup.geo.probability import SCALE
 
 __all__ = ["disagreement_style", "mask_style", "probability_style"]
 
@@ -21,10 +21,7 @@ _MOST_DISAGREEMENT = 0.4
 def probability_style(band: int) -> str:
     """Colours for the 8-bit values 0 to 254, labelled 0 to 1; no-data stays transparent."""
     stops = len(_VIRIDIS) - 1
-    items = [
-        (PROBABILITY_SCALE * i / stops, colour, f"{i / stops:.2f}")
-        for i, colour in enumerate(_VIRIDIS)
-    ]
+    items = [(SCALE * i / stops, colour, f"{i / stops:.2f}") for i, colour in enumerate(_VIRIDIS)]
     return _document(_pseudocolour(band, items))
 
 

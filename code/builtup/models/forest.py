@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from sklearn.ensemble import RandomForestClassifier
 
-from builtup.sensors.radar.bands import IGNORE, invalid, to_db
+from builtup.geo.probability import IGNORE
+from builtup.sensors.radar.bands import invalid, to_db
 
 __all__ = ["fit_forest", "forest_features", "forest_probability"]
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from builtup.errors import ConfigError
-from builtup.sensors.radar.bands import IGNORE
+from builtup.geo.probability import IGNORE
 
 __all__ = [
     "CrossEntropy",

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from builtup.errors import ConfigError
-from builtup.geo.blend import NODATA
 from builtup.geo.grid import Grid
+from builtup.geo.probability import NODATA
 from builtup.geo.rasters import create_cog, create_raster, gdal_env, open_raster
 from builtup.geo.windows import Window
 from builtup.jobs.allocator import keep_freed_memory

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from builtup.geo.blend import NODATA
+from builtup.geo.probability import IGNORE, NODATA
 from builtup.jobs.files import atomic_path
-from builtup.sensors.radar.bands import IGNORE
 from builtup.training.pictures import tile_picture
 
 __all__ = ["save_overlay"]

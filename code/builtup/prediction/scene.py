@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from builtup.errors import InputError
 from builtup.geo.area import GridArea, parse_area
-from builtup.geo.blend import NODATA
+from builtup.geo.probability import NODATA
 from builtup.geo.rasters import create_cog, gdal_env
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step

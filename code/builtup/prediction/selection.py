@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.errors import ConfigError, InputError
+from builtup.geo.probability import IGNORE
 from builtup.geo.windows import Window
-from builtup.sensors.radar.bands import IGNORE
 from builtup.tiles.cut import TILES_CSV, Tile, read_tile, read_tiles
 from builtup.tiles.folds import Folds
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from builtup.errors import BuiltupError
-from builtup.geo.blend import NODATA
+from builtup.geo.probability import IGNORE, NODATA, level_of
 from builtup.geo.rasters import gdal_env, open_raster, read_window
-from builtup.maps.cities import level_of
 from builtup.maps.mosaic import tile_name
 from builtup.prediction.decoders import decoding
 from builtup.prediction.network import predict_array, write_tile
@@ -23,7 +22,6 @@ from builtup.prediction.selection import Selection
 from builtup.prediction.tile_reader import tile_power
 from builtup.prediction.windows import Stream, ahead
 from builtup.runs.results import RAW, PredictionTags, read_tags
-from builtup.sensors.radar.bands import IGNORE
 from builtup.tiles.cut import Tile, open_tile_grid
 
 __all__ = ["Tally", "TileWork", "predict_tiles"]

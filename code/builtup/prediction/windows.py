@@ -25,15 +25,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from builtup.errors import BuiltupError
-from builtup.geo.blend import NODATA, AxisBlend
+from builtup.geo.blend import AxisBlend
 from builtup.geo.prefetch import running_ahead
+from builtup.geo.probability import NODATA, SCALE
 from builtup.geo.windows import Window
 from builtup.prediction.row_buffer import CarriedRows
 
-__all__ = ["BLENDS", "SCALE", "Stream", "ahead", "predict_stream", "windows_of"]
+__all__ = ["BLENDS", "Stream", "ahead", "predict_stream", "windows_of"]
 
-#: 8-bit probabilities: value v means v / 254.
-SCALE = 254.0
 #: Length of the ramp of weights for each way of blending; None is the overlap.
 BLENDS: dict[str, int | None] = {"ramp": None, "mean": 1}
 

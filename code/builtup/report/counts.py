@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from rasterio import Affine
 
 from builtup.geo.grid import Grid
+from builtup.geo.probability import NODATA
 from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.vectors import PolygonSet
 from builtup.geo.windows import Window, aligned
 from builtup.report.block_sum import CellCounts
-from builtup.runs.results import PROBABILITY_NODATA, CityRasters, PredictionTags, read_tags
+from builtup.runs.results import CityRasters, PredictionTags, read_tags
 from builtup.scoring.blocks import CELLS, BlockCounter
 from builtup.scoring.polygons import PixelCounts
 from builtup.scoring.scored_area import ScoredCity, open_scored_city
@@ -129,7 +130,7 @@ def measure_city(
             for window in aligned(grid.width, grid.height, WINDOW):
                 values = read_window(mask, window, 1)
                 cells["builtup"].add(window, values == 1)
-                cells["unknown"].add(window, values == PROBABILITY_NODATA)
+                cells["unknown"].add(window, values == NODATA)
         else:
             with open_scored_city(rasters, truth, scored_area) as city:
                 counts = _count(city, truth, cells)
@@ -168,7 +169,7 @@ def _count(city: ScoredCity, truth: Path, cells: Mapping[str, CellCounts]) -> Ci
             tiles[name].add(window, values)
         if counted.any():
             part = city.grid.window(window.x, window.y, window.width, window.height)
-            known = np.where(counted, true, PROBABILITY_NODATA).astype(np.uint8)
+            known = np.where(counted, true, NODATA).astype(np.uint8)
             blocks.add("", "", part, mask, known)
             level = city.levels(window, counted)
             pixels += PixelCounts.of(true[counted], mapped[counted], level)

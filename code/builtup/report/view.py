@@ -10,6 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from builtup.geo.grid import Grid
+from builtup.geo.probability import mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.report.charts import precision_recall_chart, reliability_chart, threshold_chart
 from builtup.report.counts import CityMeasure, TileCrop
@@ -27,7 +28,6 @@ from builtup.report.pictures import (
 )
 from builtup.report.scale_bar import ScaleBar, centre, ground_width, north, scale_bar
 from builtup.report.svg_path import OutlinePath, outline_path
-from builtup.runs.results import building_band
 
 __all__ = ["ZOOMS", "Base", "CityView", "Layer", "TileView", "view_city"]
 
@@ -153,7 +153,9 @@ def _bases(
 ) -> tuple[list[Base], dict[str, Drawing]]:
     """The pictures that fill the frame, their URIs to come, and what they are drawn from."""
     with open_raster(measure.rasters.prob) as dataset:
-        probability = read_band(dataset, building_band(dataset), measure.picture) / np.float32(254)
+        probability = read_band(dataset, mapped_band(dataset.count), measure.picture) / np.float32(
+            254
+        )
     found: list[tuple[Base, NDArray[np.uint8]]] = []
     if power is not None and stretch is not None:
         alt = f"Radar image of {measure.city}: VV red, VH green, their ratio blue, in decibels"
@@ -208,7 +210,7 @@ def _tile(
     window, whole = crop.tile.window, measure.grid
     grid = whole.window(window.x, window.y, window.width, window.height)
     with open_raster(measure.rasters.prob) as dataset:
-        values = dataset.read(building_band(dataset), window=window.rasterio, masked=True)
+        values = dataset.read(mapped_band(dataset.count), window=window.rasterio, masked=True)
     probability = (values.astype(np.float32) / 254).filled(np.nan)
     pictures = {}
     if stretch is not None:

@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 __all__ = [
     "DATA_MANIFEST",
     "PREDICTIONS_TAG",
-    "PROBABILITY_NODATA",
-    "PROBABILITY_SCALE",
     "RECORD",
     "CityRasters",
     "PredictionTags",
     "Results",
-    "building_band",
     "city_rasters",
     "local_copy",
     "read_tags",
@@ -53,9 +50,6 @@ RAW = "raw"
 RECORD, DATA_MANIFEST = "inference.json", "data_manifest.json"
 #: The tag of a run whose rasters lie in a folder of the user's choice.
 PREDICTIONS_TAG = "predictions"
-#: 8-bit probabilities: value v means v/254, 255 is no-data.
-PROBABILITY_SCALE = 254
-PROBABILITY_NODATA = 255
 
 _PREFIX = "BUILTUP_"
 _REMEDY = "check the artifact store, or give their folder"
@@ -282,11 +276,6 @@ def city_rasters(results: Results) -> list[CityRasters]:
     if not found:
         raise InputError(results.raw, "no city masks in it", "run all_agg_by_city first")
     return found
-
-
-def building_band(dataset: DatasetReader) -> int:
-    """The band (from 1) of the building's probability: the only one, or that of class 1."""
-    return 1 if dataset.count == 1 else 2
 
 
 def upload_results(results: Results) -> None:

@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.errors import InputError
-from builtup.geo.blend import NODATA
 from builtup.geo.grid import Grid
+from builtup.geo.probability import IGNORE, NODATA
 from builtup.jobs.files import write_text_atomically
-from builtup.sensors.radar.bands import IGNORE
 
 __all__ = [
     "BLOCK",

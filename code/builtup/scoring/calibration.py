@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.geo.probability import LEVELS
 from builtup.jobs.files import atomic_path
-from builtup.scoring.polygons import LEVELS
 
 __all__ = [
     "BINS",

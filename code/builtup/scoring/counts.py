@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from builtup.errors import BuiltupError
-from builtup.sensors.radar.bands import IGNORE
+from builtup.geo.probability import IGNORE, LEVELS
 
 __all__ = [
     "BUILDING",
-    "LEVELS",
     "SCORES",
     "Predicted",
     "SegmentationScores",
@@ -39,8 +38,6 @@ __all__ = [
 BUILDING = 1
 #: What `scores` gives.
 SCORES = ("f1", "iou", "precision", "recall", "macro_f1", "macro_iou", "accuracy")
-#: A probability p is stored as round(254 p), 0 to 254.
-LEVELS = 255
 
 Counts = NDArray[np.int64]
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.geo.probability import LEVELS
 from builtup.jobs.files import atomic_path, write_text_atomically
-from builtup.scoring.counts import LEVELS, Counts
+from builtup.scoring.counts import Counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,10 +12,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-__all__ = ["PixelCounts", "PolygonCounts", "match_polygons"]
+from builtup.geo.probability import LEVELS
 
-#: 8-bit probabilities without no-data: v means v/254.
-LEVELS = 255
+__all__ = ["PixelCounts", "PolygonCounts", "match_polygons"]
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ from rasterio.io import DatasetReader
 from builtup.errors import InputError
 from builtup.geo.burn import Burner
 from builtup.geo.grid import Grid
+from builtup.geo.probability import NODATA, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.vectors import PolygonSet, read_polygons, reproject
 from builtup.geo.windows import Window, aligned
-from builtup.runs.results import PROBABILITY_NODATA, CityRasters, Results, building_band
+from builtup.runs.results import CityRasters, Results
 
 __all__ = ["SCORED_AREA", "ScoredCity", "find_truths", "open_scored_city", "read_scored_area"]
 
@@ -87,7 +88,7 @@ class ScoredCity:
 
     def counted(self, window: Window, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which pixels of a window count."""
-        counted = mask != PROBABILITY_NODATA
+        counted = mask != NODATA
         for area in self.areas:
             counted &= area.burn(window) == 1
         return counted
@@ -97,8 +98,10 @@ class ScoredCity:
 
         InputError where one of them has none.
         """
-        found: NDArray[np.uint8] = read_window(self.prob, window, building_band(self.prob))[counted]
-        if (found == PROBABILITY_NODATA).any():
+        found: NDArray[np.uint8] = read_window(self.prob, window, mapped_band(self.prob.count))[
+            counted
+        ]
+        if (found == NODATA).any():
             raise InputError(
                 self.mask.name,
                 f"valid where {Path(self.prob.name).name} has no data",

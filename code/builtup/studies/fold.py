@@ -23,14 +23,12 @@ from builtup.config.launch import pick_device
 from builtup.config.load import Config
 from builtup.data.datasets import ValidationTiles
 from builtup.errors import InputError
-from builtup.geo.blend import NODATA
+from builtup.geo.probability import IGNORE, LEVELS, NODATA, level_of
 from builtup.jobs.files import write_text_atomically
-from builtup.maps.cities import level_of
 from builtup.prediction.network import make_stream, predict_array
 from builtup.prediction.windows import Stream, ahead
 from builtup.scoring.blocks import BlockCounter, BlockRow, read_blocks, write_blocks
-from builtup.scoring.counts import LEVELS, choose_threshold
-from builtup.sensors.radar.bands import IGNORE
+from builtup.scoring.counts import choose_threshold
 from builtup.tiles.folds import Folds
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 from builtup.training.checkpoints import load_trained

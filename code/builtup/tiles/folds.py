@@ -20,8 +20,8 @@ from rasterio.crs import CRS
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
+from builtup.geo.probability import IGNORE
 from builtup.geo.windows import Window
-from builtup.sensors.radar.bands import IGNORE
 from builtup.tiles.blocks import Block, city_blocks, parse_blocks
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TrainTile

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.geo.probability import IGNORE
 from builtup.jobs.files import atomic_path
-from builtup.sensors.radar.bands import BAND_NAMES, DB_FLOOR, IGNORE, to_db
+from builtup.sensors.radar.bands import BAND_NAMES, DB_FLOOR, to_db
 
 __all__ = ["CLASSES", "EDGES", "draw_histograms", "histogram"]
 

@@ -15,12 +15,12 @@ import numpy as np
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.burn import BlockBurner, Burner
 from builtup.geo.grid import Grid
+from builtup.geo.probability import IGNORE
 from builtup.geo.rasters import create_raster, gdal_env
 from builtup.geo.vectors import PolygonFile, PolygonSet, distance_to, reproject, vector_files
 from builtup.geo.windows import aligned
 from builtup.jobs.files import atomic_path
 from builtup.jobs.steps import Job, Step, Summary, run_step
-from builtup.sensors.radar.bands import IGNORE
 from builtup.sensors.radar.names import ScenePair, require_pairs
 from builtup.sensors.radar.pairs import all_invalid, check_pairs, open_pair
 from builtup.sensors.radar.validity import Invalid, invalid_ahead

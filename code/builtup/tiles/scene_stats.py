@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.geo.probability import IGNORE
 from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
 from builtup.jobs.steps import Job
-from builtup.sensors.radar.bands import BAND_NAMES, IGNORE
+from builtup.sensors.radar.bands import BAND_NAMES
 from builtup.tiles.folds import Folds
 from builtup.tiles.histogram import CLASSES, EDGES, histogram
 from builtup.tiles.moments import CHANNELS, Moments, channel_moments, moments, valid_pixels

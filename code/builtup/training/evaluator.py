@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from builtup.errors import BuiltupError
+from builtup.geo.probability import IGNORE
 from builtup.scoring.counts import BUILDING, Predicted, SegmentationScores, quantise
-from builtup.sensors.radar.bands import IGNORE
 from builtup.training.learner import Learner
 
 __all__ = [

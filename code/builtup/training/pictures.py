@@ -12,26 +12,23 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import nn
 
+from builtup.geo.probability import IGNORE
 from builtup.jobs.files import atomic_path
 from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import BUILDING, tile_iou
-from builtup.sensors.radar.bands import IGNORE, to_db
+from builtup.sensors.radar.sentinel1 import UNKNOWN, backscatter_picture
 from builtup.training.build import Data
 from builtup.training.evaluator import Places, probabilities
 from builtup.training.learner import Learner
 
-__all__ = ["PictureMaker", "backscatter_picture", "tile_picture"]
+__all__ = ["PictureMaker", "tile_picture"]
 
 Rgb = NDArray[np.uint8]
 
 MARGIN = 16
 LEAST_SIDE = 192
-#: Decibels that are black and white.
-VH_RANGE = (-28.0, -5.0)
-VV_RANGE = (-22.0, 2.0)
 PREDICTED = (230, 60, 30)
 TRUE = (40, 200, 90)
-UNKNOWN = (60, 60, 90)
 
 
 class PictureMaker:
@@ -123,24 +120,6 @@ def tile_picture(
     iou = tile_iou(label, target)
     caption = f"{title}  IoU {'undefined' if math.isnan(iou) else f'{iou:.3f}'}"
     return _side_by_side(panels, caption.strip())
-
-
-def backscatter_picture(power: NDArray[np.float32]) -> Rgb:
-    """(H, W, 3) uint8 from linear VH, VV: red VV, green VH, blue their difference in dB."""
-    vh, vv = to_db(power[0]), to_db(power[1])
-    bands = (
-        _stretched(vv, *VV_RANGE),
-        _stretched(vh, *VH_RANGE),
-        _stretched(vv - vh, 2.0, 16.0),
-    )
-    picture = np.stack(bands, axis=-1)
-    picture[~np.isfinite(vh + vv)] = UNKNOWN
-    return picture
-
-
-def _stretched(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
-    share = np.nan_to_num((values - low) / (high - low), nan=0.0)
-    return np.round(np.clip(share, 0, 1) * 255).astype(np.uint8)
 
 
 def _overlay(image: Rgb, where: NDArray[np.bool_], colour: tuple[int, int, int]) -> Rgb:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from builtup.data.datasets import ValidationTiles
-from builtup.sensors.radar.bands import IGNORE
+from builtup.geo.probability import IGNORE
 
 __all__ = ["MARGINS", "fit_temperature", "margin_histogram", "temperature_on"]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from builtup.errors import BuiltupError
-from builtup.sensors.radar.bands import IGNORE
+from builtup.geo.probability import IGNORE
 from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
 from builtup.training.learner import Learner
 

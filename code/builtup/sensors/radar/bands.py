@@ -16,7 +16,6 @@ __all__ = [
     "BAND_NAMES",
     "CHANNEL_SETS",
     "DB_FLOOR",
-    "IGNORE",
     "NODATA_POWER",
     "ChannelSet",
     "invalid",
@@ -29,8 +28,6 @@ __all__ = [
 NODATA_POWER = -9999.0
 #: Power below which decibels are cut (−50 dB), far under the noise floor of Sentinel-1.
 DB_FLOOR = 1e-5
-#: Invalid or unlabelled in masks and in 8-bit probabilities.
-IGNORE = 255
 #: Bands of a 3-band scene, in order.
 BAND_NAMES = ("VH", "VV", "mean")
 
@@ -94,10 +91,14 @@ def log_square(power: Float) -> Float:
 
 @dataclass(frozen=True)
 class ChannelSet:
-    """A set of channels: names, and the function that makes (C, H, W) from VH and VV power."""
+    """A set of channels: names, and the function that makes (C, H, W) from VH and VV power.
+
+    It belongs to one sensor, whose bands are its inputs.
+    """
 
     names: tuple[str, ...]
     compute: Callable[[Float, Float], Float]
+    sensor: str = "sentinel1"
 
 
 def _linear_3b(vh: Float, vv: Float) -> Float:

@@ -1,0 +1,28 @@
+"""The sensors that the project knows, and which of them a channel set belongs to."""
+
+from __future__ import annotations
+
+from builtup.errors import ConfigError
+from builtup.sensors.radar.bands import CHANNEL_SETS
+from builtup.sensors.radar.sentinel1 import SENTINEL1
+from builtup.sensors.sensor import Sensor
+
+__all__ = ["DEFAULT", "SENSORS", "sensor_named", "sensor_of"]
+
+#: By name.
+SENSORS: dict[str, Sensor] = {sensor.name: sensor for sensor in (SENTINEL1,)}
+#: That of data which does not say.
+DEFAULT = SENTINEL1
+
+
+def sensor_named(name: str) -> Sensor:
+    """The sensor of a name; ConfigError for one that is not known."""
+    if name not in SENSORS:
+        raise ConfigError(f"sensor {name!r} is unknown; choose one of {', '.join(SENSORS)}")
+    return SENSORS[name]
+
+
+def sensor_of(channel_set: str) -> Sensor:
+    """The sensor whose bands a channel set is computed from; radar's where no other has it."""
+    known = CHANNEL_SETS.get(channel_set)
+    return DEFAULT if known is None else sensor_named(known.sensor)

@@ -1,0 +1,132 @@
+"""The classes of a map: names and colours, which one is mapped, and how pixels are decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builtup.errors import ConfigError
+from builtup.geo.probability import IGNORE, NODATA, level_of
+
+__all__ = ["BUILT_UP", "Classes"]
+
+Rgb = tuple[int, int, int]
+
+#: Colours of classes that say none: the mapped one is red, the others in this order.
+MAPPED_COLOUR: Rgb = (215, 48, 31)
+COLOURS: tuple[Rgb, ...] = (
+    (225, 225, 225),
+    (78, 121, 167),
+    (242, 142, 43),
+    (89, 161, 79),
+    (237, 201, 72),
+    (176, 122, 161),
+    (118, 183, 178),
+    (156, 117, 95),
+)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a data set, by number: 0 to len(names) − 1.
+
+    `mapped` is the class of the headline F1 and IoU, of the probability of two-class maps and of
+    polygons; `unscored` are predicted, but left out of means; pixels of an `ignored` colour are
+    255 in masks. Two classes are decided by a threshold, more by the largest probability.
+    Raises ConfigError for names that cannot be told apart or a mapped class that is none of them.
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[Rgb, ...]
+    mapped: str
+    unscored: tuple[str, ...] = ()
+    ignored: tuple[Rgb, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.names) <= NODATA - 1:
+            raise ConfigError(
+                f"class_names = {self.names!r}: {len(self.names)} classes; name two or more"
+            )
+        if len(set(self.names)) < len(self.names) or any("," in n or not n for n in self.names):
+            raise ConfigError(
+                f"class_names = {self.names!r}: each needs a name of its own, without commas"
+            )
+        if strangers := sorted({self.mapped, *self.unscored} - set(self.names)):
+            raise ConfigError(
+                f"{', '.join(strangers)}: no such class; choose from {', '.join(self.names)}"
+            )
+        if len(self.colours) != len(self.names):
+            raise ConfigError(
+                f"{len(self.colours)} colours for {len(self.names)} classes; give one for each"
+            )
+
+    @classmethod
+    def of(cls, names: Iterable[str], mapped: str = "") -> Classes:
+        """Classes from their names alone: the mapped one is `mapped`, else "building" where it is
+        among them, else the second."""
+        names = tuple(names)
+        if not mapped:
+            mapped = "building" if "building" in names or len(names) < 2 else names[1]
+        others = iter(COLOURS * (len(names) // len(COLOURS) + 1))
+        colours = tuple(MAPPED_COLOUR if name == mapped else next(others) for name in names)
+        return cls(names, colours, mapped)
+
+    @classmethod
+    def of_config(cls, names: Iterable[str], num_classes: int, where: object) -> Classes:
+        """`of`, for `num_classes` outputs of a network; ConfigError naming `where` (the config's
+        file) where the names are fewer or more."""
+        names = tuple(names)
+        if len(names) != num_classes:
+            raise ConfigError(
+                f"{where}: class_names has {len(names)} names ({', '.join(names)}) for "
+                f"num_classes = {num_classes}; name every class, in the order of their numbers"
+            )
+        try:
+            return cls.of(names)
+        except ConfigError as e:
+            raise ConfigError(f"{where}: {e}") from e
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def mapped_index(self) -> int:
+        """The number of the mapped class."""
+        return self.names.index(self.mapped)
+
+    @property
+    def by_threshold(self) -> bool:
+        """Whether pixels are decided by the mapped class's probability: there are two classes."""
+        return len(self.names) == 2
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """The numbers of the classes that count in means."""
+        return tuple(i for i, name in enumerate(self.names) if name not in self.unscored)
+
+    def decision(self, threshold: float) -> str:
+        """How pixels are decided, in words: "threshold:0.43" or "argmax"."""
+        return f"threshold:{threshold:g}" if self.by_threshold else "argmax"
+
+    def decide(self, levels: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
+        """The class of each pixel, (H, W) uint8 with 255 for no-data.
+
+        `levels` (B, H, W) are 8-bit probabilities, v/254: of two classes that of the mapped one
+        alone (B = 1) or both; of more a band each. Of equal ones the first class wins.
+        """
+        unknown = (levels == NODATA).any(axis=0)
+        if self.by_threshold:
+            mapped = self.mapped_index
+            is_mapped = levels[0 if len(levels) == 1 else mapped] >= level_of(threshold)
+            label = np.where(is_mapped, np.uint8(mapped), np.uint8(1 - mapped))
+        else:
+            label = levels.argmax(axis=0).astype(np.uint8)
+        label[unknown] = IGNORE
+        return label
+
+
+#: What the chain maps where a config names nothing else.
+BUILT_UP = Classes.of(("background", "building"))

@@ -1,0 +1,56 @@
+"""Sentinel-1 as a sensor: linear power of VH and VV, and how it is drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builtup.sensors.radar.bands import BAND_NAMES, DB_FLOOR, invalid, to_db
+from builtup.sensors.sensor import Axis, Sensor
+
+__all__ = ["SENTINEL1", "backscatter_picture"]
+
+#: Decibels that are black and white.
+VH_RANGE = (-28.0, -5.0)
+VV_RANGE = (-22.0, 2.0)
+RATIO_RANGE = (2.0, 16.0)
+#: Where nothing is known.
+UNKNOWN = (60, 60, 90)
+
+
+def backscatter_picture(power: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 from linear VH, VV: red VV, green VH, blue their difference in dB."""
+    vh, vv = to_db(power[0]), to_db(power[1])
+    bands = (
+        _stretched(vv, *VV_RANGE),
+        _stretched(vh, *VH_RANGE),
+        _stretched(vv - vh, *RATIO_RANGE),
+    )
+    picture = np.stack(bands, axis=-1)
+    picture[~np.isfinite(vh + vv)] = UNKNOWN
+    return picture
+
+
+def _stretched(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
+    share = np.nan_to_num((values - low) / (high - low), nan=0.0)
+    return np.round(np.clip(share, 0, 1) * 255).astype(np.uint8)
+
+
+def _without_measurement(
+    power: NDArray[np.float32], nodata: float | None = None
+) -> NDArray[np.bool_]:
+    return invalid(power[0], power[1], nodata, nodata)
+
+
+#: Pairs of VV and VH, merged into scenes of three bands of linear power, NaN where invalid.
+SENTINEL1 = Sensor(
+    name="sentinel1",
+    bands=BAND_NAMES,
+    read=(1, 2),
+    dtype="float32",
+    metres=10.0,
+    invalid=_without_measurement,
+    # from the floor of decibels to what corner reflectors return
+    axis=Axis(10 * float(np.log10(DB_FLOOR)), 30.0, "dB", to_db),
+    picture=backscatter_picture,
+)

@@ -1,0 +1,54 @@
+"""What a scene's stored numbers mean: the one noun that tells radar from pictures.
+
+In memory one rule holds for all: float32 bands (B, H, W) as `Sensor.read` orders them, NaN where
+there is no data in any of them. On disk each sensor has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Axis", "Sensor"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The axis on which values of a sensor are shown: its ends, its unit, and the way onto it.
+
+    `place` takes values as they are in memory to those of the axis, element by element.
+    """
+
+    low: float
+    high: float
+    unit: str
+    place: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What stored numbers mean.
+
+    `bands` are those of a scene's file in order, `read` the numbers (from 1) of those that samples
+    and networks get, `dtype` that of the file, `metres` the pixel that networks are trained on
+    (None: the data set's own). `invalid` gives the (H, W) pixels without data from the bands that
+    are read, (B, H, W), and the file's declared no-data value. `picture` draws them as (H, W, 3)
+    uint8 for people, black or grey where nothing is known.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    read: tuple[int, ...]
+    dtype: str
+    metres: float | None
+    invalid: Callable[[NDArray[np.float32], float | None], NDArray[np.bool_]]
+    axis: Axis
+    picture: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the bands that are read."""
+        return tuple(self.bands[i - 1] for i in self.read)
