@@ -12,6 +12,7 @@ PACKAGE = ROOT / "code" / "builtup"
 #: From the ground up; a room may import those before it.
 STAIR = (
     "errors",
+    "text_table",
     "options",
     "jobs",
     "config",

@@ -29,6 +29,7 @@ from builtup.runs.results import CityRasters, Results, city_rasters, read_tags, 
 from builtup.scoring.polygons import PixelCounts, PolygonCounts, match_polygons
 from builtup.scoring.scored_area import ScoredCity, find_truths, open_scored_city, read_scored_area
 from builtup.sensors.radar.names import require_folder
+from builtup.text_table import text_table
 from builtup.training.tuning_ground import MARK, tuned_ground
 
 __all__ = ["CityScore", "validate"]
@@ -185,14 +186,7 @@ def _table(scores: list[CityScore], rows: dict[str, dict[str, float]], marked: l
         if marked and name in (_POOLED, _MACRO):
             first = f"{name} (some {MARK})"
         lines.append([first, *(_figure(row[key]) for key in _COLUMNS), *sizes.get(name, ["", ""])])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return text_table(lines)
 
 
 def _figure(value: float) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 from builtup.scoring.blocks import BLOCK
 from builtup.scoring.bootstrap import Interval
 from builtup.scoring.summary import Figures
+from builtup.text_table import text_table
 
 __all__ = [
-    "aligned",
     "calibration_line",
     "figure",
     "fold_table",
@@ -40,18 +40,6 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as text, the first column to the left."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
 def fold_table(folds: Sequence[Mapping[str, Any]]) -> str:
     """One line a fold and seed."""
     head = ["held out", "seed", "F1", "IoU", "threshold", "F1 at .5", "IoU at .5", "pixels"]
@@ -59,7 +47,7 @@ def fold_table(folds: Sequence[Mapping[str, Any]]) -> str:
     for f in folds:
         scores = [f["f1"], f["iou"], f["threshold"], f["f1_at_half"], f["iou_at_half"]]
         rows.append([f["fold"], str(f["seed"]), *(figure(v) for v in scores), f"{f['pixels']:,}"])
-    return aligned(rows)
+    return text_table(rows)
 
 
 def summary_lines(figures: Sequence[Figures], kind: str) -> list[str]:
@@ -83,7 +71,7 @@ def summary_lines(figures: Sequence[Figures], kind: str) -> list[str]:
         )
     first = figures[0]
     lines = [
-        aligned(rows),
+        text_table(rows),
         f"worst {what}: {first.worst_fold or 'undefined'} (F1); spread: standard deviation",
         f"{100 * first.pooled_interval.level:.0f} % intervals: {first.resamples} resamples of "
         f"n = {first.blocks} blocks of {BLOCK} x {BLOCK} pixels, each fold within itself",

@@ -17,6 +17,7 @@ from builtup.geo.vectors import PolygonSet, read_polygons
 from builtup.geo.windows import Window, aligned
 from builtup.sensors.radar.names import Discovery, ScenePair, discover_pairs, require_folder
 from builtup.sensors.radar.pairs import OpenPair, all_invalid, open_pair
+from builtup.text_table import text_table
 from builtup.tiles.masks import burner_on, city_labels
 
 __all__ = ["SceneReport", "SplitReport", "inspect", "inspect_split"]
@@ -185,7 +186,8 @@ def _any_valid(scene: OpenPair) -> bool:
 
 
 def _as_text(reports: Sequence[SplitReport]) -> str:
-    lines = _table([HEADINGS, *(row for report in reports for row in _rows(report))])
+    rows = [HEADINGS, *(row for report in reports for row in _rows(report))]
+    lines = [text_table(rows, left=len(HEADINGS), ruled=True)]
     for report in reports:
         cities = {(s.pair.city_folder, s.pair.city) for s in report.scenes}
         lines.append(
@@ -226,12 +228,3 @@ def _grid_number(grid: Grid, known: list[Grid]) -> str:
             return str(number)
     known.append(grid)
     return str(len(known))
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]

@@ -1,0 +1,26 @@
+"""Tables of text with aligned columns, as commands print them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["text_table"]
+
+
+def text_table(rows: Sequence[Sequence[str]], *, left: int = 1, ruled: bool = False) -> str:
+    """Rows of cells as lines of text, the first row being the head.
+
+    The first `left` columns are flush left, the others, of numbers, flush right; `ruled` draws a
+    line below the head. Raises ValueError for rows of different lengths.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    if ruled:
+        lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
