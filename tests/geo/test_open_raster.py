@@ -14,14 +14,15 @@ import pytest
 
 from builtup.errors import InputError
 from builtup.geo import open_raster as opening
-from builtup.geo.locations import Allow, user_location
-from builtup.geo.open_raster import open_location
+from builtup.geo.locations import Allow, Location, user_location
+from builtup.geo.open_raster import gdal_endpoint, open_location
 from builtup.geo.windows import Window
-from builtup.sensors.radar import stac
+from builtup.jobs.retries import Retries
 from builtup.sensors.radar.stac import read_items
 from helpers import speckle, write_raster
 
 SIZE = 600
+SOON = Retries((0.01, 0.01))
 
 
 class Server(ThreadingHTTPServer):
@@ -79,9 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(opening, "DELAYS", (0.01, 0.01))
     monkeypatch.setitem(opening._NETWORK, "GDAL_HTTP_MAX_RETRY", 0)
-    monkeypatch.setattr(stac, "DELAYS", (0.01, 0.01))
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
     with Server(tmp_path) as own:
@@ -94,14 +93,13 @@ def test_a_read_that_fails_is_tried_again(
     server: Server,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     values = speckle((SIZE, SIZE))
     write_raster(tmp_path / "vv.tif", values)
     location = user_location(f"{server.address}/vv.tif", Allow((server.address,)))
-    with open_location(location) as raster:
+    retries = Retries((1.0, 1.0), lambda seconds: setattr(server, "fail", 0))
+    with open_location(location, retries) as raster:
         server.fail = 1000  # until we have waited: GDAL tries more than once itself
-        monkeypatch.setattr(opening.time, "sleep", lambda seconds: setattr(server, "fail", 0))
         with caplog.at_level(logging.WARNING):
             read = raster.read(Window(500, 0, 100, SIZE), 1)
     np.testing.assert_array_equal(read, values[500:])
@@ -111,9 +109,8 @@ def test_a_read_that_fails_is_tried_again(
 
 
 def test_an_object_that_is_not_there_or_cut_short_is_named_with_its_remedy(
-    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bucket: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(opening, "DELAYS", (0.01, 0.01))
     gone = user_location("s3://maps/gone_vv.tif", Allow())
     with pytest.raises(InputError, match=r"gone_vv\.tif: cannot be read \(") as error:
         open_location(gone).__enter__()
@@ -124,7 +121,7 @@ def test_an_object_that_is_not_there_or_cut_short_is_named_with_its_remedy(
     bucket.put_object(Key="half_vv.tif", Body=content[: len(content) // 2])
     with (
         pytest.raises(InputError, match=r"half_vv\.tif: cannot be read in 3 tries .*is whole"),
-        open_location(user_location("s3://maps/half_vv.tif", Allow())) as raster,
+        open_location(user_location("s3://maps/half_vv.tif", Allow()), SOON) as raster,
     ):
         raster.read(Window(0, 0, SIZE, SIZE), 1)
 
@@ -134,7 +131,7 @@ def test_an_object_that_cannot_be_read_is_named(server: Server, tmp_path: Path) 
     location = user_location(f"{server.address}/vv.tif?key=secret", Allow((server.address,)))
     server.folder = tmp_path
     (tmp_path / "vv.tif?key=secret").symlink_to(tmp_path / "vv.tif")
-    with open_location(location) as raster:
+    with open_location(location, SOON) as raster:
         server.broken_from = SIZE * SIZE * 2
         with pytest.raises(InputError, match=r"vv\.tif: cannot be read in 3 tries") as error:
             raster.read(Window(500, 0, 100, SIZE), 1)
@@ -151,7 +148,7 @@ def test_an_object_that_is_absent_is_named_at_once(server: Server) -> None:
 def test_a_vrt_behind_a_server_is_not_opened_as_a_tiff(server: Server, tmp_path: Path) -> None:
     (tmp_path / "vv.tif").write_text('<VRTDataset rasterXSize="9" rasterYSize="9"/>')
     name = f"/vsicurl/{server.address}/vv.tif"
-    with pytest.raises(InputError), open_location(opening.Location(name)):
+    with pytest.raises(InputError), open_location(Location(name)):
         pass
 
 
@@ -163,7 +160,36 @@ def test_items_behind_a_server_point_beside_themselves(server: Server, tmp_path:
     )
     server.fail = 1
     allow = Allow((server.address,))
-    (scene,), problems = read_items(f"{server.address}/a/x.json", allow)
+    (scene,), problems = read_items(f"{server.address}/a/x.json", allow, SOON)
     assert not problems
     assert scene.vv.location.shown == f"{server.address}/a/vv.tif"
     assert scene.vh.location.shown == f"{server.address}/vh.tif"
+
+
+@pytest.fixture
+def no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT", "AWS_VIRTUAL_HOSTING")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_gdal_learns_the_endpoint_of_a_store(
+    no_endpoint: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gdal_endpoint() == {}
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000/")
+    assert gdal_endpoint() == {
+        "AWS_S3_ENDPOINT": "127.0.0.1:9000",
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+
+
+def test_what_gdal_was_told_itself_stays(
+    no_endpoint: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://all.example")
+    monkeypatch.setenv("AWS_VIRTUAL_HOSTING", "TRUE")
+    assert gdal_endpoint()["AWS_VIRTUAL_HOSTING"] == "TRUE"
+    monkeypatch.setenv("AWS_S3_ENDPOINT", "mine.example")
+    assert gdal_endpoint() == {}

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +23,13 @@ from builtup.errors import BuiltupError, FileError, InputError, OutputError
 from builtup.jobs import executors, steps, store
 from builtup.jobs.cluster import _may_pass
 from builtup.jobs.files import atomic_directory
+from builtup.jobs.retries import Retries
 from builtup.jobs.steps import Job, Step, run_step
-from builtup.jobs.store import Store, mirrored
+from builtup.jobs.store import Store, mirrored, s3_endpoint
 from helpers import write_scene
 
 STEP = Step("upper", 1)
+SOON = Retries((0.01, 0.01))
 
 
 def keys(bucket: Any) -> list[str]:
@@ -210,7 +213,6 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: OSError, times: int) -> list
         copy(source, *where)
 
     monkeypatch.setattr(store, "_copy", fails)
-    monkeypatch.setattr(store, "DELAYS", (0.01, 0.01))
     return tries
 
 
@@ -222,7 +224,7 @@ def test_what_a_network_fails_is_tried_again(
 ) -> None:
     bucket.put_object(Key="x/a.txt", Body=b"abc")
     tries = failing(monkeypatch, BUSY, 2)
-    place = Store.of("s3://maps/x")
+    place = replace(Store.of("s3://maps/x"), retries=SOON)
     assert place.pull() == 1
     assert (place.mirror / "a.txt").read_text() == "abc"
     assert len(tries) == 3
@@ -235,7 +237,7 @@ def test_in_the_end_it_is_named_and_may_pass_elsewhere(
     bucket.put_object(Key="x/a.txt", Body=b"abc")
     failing(monkeypatch, BUSY, 9)
     with pytest.raises(InputError, match=r"s3://maps/x/a\.txt: cannot be read .*SLOW_DOWN") as e:
-        Store.of("s3://maps/x").pull()
+        replace(Store.of("s3://maps/x"), retries=SOON).pull()
     assert _may_pass(e.value)  # so another worker tries
 
 
@@ -252,7 +254,7 @@ def test_what_does_not_pass_is_named_at_once(
     bucket.put_object(Key="x/a.txt", Body=b"abc")
     tries = failing(monkeypatch, error, 9)
     with pytest.raises(FileError, match=message):
-        Store.of("s3://maps/x").pull()
+        replace(Store.of("s3://maps/x"), retries=SOON).pull()
     assert len(tries) == 1
 
 
@@ -321,3 +323,20 @@ def test_an_object_below_which_others_lie_is_named(bucket: Any) -> None:
         bucket.put_object(Key=key, Body=b"abc")
     with pytest.raises(InputError, match=r"^s3://maps/x/a: an object, and a folder for .*/a/b/c;"):
         run()
+
+
+@pytest.fixture
+def no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_amazon_s_own_endpoint_needs_nothing(no_endpoint: None) -> None:
+    assert s3_endpoint() is None
+
+
+def test_the_endpoint_of_s3_comes_first(no_endpoint: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://all.example")
+    assert s3_endpoint() == ("https", "all.example")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000/")
+    assert s3_endpoint() == ("http", "127.0.0.1:9000")

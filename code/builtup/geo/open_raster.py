@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -20,16 +18,13 @@ from builtup.errors import InputError
 from builtup.geo.locations import Location
 from builtup.geo.rasters import gdal_env, gdal_message
 from builtup.geo.windows import Window
-from builtup.jobs.endpoints import gdal_endpoint
+from builtup.jobs.retries import Retries
+from builtup.jobs.store import s3_endpoint
 
-__all__ = ["Raster", "as_float", "open_location"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Raster", "as_float", "gdal_endpoint", "open_location"]
 
 Result = TypeVar("Result")
 
-#: Seconds between tries at what is read over a network.
-DELAYS = (1.0, 2.0, 4.0, 8.0)
 #: What another try does not change.
 _FINAL = re.compile(
     r"response code: 40[0134]|Access ?Denied|NoSuchKey|NoSuchBucket|InvalidAccessKey|"
@@ -46,13 +41,16 @@ _NETWORK = {
     "GDAL_HTTP_MAX_RETRY": 2,
     "GDAL_HTTP_RETRY_DELAY": 1,
 }
+#: Between tries at what is read over a network.
+RETRIES = Retries()
 
 
 class Raster:
     """An open raster, read by windows; one elsewhere is opened again where a read fails."""
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, retries: Retries = RETRIES) -> None:
         self.location = location
+        self.retries = retries
         self.dataset: DatasetReader = self._persistent(self._open)
 
     def read(self, window: Window, band: int) -> NDArray[Any]:
@@ -81,20 +79,23 @@ class Raster:
             except RasterioError as e:
                 raise self._error(e, 1) from e
         options: dict[str, Any] = _NETWORK | gdal_endpoint()
-        for tries, delay in enumerate((*DELAYS, None), 1):
-            try:
-                with gdal_env(**options):  # of this thread: GDAL's options are
-                    return action()
-            except RasterioError as e:
-                if delay is None or _FINAL.search(_reason(e)):
-                    raise self._error(e, tries) from e
-                log.warning("%s: %s; again in %.0f s", location.shown, _reason(e), delay)
-            time.sleep(delay)
-            # what failed is remembered by GDAL otherwise
-            options["CPL_VSIL_CURL_NON_CACHED"] = location.name
-            if hasattr(self, "dataset"):
-                self.dataset.close()
-        raise AssertionError("the last try returns or raises")
+        tries = 0
+
+        def action_elsewhere() -> Result:
+            nonlocal tries
+            tries += 1
+            if tries > 1:
+                # what failed is remembered by GDAL otherwise
+                options["CPL_VSIL_CURL_NON_CACHED"] = location.name
+                if hasattr(self, "dataset"):
+                    self.dataset.close()
+            with gdal_env(**options):  # of this thread: GDAL's options are
+                return action()
+
+        try:
+            return self.retries.call(action_elsewhere, _may_pass, location.shown, _reason)
+        except RasterioError as e:
+            raise self._error(e, tries) from e
 
     def _error(self, e: Exception, tries: int) -> InputError:
         shown, opened = self.location.shown, hasattr(self, "dataset")
@@ -116,9 +117,9 @@ class Raster:
 
 
 @contextmanager
-def open_location(location: Location) -> Iterator[Raster]:
+def open_location(location: Location, retries: Retries = RETRIES) -> Iterator[Raster]:
     """Open a raster; InputError, in one line, where that cannot be."""
-    raster = Raster(location)
+    raster = Raster(location, retries)
     try:
         yield raster
     finally:
@@ -132,6 +133,25 @@ def as_float(stored: NDArray[Any]) -> NDArray[np.float32]:
         return stored.astype(np.float32, copy=False)
 
 
-def _reason(e: BaseException) -> str:
+def gdal_endpoint() -> dict[str, str]:
+    """Where an object store answers, as GDAL's options: it does not know AWS_ENDPOINT_URL.
+
+    What GDAL was told by its own variables is left alone.
+    """
+    endpoint = s3_endpoint()
+    if endpoint is None or "AWS_S3_ENDPOINT" in os.environ:
+        return {}
+    protocol, host = endpoint
+    # other stores than Amazon's have no name in DNS for each bucket
+    style = os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE")
+    secure = "NO" if protocol == "http" else "YES"
+    return {"AWS_S3_ENDPOINT": host, "AWS_HTTPS": secure, "AWS_VIRTUAL_HOSTING": style}
+
+
+def _may_pass(e: Exception) -> bool:
+    return isinstance(e, RasterioError) and not _FINAL.search(_reason(e))
+
+
+def _reason(e: Exception) -> str:
     """GDAL's message without a query, which may hold a signature."""
     return re.sub(r"\?\S*", "", gdal_message(e, None))[:160]

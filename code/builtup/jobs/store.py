@@ -17,20 +17,29 @@ import functools
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from builtup.errors import BuiltupError, FileError, InputError, OutputError, one_line
-from builtup.jobs.endpoints import s3_endpoint
 from builtup.jobs.files import atomic_path, output_error
+from builtup.jobs.retries import Retries
 
-__all__ = ["Store", "active", "fetch", "forget", "is_url", "mirrored", "put", "with_urls"]
+__all__ = [
+    "Store",
+    "active",
+    "fetch",
+    "forget",
+    "is_url",
+    "mirrored",
+    "put",
+    "s3_endpoint",
+    "with_urls",
+]
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +47,6 @@ log = logging.getLogger(__name__)
 MIRRORS = Path("output") / "stores"
 #: Files on their way at a time.
 AT_ONCE = 8
-#: Seconds between tries at what a network fails; pyarrow's own are over within one or two.
-DELAYS = (1.0, 2.0, 4.0, 8.0)
 #: One slash or two: a path type of the command line takes one away.
 _URL = re.compile(r"(s3|gs):/{1,2}([^/]+)/?(.*)")
 _OTHER_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.*")
@@ -60,12 +67,16 @@ def is_url(text: object) -> bool:
 
 @dataclass(frozen=True)
 class Store:
-    """What lies in `bucket` under `prefix`, and the folder `mirror` that mirrors it."""
+    """What lies in `bucket` under `prefix`, and the folder `mirror` that mirrors it.
+
+    `retries` are for what a network fails; pyarrow's own are over within one or two seconds.
+    """
 
     scheme: str
     bucket: str
     prefix: str
     mirror: Path
+    retries: Retries = field(default=Retries(), compare=False)
 
     @classmethod
     def of(cls, url: object) -> Store:
@@ -152,7 +163,7 @@ class Store:
 
         info = self._tried(path, InputError, "read", lambda: self._info(path))
         if info.type == fs.FileType.Directory:
-            Store(self.scheme, self.bucket, self._inner(path), path).pull(tell=False)
+            replace(self, prefix=self._inner(path), mirror=path).pull(tell=False)
         elif info.is_file and not _is_current(path, info):
             self._download(path, info)
 
@@ -220,25 +231,19 @@ class Store:
         self, path: Path, kind: type[FileError], done: str, action: Callable[[], Result]
     ) -> Result:
         """`action()`, again after errors of the network; others in one line with the object."""
-        for delay in (*DELAYS, None):
-            try:
-                return action()
-            except (OSError, ValueError) as e:  # pyarrow's ArrowInvalid is a ValueError
-                reason = one_line(e, 160)
-                code = e.errno if isinstance(e, OSError) else None
-                if code not in {None, errno.ENOENT}:  # of this machine; stores give no number
-                    local = OSError(code, os.strerror(code or 0))
-                    raise output_error(path, local) from local
-                passes = code is None and _PASSING.search(str(e)) is not None
-                if delay is None or not passes:
-                    problem = f"cannot be {done} in the store ({reason})"
-                    remedy = "check the bucket, the credentials and AWS_ENDPOINT_URL"
-                    # by its number another worker's try is known to be worth while
-                    cause = OSError(errno.EIO, reason) if passes else e
-                    raise kind(self.shown(path), problem, remedy) from cause
-                log.warning("%s: %s; again in %.0f s", self.shown(path), reason, delay)
-            time.sleep(delay)
-        raise AssertionError("the last try returns or raises")
+        try:
+            return self.retries.call(action, _may_pass, self.shown(path))
+        except (OSError, ValueError) as e:  # pyarrow's ArrowInvalid is a ValueError
+            code = e.errno if isinstance(e, OSError) else None
+            if code not in {None, errno.ENOENT}:  # of this machine; stores give no number
+                local = OSError(code, os.strerror(code or 0))
+                raise output_error(path, local) from local
+            reason = one_line(e, 160)
+            problem = f"cannot be {done} in the store ({reason})"
+            remedy = "check the bucket, the credentials and AWS_ENDPOINT_URL"
+            # by its number another worker's try is known to be worth while
+            cause = OSError(errno.EIO, reason) if _may_pass(e) else e
+            raise kind(self.shown(path), problem, remedy) from cause
 
 
 _ACTIVE: ContextVar[tuple[Store, ...]] = ContextVar("stores", default=())
@@ -309,6 +314,24 @@ def _stored(paths: Iterable[Path], stores: Sequence[Store]) -> Iterator[tuple[Pa
             if store.holds(path):
                 yield path, store
                 break
+
+
+def s3_endpoint() -> tuple[str, str] | None:
+    """(protocol, host) as the variables of AWS's own tools say; None for Amazon's own store.
+
+    These are AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL, the first before the second.
+    """
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not url:
+        return None
+    protocol, _, host = url.rpartition("://")
+    return protocol or "https", host.rstrip("/")
+
+
+def _may_pass(e: Exception) -> bool:
+    """Whether a store, or the way to it, may say something else a moment later."""
+    of_this_machine = isinstance(e, OSError) and e.errno is not None
+    return not of_this_machine and _PASSING.search(str(e)) is not None
 
 
 def _is_current(path: Path, info: Any) -> bool:

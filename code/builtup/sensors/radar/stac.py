@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.locations import Allow, asset_location, is_url
+from builtup.jobs.retries import Retries
 from builtup.sensors.radar.scenes import Band, Scene, date_in, safe_name
 
 __all__ = ["read_items"]
@@ -26,19 +26,21 @@ log = logging.getLogger(__name__)
 
 #: Largest document that is read.
 MOST_BYTES = 64_000_000
-#: Seconds between tries at a document elsewhere.
-DELAYS = (1.0, 2.0, 4.0)
+#: Between tries at a document elsewhere.
+RETRIES = Retries((1.0, 2.0, 4.0))
 _REMEDY = "give a STAC item or item collection"
 _ROLES = {"thumbnail", "overview", "metadata", "visual"}
 _UNIT_KEYS = ("unit", "sar:units", "raster:unit")
 
 
-def read_items(document: str, allow: Allow) -> tuple[list[Scene], list[BuiltupError]]:
+def read_items(
+    document: str, allow: Allow, retries: Retries = RETRIES
+) -> tuple[list[Scene], list[BuiltupError]]:
     """The scenes of a document (path or https URL), and the problems of items that are none.
 
     Raises InputError where the document is no item and no collection of items.
     """
-    content = _load(document, allow)
+    content = _load(document, allow, retries)
     items = _items(content, document.partition("?")[0])
     name = safe_name(Path(document.partition("?")[0]).stem)
     scenes: list[Scene] = []
@@ -51,8 +53,8 @@ def read_items(document: str, allow: Allow) -> tuple[list[Scene], list[BuiltupEr
     return scenes, problems
 
 
-def _load(document: str, allow: Allow) -> Any:
-    text = _download(document, allow) if is_url(document) else _read(Path(document))
+def _load(document: str, allow: Allow, retries: Retries) -> Any:
+    text = _download(document, allow, retries) if is_url(document) else _read(Path(document))
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as e:
@@ -69,28 +71,31 @@ def _read(path: Path) -> bytes:
         raise InputError(path, f"cannot be read ({e.strerror})", "check the path") from e
 
 
-def _download(url: str, allow: Allow) -> bytes:
+def _download(url: str, allow: Allow, retries: Retries) -> bytes:
     scheme, shown = url.partition("://")[0], url.partition("?")[0]
     if scheme != "https" and not (scheme == "http" and allow.covers(url)):
         raise InputError(
             shown, f"a STAC document is not read by {scheme}", "give its https address, or a copy"
         )
-    for delay in (*DELAYS, None):
-        try:
-            with urllib.request.urlopen(url, timeout=60) as answer:
-                text: bytes = answer.read(MOST_BYTES + 1)
-            if len(text) > MOST_BYTES:
-                raise InputError(shown, f"over {MOST_BYTES // 10**6} MB", "split the collection")
-            return text
-        except (ValueError, http.client.InvalidURL) as e:
-            raise InputError(shown, f"no address ({e})", "check the address") from e
-        except OSError as e:  # HTTP errors and time-outs are among them
-            final = isinstance(e, urllib.error.HTTPError) and e.code in {400, 401, 403, 404}
-            if delay is None or final:
-                raise InputError(shown, f"cannot be read ({e})", "check the address") from e
-            log.warning("%s: %s; again in %.0f s", shown, e, delay)
-            time.sleep(delay)
-    raise AssertionError("the last try returns or raises")
+    try:
+        return retries.call(lambda: _fetch(url, shown), _may_pass, shown)
+    except (ValueError, http.client.InvalidURL) as e:
+        raise InputError(shown, f"no address ({e})", "check the address") from e
+    except OSError as e:  # HTTP errors and time-outs are among them
+        raise InputError(shown, f"cannot be read ({e})", "check the address") from e
+
+
+def _fetch(url: str, shown: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        text: bytes = answer.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise InputError(shown, f"over {MOST_BYTES // 10**6} MB", "split the collection")
+    return text
+
+
+def _may_pass(e: Exception) -> bool:
+    final = isinstance(e, urllib.error.HTTPError) and e.code in {400, 401, 403, 404}
+    return isinstance(e, OSError) and not final
 
 
 def _items(content: Any, shown: str) -> list[Mapping[str, Any]]:
