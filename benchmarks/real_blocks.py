@@ -27,8 +27,8 @@ from commands import builtup, use_project_database
 
 from builtup.geo.probability import IGNORE
 from builtup.models.forest import fit_forest, forest_probability
-from builtup.tiles.cut import read_tiles
 from builtup.tiles.folds import Folds
+from builtup.tiles.tile import read_tiles
 
 CONFIG = "configs/train/recommended_cpu.py"
 #: Where each city is split, and where its results go.

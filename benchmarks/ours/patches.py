@@ -11,9 +11,9 @@ from builtup.data.datasets import TrainTiles
 from builtup.data.loaders import TileLoader
 from builtup.data.samplers import TrainingBatches
 from builtup.data.transforms import RandomCrop
-from builtup.tiles.cut import read_tiles
 from builtup.tiles.folds import Folds
 from builtup.tiles.table import TrainTile
+from builtup.tiles.tile import read_tiles
 
 
 def load(tiles: str, size: int, patches: int, batch_size: int, seed: int, workers: int) -> Any:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
-from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid
 
 UTM = CRS.from_epsg(32638)
 
@@ -66,3 +66,10 @@ def test_each_difference_is_named() -> None:
 def test_bounds_are_left_bottom_right_top() -> None:
     grid = Grid(UTM, Affine(10, 0, 400_000, 0, -10, 3_700_000), 20, 10)
     assert grid.bounds == (400_000, 3_699_900, 400_200, 3_700_000)
+
+
+def test_most_dates_decide_the_grid_and_the_earliest_breaks_ties() -> None:
+    a = Grid(UTM, Affine(10, 0, 400_000, 0, -10, 3_700_000), 20, 10)
+    b = replace(a, transform=a.transform @ Affine.translation(1, 0))
+    assert common_grid([a, b, b]) == b
+    assert common_grid([a, b]) == a

@@ -17,10 +17,11 @@ from builtup.errors import GridError, InputError
 from builtup.geo.grid import Grid
 from builtup.geo.probability import NODATA
 from builtup.geo.windows import tiling
-from builtup.maps.mosaic import merge_tiles, tile_name
+from builtup.maps.mosaic import merge_tiles
 from builtup.prediction.network import predict_array, write_tile
 from builtup.prediction.windows import Stream
 from builtup.runs.results import PredictionTags, read_tags
+from builtup.tiles.tile import tile_name
 from helpers import CRS, TRANSFORM
 
 SCENE = "s1a_38SLF_{}_ASC_20150101"

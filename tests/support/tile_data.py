@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from builtup.tiles.cut import generate_tiles
 from builtup.tiles.folds import Folds
-from builtup.tiles.stats import TrainTile, generate_tiles_stats, read_tile_stats
+from builtup.tiles.stats import generate_tiles_stats
+from builtup.tiles.table import TrainTile, read_tile_stats
 from helpers import CRS, speckle, write_raster
 
 TRANSFORM = Affine(10, 0, 300_000, 0, -10, 4_000_000)

@@ -9,7 +9,7 @@ from rasterio.crs import CRS
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
-from builtup.tiles.blocks import BlockPlan, city_blocks, common_grid, parse_blocks
+from builtup.tiles.blocks import BlockPlan, city_blocks, parse_blocks
 from tile_data import TRANSFORM, moved
 
 UTM = CRS.from_epsg(32638)
@@ -85,12 +85,6 @@ def test_edges_in_pixels_are_met() -> None:
     window = blocks[1].window(grid())
     assert window is not None
     assert (window.x, window.y, window.width, window.height) == (64, 0, 26, 20)
-
-
-def test_most_dates_decide_the_grid_and_the_earliest_breaks_ties() -> None:
-    a, b = grid(), grid(transform=moved(1, 0))
-    assert common_grid([a, b, b]) == b
-    assert common_grid([a, b]) == a
 
 
 def test_dates_in_two_systems_or_rotated_are_refused() -> None:

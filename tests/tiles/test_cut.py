@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from builtup.errors import BuiltupError, InputError
 from builtup.jobs.steps import Summary
-from builtup.tiles.cut import generate_tiles, read_tile, read_tiles
+from builtup.tiles.cut import generate_tiles
+from builtup.tiles.tile import read_tile, read_tiles
 from tile_data import TRANSFORM, add_scene
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from builtup.errors import BuiltupError, InputError
 from builtup.tiles.folds import Folds
-from builtup.tiles.stats import TrainTile
+from builtup.tiles.table import TrainTile
 from builtup.tiles.tile import read_tile
 from tile_data import add_scene, moved, prepared
 

@@ -8,10 +8,10 @@ from shapely import box
 
 from builtup.errors import InputError
 from builtup.jobs.steps import Summary
-from builtup.tiles.cut import read_tiles
 from builtup.tiles.folds import Folds
 from builtup.tiles.prepare import prepare
-from builtup.tiles.stats import read_tile_stats
+from builtup.tiles.table import read_tile_stats
+from builtup.tiles.tile import read_tiles
 from helpers import city_polygons, write_polygons, write_scene
 
 

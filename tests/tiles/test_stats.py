@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from builtup.errors import BuiltupError, GridError, InputError
 from builtup.jobs.steps import Summary
 from builtup.sensors.radar.bands import CHANNEL_SETS
-from builtup.tiles.stats import channel_statistics, generate_tiles_stats, read_tile_stats
+from builtup.tiles.stats import channel_statistics, generate_tiles_stats
+from builtup.tiles.table import read_tile_stats
 from helpers import write_raster
 from tile_data import add_scene, labels, moved, power, tile_all
 

@@ -27,10 +27,10 @@ from builtup.geo.probability import IGNORE
 from builtup.geo.uncompressed_reader import read_direct
 from builtup.geo.windows import Window
 from builtup.sensors.radar.bands import mean_power
-from builtup.tiles.cut import Tile, read_tile
 from builtup.tiles.folds import Folds
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TrainTile
+from builtup.tiles.tile import Tile, read_tile
 
 #: Masks kept as they were decoded, and the largest of them: 64 MB in all.
 KEPT_TILES, KEPT_PIXELS = 256, 512 * 512

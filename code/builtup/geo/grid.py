@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
-__all__ = ["Grid"]
+__all__ = ["SAME_CITY_TOLERANCE", "SAME_GRID_TOLERANCE", "Grid", "common_grid"]
 
 #: VV and VH of one scene agree when no corner differs by more than this many pixels.
 SAME_GRID_TOLERANCE = 1e-3
@@ -94,6 +95,12 @@ class Grid:
     def matches(self, other: Grid, tolerance: float = SAME_GRID_TOLERANCE) -> bool:
         """Whether both lie on the same pixels, to within `tolerance` pixels at the corners."""
         return self.difference(other, tolerance) is None
+
+
+def common_grid(grids: Sequence[Grid]) -> Grid:
+    """The grid that most dates of a city have; `grids` are in the order of dates, ties: first."""
+    votes = [sum(a.matches(b, SAME_CITY_TOLERANCE) for b in grids) for a in grids]
+    return grids[votes.index(max(votes))]
 
 
 def _name(crs: CRS | None) -> str:

@@ -21,7 +21,7 @@ from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.vrt import WarpedVRT
 
 from builtup.errors import BuiltupError, InputError
-from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid
 from builtup.geo.probability import NODATA, SCALE, level_of
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
@@ -148,7 +148,7 @@ def _job(city: str, dates: Sequence[_Date], threshold: float | None, raw: Path) 
                 "give threshold",
             )
     value = first.tags.threshold if threshold is None else threshold
-    grid = _common_grid(dates)
+    grid = common_grid([d.grid for d in sorted(dates, key=lambda d: d.date)])
     names = ("_prob", "_std", "_count", "")
     return Job(
         name=city,
@@ -184,13 +184,6 @@ class _City:
     def building_band(self) -> int:
         """Index of the building's band: the only one, or that of class 1."""
         return 0 if self.dates[0].bands == 1 else 1
-
-
-def _common_grid(dates: Sequence[_Date]) -> Grid:
-    """The grid that most dates have; of several, that of the earliest date."""
-    ordered = sorted(dates, key=lambda d: d.date)
-    votes = [sum(d.grid.matches(o.grid, SAME_CITY_TOLERANCE) for o in ordered) for d in ordered]
-    return ordered[votes.index(max(votes))].grid
 
 
 def _aggregate(job: Job) -> dict[str, int]:

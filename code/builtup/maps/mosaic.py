@@ -36,7 +36,7 @@ from builtup.runs.results import (
 )
 from builtup.sensors.radar.names import SceneName
 
-__all__ = ["merge_tiles", "tile_name"]
+__all__ = ["merge_tiles"]
 
 STEP = Step("merge_tiles", 1)
 #: Side of the blocks that are worked on, and of those of the COG.
@@ -60,11 +60,6 @@ def merge_tiles(
     )
     upload_results(results)
     return summary
-
-
-def tile_name(x: int, y: int) -> str:
-    """File name of the tile whose upper left pixel is column `x`, row `y`."""
-    return f"tile_{x}_{y}.tif"
 
 
 def _find_jobs(results: Results) -> tuple[list[Job], list[BuiltupError]]:

@@ -14,7 +14,7 @@ from builtup.config.load import Config
 from builtup.errors import ConfigError, RunError
 from builtup.runs import tracking
 from builtup.runs.results import DATA_MANIFEST, RECORD, local_copy
-from builtup.tiles.cut import Tile
+from builtup.tiles.tile import Tile
 from builtup.training.manifest import changed_places, data_manifest, read_manifest
 
 __all__ = ["Previous", "find_previous", "predictions_of", "require_same", "require_same_data"]

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from builtup.errors import ConfigError, InputError
 from builtup.geo.probability import IGNORE
 from builtup.geo.windows import Window
-from builtup.tiles.cut import TILES_CSV, Tile, read_tile, read_tiles
 from builtup.tiles.folds import Folds
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
+from builtup.tiles.tile import TILES_CSV, Tile, read_tile, read_tiles
 
 __all__ = ["Selection", "select_all", "select_held_out"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from builtup.geo.rasters import as_nan, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
-from builtup.tiles.cut import Tile, read_tile
+from builtup.tiles.tile import Tile, read_tile
 
 __all__ = ["INDEXES", "mark_invalid", "scene_power", "tile_power"]
 

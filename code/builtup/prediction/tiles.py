@@ -14,7 +14,6 @@ from tqdm import tqdm
 from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE, NODATA, level_of
 from builtup.geo.rasters import gdal_env, open_raster, read_window
-from builtup.maps.mosaic import tile_name
 from builtup.prediction.decoders import decoding
 from builtup.prediction.network import predict_array, write_tile
 from builtup.prediction.overlays import save_overlay
@@ -22,7 +21,7 @@ from builtup.prediction.selection import Selection
 from builtup.prediction.tile_reader import tile_power
 from builtup.prediction.windows import Stream, ahead
 from builtup.runs.results import RAW, PredictionTags, read_tags
-from builtup.tiles.cut import Tile, open_tile_grid
+from builtup.tiles.tile import Tile, open_tile_grid, tile_name
 
 __all__ = ["Tally", "TileWork", "predict_tiles"]
 

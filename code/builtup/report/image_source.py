@@ -15,9 +15,8 @@ from builtup.report.quicklook import predicted_scenes, stored_scenes
 from builtup.runs.results import Results
 from builtup.sensors.radar.headers import Survey
 from builtup.sensors.radar.names import SceneName, find_rasters, require_folder
-from builtup.tiles.cut import TILES_CSV
 from builtup.tiles.table import TILE_STATS_CSV
-from builtup.tiles.tile import parse_tile, read_rows
+from builtup.tiles.tile import TILES_CSV, parse_tile, read_rows
 
 __all__ = ["SceneImage", "find_images"]
 

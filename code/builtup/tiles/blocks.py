@@ -10,10 +10,10 @@ from itertools import pairwise
 from rasterio.crs import CRS
 
 from builtup.errors import BuiltupError, InputError
-from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
+from builtup.geo.grid import Grid, common_grid
 from builtup.geo.windows import Window
 
-__all__ = ["Block", "BlockPlan", "city_blocks", "common_grid", "parse_blocks"]
+__all__ = ["Block", "BlockPlan", "city_blocks", "parse_blocks"]
 
 #: Pixel centres this near to an edge (in pixels) count as lying on it.
 _ON_EDGE = 1e-3
@@ -81,12 +81,6 @@ def parse_blocks(text: str) -> BlockPlan:
 
 def _increasing(edges: Sequence[int]) -> bool:
     return edges[0] > 0 and all(a < b for a, b in pairwise(edges))
-
-
-def common_grid(grids: Sequence[Grid]) -> Grid:
-    """The grid that most of a city's dates have; `grids` are in the order of dates, ties: first."""
-    votes = [sum(a.matches(b, SAME_CITY_TOLERANCE) for b in grids) for a in grids]
-    return grids[votes.index(max(votes))]
 
 
 def city_blocks(

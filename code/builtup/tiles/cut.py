@@ -1,4 +1,4 @@
-"""Cutting scenes and masks into tiles, and reading tiles back.
+"""Cutting scenes and masks into tiles.
 
 `<out>/tiles.csv` lists the tiles; its paths (relative to the list) lead to tile files
 `<out>/<scene>_tiles/tile_<x>_<y>.tif` or, with `materialize=False`, to the whole scenes.
@@ -25,22 +25,14 @@ from builtup.geo.windows import Window, tiling
 from builtup.jobs.files import atomic_directory, write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
 from builtup.sensors.radar.names import SceneFile, find_rasters, plain_id
-from builtup.tiles.tile import Tile, open_tile_grid, read_tile, read_tiles
+from builtup.tiles.tile import TILES_CSV, Tile, tile_name
 
-__all__ = [
-    "TILES_CSV",
-    "Tile",
-    "generate_tiles",
-    "open_tile_grid",
-    "read_tile",
-    "read_tiles",
-]
+__all__ = ["generate_tiles"]
 
 log = logging.getLogger(__name__)
 
 #: Raised when the bytes of the tiles or of the list change.
 VERSION = 1
-TILES_CSV = "tiles.csv"
 COLUMNS = ("tile_id", "city", "scene", "date", "x", "y", "width", "height", "path")
 
 
@@ -161,11 +153,6 @@ def cut_scene(job: Job) -> dict[str, int]:
         for window in windows:
             _write_tile(scene, window, out / tile_name(window.x, window.y))
     return {"tiles": len(windows)}
-
-
-def tile_name(x: int, y: int) -> str:
-    """The file name of the tile whose upper left pixel is column `x`, row `y`."""
-    return f"tile_{x}_{y}.tif"
 
 
 def _write_tile(scene: DatasetReader, window: Window, path: Path) -> None:

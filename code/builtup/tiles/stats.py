@@ -25,22 +25,16 @@ from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
 from builtup.sensors.radar.bands import CHANNEL_SETS
 from builtup.sensors.radar.names import plain_id
 from builtup.tiles.blocks import parse_blocks
-from builtup.tiles.cut import TILES_CSV
 from builtup.tiles.folds import FOLDS_JSON, Folds, SceneGround, plan_folds
 from builtup.tiles.folds_gpkg import FOLDS_GPKG, write_folds_gpkg
 from builtup.tiles.histogram import draw_histograms
 from builtup.tiles.moments import CHANNELS, Moments, select, total
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.scene_stats import SceneMeasures, measure_scene, scene_cells
-from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats, write_tile_stats
-from builtup.tiles.tile import Tile, open_tile_grid, read_list
+from builtup.tiles.table import TILE_STATS_CSV, write_tile_stats
+from builtup.tiles.tile import TILES_CSV, Tile, open_tile_grid, read_list
 
-__all__ = [
-    "TrainTile",
-    "channel_statistics",
-    "generate_tiles_stats",
-    "read_tile_stats",
-]
+__all__ = ["STATS_JSON", "channel_statistics", "generate_tiles_stats"]
 
 log = logging.getLogger(__name__)
 

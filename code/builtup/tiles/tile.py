@@ -23,6 +23,7 @@ from builtup.geo.rasters import as_nan, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
 
 __all__ = [
+    "TILES_CSV",
     "Tile",
     "check_tiles",
     "open_tile_grid",
@@ -30,7 +31,11 @@ __all__ = [
     "read_list",
     "read_tile",
     "read_tiles",
+    "tile_name",
 ]
+
+#: The list of the tiles below a folder.
+TILES_CSV = "tiles.csv"
 
 #: Scenes that a thread keeps open; more than the dates of a few cities are never in turn.
 OPEN_SCENES = 32
@@ -59,12 +64,17 @@ class Tile:
     @property
     def materialized(self) -> bool:
         """Whether `path` holds this tile alone."""
-        return self.path.name == f"tile_{self.x}_{self.y}.tif"
+        return self.path.name == tile_name(self.x, self.y)
 
     @property
     def window(self) -> Window:
         """The tile's pixels in its scene."""
         return Window(self.y, self.x, self.height, self.width)
+
+
+def tile_name(x: int, y: int) -> str:
+    """The file name of the tile whose upper left pixel is column `x`, row `y`."""
+    return f"tile_{x}_{y}.tif"
 
 
 def read_tiles(path: Path) -> list[Tile]:

@@ -26,9 +26,9 @@ from builtup.prediction.selection import Selection, select_held_out
 from builtup.prediction.tile_reader import INDEXES
 from builtup.prediction.tiles import TileWork, predict_tiles
 from builtup.scoring.counts import scores
-from builtup.tiles.cut import read_tile
 from builtup.tiles.folds import FOLDS_JSON, Folds
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
+from builtup.tiles.tile import read_tile
 from builtup.training.checkpoints import Trained
 
 __all__ = ["LARGEST_LOSS", "Quantisation", "quantised_network"]
