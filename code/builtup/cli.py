@@ -17,7 +17,7 @@ import click
 
 from builtup import __version__
 from builtup.errors import BuiltupError, one_line
-from builtup.options import PATH, F, io, outlines, results, threshold, tiling, vectors, work
+from builtup.options import PATH, F, io, polygon_options, results, threshold, tiling, work
 
 if TYPE_CHECKING:
     from builtup.jobs.steps import Summary
@@ -233,8 +233,7 @@ def all_agg_by_city(**options: Any) -> None:
 
 @cli.command()
 @results
-@vectors
-@outlines
+@polygon_options
 @on_cluster()
 @work
 def polygonize(**options: Any) -> None:
@@ -247,8 +246,7 @@ def polygonize(**options: Any) -> None:
 @cli.command("to_submission")
 @results
 @threshold
-@vectors
-@outlines
+@polygon_options
 @on_cluster()
 @work
 def to_submission(**options: Any) -> None:
@@ -373,8 +371,7 @@ def _whole_number(text: str) -> int | None:
 @threshold
 @click.option("--temperature", default="", help="of the logits: run, or a number; none by default")
 @click.option("--units", default="auto", help="of the scenes: auto, power, amplitude or db")
-@vectors
-@outlines
+@polygon_options
 @click.option("--device", default="auto", help="auto, cpu or cuda")
 @click.option("--backend", default="torch", help="what the network runs on")
 @click.option(

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
-__all__ = ["PATH", "io", "outlines", "results", "threshold", "tiling", "vectors", "work"]
+from builtup.errors import BuiltupError
+
+__all__ = [
+    "PATH",
+    "PolygonOptions",
+    "io",
+    "polygon_options",
+    "results",
+    "threshold",
+    "tiling",
+    "work",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -61,24 +75,52 @@ def results(function: F) -> F:
     return click.option("--input_path", default="", help="a folder of predictions")(function)
 
 
-def vectors(function: F) -> F:
-    """Options of the polygons for work."""
-    function = click.option(
-        "--simplify", type=click.FloatRange(0), default=10, help="tolerance in metres (GeoPackage)"
-    )(function)
-    return click.option(
-        "--min_area", type=click.FloatRange(0), default=400, help="square metres (GeoPackage)"
-    )(function)
+@dataclass(frozen=True)
+class PolygonOptions:
+    """How the polygons for work (the GeoPackage) are made of the exact outlines.
+
+    Regions below `min_area` are left out and holes below `min_hole` filled (both m²), vertices
+    removed that lie within `simplify` (metres) of the outline without them; `square` gives right
+    angles where they fit. Raises BuiltupError for a number that is no size.
+    """
+
+    min_area: float = 400.0
+    simplify: float = 10.0
+    min_hole: float = 400.0
+    square: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("min_area", "simplify", "min_hole"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise BuiltupError(f"{name}={value}: no size; it must be a finite number ≥ 0")
 
 
-def outlines(function: F) -> F:
-    """Options of their holes and corners."""
-    function = click.option(
-        "--square", type=bool, default=False, help="right angles where they fit (GeoPackage)"
-    )(function)
-    return click.option(
-        "--min_hole", type=click.FloatRange(0), default=400, help="square metres (GeoPackage)"
-    )(function)
+def polygon_options(function: F) -> F:
+    """Options of the polygons for work, handed on as one `polygons: PolygonOptions`."""
+
+    @functools.wraps(function)
+    def command(**options: Any) -> Any:
+        polygons = PolygonOptions(**{name: options.pop(name) for name in _POLYGON_HELP})
+        return function(polygons=polygons, **options)
+
+    made = cast(F, command)
+    for name, text in reversed(_POLYGON_HELP.items()):
+        default = getattr(PolygonOptions, name)
+        kind: Any = bool if isinstance(default, bool) else click.FloatRange(0)
+        shown = default if isinstance(default, bool) else f"{default:g}"
+        made = click.option(
+            f"--{name}", type=kind, default=shown, help=f"{text} (GeoPackage)"
+        )(made)  # fmt: skip
+    return made
+
+
+_POLYGON_HELP = {
+    "min_area": "square metres",
+    "simplify": "tolerance in metres",
+    "min_hole": "square metres",
+    "square": "right angles where they fit",
+}
 
 
 threshold = click.option("--threshold", default="", help="of the probability; the run's by default")

@@ -15,6 +15,7 @@ import pytest
 from builtup.config import load as config
 from builtup.errors import InputError, RunError
 from builtup.maps.submission import to_submission
+from builtup.options import PolygonOptions
 from builtup.report.trace_lineage import trace
 from builtup.runs import tracking
 from builtup.runs.results import resolve_results
@@ -73,7 +74,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         run = tracking.newest_run("Trainings").info.run_id
         Path("map.py").write_text(INFERENCE.format(run=run, data="out/test_tiles/images"))
         config.run_script(ROOT / "code/scripts/inference.py", Path("map.py"))
-        to_submission(threshold="0.3", min_area=0)
+        to_submission(threshold="0.3", polygons=PolygonOptions(min_area=0))
         yield root
 
 
@@ -167,7 +168,7 @@ def test_a_step_within_mlflow_run_is_linked_to_the_run_that_it_worked_on(
     own = tracking.client()
     step = own.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", step)
-    tracking.log_steps(to_submission(threshold="0.3", min_area=0))
+    tracking.log_steps(to_submission(threshold="0.3", polygons=PolygonOptions(min_area=0)))
     inference = tracking.newest_run("Inferences").info.run_id
     tags = own.get_run(step).data.tags
     assert tags["inference_run"] == inference

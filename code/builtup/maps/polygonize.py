@@ -9,7 +9,6 @@ Its layer carries the tags of the mask as metadata, so that `trace` knows its ru
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ from builtup.geo.regions import Regions, trace
 from builtup.geo.vector_writers import SHAPEFILE_PARTS, geopackage, shapefile
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.options import PolygonOptions
 from builtup.runs.results import (
     CityRasters,
     city_rasters,
@@ -40,7 +40,7 @@ from builtup.runs.results import (
     upload_results,
 )
 
-__all__ = ["check_outlines", "polygonize", "polygonize_city"]
+__all__ = ["polygonize", "polygonize_city"]
 
 STEP = Step("polygonize", 7)
 #: Enough for a row of 512-blocks of both rasters, 24,576 wide, which lower strips read twice.
@@ -51,27 +51,21 @@ def polygonize(
     *,
     input_path: str = "",
     run_id: str = "",
-    min_area: float = 400,
-    simplify: float = 10,
-    min_hole: float = 400,
-    square: bool = False,
+    polygons: PolygonOptions = PolygonOptions(),
     num_workers: int = 1,
     on_error: str = "stop",
 ) -> Summary:
     """Write the polygons of each city mask of a set of predictions, beside the mask.
 
-    The GeoPackage alone is concerned by `min_area` and `min_hole` (m²: smaller regions are left
-    out, smaller holes filled), `simplify` (tolerance in metres) and `square` (right angles where
-    the outline allows them). Raises InputError where there are no city masks, or one does not fit
-    its probability raster, BuiltupError as `check_outlines`.
+    `polygons` concern the GeoPackage alone. Raises InputError where there are no city masks, or
+    one does not fit its probability raster.
     """
-    check_outlines(min_area=min_area, simplify=simplify, min_hole=min_hole)
     results = resolve_results(input_path, run_id)
     settings = {
-        "min_area": float(min_area),
-        "simplify": float(simplify),
-        "min_hole": float(min_hole),
-        "square": bool(square),
+        "min_area": float(polygons.min_area),
+        "simplify": float(polygons.simplify),
+        "min_hole": float(polygons.min_hole),
+        "square": bool(polygons.square),
     }
     jobs: list[Job] = []
     problems: list[BuiltupError] = []
@@ -91,13 +85,6 @@ def polygonize(
     )
     upload_results(results)
     return summary
-
-
-def check_outlines(**limits: float) -> None:
-    """Raise BuiltupError for a `min_area`, `simplify` or `min_hole` that is no size."""
-    for name, value in limits.items():
-        if not 0 <= value < math.inf:
-            raise BuiltupError(f"{name}={value}: no size; use a number from 0 on")
 
 
 def _job(rasters: CityRasters, settings: Mapping[str, Any]) -> Job:
@@ -127,12 +114,10 @@ def _job(rasters: CityRasters, settings: Mapping[str, Any]) -> Job:
 
 
 def _work(job: Job) -> dict[str, int]:
-    return polygonize_city(job.context, **job.settings)
+    return polygonize_city(job.context, PolygonOptions(**job.settings))
 
 
-def polygonize_city(
-    rasters: CityRasters, *, min_area: float, simplify: float, min_hole: float, square: bool
-) -> dict[str, int]:
+def polygonize_city(rasters: CityRasters, polygons: PolygonOptions) -> dict[str, int]:
     """Write the shapefile and the GeoPackage of one city; return their counts of polygons.
 
     In one pass: memory follows the regions that have not ended, not the raster.
@@ -152,7 +137,7 @@ def polygonize_city(
         ):
             place = partial(on_ground, grid=grid)
             pixel = metres_per_pixel(grid)
-            simplifier = Simplifier(simplify, pixel, square=square, placed=place)
+            simplifier = Simplifier(polygons.simplify, pixel, square=polygons.square, placed=place)
             for regions in traced:
                 features = _features(regions, grid, exact.count + 1)
                 exact.write(features.on_ground(grid))
@@ -161,10 +146,10 @@ def polygonize_city(
                         regions.outlines,
                         regions.vacant,
                         features.area_m2 / regions.pixels,
-                        min_hole=min_hole,
-                        min_area=min_area,
+                        min_hole=polygons.min_hole,
+                        min_area=polygons.min_area,
                     )
-                ).taken(features.area_m2 >= min_area)
+                ).taken(features.area_m2 >= polygons.min_area)
                 work.write(simplifier.add(large, regions).on_ground(grid))
             work.write(simplifier.rest().on_ground(grid))
     return {"polygons": exact.count, "simplified": work.count}

@@ -7,6 +7,7 @@ from builtup.maps.cities import all_agg_by_city
 from builtup.maps.ensemble import ENSEMBLE_JSON
 from builtup.maps.mosaic import merge_tiles
 from builtup.maps.polygonize import polygonize
+from builtup.options import PolygonOptions
 from builtup.runs.results import resolve_results, upload_results
 
 __all__ = ["to_submission"]
@@ -17,10 +18,7 @@ def to_submission(
     input_path: str = "",
     run_id: str = "",
     threshold: str = "",
-    min_area: float = 400,
-    simplify: float = 10,
-    min_hole: float = 400,
-    square: bool = False,
+    polygons: PolygonOptions = PolygonOptions(),
     num_workers: int = 2,
     on_error: str = "stop",
 ) -> list[Summary]:
@@ -44,13 +42,7 @@ def to_submission(
             input_path=folder, threshold=threshold, num_workers=num_workers, on_error=on_error
         ),
         polygonize(
-            input_path=folder,
-            min_area=min_area,
-            simplify=simplify,
-            min_hole=min_hole,
-            square=square,
-            num_workers=num_workers,
-            on_error=on_error,
+            input_path=folder, polygons=polygons, num_workers=num_workers, on_error=on_error
         ),
     ]
     upload_results(results)

@@ -17,8 +17,9 @@ from builtup.jobs.map_threads import at_once
 from builtup.jobs.steps import Job, Summary, is_done, run_step
 from builtup.maps.cities import all_agg_by_city, parse_threshold
 from builtup.maps.city_keys import with_cities
-from builtup.maps.polygonize import check_outlines, polygonize
+from builtup.maps.polygonize import polygonize
 from builtup.maps.products import write_products
+from builtup.options import PolygonOptions
 from builtup.prediction.output_folder import check_earlier
 from builtup.prediction.progress import progress
 from builtup.prediction.recipe import Loaded, Recipe, load, load_for_workers
@@ -57,10 +58,7 @@ def predict(
     threshold: str = "",
     temperature: str = "",
     units: str = "auto",
-    min_area: float = 400,
-    simplify: float = 10,
-    min_hole: float = 400,
-    square: bool = False,
+    polygons: PolygonOptions = PolygonOptions(),
     device: str = "auto",
     backend: str = "torch",
     decoders: int | None = None,
@@ -80,7 +78,6 @@ def predict(
     folder, trusted = Path(output_path), Allow.parse(allow)
     check_allow(trusted)
     parse_threshold(threshold)
-    check_outlines(min_area=min_area, simplify=simplify, min_hole=min_hole)
     given, limits = parse_units(units), parse_area(area)
     found = find_scenes(input_path, trusted)
     backend = known_backend(folder) if backend == "auto" else backend
@@ -110,13 +107,7 @@ def predict(
         if len(predicted.skipped) > len(work.problems):  # what failed may have an earlier raster
             done = [job for job in jobs if is_done(STEP, job)]
             check_earlier(run, done, skipping=True)
-        outlines = {
-            "min_area": min_area,
-            "simplify": simplify,
-            "min_hole": min_hole,
-            "square": square,
-        }
-        maps = _maps(folder, threshold, outlines, num_workers, on_error)
+        maps = _maps(folder, threshold, polygons, num_workers, on_error)
         finish(run, recorder, jobs, predicted)
     return [predicted, *maps]
 
@@ -124,7 +115,7 @@ def predict(
 def _maps(
     folder: Path,
     threshold: str,
-    outlines: Mapping[str, Any],
+    polygons: PolygonOptions,
     num_workers: int,
     on_error: str,
 ) -> list[Summary]:
@@ -133,7 +124,7 @@ def _maps(
     place = str(folder)
     return [
         all_agg_by_city(input_path=place, threshold=threshold, **how),
-        polygonize(input_path=place, **outlines, **how),
+        polygonize(input_path=place, polygons=polygons, **how),
         write_products(folder, **how),
     ]
 

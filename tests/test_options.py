@@ -1,0 +1,39 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from builtup.errors import BuiltupError
+from builtup.options import PolygonOptions, polygon_options
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("simplify", float("nan")), ("min_area", -5), ("min_hole", float("inf"))]
+)
+def test_what_is_no_size_is_refused(name: str, value: float) -> None:
+    message = f"^{name}={value}: no size; it must be a finite number ≥ 0$"
+    with pytest.raises(BuiltupError, match=message):
+        PolygonOptions(**{name: value})
+
+
+@click.command()
+@polygon_options
+@click.option("--other", default="")
+def command(polygons: PolygonOptions, other: str) -> None:
+    click.echo(f"{polygons} {other}")
+
+
+def test_a_command_gets_its_polygon_options_as_one_thing() -> None:
+    result = CliRunner().invoke(command, ["--min_hole", "100", "--square", "true", "--other", "x"])
+    expected = PolygonOptions(min_area=400.0, simplify=10.0, min_hole=100.0, square=True)
+    assert result.output.strip() == f"{expected} x"
+
+
+def test_their_defaults_are_those_of_the_dataclass() -> None:
+    assert CliRunner().invoke(command).output.strip() == str(PolygonOptions())
+    assert [option.name for option in command.params] == [
+        "min_area", "simplify", "min_hole", "square", "other",
+    ]  # fmt: skip
