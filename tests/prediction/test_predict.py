@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from builtup.report.image_source import find_images
 from rasterio.warp import transform
 
 from builtup.config import load as configs
@@ -25,7 +26,6 @@ from builtup.jobs import executors
 from builtup.jobs.steps import Job, Summary
 from builtup.maps.submission import to_submission
 from builtup.prediction.predict import predict
-from builtup.report.image_source import find_images
 from builtup.report.trace_lineage import trace
 from builtup.runs import tracking
 from builtup.runs.results import read_tags, resolve_results

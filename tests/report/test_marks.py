@@ -75,7 +75,7 @@ def test_a_mean_s_page_marks_the_cities_that_validate_marks(
     assert "Not scores of unseen cities: 38SLF_Alpha (tuned on)." in page.text
     assert "not in the tracking database" not in page.text
     assert all(f"run {run}, config test_demo, training run" in page.text for run in runs)
-    assert "b-radar" in " ".join(a.get("class", "") for a in page.of("img"))
+    assert "b-image" in " ".join(a.get("class", "") for a in page.of("img"))
     assert "no such run" not in caplog.text
 
 

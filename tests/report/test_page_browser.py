@@ -109,14 +109,14 @@ def test_missed_buildings_are_amber_where_they_are(page):
 
 def test_one_image_at_a_time(page):
     seen = []
-    for name in ("radar", "probability", "deviation"):
+    for name in ("image", "probability", "deviation"):
         page.locator(f".sw-b-{name}").first.check()
-        visible = [n for n in ("radar", "probability", "deviation") if shown(page, f".b-{n}")]
+        visible = [n for n in ("image", "probability", "deviation") if shown(page, f".b-{n}")]
         assert visible == [name]
         assert shown(page, f".cap-{name}")
         seen.append(pixels(page))
     assert changed(seen[0], seen[1]) > 0.3 and changed(seen[1], seen[2]) > 0.3
-    page.locator(".sw-b-radar").first.check()
+    page.locator(".sw-b-image").first.check()
     grey = pixels(page)
     page.locator(".sw-grey").first.uncheck()
     assert changed(pixels(page), grey) > 0.01
@@ -126,7 +126,7 @@ def test_the_keyboard_is_enough(page):
     page.locator(".sw-missed").first.focus()
     page.keyboard.press("Space")
     assert not shown(page, ".ly-missed")
-    page.locator(".sw-b-radar").first.focus()
+    page.locator(".sw-b-image").first.focus()
     page.keyboard.press("ArrowDown")
     assert shown(page, ".b-probability")
     page.locator(".z-1").first.focus()
@@ -190,7 +190,7 @@ def test_nothing_hangs_over_the_edge_of_a_phone(browser, address, scheme):
 def test_without_script_the_map_shows_and_switches(browser, address):
     with browser.new_context(java_script_enabled=False) as context, context.new_page() as page:
         page.goto(address)
-        assert shown(page, ".b-radar") and shown(page, ".ly-missed") and shown(page, ".ly-false")
+        assert shown(page, ".b-image") and shown(page, ".ly-missed") and shown(page, ".ly-false")
         assert not shown(page, ".b-probability") and not shown(page, ".ly-truth")
         assert not shown(page, ".opacity")
         page.locator(".sw-missed").first.uncheck()

@@ -58,12 +58,12 @@ def test_image_truth_probability_errors_and_polygons_are_layers(maps):
     page = write_page(maps)
     shown = {a.get("class", "").split()[-1]: a for a in page.of("img") if "class" in a}
     classes = " ".join(a["class"] for a in page.of("img") + page.of("svg") if "class" in a)
-    for name in ("b-radar", "b-probability", "b-deviation", "ly-found", "ly-missed", "ly-false"):
+    for name in ("b-image", "b-probability", "b-deviation", "ly-found", "ly-missed", "ly-false"):
         assert name in classes
     assert "ly-truth off" in classes and "ly-polygons off" in classes and shown
     missed = page.picture("ly-missed")[..., 3] > 0
     assert missed.sum() == 5 * 50 and missed[20:25, 30:80].all()
-    assert page.picture("b-radar")[50, 2, 3] == 0  # no data
+    assert page.picture("b-image")[50, 2, 3] == 0  # no data
 
 
 def test_scores_are_those_of_validate_with_intervals_around_them(maps):
@@ -97,7 +97,7 @@ def test_without_truth_and_images_there_are_maps_and_it_is_said(maps):
     assert "No ground truth was given" in page.text
     classes = " ".join(a.get("class", "") for a in page.of("img"))
     assert "b-probability" in classes and "ly-builtup" in classes
-    assert "b-radar" not in classes and "ly-missed" not in classes
+    assert "b-image" not in classes and "ly-missed" not in classes
     assert "ly-polygons" in " ".join(a["class"] for a in page.of("svg"))
 
 
@@ -150,7 +150,7 @@ def test_the_page_keeps_its_size(tmp_path, monkeypatch, cities):
         maps = add_city(tmp_path, f"38SL{'FGHJ'[i]}", values=noise, dates=("20150101",))
     page = write_page(maps)
     assert len(page.html.encode()) < 600_000
-    pictures = [a for a in page.of("img") if "b-radar" in a.get("class", "")]
+    pictures = [a for a in page.of("img") if "b-image" in a.get("class", "")]
     assert len(pictures) == cities
 
 

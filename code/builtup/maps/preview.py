@@ -25,6 +25,7 @@ from builtup.geo.probability import SCALE, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
+from builtup.maps.scale_bar import scale_bar
 from builtup.runs.results import read_tags
 
 if TYPE_CHECKING:
@@ -193,16 +194,11 @@ def _show(axis: Axes, view: _View, title: str) -> None:
 
 
 def _scale_bar(axis: Axes, grid: Grid) -> None:
-    """A bar of 1, 2 or 5 times a power of ten metres, at most 0.3 of the picture's width."""
-    metre = metres_per_pixel(grid)[0]
-    longest = 0.3 * grid.width * metre
-    power = 10.0 ** np.floor(np.log10(longest))
-    length = max(step * power for step in (1, 2, 5) if step * power <= longest)
-    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    left, width, bottom = 0.04 * grid.width, length / metre, 0.95 * grid.height
+    bar = scale_bar(grid.width * metres_per_pixel(grid)[0])
+    left, width, bottom = 0.04 * grid.width, bar.share * grid.width, 0.95 * grid.height
     box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "boxstyle": "square,pad=0.3"}
     middle = left + width / 2
-    axis.text(middle, bottom, label, ha="center", va="bottom", fontsize=10, bbox=box, zorder=3)
+    axis.text(middle, bottom, bar.label, ha="center", va="bottom", fontsize=10, bbox=box, zorder=3)
     axis.plot([left, left + width], [bottom, bottom], color="white", linewidth=6, zorder=4)
     axis.plot([left, left + width], [bottom, bottom], color="black", linewidth=3, zorder=5)
 

@@ -1,86 +1,38 @@
-"""Pictures of a city, read at the size at which they are shown."""
+"""Pictures of a city: painted at the size at which they are shown, and packed as data URIs."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import base64
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
+from PIL import Image
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
-from rasterio.warp import reproject, transform_bounds
 
 from builtup.geo.grid import Grid
-from builtup.geo.rasters import open_raster
-from builtup.report.image_source import SceneImage
-from builtup.report.quicklook import read_parts
-from builtup.sensors.radar.bands import to_db
+from builtup.sensors.sensor import Sensor
 
-__all__ = ["Stretch", "paint_power", "paint_probability", "read_band", "read_power", "shade"]
+__all__ = [
+    "Drawing",
+    "Stretch",
+    "encode",
+    "paint_image",
+    "paint_probability",
+    "read_band",
+    "shade",
+]
 
-#: Dates that are averaged for the background at most.
-MOST_DATES = 4
-#: GDAL's working memory of a warp, in MB.
-WARP_MB = 64
+#: Lossy quality of photographs, and by how much a side shrinks where the budget is not kept.
+QUALITY, SHRINK = 80, 0.8
+SMALLEST = 16
+RGB = tuple[int, int, int]
 RGBA = NDArray[np.uint8]
 Array = NDArray[np.float32]
-
-
-def chosen_dates(scenes: Sequence[SceneImage]) -> tuple[SceneImage, ...]:
-    """At most MOST_DATES of a city's scenes, spread over time."""
-    if len(scenes) <= MOST_DATES:
-        return tuple(scenes)
-    return tuple(scenes[i * (len(scenes) - 1) // (MOST_DATES - 1)] for i in range(MOST_DATES))
-
-
-def read_power(scenes: Sequence[SceneImage], grid: Grid) -> Array:
-    """Linear power (2, H, W) of VH and VV on `grid`, the mean of the scenes; NaN where none is.
-
-    Averaged down where `grid` is coarser. Raises InputError where a file cannot be read.
-    """
-    total = np.zeros((2, *grid.shape), np.float32)
-    valid = np.zeros(grid.shape, np.float32)
-    for scene in scenes:
-        power = np.full((2, *grid.shape), np.nan, np.float32)
-        for path in scene.paths:
-            with open_raster(path) as dataset:
-                _lay(power, rasterio.band(dataset, [1, 2]), Grid.of(dataset), grid)
-        if scene.stored is not None:
-            for part, place in read_parts(scene.stored, grid):
-                _lay(power, part, place, grid)
-        known = np.isfinite(power).all(axis=0)
-        total += np.where(known, power, 0)
-        valid += known
-    mean: Array = np.where(valid > 0, total / np.maximum(valid, 1), np.nan).astype(np.float32)
-    return mean
-
-
-def _lay(power: Array, source: Array | rasterio.Band, place: Grid, grid: Grid) -> None:
-    """Lay two bands that lie at `place` over `power` where they have data."""
-    left, bottom, right, top = transform_bounds(place.crs, grid.crs, *place.bounds)
-    west, south, east, north = grid.bounds
-    if left >= east or right <= west or bottom >= north or top <= south:
-        return
-    coarser = max(grid.resolution) > 1.5 * max(place.resolution)
-    fresh = np.full_like(power, np.nan)
-    reproject(
-        source,
-        fresh,
-        src_transform=place.transform,
-        src_crs=place.crs,
-        src_nodata=math.nan,
-        dst_transform=grid.transform,
-        dst_crs=grid.crs,
-        dst_nodata=math.nan,
-        resampling=Resampling.average if coarser else Resampling.bilinear,
-        warp_mem_limit=WARP_MB,
-    )
-    known = np.isfinite(fresh).all(axis=0)
-    power[:, known] = fresh[:, known]
 
 
 def read_band(dataset: DatasetReader, band: int, grid: Grid) -> Array:
@@ -118,17 +70,11 @@ class Stretch:
         return scaled
 
 
-def false_colour(power: Array) -> Array:
-    """VV, VH and VV/VH in dB (3, H, W): red, green and blue of the picture."""
-    vh, vv = to_db(power[0]), to_db(power[1])
-    return np.stack([vv, vh, vv - vh])
-
-
-def paint_power(power: Array, stretch: Stretch) -> RGBA:
+def paint_image(bands: Array, stretch: Stretch, sensor: Sensor) -> RGBA:
     """The false-colour picture (H, W, 4); transparent where there are no data."""
-    picture = np.zeros((*power.shape[1:], 4), np.uint8)
-    known = np.isfinite(power).all(axis=0)
-    channels = stretch.apply(false_colour(power))
+    picture = np.zeros((*bands.shape[1:], 4), np.uint8)
+    known = np.isfinite(bands).all(axis=0)
+    channels = stretch.apply(sensor.colours(bands))
     for i, channel in enumerate(channels):
         picture[known, i] = np.rint(channel[known] * 255)
     picture[known, 3] = 255
@@ -159,3 +105,59 @@ def _viridis() -> NDArray[np.uint8]:
     from matplotlib import colormaps
 
     return np.asarray(colormaps["viridis"](np.arange(256), bytes=True))
+
+
+# --- data URIs -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One picture: a photograph (H, W, 4) uint8, or one `colour` with an opacity (H, W) 0 to 15."""
+
+    pixels: NDArray[np.uint8]
+    colour: RGB | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+def encode(drawings: Mapping[str, Drawing], budget: int) -> dict[str, str]:
+    """Data URIs of all drawings, together at most `budget` bytes long.
+
+    Where they would be longer, all are made smaller, down to 16 pixels a side.
+    """
+    factor = 1.0
+    while True:
+        found = {name: _uri(drawing, factor) for name, drawing in drawings.items()}
+        largest = max((max(d.size) for d in drawings.values()), default=0)
+        if sum(map(len, found.values())) <= budget or factor * largest < SMALLEST:
+            return found
+        factor *= SHRINK
+
+
+def _uri(drawing: Drawing, factor: float) -> str:
+    width, height = (max(1, round(n * factor)) for n in drawing.size)
+    if drawing.colour is None:
+        image = Image.fromarray(drawing.pixels, "RGBA")
+        return _as_uri("webp", _resized(image, width, height), quality=QUALITY, method=4)
+    opacity = _resized(Image.fromarray(drawing.pixels * np.uint8(17), "L"), width, height)
+    layer = Image.fromarray((np.asarray(opacity) // 17).astype(np.uint8), "P")
+    layer.putpalette(drawing.colour * 16)
+    alpha = bytes(range(0, 256, 17))
+    return _as_uri("png", layer, transparency=alpha, bits=4, optimize=True)
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    return (
+        image
+        if image.size == (width, height)
+        else image.resize((width, height), Image.Resampling.BOX)
+    )
+
+
+def _as_uri(kind: str, image: Image.Image, **options: object) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind.upper(), **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

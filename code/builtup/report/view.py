@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from builtup.geo.grid import Grid
-from builtup.geo.probability import mapped_band
+from builtup.geo.probability import SCALE, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
+from builtup.maps.scale_bar import ScaleBar, centre, ground_width, north, scale_bar
 from builtup.report.charts import precision_recall_chart, reliability_chart, threshold_chart
 from builtup.report.counts import CityMeasure, TileCrop
-from builtup.report.encode import Drawing, encode
-from builtup.report.image_source import SceneImage, scene_title
+from builtup.report.images import SceneImage, chosen_dates, read_image, scene_title
 from builtup.report.pictures import (
+    Drawing,
     Stretch,
-    chosen_dates,
-    false_colour,
-    paint_power,
+    encode,
+    paint_image,
     paint_probability,
     read_band,
-    read_power,
     shade,
 )
-from builtup.report.scale_bar import ScaleBar, centre, ground_width, north, scale_bar
 from builtup.report.svg_path import OutlinePath, outline_path
+from builtup.sensors.catalogue import DEFAULT
 
 __all__ = ["ZOOMS", "Base", "CityView", "Layer", "TileView", "view_city"]
 
 ZOOMS = (1, 2, 4)
+#: Whose scenes the maps were made from.
+SENSOR = DEFAULT
 #: Colours of the layers. Laid over grey, found, missed and false stay apart for readers with each
 #: kind of colour blindness, which a test holds.
 COLOURS = {
@@ -59,13 +60,14 @@ _OUTLINES, _TILES = 0.2, 0.2
 
 @dataclass(frozen=True)
 class Base:
-    """A picture that fills the frame; one of them is shown."""
+    """A picture that fills the frame, and what its colours mean; one of them is shown."""
 
     name: str
     label: str
     uri: str
     alt: str
     top: float = 1.0
+    legend: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,9 @@ def view_city(measure: CityMeasure, scenes: Sequence[SceneImage], budget: int) -
     """
     shown = chosen_dates(scenes)
     with gdal_env():
-        power = read_power(shown, measure.picture) if shown else None
-        stretch = Stretch.of(false_colour(power)) if power is not None else None
-        bases, drawings = _bases(measure, power, stretch)
+        image = read_image(shown, measure.picture) if shown else None
+        stretch = Stretch.of(SENSOR.colours(image)) if image is not None else None
+        bases, drawings = _bases(measure, image, stretch)
         outlines = _outlines(measure, int(_OUTLINES * budget))
         tiles = _tiles(measure, shown, stretch, int(_TILES * budget))
     names = _UNSCORED if measure.counts is None else _SCORED
@@ -137,7 +139,7 @@ def view_city(measure: CityMeasure, scenes: Sequence[SceneImage], budget: int) -
         picture=(measure.picture.width, measure.picture.height),
         ground=_ground(measure.grid, width),
         dates=tuple(scene_title(scene.scene) for scene in shown),
-        bases=tuple(Base(b.name, b.label, uris[b.name], b.alt, b.top) for b in bases),
+        bases=tuple(replace(b, uri=uris[b.name]) for b in bases),
         layers=(*layers, *([outlines] if outlines else [])),
         bars=tuple((zoom, scale_bar(width, zoom)) for zoom in ZOOMS) if width else (),
         north=north(measure.grid),
@@ -149,17 +151,17 @@ def view_city(measure: CityMeasure, scenes: Sequence[SceneImage], budget: int) -
 
 
 def _bases(
-    measure: CityMeasure, power: NDArray[np.float32] | None, stretch: Stretch | None
+    measure: CityMeasure, image: NDArray[np.float32] | None, stretch: Stretch | None
 ) -> tuple[list[Base], dict[str, Drawing]]:
     """The pictures that fill the frame, their URIs to come, and what they are drawn from."""
     with open_raster(measure.rasters.prob) as dataset:
-        probability = read_band(dataset, mapped_band(dataset.count), measure.picture) / np.float32(
-            254
-        )
+        levels = read_band(dataset, mapped_band(dataset.count), measure.picture)
+    probability = levels / np.float32(SCALE)
     found: list[tuple[Base, NDArray[np.uint8]]] = []
-    if power is not None and stretch is not None:
-        alt = f"Radar image of {measure.city}: VV red, VH green, their ratio blue, in decibels"
-        found.append((Base("radar", "Radar image", "", alt), paint_power(power, stretch)))
+    if image is not None and stretch is not None:
+        alt = f"{SENSOR.title} of {measure.city}: {SENSOR.legend}"
+        base = Base("image", SENSOR.title, "", alt, legend=SENSOR.legend)
+        found.append((base, paint_image(image, stretch, SENSOR)))
     alt = f"Probability of built-up in {measure.city}"
     found.append((Base("probability", "Probability", "", alt), paint_probability(probability)))
     deviation = _deviation(measure)
@@ -211,10 +213,12 @@ def _tile(
     grid = whole.window(window.x, window.y, window.width, window.height)
     with open_raster(measure.rasters.prob) as dataset:
         values = dataset.read(mapped_band(dataset.count), window=window.rasterio, masked=True)
-    probability = (values.astype(np.float32) / 254).filled(np.nan)
+    probability = (values.astype(np.float32) / SCALE).filled(np.nan)
     pictures = {}
     if stretch is not None:
-        pictures["radar image"] = Drawing(paint_power(read_power(scenes, grid), stretch))
+        pictures[SENSOR.title.lower()] = Drawing(
+            paint_image(read_image(scenes, grid), stretch, SENSOR)
+        )
     pictures["ground truth"] = Drawing(_paint({"truth": crop.true}, crop.counted))
     pictures["probability"] = Drawing(paint_probability(probability))
     classes = {

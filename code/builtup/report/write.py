@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from builtup.jobs.files import write_text_atomically
 from builtup.maps.ensemble import ENSEMBLE_JSON
 from builtup.report.counts import PICTURE, CityCounts, measure_city
-from builtup.report.image_source import find_images
+from builtup.report.images import find_images
 from builtup.report.page import Page, Row, render
 from builtup.report.provenance import Provenance, find_provenance
 from builtup.report.scores import MACRO, POOLED, ScoreRow, score_rows

@@ -35,8 +35,10 @@ class Sensor:
     `bands` are those of a scene's file in order, `read` the numbers (from 1) of those that samples
     and networks get, `dtype` that of the file, `metres` the pixel that networks are trained on
     (None: the data set's own). `invalid` gives the (H, W) pixels without data from the bands that
-    are read, (B, H, W), and the file's declared no-data value. `picture` draws them as (H, W, 3)
-    uint8 for people, black or grey where nothing is known.
+    are read, (B, H, W), and the file's declared no-data value. `colours` makes what red, green and
+    blue of a picture stand for, (3, H, W), to be stretched; `legend` says it in words, `title` what
+    the picture is. `picture` draws (H, W, 3) uint8 with the same stretch for every scene, in a dark
+    blue where nothing is known.
     """
 
     name: str
@@ -46,7 +48,10 @@ class Sensor:
     metres: float | None
     invalid: Callable[[NDArray[np.float32], float | None], NDArray[np.bool_]]
     axis: Axis
+    colours: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     picture: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+    title: str
+    legend: str
 
     @property
     def names(self) -> tuple[str, ...]:

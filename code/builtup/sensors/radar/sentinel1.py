@@ -18,16 +18,19 @@ RATIO_RANGE = (2.0, 16.0)
 UNKNOWN = (60, 60, 90)
 
 
+def false_colour(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """VV, VH and VV/VH in dB (3, H, W): red, green and blue of a picture of linear VH, VV."""
+    vh, vv = to_db(power[0]), to_db(power[1])
+    return np.stack([vv, vh, vv - vh])
+
+
 def backscatter_picture(power: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 from linear VH, VV: red VV, green VH, blue their difference in dB."""
-    vh, vv = to_db(power[0]), to_db(power[1])
-    bands = (
-        _stretched(vv, *VV_RANGE),
-        _stretched(vh, *VH_RANGE),
-        _stretched(vv - vh, *RATIO_RANGE),
-    )
-    picture = np.stack(bands, axis=-1)
-    picture[~np.isfinite(vh + vv)] = UNKNOWN
+    colours = false_colour(power)
+    ranges = (VV_RANGE, VH_RANGE, RATIO_RANGE)
+    bands = (_stretched(c, *ends) for c, ends in zip(colours, ranges, strict=True))
+    picture = np.stack(tuple(bands), axis=-1)
+    picture[~np.isfinite(colours).all(axis=0)] = UNKNOWN
     return picture
 
 
@@ -52,5 +55,8 @@ SENTINEL1 = Sensor(
     invalid=_without_measurement,
     # from the floor of decibels to what corner reflectors return
     axis=Axis(10 * float(np.log10(DB_FLOOR)), 30.0, "dB", to_db),
+    colours=false_colour,
     picture=backscatter_picture,
+    title="Radar image",
+    legend="VV red, VH green, VV/VH blue, in decibels",
 )

@@ -1,34 +1,59 @@
-"""Where the radar images of a report come from: scenes, or the tiles that were predicted."""
+"""Where the images of a report come from, and how they are read: scenes, or predicted tiles."""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.warp import reproject, transform_bounds
+
 from builtup.errors import BuiltupError, InputError
+from builtup.geo.grid import Grid
+from builtup.geo.locations import Allow
+from builtup.geo.rasters import open_raster
+from builtup.geo.target_grid import shared_ground
+from builtup.geo.windows import aligned
+from builtup.maps.city_keys import with_cities
 from builtup.maps.ensemble import member_runs
-from builtup.report.quicklook import predicted_scenes, stored_scenes
+from builtup.runs import tracking
 from builtup.runs.results import Results
-from builtup.sensors.radar.headers import Survey
+from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.radar.discovery import find_scenes
+from builtup.sensors.radar.headers import Survey, measure, survey
 from builtup.sensors.radar.names import SceneName, find_rasters, require_folder
+from builtup.sensors.radar.reader import open_power
+from builtup.sensors.sensor import Sensor
 from builtup.tiles.table import TILE_STATS_CSV
 from builtup.tiles.tile import TILES_CSV, parse_tile, read_rows
+from builtup.training.tuning_ground import INFERENCE_JSON
 
-__all__ = ["SceneImage", "find_images"]
+__all__ = ["SceneImage", "chosen_dates", "find_images", "read_image", "scene_title"]
 
 log = logging.getLogger(__name__)
 
+Array = NDArray[np.float32]
 #: Lists of tiles, and the column in which each names a tile's file.
 _LISTS = {TILES_CSV: "path", TILE_STATS_CSV: "image_path"}
+#: Dates that are averaged for the background at most.
+MOST_DATES = 4
+#: GDAL's working memory of a warp, in MB.
+WARP_MB = 64
+#: Rows and columns of a stored scene that are read at once: 17 MB.
+PART = (512, 4096)
 
 
 @dataclass(frozen=True)
 class SceneImage:
-    """A scene's power: a 3-band file, those of its tiles, or VV and VH as they are stored.
+    """A scene's image: its file, those of its tiles, or the scene as it is stored elsewhere.
 
     `date` is YYYYMMDD.
     """
@@ -42,7 +67,7 @@ class SceneImage:
 def find_images(results: Results, images_path: str = "") -> Mapping[str, tuple[SceneImage, ...]]:
     """The scenes of each city, by date: those below `images_path`, else those predicted.
 
-    `images_path` holds 3-band scenes, a list of tiles, or scenes of VV and VH as `predict` takes
+    `images_path` holds 3-band scenes, a list of tiles, or scenes as `predict` takes
     them. The run's own list is named by the config that lies beside the predictions, the scenes of
     `predict` by its run, those of an ensemble by its members' runs. Where nothing is known there
     are none, and a warning; raises InputError where `images_path` was given and holds none.
@@ -72,7 +97,7 @@ def _predicted(results: Results) -> Mapping[str, tuple[SceneImage, ...]]:
         folder = _predicted_from(results)
         if folder is not None:
             return _scenes_below(folder)
-        stored = predicted_scenes(results)
+        stored = _scenes_of_run(results)
         if stored is not None:
             return _as_stored(stored)
     except BuiltupError as e:
@@ -111,7 +136,7 @@ def _scenes_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
 
 def _stored_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
     try:
-        return _as_stored(stored_scenes(str(folder)))
+        return _as_stored(_stored_scenes(str(folder)))
     except InputError as e:
         names = " and no ".join(_LISTS)
         problem = f"no 3-band scenes and no {names}; as scenes of VV and VH: {e.problem}"
@@ -162,3 +187,105 @@ def scene_title(scene: str) -> str:
         return scene
     date = f"{name.date[:4]}-{name.date[4:6]}-{name.date[6:]}"
     return " ".join(filter(None, [name.stem[:3].upper(), name.orbit, date]))
+
+
+# --- scenes as they are stored ---------------------------------------------------------------
+
+
+def _stored_scenes(input_path: str, units: str = "auto") -> Mapping[str, tuple[Survey, ...]]:
+    """The scenes of each city below `input_path`, which is all that `predict` takes.
+
+    What `predict` refuses unless it is allowed is refused here. Raises InputError where there are
+    no scenes or one cannot be used.
+    """
+    found = find_scenes(input_path, Allow())
+    if found.problems:
+        raise found.problems[0]
+    return with_cities([measure(survey(scene), units).survey for scene in found.scenes])
+
+
+def _scenes_of_run(results: Results) -> Mapping[str, tuple[Survey, ...]] | None:
+    """The scenes of a folder that `predict` wrote, as its run names them; None for other folders.
+
+    Raises RunError where the tracking database does not know the run, and as `_stored_scenes`.
+    """
+    run_id = results.run_id or _named_run(results)
+    if run_id is None:
+        return None
+    given = tracking.find_run(run_id).data.params
+    if "cfg/input_path" not in given:
+        return None
+    return _stored_scenes(given["cfg/input_path"], given.get("cfg/units", "auto"))
+
+
+def _named_run(results: Results) -> str | None:
+    try:
+        text = (results.folder / INFERENCE_JSON).read_text(encoding="utf-8")
+        return str(json.loads(text)["run_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_parts(found: Survey, ground: Grid) -> Iterator[tuple[NDArray[np.float32], Grid]]:
+    """The power (2, h, w) of a scene and where it lies, part by part, of what meets `ground`."""
+    with open_power(found) as reader:
+        for window in aligned(found.grid.width, found.grid.height, PART):
+            place = found.grid.window(window.x, window.y, window.width, window.height)
+            if shared_ground(place, ground) > 0:
+                yield reader.read(window), place
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def chosen_dates(scenes: Sequence[SceneImage]) -> tuple[SceneImage, ...]:
+    """At most MOST_DATES of a city's scenes, spread over time."""
+    if len(scenes) <= MOST_DATES:
+        return tuple(scenes)
+    return tuple(scenes[i * (len(scenes) - 1) // (MOST_DATES - 1)] for i in range(MOST_DATES))
+
+
+def read_image(scenes: Sequence[SceneImage], grid: Grid, sensor: Sensor = DEFAULT) -> Array:
+    """The bands that `sensor` reads, (B, H, W) on `grid`: the mean of the scenes, NaN without any.
+
+    Averaged down where `grid` is coarser. Raises InputError where a file cannot be read.
+    """
+    total = np.zeros((len(sensor.read), *grid.shape), np.float32)
+    valid = np.zeros(grid.shape, np.float32)
+    for scene in scenes:
+        image = np.full(total.shape, np.nan, np.float32)
+        for path in scene.paths:
+            with open_raster(path) as dataset:
+                _lay(image, rasterio.band(dataset, list(sensor.read)), Grid.of(dataset), grid)
+        if scene.stored is not None:
+            for part, place in _read_parts(scene.stored, grid):
+                _lay(image, part, place, grid)
+        known = np.isfinite(image).all(axis=0)
+        total += np.where(known, image, 0)
+        valid += known
+    mean: Array = np.where(valid > 0, total / np.maximum(valid, 1), np.nan).astype(np.float32)
+    return mean
+
+
+def _lay(image: Array, source: Array | rasterio.Band, place: Grid, grid: Grid) -> None:
+    """Lay bands that lie at `place` over `image` where they have data."""
+    left, bottom, right, top = transform_bounds(place.crs, grid.crs, *place.bounds)
+    west, south, east, north = grid.bounds
+    if left >= east or right <= west or bottom >= north or top <= south:
+        return
+    coarser = max(grid.resolution) > 1.5 * max(place.resolution)
+    fresh = np.full_like(image, np.nan)
+    reproject(
+        source,
+        fresh,
+        src_transform=place.transform,
+        src_crs=place.crs,
+        src_nodata=math.nan,
+        dst_transform=grid.transform,
+        dst_crs=grid.crs,
+        dst_nodata=math.nan,
+        resampling=Resampling.average if coarser else Resampling.bilinear,
+        warp_mem_limit=WARP_MB,
+    )
+    known = np.isfinite(fresh).all(axis=0)
+    image[:, known] = fresh[:, known]

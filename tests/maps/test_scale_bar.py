@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from builtup.geo.grid import Grid
-from builtup.report.scale_bar import centre, ground_width, north, scale_bar
+from builtup.maps.scale_bar import centre, ground_width, north, scale_bar
 
 UTM = CRS.from_epsg(32638)
 
