@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from builtup.report.image_source import find_images
+from builtup.report.images import find_images
 from rasterio.warp import transform
 
 from builtup.config import load as configs
