@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from builtup.report.images import find_images
 from rasterio.warp import transform
 
 from builtup.config import load as configs
@@ -26,6 +25,7 @@ from builtup.jobs import executors
 from builtup.jobs.steps import Job, Summary
 from builtup.maps.submission import to_submission
 from builtup.prediction.predict import predict
+from builtup.report.images import find_images
 from builtup.report.trace_lineage import trace
 from builtup.runs import tracking
 from builtup.runs.results import read_tags, resolve_results
