@@ -1,40 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from builtup.errors import ConfigError
-from builtup.models import channels
-from builtup.models.channels import Channels, channel_sets, with_signature
-from builtup.sensors.radar.bands import CHANNEL_SETS, invalid, to_db
-
-SETS = list(CHANNEL_SETS)
-
-
-def power(seed=0, bands=2, shape=(9, 11)):
-    """Powers with small negatives, zeros, huge values and gaps of every kind."""
-    rng = np.random.default_rng(seed)
-    p = rng.gamma(1.0, 0.1, (bands, *shape)).astype(np.float32)
-    p[:, 0, 0] = np.nan
-    p[0, 1, 1], p[1, 2, 2] = np.nan, np.inf
-    p[1, 3, 3] = -np.inf
-    p[:2, 4, 4] = 0
-    p[1, 5, 5] = -12000
-    p[0, 6, 6] = -0.01
-    p[0, 7, 7] = 0
-    p[1, 8, 8] = 12942
-    if bands == 3:
-        p[2] = (p[0] + p[1]) / 2
-    return p
-
-
-@pytest.mark.parametrize("name", SETS)
-@pytest.mark.parametrize("bands", [2, 3])
-def test_channels_equal_the_numpy_formulas_on_valid_pixels(name, bands):
-    p = power(bands=bands)
-    got = Channels(name)(torch.from_numpy(p)[None])[0].numpy()
-    good = ~invalid(p[0], p[1])
-    expected = CHANNEL_SETS[name].compute(p[0][good], p[1][good])
-    np.testing.assert_allclose(got[:, good], expected, rtol=2e-6, atol=2e-6)
+from builtup.models.channels import Channels, channel_sets, inputs_of, with_signature
+from builtup.models.radar_channels import RADAR_FORMULAS, all_measured
+from builtup.sensors.radar.bands import invalid
+from builtup.sensors.radar.sentinel1 import SENTINEL1
+from radar_power import power
 
 
 @pytest.mark.parametrize("name", list(channel_sets()))
@@ -48,33 +23,31 @@ def test_invalid_pixels_take_the_training_mean_which_is_zero_after_normalisation
     assert np.isfinite(got).all()
 
 
+def test_channels_say_which_bands_they_read_and_refuse_other_numbers_of_them():
+    channels = Channels("db_3b")
+    assert channels.inputs == ("VH", "VV") and channels.band_counts == (2, 3)
+    assert channels.sensor is SENTINEL1
+    with pytest.raises(ValueError, match=r"expected \(B, 2 or 3, H, W\) bands, got \(1, 4, 8, 8\)"):
+        channels(torch.ones(1, 4, 8, 8))
+
+
+def test_a_model_reads_what_its_channels_read_else_the_default_sensors_bands():
+    assert inputs_of(torch.nn.Sequential(Channels("db_2b"))) == ("VH", "VV")
+    assert inputs_of(torch.nn.Identity()) == SENTINEL1.names
+
+
 @pytest.mark.parametrize("name", list(channel_sets()))
 @pytest.mark.parametrize("bands", [2, 3])
 def test_an_image_without_gaps_is_what_it_is_when_it_is_masked(name, bands, monkeypatch):
     n = len(channel_sets()[name])
     p = torch.from_numpy(np.random.default_rng(1).normal(0.1, 0.1, (2, bands, 9, 11))).float()
-    assert channels._all_measured(p[:, :2])
+    assert all_measured(p[:, :2])
     before, transform = p.clone(), Channels(name, mean=[0.3] * n, std=[0.7] * n)
     got = transform(p)
     assert torch.equal(p, before)
-    monkeypatch.setattr(channels, "_all_measured", lambda power: False)
+    never = replace(RADAR_FORMULAS[name], all_measured=lambda power: False)
+    monkeypatch.setattr(transform, "_formula", never)
     assert torch.equal(got, transform(p))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -9999.0, 0.0])
-def test_one_pixel_without_a_measurement_is_seen(value):
-    p = torch.full((2, 2, 30, 40), 0.1)
-    p[0, 0, 3, 4] = -0.01  # a power less the noise
-    assert channels._all_measured(p)
-    p[1, :, 17, 23] = value
-    assert not channels._all_measured(p)
-
-
-def test_valid_is_the_rule_of_the_bands_module():
-    p = power()
-    got = Channels("db_3b").valid(torch.from_numpy(p)[None])
-    assert got.shape == (1, 1, 9, 11)
-    np.testing.assert_array_equal(got[0, 0].numpy(), ~invalid(p[0], p[1]))
 
 
 def test_normalisation_is_applied_and_travels_with_the_weights():
@@ -118,32 +91,6 @@ def test_what_does_not_fit_is_refused_in_one_line(arguments, message):
     with pytest.raises(ConfigError, match=message) as e:
         Channels(*arguments)
     assert "\n" not in str(e.value)
-
-
-def test_the_set_of_pretrained_encoders_is_vv_then_vh_in_db():
-    p = power()
-    got = Channels("db_2b")(torch.from_numpy(p)[None])[0].numpy()
-    good = ~invalid(p[0], p[1])
-    np.testing.assert_allclose(got[:, good], to_db(p[::-1][:, good]), rtol=2e-6)
-
-
-def test_minmax_stretches_each_image_and_band_over_its_valid_pixels():
-    images = np.stack([power(0), 100 * power(1)])
-    got = Channels("minmax_3b")(torch.from_numpy(images)).numpy()
-    for image, result in zip(images, got, strict=True):
-        good = ~invalid(image[0], image[1])
-        bands = [image[0], image[1], (image[0] + image[1]) * np.float32(0.5)]
-        for band, channel in zip(bands, result, strict=True):
-            values = band[good].astype(np.float64)
-            share = (values - values.min()) / (values.max() - values.min())
-            np.testing.assert_allclose(channel[good], share**0.2 - 0.5, atol=1e-4)
-        assert (result[:, ~good] == 0).all()
-
-
-@pytest.mark.parametrize("value", [0.1, float("nan")])
-def test_minmax_of_an_image_of_one_value_or_none_is_finite(value):
-    got = Channels("minmax_3b")(torch.full((1, 2, 4, 4), value))
-    torch.testing.assert_close(got, torch.full((1, 3, 4, 4), 0.0 if value != value else -0.5))
 
 
 @pytest.mark.parametrize("name", list(channel_sets()))

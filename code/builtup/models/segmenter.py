@@ -14,11 +14,11 @@ DEFAULT_STRIDE = 32
 
 
 class Segmenter(nn.Module):
-    """Logits from power: `channels`, then `network`, for images of any size.
+    """Logits from the bands of a sensor: `channels`, then `network`, for images of any size.
 
-    Input (B, 2 or 3, H, W) linear power with NaN as no-data; output (B, num_classes, H, W) logits.
-    Sides that are no multiple of the network's stride (its attribute `stride`, else 32) are filled
-    up to the right and below like no-data, and the logits cropped back.
+    Input (B, bands, H, W) as `channels` reads it, with NaN as no-data; output (B, num_classes,
+    H, W) logits. Sides that are no multiple of the network's stride (its attribute `stride`, else
+    32) are filled up to the right and below like no-data, and the logits cropped back.
     """
 
     def __init__(self, channels: Channels, network: nn.Module) -> None:
@@ -28,10 +28,10 @@ class Segmenter(nn.Module):
         stride = getattr(network, "stride", DEFAULT_STRIDE)
         self.stride = stride if isinstance(stride, int) else DEFAULT_STRIDE
 
-    def forward(self, power: Tensor) -> Tensor:
-        """Logits of a batch of power, see the class."""
-        height, width = power.shape[-2:]
-        x = self.channels(power)
+    def forward(self, bands: Tensor) -> Tensor:
+        """Logits of a batch, see the class."""
+        height, width = bands.shape[-2:]
+        x = self.channels(bands)
         below, right = -height % self.stride, -width % self.stride
         if below or right:
             x = F.pad(x, (0, right, 0, below))  # 0 is the training mean, as for no-data
