@@ -29,9 +29,8 @@ from rasterio.warp import Resampling, reproject
 
 from builtup.config import load as configs
 from builtup.geo.grid import Grid
-from builtup.geo.probability import IGNORE, LEVELS, NODATA, level_of
-from builtup.maps.forest_map import as_bytes
-from builtup.models.forest import fit_forest, forest_probability
+from builtup.geo.probability import IGNORE, LEVELS, NODATA, encode, level_of
+from builtup.maps.forest import fit_forest, forest_probability
 from builtup.prediction.network import make_stream, predict_array
 from builtup.prediction.tile_reader import mark_invalid
 from builtup.runs.tracking import recording
@@ -280,9 +279,9 @@ class Scorer:
         return [row for counter in counters.values() for row in counter.rows()]
 
     def _forest(self, seed: int) -> list[BlockRow]:
-        forest = fit_forest([(*s.power, s.truth) for s in self.training], seed=seed)
+        forest = fit_forest([(s.power, s.truth) for s in self.training], seed=seed)
         training, scored = (
-            [as_bytes(forest_probability(forest, *s.power)) for s in scenes]
+            [encode(p, np.isnan(p)) for p in (forest_probability(forest, s.power) for s in scenes)]
             for scenes in (self.training, self.scored)
         )
         return self._count((training, scored), seed)

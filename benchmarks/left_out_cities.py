@@ -15,14 +15,14 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import rasterio
 from commands import builtup, use_project_database
 
 from builtup.geo.grid import Grid
-from builtup.geo.probability import level_of
+from builtup.geo.probability import encode, level_of
 from builtup.jobs.files import write_text_atomically
-from builtup.maps.forest_map import as_bytes
-from builtup.models.forest import fit_forest, forest_probability
+from builtup.maps.forest import fit_forest, forest_probability
 from builtup.scoring.blocks import BlockCounter, BlockRow, write_blocks
 from builtup.sensors.radar.names import find_rasters
 from builtup.studies.cross_validate import BLOCKS_CSV, CROSS_JSON
@@ -74,8 +74,7 @@ def leave_out_forest(train: Path, folder: Path) -> None:
     scenes: dict[str, list] = {}
     for image in find_rasters(train / "images_3b", "3b"):
         with rasterio.open(image.path) as dataset, rasterio.open(masks[image.scene_id]) as mask:
-            vh, vv = dataset.read([1, 2])
-            found = (image.scene_id, Grid.of(dataset), vh, vv, mask.read(1))
+            found = (image.scene_id, Grid.of(dataset), dataset.read([1, 2]), mask.read(1))
             scenes.setdefault(image.city, []).append(found)
     rows: list[BlockRow] = []
     half = level_of(0.5)
@@ -83,8 +82,9 @@ def leave_out_forest(train: Path, folder: Path) -> None:
         others = [of[0][2:] for name, of in scenes.items() if name != city]
         forest = fit_forest(others, seed=0)
         counter = BlockCounter(city, 0, (half, half))
-        for scene_id, grid, vh, vv, truth in dates:
-            values = as_bytes(forest_probability(forest, vh, vv))
+        for scene_id, grid, power, truth in dates:
+            probability = forest_probability(forest, power)
+            values = encode(probability, np.isnan(probability))
             counter.add(city, scene_id.replace("_{}", ""), grid, values, truth)
         rows += counter.rows()
     write_blocks(folder / BLOCKS_CSV, rows)

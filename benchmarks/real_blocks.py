@@ -6,7 +6,7 @@ A scene of $BUILTUP_DATA is split in four (San Francisco at row 560 and column 2
 middle of its labelled campus). In turn each block is held out with a gap of 32 pixels, and every
 labelled pixel of it is scored at probability 0.5 (the network also at the threshold that its
 training ground chose). The forest is the classic reference
-(`builtup.models.forest`), the network `configs/train/recommended_cpu.py` by `cross_validate`: its
+(`builtup.maps.forest`), the network `configs/train/recommended_cpu.py` by `cross_validate`: its
 last weights, nothing chosen on the block.
 """
 
@@ -26,7 +26,7 @@ import rasterio
 from commands import builtup, use_project_database
 
 from builtup.geo.probability import IGNORE
-from builtup.models.forest import fit_forest, forest_probability
+from builtup.maps.forest import fit_forest, forest_probability
 from builtup.tiles.folds import Folds
 from builtup.tiles.tile import read_tiles
 
@@ -99,7 +99,7 @@ def score_forest(out: Path, seed: int) -> Counts:
     (image,) = (out / "images_3b").rglob("*.tif")
     (truth,) = (out / "masks").rglob("*.tif")
     with rasterio.open(image) as dataset, rasterio.open(truth) as dataset_mask:
-        vh, vv = dataset.read([1, 2])
+        power = dataset.read([1, 2])
         mask = dataset_mask.read(1)
     folds = Folds.read(out / "tiles")
     tile = read_tiles(out / "tiles" / "images" / "tiles.csv")[0]
@@ -111,9 +111,9 @@ def score_forest(out: Path, seed: int) -> Counts:
             sys.exit(f"error: {tile.path}: holds nothing of fold {name}; remove {out}")
         known = mask.copy()
         known[hidden.slices] = IGNORE
-        without = [np.where(known == IGNORE, np.nan, band).astype(np.float32) for band in (vh, vv)]
-        forest = fit_forest([(without[0], without[1], known)], seed=seed)
-        built_up = forest_probability(forest, vh, vv)[held.slices] >= 0.5
+        without = np.where(known == IGNORE, np.nan, power).astype(np.float32)
+        forest = fit_forest([(without, known)], seed=seed)
+        built_up = forest_probability(forest, power)[held.slices] >= 0.5
         target = mask[held.slices]
         counts[name] = np.array(
             [

@@ -22,7 +22,7 @@ from builtup.config.load import run_script
 from builtup.errors import BuiltupError
 from builtup.jobs.files import write_text_atomically
 from builtup.maps.cities import all_agg_by_city
-from builtup.maps.forest_map import fit_on_scenes, map_scenes
+from builtup.maps.forest import fit_on_scenes, map_scenes
 from builtup.maps.polygonize import polygonize
 from builtup.maps.submission import to_submission
 from builtup.maps.validate import validate

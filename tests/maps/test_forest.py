@@ -1,12 +1,12 @@
-"""Maps of the random-forest reference."""
+"""The random-forest reference and its maps."""
 
 from __future__ import annotations
 
 import numpy as np
 import rasterio
 
-from builtup.maps import forest_map as reference
-from builtup.models.forest import fit_forest, forest_probability
+from builtup.maps import forest as reference
+from builtup.maps.forest import fit_forest, forest_features, forest_probability
 from builtup.runs.results import read_tags
 from builtup.sensors.radar.names import find_rasters
 from helpers import speckle, write_raster
@@ -28,13 +28,13 @@ def test_map_by_blocks_equals_the_map_of_the_whole_scene(tmp_path, monkeypatch):
     image, mask = town(0)
     folder = tmp_path / "images" / "Alpha_2015"
     write_raster(folder / "s1a_38SLF_3b_ASC_20150101.tif", image, nodata=np.nan)
-    forest = fit_forest([(image[0], image[1], mask)], pixels=3000)
+    forest = fit_forest([(image[:2], mask)], pixels=3000)
     monkeypatch.setattr(reference, "BLOCK", 32)
     reference.map_scenes(forest, find_rasters(tmp_path / "images", "3b"), tmp_path / "out")
     path = tmp_path / "out" / "raw" / "s1a_38SLF_prob_ASC_20150101.tif"
     with rasterio.open(path) as dataset:
         mapped = dataset.read(1)
-    whole = forest_probability(forest, image[0], image[1])
+    whole = forest_probability(forest, image[:2])
     expected = np.where(np.isnan(whole), 255, np.rint(np.nan_to_num(whole) * 254))
     np.testing.assert_array_equal(mapped, expected)
     assert read_tags(path).city == "38SLF_Alpha"
@@ -50,6 +50,46 @@ def test_forest_is_fitted_on_scenes_and_their_own_masks(tmp_path):
         find_rasters(tmp_path / "3b", "3b"), find_rasters(tmp_path / "mask", "mask")
     )
     image, mask = town(99)
-    probability = forest_probability(forest, image[0], image[1])
+    probability = forest_probability(forest, image[:2])
     known = mask != 255
     assert ((probability > 0.5) == (mask == 1))[known].mean() > 0.9
+
+
+def scene(seed: int):
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((60, 70), np.uint8)
+    mask[20:40, 20:50] = 1
+    speckle = rng.gamma(4.4, 1 / 4.4, (2, 60, 70)).astype(np.float32)
+    vh = np.where(mask, 0.08, 0.01).astype(np.float32) * speckle[0]
+    vv = np.where(mask, 0.4, 0.05).astype(np.float32) * speckle[1]
+    vh[:5], vv[:5] = np.nan, np.nan
+    return np.stack([vh, vv]), mask
+
+
+def test_features_are_local_statistics_of_the_valid_pixels_in_decibels():
+    power, _ = scene(0)
+    features, valid = forest_features(power)
+    assert features.shape == (14, 60, 70)
+    window = 10 * np.log10(power[1, 5:13, 23:38])  # rows 5 to 12: the valid part of rows -2 to 12
+    np.testing.assert_allclose(features[12, 5, 30], window.mean(), rtol=1e-4)
+    np.testing.assert_allclose(features[13, 5, 30], window.std(), rtol=1e-3)
+    assert not valid[:5].any() and valid[5:].all()
+
+
+def test_forest_finds_bright_blocks_and_leaves_no_data_undefined():
+    forest = fit_forest([scene(0), scene(1)], pixels=4000)
+    power, mask = scene(2)
+    probability = forest_probability(forest, power)
+    assert np.isnan(probability[:5]).all()
+    predicted = probability[5:] > 0.5
+    assert (predicted == mask[5:].astype(bool)).mean() > 0.95
+
+
+def test_forest_learns_nothing_from_ignored_pixels():
+    power, mask = scene(0)
+    wrong = mask.copy()
+    wrong[:, 35:] = 255
+    wrong[20:40, 35:50] = 255
+    forest = fit_forest([(power, wrong)], pixels=100_000)
+    # 30 rows x 35 columns are labelled and valid: no more can have been drawn
+    assert forest.estimators_[0].tree_.n_node_samples[0] <= 55 * 35
