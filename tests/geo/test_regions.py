@@ -4,9 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
 import shapely
-from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -14,8 +12,6 @@ from rasterio import features
 from scipy import ndimage
 from shapely.geometry import shape
 
-from builtup.geo.areas import ground_areas, metres_per_pixel
-from builtup.geo.grid import Grid
 from builtup.geo.regions import trace
 from traced import blobs, masks, traced
 
@@ -102,43 +98,3 @@ def test_the_memory_of_tracing_follows_the_blocks_not_the_raster() -> None:
     assert max(largest) == 64 * 64
     assert sum(found) >= 100
     assert max(found) <= 10  # handed out as they close
-
-
-@pytest.mark.parametrize(
-    ("crs", "transform"),
-    [
-        ("EPSG:32638", Affine(10, 0, 300_000, 0, -10, 4_000_000)),
-        ("EPSG:4326", Affine(1e-4, 0, 44.0, 0, -1e-4, 36.0)),
-        ("EPSG:3857", Affine(10, 0, 4_900_000, 0, -10, 6_600_000)),
-        ("EPSG:2263", Affine(30, 0, 980_000, 0, -30, 200_000)),  # US survey feet
-        ("EPSG:32638", Affine(8, 3, 300_000, 3, -8, 4_000_000)),  # turned
-    ],
-)
-def test_areas_are_those_of_the_geodesic_polygon(crs: str, transform: Affine) -> None:
-    from pyproj import CRS as ProjCRS
-    from pyproj import Transformer
-
-    grid = Grid(rasterio.crs.CRS.from_string(crs), transform, 100, 80)
-    regions = traced(blobs(80))
-    areas = ground_areas(regions.outlines, regions.pixels, grid)
-    own = ProjCRS.from_string(crs)
-    to_geodetic = Transformer.from_crs(own, own.geodetic_crs, always_xy=True)
-    for outline, area in zip(regions.outlines, areas, strict=True):
-        # a straight line of the CRS is no geodesic: follow it in short steps
-        xy = shapely.get_coordinates(shapely.segmentize(outline.exterior, 1))
-        ground = np.array([transform @ tuple(point) for point in xy])
-        polygon = shapely.Polygon(np.column_stack(to_geodetic.transform(*ground.T)))
-        whole, _ = own.get_geod().geometry_area_perimeter(polygon)
-        share = outline.area / shapely.Polygon(outline.exterior).area
-        assert area == pytest.approx(abs(whole) * share, rel=2e-5)
-
-
-def test_metres_per_pixel_of_degrees_and_feet() -> None:
-    degrees = Grid(
-        rasterio.crs.CRS.from_epsg(4326), Affine(0.001, 0, 44, 0, -0.001, 60.05), 100, 100
-    )
-    width, height = metres_per_pixel(degrees)
-    assert width == pytest.approx(55.8, abs=0.1)
-    assert height == pytest.approx(111.4, abs=0.1)
-    feet = Grid(rasterio.crs.CRS.from_epsg(2263), Affine(30, 0, 0, 0, -30, 0), 10, 10)
-    assert metres_per_pixel(feet) == pytest.approx((9.144, 9.144), abs=1e-3)

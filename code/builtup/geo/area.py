@@ -45,19 +45,7 @@ class Area:
         burner = Burner.of(moved, grid, all_touched=False)
         if not len(burner):
             return None
-        inverse = ~grid.transform
-
-        def to_pixels(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-            x, y = xy[:, 0], xy[:, 1]
-            return np.stack(
-                [
-                    inverse.a * x + inverse.b * y + inverse.c,
-                    inverse.d * x + inverse.e * y + inverse.f,
-                ],
-                axis=1,
-            )
-
-        shapes = shapely.transform(moved.geometries, to_pixels)
+        shapes = shapely.transform(moved.geometries, grid.to_pixels)
         return GridArea(shapely.STRtree(shapes), burner)
 
 

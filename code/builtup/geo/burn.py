@@ -117,7 +117,7 @@ class _Ragged:
 
 
 def _ragged(geometries: NDArray[Any], grid: Grid) -> _Ragged:
-    pixels = shapely.transform(geometries, lambda xy: to_pixels(xy, grid.transform))
+    pixels = shapely.transform(geometries, grid.to_pixels)
     pixels = pixels[shapely.intersects(pixels, shapely.box(0, 0, grid.width, grid.height))]
     if len(pixels) == 0:
         none = np.zeros(0, np.int64)
@@ -171,18 +171,3 @@ class BlockBurner:
         if column not in self._burnt:
             self._burnt[column] = self.burner.burn(part)
         return self._burnt[column][window.relative_to(part).slices].copy()
-
-
-def to_pixels(xy: NDArray[np.float64], transform: Affine) -> NDArray[np.float64]:
-    """(n, 2) ground coordinates as columns and rows, by GDAL's own formula.
-
-    The same roundings as in GDAL, so that a vertex on a pixel's edge falls to the same side.
-    """
-    if transform.b == 0 and transform.d == 0:
-        column = -transform.c / transform.a + xy[:, 0] * (1 / transform.a)
-        row = -transform.f / transform.e + xy[:, 1] * (1 / transform.e)
-    else:
-        inverse = ~transform
-        column = inverse.c + xy[:, 0] * inverse.a + xy[:, 1] * inverse.b
-        row = inverse.f + xy[:, 0] * inverse.d + xy[:, 1] * inverse.e
-    return np.stack([column, row], axis=1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from builtup.geo.columns import Columns
 from builtup.geo.grid import Grid
 
-__all__ = ["Features", "on_ground"]
+__all__ = ["Features"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,4 @@ class Features(Columns):
 
     def on_ground(self, grid: Grid) -> Features:
         """The same with polygons from pixel coordinates (column, row) to those of the CRS."""
-        return self.reshaped(on_ground(self.polygons, grid))
-
-
-def on_ground(polygons: NDArray[np.object_], grid: Grid) -> NDArray[np.object_]:
-    """Polygons from pixel coordinates (column, row) to those of the grid's CRS."""
-    t = grid.transform
-    matrix, origin = np.array([[t.a, t.d], [t.b, t.e]]), np.array((t.c, t.f))
-    return np.asarray(shapely.transform(polygons, lambda xy: xy @ matrix + origin))
+        return self.reshaped(np.asarray(shapely.transform(self.polygons, grid.to_ground)))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
@@ -16,6 +19,8 @@ __all__ = ["SAME_CITY_TOLERANCE", "SAME_GRID_TOLERANCE", "Grid", "common_grid"]
 SAME_GRID_TOLERANCE = 1e-3
 #: Dates of one city are averaged pixel by pixel when no corner differs by more than this.
 SAME_CITY_TOLERANCE = 1e-2
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,6 @@ class Grid:
         return self.width * self.height
 
     @property
-    def pixel_area(self) -> float:
-        """Area of a pixel in squared CRS units."""
-        return abs(self.transform.determinant)
-
-    @property
     def resolution(self) -> tuple[float, float]:
         """Pixel width and height in CRS units, both positive."""
         t = self.transform
@@ -64,6 +64,38 @@ class Grid:
         """(left, bottom, right, top) of the corners in CRS units."""
         xs, ys = zip(*self.corners, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def metres_per_pixel(self) -> tuple[float, float]:
+        """Width and height of a pixel on the ground at the grid's centre, in metres."""
+        across, down = _steps(self, np.array([[self.width / 2, self.height / 2]]))
+        return float(np.hypot(*across)[0]), float(np.hypot(*down)[0])
+
+    def pixel_areas(self, at: Floats) -> Floats:
+        """Area (n,) in m² on the ellipsoid of a pixel around each point (n, 2: column, row).
+
+        A region's pixels taken to be as large as the one at its centroid, its area differs from
+        the geodesic one by less than 2e-5 for regions of 10 km. (Areas in the plane of UTM are
+        off by up to 0.2 %.)
+        """
+        across, down = _steps(self, at)
+        return np.asarray(np.abs(across[0] * down[1] - across[1] * down[0]))
+
+    def to_ground(self, xy: NDArray[np.floating]) -> Floats:
+        """Points (n, 2) from columns and rows (the upper left corner is 0, 0) to the CRS."""
+        t, x, y = self.transform, xy[:, 0], xy[:, 1]
+        return np.stack((t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f), axis=1)
+
+    def to_pixels(self, xy: NDArray[np.floating]) -> Floats:
+        """Points (n, 2) from the CRS to columns and rows, by GDAL's own formula.
+
+        The same roundings as in GDAL, so that a vertex on a pixel's edge falls to the same side.
+        """
+        t, x, y = self.transform, xy[:, 0], xy[:, 1]
+        if t.b == 0 and t.d == 0:
+            return np.stack((-t.c / t.a + x * (1 / t.a), -t.f / t.e + y * (1 / t.e)), axis=1)
+        i = ~t
+        return np.stack((i.c + x * i.a + y * i.b, i.f + x * i.d + y * i.e), axis=1)
 
     def window(self, x: int, y: int, width: int, height: int) -> Grid:
         """The part of this grid that starts at column `x`, row `y`."""
@@ -105,3 +137,32 @@ def common_grid(grids: Sequence[Grid]) -> Grid:
 
 def _name(crs: CRS | None) -> str:
     return "none" if not crs else str(crs.to_string())[:60]
+
+
+def _steps(grid: Grid, at: Floats) -> tuple[Floats, Floats]:
+    """Metres to the east and north (2, n) of a step by one column, and of one by one row."""
+    return _step(grid, at, np.array((0.5, 0))), _step(grid, at, np.array((0, 0.5)))
+
+
+def _step(grid: Grid, at: Floats, half: Floats) -> Floats:
+    from pyproj import CRS, Transformer  # late: many who need a grid need no projection
+
+    before, after = grid.to_ground(at - half).T, grid.to_ground(at + half).T
+    crs = CRS.from_wkt(grid.crs.to_wkt())
+    geodetic, geod = crs.geodetic_crs, crs.get_geod()
+    if geodetic is None or geod is None:
+        unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+        return (after - before) * unit  # a local plane
+    to_geodetic = Transformer.from_crs(crs, geodetic, always_xy=True)
+    radians = geodetic.axis_info[0].unit_conversion_factor
+    one = np.array(to_geodetic.transform(*before)) * radians
+    other = np.array(to_geodetic.transform(*after)) * radians
+    meridian, parallel = _radii(geod, (one[1] + other[1]) / 2)
+    longitude = (other[0] - one[0] + np.pi) % (2 * np.pi) - np.pi  # across the date line too
+    return np.stack((longitude * parallel, (other[1] - one[1]) * meridian))
+
+
+def _radii(geod: Any, latitude: Floats) -> tuple[Floats, Floats]:
+    """Radii of the ellipsoid's meridian and of its parallel (metres) at a latitude (radians)."""
+    w = 1 - geod.es * np.sin(latitude) ** 2
+    return geod.a * (1 - geod.es) / w**1.5, geod.a * np.cos(latitude) / np.sqrt(w)

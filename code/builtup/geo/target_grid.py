@@ -11,7 +11,6 @@ from rasterio.crs import CRS
 from rasterio.warp import transform, transform_bounds
 
 from builtup.errors import InputError
-from builtup.geo.areas import metres_per_pixel
 from builtup.geo.grid import Grid
 
 __all__ = [
@@ -55,7 +54,7 @@ def target_grid(source: Grid, name: str) -> Grid:
     UTM zone of its centre. Raises InputError for a scene too near a pole for that, or across the
     date line on a map that ends there.
     """
-    sides = metres_per_pixel(source)
+    sides = source.metres_per_pixel
     flat = source.crs.is_projected
     if flat and all(abs(side / METRES - 1) <= TOLERANCE for side in sides):
         return source

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
 from builtup.errors import BuiltupError, GridError, InputError
-from builtup.geo.areas import ground_areas, metres_per_pixel
-from builtup.geo.features import Features, on_ground
+from builtup.geo.features import Features
 from builtup.geo.generalise import Simplifier
 from builtup.geo.grid import Grid
 from builtup.geo.holes import without_small_holes
@@ -135,9 +135,13 @@ def polygonize_city(rasters: CityRasters, polygons: PolygonOptions) -> dict[str,
             geopackage(gpkg, city=city, crs=crs, metadata=tags.as_gdal()) as work,
             iterating_ahead(trace(grid.width, grid.height, _reader(mask, prob))) as traced,
         ):
-            place = partial(on_ground, grid=grid)
-            pixel = metres_per_pixel(grid)
-            simplifier = Simplifier(polygons.simplify, pixel, square=polygons.square, placed=place)
+            pixel = grid.metres_per_pixel
+            simplifier = Simplifier(
+                polygons.simplify,
+                pixel,
+                square=polygons.square,
+                placed=partial(shapely.transform, transformation=grid.to_ground),
+            )
             for regions in traced:
                 features = _features(regions, grid, exact.count + 1)
                 exact.write(features.on_ground(grid))
@@ -181,9 +185,10 @@ def _reader(
 
 def _features(regions: Regions, grid: Grid, first: int) -> Features:
     """The regions with their attributes, in pixel coordinates; `first` is the id of the first."""
+    centroids = shapely.get_coordinates(shapely.centroid(regions.outlines))
     return Features(
         regions.outlines,
         np.arange(first, first + len(regions), dtype=np.int32),
-        ground_areas(regions.outlines, regions.pixels, grid),
+        regions.pixels * grid.pixel_areas(centroids),
         (regions.value_sum - regions.pixels) / (regions.pixels * SCALE),
     )

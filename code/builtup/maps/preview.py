@@ -19,7 +19,6 @@ from PIL import Image, ImageDraw
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 
-from builtup.geo.areas import metres_per_pixel
 from builtup.geo.grid import Grid
 from builtup.geo.probability import SCALE, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
@@ -89,7 +88,7 @@ def write_preview(prob: Path, polygons: Path, final: Path) -> None:
 def _view(dataset: DatasetReader, window: Window, polygons: Path, line: int) -> _View:
     """`window` at the size at which it is shown, outlines `line` pixels wide."""
     part = Grid.of(dataset).window(window.x, window.y, window.width, window.height)
-    across, down = metres_per_pixel(part)
+    across, down = part.metres_per_pixel
     ground = np.array((part.width * across, part.height * down))
     width, height = (max(1, round(side)) for side in ground * LONGEST / ground.max())
     values = dataset.read(
@@ -127,13 +126,10 @@ def _outlines(polygons: Path, grid: Grid, line: int) -> NDArray[np.float32]:
     """How opaque the outlines of polygons are (H, W); thin, so that dense towns stay readable."""
     canvas = Image.new("L", (grid.width * FINER, grid.height * FINER))
     draw = ImageDraw.Draw(canvas)
-    inverse = ~grid.transform
     for batch in _read(polygons, grid.bounds):
         rings = shapely.get_rings(batch)
         xy, ring = shapely.get_coordinates(rings, return_index=True)
-        columns = (inverse.a * xy[:, 0] + inverse.b * xy[:, 1] + inverse.c) * FINER
-        rows = (inverse.d * xy[:, 0] + inverse.e * xy[:, 1] + inverse.f) * FINER
-        points = np.stack((columns, rows), axis=1)
+        points = grid.to_pixels(xy) * FINER
         for part in np.split(points, np.flatnonzero(np.diff(ring)) + 1):
             draw.line(part.ravel().tolist(), fill=255, width=line * FINER)
     return np.asarray(canvas.reduce(FINER), np.float32) / np.float32(255)
@@ -194,7 +190,7 @@ def _show(axis: Axes, view: _View, title: str) -> None:
 
 
 def _scale_bar(axis: Axes, grid: Grid) -> None:
-    bar = scale_bar(grid.width * metres_per_pixel(grid)[0])
+    bar = scale_bar(grid.width * grid.metres_per_pixel[0])
     left, width, bottom = 0.04 * grid.width, bar.share * grid.width, 0.95 * grid.height
     box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "boxstyle": "square,pad=0.3"}
     middle = left + width / 2

@@ -19,7 +19,6 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from builtup.geo.features import on_ground
 from builtup.geo.rasters import read_window
 from builtup.geo.regions import trace
 from builtup.geo.vectors import PolygonSet
@@ -127,7 +126,8 @@ def _outlines(
         return chosen(mask, city.counted(window, mask)), mask
 
     regions = [r.outlines for r in trace(city.grid.width, city.grid.height, read)]
-    return on_ground(np.concatenate([np.zeros(0, object), *regions]), city.grid)
+    outlines = np.concatenate([np.zeros(0, object), *regions])
+    return np.asarray(shapely.transform(outlines, city.grid.to_ground))
 
 
 # --- what is said -------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
 from builtup.errors import GridError, InputError
-from builtup.geo.areas import metres_per_pixel
 from builtup.geo.grid import Grid
 from builtup.geo.locations import Location
 from builtup.geo.open_raster import Raster, as_float, open_location
@@ -114,7 +113,7 @@ def survey(scene: Scene) -> Survey:
         remarks.append(f"VH is warped onto the grid of VV ({difference})")
     grid = target_grid(vv.grid, name)
     if grid != vv.grid:
-        x, y = metres_per_pixel(vv.grid)
+        x, y = vv.grid.metres_per_pixel
         remarks.append(
             f"resampled in linear power from {x:.4g} x {y:.4g} m in {vv.grid.crs.to_string()[:40]} "
             f"to {METRES:.0f} m in {grid.crs.to_string()[:40]}, as the model was trained"

@@ -18,7 +18,6 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from builtup.geo.area import parse_area
-from builtup.geo.areas import metres_per_pixel
 from builtup.geo.grid import Grid
 from builtup.geo.open_raster import Raster, as_float, open_location
 from builtup.geo.rasters import gdal_env
@@ -122,7 +121,7 @@ class _Layer:
         if not self.direct:
             from_crs, to_crs = (CRS.from_wkt(g.crs.to_wkt()) for g in (target, self.source))
             self._to_source = Transformer.from_crs(from_crs, to_crs, always_xy=True)
-            sides, goal = metres_per_pixel(self.source), metres_per_pixel(target)
+            sides, goal = self.source.metres_per_pixel, target.metres_per_pixel
             across, down = (s / t for s, t in zip(sides, goal, strict=True))
             finer = max(across, down)
             # GDAL would take these from each window, and resample every window differently
