@@ -31,6 +31,7 @@ from harness import machine
 from scene import ROOT, Workspace
 from torch import Tensor
 
+from builtup.jobs.allocator import keep_freed_memory
 from builtup.models.channels import Channels
 from builtup.models.segmenter import Segmenter
 from builtup.prediction import network as predictor
@@ -166,6 +167,7 @@ def _parse() -> argparse.Namespace:
 
 def main() -> int:
     """Measure, print the medians as JSON; 1 where the target is missed."""
+    keep_freed_memory()  # as the command line does at its start
     given = _parse()
     torch.set_num_threads(given.threads)
     image = prepared_scene(given.size)

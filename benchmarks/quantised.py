@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from scene import ROOT
 
+from builtup.jobs.allocator import keep_freed_memory
 from builtup.prediction.backends.openvino import convert, save_network
 from builtup.prediction.backends.probabilities import Probabilities
 from builtup.prediction.backends.quantise import quantise
@@ -42,6 +43,7 @@ SAMPLES = 16
 
 def main() -> int:
     """Measure, print the ratios as JSON; 1 where a target is missed."""
+    keep_freed_memory()  # as the command line does at its start
     given = parser(__doc__).parse_args()
     torch.set_num_threads(given.threads)
     image = prepared_scene(given.size)

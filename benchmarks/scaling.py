@@ -159,13 +159,13 @@ def measure(data: Path, output: Path, count: int, model: str) -> list[Row]:
 def measure_planning(scenes: str) -> float:
     """Seconds a scene that predict takes on the client: to find it, read headers, sample values."""
     from builtup.geo.locations import Allow
-    from builtup.jobs.map_threads import at_once
+    from builtup.jobs.executors import map_threads
     from builtup.sensors.radar.discovery import find_scenes
     from builtup.sensors.radar.headers import measure, survey
 
     started = time.monotonic()
     found = find_scenes(scenes, Allow.parse("")).scenes
-    for _ in at_once(lambda scene: measure(survey(scene), "auto"), found):
+    for _ in map_threads(lambda scene: measure(survey(scene), "auto"), found):
         pass
     return (time.monotonic() - started) / len(found)
 

@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 
+from builtup.jobs.allocator import keep_freed_memory
 from builtup.models.channels import Channels
 from builtup.models.segmenter import Segmenter
 from builtup.prediction.network import predict_scene
+
+keep_freed_memory()  # as the command line does at its start
 
 
 def load(image: str, output: str, window: int, overlap: int, batch_size: int, threads: int) -> Any:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pyogrio.raw  # noqa: F401  the step imports it when it writes; imports are not measured
 
+from builtup.jobs.allocator import keep_freed_memory
 from builtup.maps.polygonize import polygonize
+
+keep_freed_memory()  # as the command line does at its start
 
 
 def run(folder: str) -> dict[str, object]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from builtup.jobs.allocator import keep_freed_memory
 from builtup.tiles.masks import rasterize
+
+keep_freed_memory()  # as the command line does at its start
 
 
 def run(train: str, output: str) -> dict[str, float]:

@@ -17,6 +17,7 @@ import click
 
 from builtup import __version__
 from builtup.errors import BuiltupError, one_line
+from builtup.jobs.allocator import keep_freed_memory
 from builtup.options import PATH, F, io, polygon_options, results, threshold, tiling, work
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = ["cli", "main"]
 
 def main() -> None:
     """Run a command; bad input ends in one line and exit status 1."""
+    keep_freed_memory()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     for name in ("rasterio", "fiona._env"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is raised by us
@@ -203,7 +205,7 @@ def generate_tiles_stats(**options: Any) -> None:
 @click.option("--overrides", default="", help='settings to replace: "num_epochs=3 seed=1"')
 def main_command(**options: Any) -> None:
     """Run a script (training, inference) with a config."""
-    from builtup.config.load import run_script
+    from builtup.config.launch import run_script
 
     run_script(**options)
 

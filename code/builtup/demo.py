@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builtup.config.load import run_script
+from builtup.config.launch import run_script
 from builtup.errors import BuiltupError
 from builtup.jobs.files import write_text_atomically
 from builtup.maps.cities import all_agg_by_city

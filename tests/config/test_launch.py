@@ -31,7 +31,7 @@ def a_config(folder: Path, text: str = "") -> Path:
 def test_a_script_gets_the_config_with_its_overrides(tmp_path: Path) -> None:
     text = "def run(config):\n    open(config.data_path, 'w').write(str(config.num_processes))\n"
     target = tmp_path / "out"
-    config.run_script(script(tmp_path, text), a_config(tmp_path), 1, f"data_path={target}")
+    launch.run_script(script(tmp_path, text), a_config(tmp_path), 1, f"data_path={target}")
     assert target.read_text() == "1"
 
 
@@ -44,7 +44,7 @@ def test_a_script_that_is_missing_or_has_no_run_is_one_line(tmp_path: Path) -> N
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_a_device_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="device = 'cuda': no CUDA here; use auto or cpu"):
+    with pytest.raises(ConfigError, match="device = 'cuda': this machine has no CUDA; use auto"):
         launch.pick_device(config.load(a_config(tmp_path, "device = 'cuda'")))
 
 
@@ -87,7 +87,7 @@ def test_processes_of_torchrun_learn_what_those_of_num_gpus_learn(tmp_path: Path
         target = tmp_path / f"{way}.pt"
         settings = a_config(tmp_path, f"seed = 3\ndevice = 'cpu'\ndata_path = {str(target)!r}\n")
         if way == "own":
-            config.run_script(learning, settings, 2)
+            launch.run_script(learning, settings, 2)
         else:
             done = torchrun(learning, settings)
             assert done.returncode == 0, done.stderr
@@ -138,7 +138,7 @@ def test_a_node_that_does_not_know_its_place_is_refused(
         monkeypatch.setenv(name, value)
     nothing = script(tmp_path, "def run(config): pass\n")
     with pytest.raises(ConfigError, match=message):
-        config.run_script(nothing, a_config(tmp_path), nodes=2)
+        launch.run_script(nothing, a_config(tmp_path), nodes=2)
 
 
 def test_an_error_under_torchrun_is_one_line_and_ends_all(tmp_path: Path) -> None:
@@ -160,4 +160,4 @@ def test_num_gpus_that_contradicts_torchrun_is_refused(
     for name, value in {**place, "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="is 3: torchrun has started 2 processes; leave"):
-        config.run_script(script(tmp_path, "def run(config): pass\n"), a_config(tmp_path), 3)
+        launch.run_script(script(tmp_path, "def run(config): pass\n"), a_config(tmp_path), 3)

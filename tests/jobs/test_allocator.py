@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from builtup.jobs.allocator import _glibc
+from builtup.jobs.allocator import _glibc, keep_freed_memory
+from builtup.jobs.executors import worker_pool
 
 pytestmark = pytest.mark.skipif(_glibc() is None, reason="the C library is not glibc")
 SCRIPT = """
@@ -49,3 +51,29 @@ def test_freed_memory_is_used_again_and_can_be_given_back(threshold: str | None)
     assert kept == "True"
     assert int(after) < 100 < int(before)
     assert int(returned) > 30_000  # pages of 4 kB, of 160 MB
+
+
+def is_set(_: object = None) -> bool:
+    """Whether this process keeps what it frees."""
+    return keep_freed_memory.cache_info().currsize == 1
+
+
+def test_the_command_line_sets_it_at_its_start() -> None:
+    script = """
+import sys
+from builtup import cli
+from builtup.jobs.allocator import keep_freed_memory
+sys.argv = ["builtup", "--version"]
+try:
+    cli.main()
+finally:
+    print(keep_freed_memory.cache_info().currsize)
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "1"
+
+
+def test_a_worker_sets_it_at_its_start(tmp_path: Path) -> None:
+    with worker_pool(1) as pool:
+        assert pool.submit(is_set, None).result()

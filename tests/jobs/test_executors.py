@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from builtup.errors import BuiltupError
+from builtup.jobs.executors import THREADS, map_threads
 from builtup.jobs.files import atomic_path, write_text_atomically
 from builtup.jobs.steps import Job, Step, run_step
 from builtup.sensors.radar.merge import generate_3b_images
@@ -185,3 +187,34 @@ def test_a_step_killed_with_its_workers_at_work_goes_on_to_the_same_bytes(tmp_pa
     )
     assert len(expected) == 6
     assert written == expected
+
+
+def test_outcomes_keep_the_order_of_the_items() -> None:
+    def call(number: int) -> int:
+        time.sleep(0.02 * (number == 0))  # the first is ready last
+        if number == 2:
+            raise BuiltupError("two")
+        return 10 * number
+
+    found = list(map_threads(call, range(5)))
+    assert [str(x) for x in found] == ["0", "10", "two", "30", "40"]
+    assert isinstance(found[2], BuiltupError)
+    assert list(map_threads(call, [])) == []
+
+
+def test_items_are_looked_at_together() -> None:
+    all_there = threading.Barrier(THREADS, timeout=SOON)
+    assert len(list(map_threads(lambda _: all_there.wait(), range(THREADS)))) == THREADS
+
+
+def test_what_is_no_error_of_ours_is_raised_and_nothing_new_begun() -> None:
+    begun = []
+
+    def call(number: int) -> None:
+        begun.append(number)
+        time.sleep(0.01)
+        raise KeyError(number)
+
+    with pytest.raises(KeyError):
+        list(map_threads(call, range(1000)))
+    assert len(begun) < 1000

@@ -108,7 +108,7 @@ def test_memory_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_few_items_are_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders.workers, "pool", None)
+    monkeypatch.setattr(decoders, "worker_pool", None)
     with decoding(partial(opened, numbered), ITEMS[:3], 8, LARGEST) as read:
         assert [read(item)[0, 0] for item in ITEMS[:3]] == [0, 1, 2]
 

@@ -14,6 +14,7 @@ import torch
 from shapely import box
 
 from builtup.config import load as configs
+from builtup.config.launch import run_script
 from builtup.errors import ConfigError, InputError, RunError
 from builtup.geo.probability import NODATA
 from builtup.maps.cities import all_agg_by_city
@@ -126,7 +127,7 @@ def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
 
 
 def infer(root: Path, name: str, overrides: str = "", processes: int = 1) -> mlflow.entities.Run:
-    configs.run_script(SCRIPT, root / f"{name}.py", processes, overrides)
+    run_script(SCRIPT, root / f"{name}.py", processes, overrides)
     experiment = mlflow.get_experiment_by_name("Inferences")
     return mlflow.MlflowClient().search_runs([experiment.experiment_id], max_results=1)[0]
 

@@ -17,7 +17,7 @@ import rasterio
 import torch
 from rasterio.warp import transform
 
-from builtup.config import load as configs
+from builtup.config.launch import run_script
 from builtup.errors import BuiltupError, ConfigError, InputError, OutputError, RunError
 from builtup.geo.locations import Location
 from builtup.geo.probability import NODATA
@@ -94,7 +94,7 @@ def test_the_pixels_are_those_of_the_step_by_step_chain(root: Path, tmp_path: Pa
     )
     config = tmp_path / "test_x.py"
     config.write_text(CONFIG.format(run=root / "trained", data=tmp_path / "tiles"))
-    configs.run_script(ROOT / "code" / "scripts" / "inference.py", config, 1, "")
+    run_script(ROOT / "code" / "scripts" / "inference.py", config, 1, "")
     experiment = mlflow.get_experiment_by_name("Inferences")
     last = mlflow.MlflowClient().search_runs([experiment.experiment_id], max_results=1)[0]
     to_submission(run_id=last.info.run_id, num_workers=1)

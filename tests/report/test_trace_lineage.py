@@ -12,7 +12,7 @@ import mlflow
 import pyogrio
 import pytest
 
-from builtup.config import load as config
+from builtup.config.launch import run_script
 from builtup.errors import InputError, RunError
 from builtup.maps.submission import to_submission
 from builtup.options import PolygonOptions
@@ -70,10 +70,10 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         simulate(output_path=Path("data"), cities=2, test_cities=1, dates=1, size=128)
         prepare(input_path=Path("data"), output_path=Path("out"), tiles_path=Path("out"))
         Path("tiny.py").write_text(TRAINING.format(data="out/train_tiles"))
-        config.run_script(ROOT / "code/scripts/training.py", Path("tiny.py"))
+        run_script(ROOT / "code/scripts/training.py", Path("tiny.py"))
         run = tracking.newest_run("Trainings").info.run_id
         Path("map.py").write_text(INFERENCE.format(run=run, data="out/test_tiles/images"))
-        config.run_script(ROOT / "code/scripts/inference.py", Path("map.py"))
+        run_script(ROOT / "code/scripts/inference.py", Path("map.py"))
         to_submission(threshold="0.3", polygons=PolygonOptions(min_area=0))
         yield root
 

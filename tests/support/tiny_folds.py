@@ -147,14 +147,14 @@ def train_in_threads(patch: pytest.MonkeyPatch) -> list[str]:
 
 
 def _train(options: dict[str, str], run_id: str, failed: list[BaseException]) -> None:
-    from builtup.config import load as config
+    from builtup.config.launch import run_script
 
     assert shlex.split(options["--overrides"])
     before = os.environ.get("MLFLOW_RUN_ID")
     os.environ["MLFLOW_RUN_ID"] = run_id
     try:
         script, path = Path(options["--script_path"]), Path(options["--config_path"])
-        config.run_script(script, path, int(options["--num_gpus"]), options["--overrides"])
+        run_script(script, path, int(options["--num_gpus"]), options["--overrides"])
     except BaseException as e:  # noqa: BLE001 (carried to the test's thread)
         failed.append(e)
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builtup.config import load as configs
+from builtup.config.launch import run_script
 from builtup.errors import ConfigError
 from builtup.runs import tracking
 from builtup.runs.tracking import recording
@@ -69,7 +69,7 @@ def test_the_newest_cross_validation_of_a_config_gives_it(cities: Path) -> None:
         recorder.tags({"cross_validation_of": "tiny"})
         record(recorder.folder / "cross_validation", [(n, 0.3) for n in names])
     overrides = "val_fold=none validate=false threshold_from=tiny num_epochs=1"
-    configs.run_script(SCRIPT, cities, 1, overrides)
+    run_script(SCRIPT, cities, 1, overrides)
     run = tracking.newest_run("Trainings", config="tiny")
     trained = load_trained(run.info.run_id, "last")
     assert trained.threshold == pytest.approx(0.3)
@@ -94,7 +94,7 @@ def test_what_cannot_be_is_refused_before_the_first_step(
     cities: Path, overrides: str, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        configs.run_script(SCRIPT, cities, 1, overrides)
+        run_script(SCRIPT, cities, 1, overrides)
 
 
 def test_a_loader_that_knows_no_folds_is_refused_in_one_line(
@@ -119,4 +119,4 @@ def train_loader():
     cities.write_text(text)
     overrides = f"val_fold=none validate=false threshold_from={tmp_path / 'scored'}"
     with pytest.raises(ConfigError, match="held out other ground"):
-        configs.run_script(SCRIPT, cities, 1, overrides)
+        run_script(SCRIPT, cities, 1, overrides)

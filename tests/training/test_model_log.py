@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from builtup.config import load as config
+from builtup.config.launch import run_script
 from builtup.errors import RunError
 from builtup.runs import registry, tracking
 from builtup.runs.registry import Score, verdict
@@ -27,7 +27,7 @@ SCRIPT = Path(__file__).parents[2] / "code" / "scripts" / "training.py"
 
 
 def train(folder: Path, overrides: str, extra: str = "") -> Any:
-    config.run_script(SCRIPT, write_tiny(folder, extra), 1, f"log_model=true {overrides}")
+    run_script(SCRIPT, write_tiny(folder, extra), 1, f"log_model=true {overrides}")
     return tracking.newest_run("Trainings")
 
 

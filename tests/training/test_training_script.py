@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from builtup.config import load as config
+from builtup.config.launch import run_script
 from builtup.errors import BuiltupError, ConfigError
 from builtup.runs import tracking
 from builtup.training.checkpoints import load_state, load_trained
@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parents[2] / "code" / "scripts" / "training.py"
 
 def train(folder: Path, overrides: str = "", processes: int = 1, extra: str = "") -> Any:
     """Run the script; return the MLflow run."""
-    config.run_script(SCRIPT, write_tiny(folder, extra), processes, overrides)
+    run_script(SCRIPT, write_tiny(folder, extra), processes, overrides)
     return newest()
 
 
@@ -133,7 +133,7 @@ def test_the_run_that_mlflow_opened_is_continued(
     opened = own.create_run(experiment.experiment_id).info.run_id
     own.log_param(opened, "overrides", "'num_epochs=1'")  # as the entry point's parameter
     monkeypatch.setenv("MLFLOW_RUN_ID", opened)
-    config.run_script(SCRIPT, write_tiny(tmp_path), 1, "num_epochs=1 amp=true log_predictions=0")
+    run_script(SCRIPT, write_tiny(tmp_path), 1, "num_epochs=1 amp=true log_predictions=0")
     run = own.get_run(opened)
     assert run.info.status == "FINISHED"
     assert run.data.params["cfg/overrides"].startswith("num_epochs=1")
@@ -141,7 +141,7 @@ def test_the_run_that_mlflow_opened_is_continued(
 
 def test_without_validation_the_last_weights_are_the_best(project: Path, tmp_path: Path) -> None:
     extra = "\n\ndef val_loader():\n    return None\n"
-    config.run_script(SCRIPT, write_tiny(tmp_path, extra), 1, "num_epochs=1")
+    run_script(SCRIPT, write_tiny(tmp_path, extra), 1, "num_epochs=1")
     trained = load_trained(newest().info.run_id)
     assert trained.threshold == 0.5
 
@@ -259,7 +259,7 @@ def test_a_config_without_a_model_is_refused_before_a_run_is_opened(
     path.write_text("seed, num_classes, num_epochs = 1, 2, 3\n")
     before = newest().info.run_id
     with pytest.raises(ConfigError, match=r"empty\.py: model is missing"):
-        config.run_script(SCRIPT, path, 1, "")
+        run_script(SCRIPT, path, 1, "")
     assert newest().info.run_id == before
 
 

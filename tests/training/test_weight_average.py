@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from builtup.config import load as config
+from builtup.config.launch import run_script
 from builtup.errors import ConfigError
 from builtup.runs import tracking
 from builtup.training.checkpoints import load_state, load_trained, save_state
@@ -25,7 +25,7 @@ OPTIONS = "ordered=true num_epochs=4 soup=3 log_predictions=0"
 
 def train(folder: Path, overrides: str, extra: str = "") -> tuple[Any, Path]:
     """The MLflow run and its artifacts."""
-    config.run_script(SCRIPT, write_tiny(folder, extra), 1, overrides)
+    run_script(SCRIPT, write_tiny(folder, extra), 1, overrides)
     return newest()
 
 

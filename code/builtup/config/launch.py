@@ -22,12 +22,11 @@ import ignite.distributed as idist
 import torch
 from torch.multiprocessing.spawn import ProcessException
 
-from builtup.config import load as configs
-from builtup.config.load import Config
+from builtup.config.load import Config, load
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.jobs.allocator import keep_freed_memory
 
-__all__ = ["is_started_by_torchrun", "launch", "load_script", "pick_device"]
+__all__ = ["device_named", "is_started_by_torchrun", "load_script", "pick_device", "run_script"]
 
 log = logging.getLogger(__name__)
 
@@ -44,30 +43,30 @@ class _Node:
     port: int
 
 
-def launch(
-    script_path: Path, config: Config, num_processes: int, overrides: str = "", nodes: int = 1
+def run_script(
+    script_path: Path, config_path: Path, num_gpus: int = 1, overrides: str = "", nodes: int = 1
 ) -> None:
-    """Call the script's `run(config)` in `num_processes` on each of `nodes` machines.
+    """Run a script's `run(config)` in `num_gpus` processes (on a CPU too) on each of `nodes`.
 
     Of several processes each loads the config for itself. With several nodes the same call is made
     on each, with MASTER_ADDR, MASTER_PORT and NODE_RANK set. A process that torchrun started joins
     the others instead. A BuiltupError of any process of this node is raised here as itself; the
     others are ended.
     """
+    config = load(config_path, overrides)
     run = load_script(script_path)
     if is_started_by_torchrun():
-        _join(run, config, num_processes * nodes)
+        _join(run, config, num_gpus * nodes)
         return
     node = _this_node(nodes)
-    config.num_processes = num_processes * nodes
+    config.num_processes = num_gpus * nodes
     device = pick_device(config)
     if config.num_processes == 1:
-        keep_freed_memory()
         run(config)
         return
-    if device.type == "cuda" and num_processes > torch.cuda.device_count():
+    if device.type == "cuda" and num_gpus > torch.cuda.device_count():
         raise ConfigError(
-            f"num_gpus={num_processes}: this machine has {torch.cuda.device_count()}; "
+            f"num_gpus={num_gpus}: this machine has {torch.cuda.device_count()}; "
             "ask for fewer, or set device=cpu"
         )
     with TemporaryDirectory(prefix="builtup_") as folder:
@@ -75,8 +74,8 @@ def launch(
             idist.spawn(
                 "nccl" if device.type == "cuda" else "gloo",
                 _worker,
-                (str(script_path), str(config.path), overrides, num_processes * nodes, folder),
-                nproc_per_node=num_processes,
+                (str(script_path), str(config_path), overrides, config.num_processes, folder),
+                nproc_per_node=num_gpus,
                 nnodes=node.count,
                 node_rank=node.rank,
                 master_addr=node.address,
@@ -134,7 +133,6 @@ def _join(run: Run, config: Config, num_processes: int) -> None:
         )
     if int(os.environ["RANK"]) > 0:
         logging.getLogger().setLevel(logging.ERROR)
-    keep_freed_memory()
     idist.initialize("nccl" if device.type == "cuda" else "gloo")
     run(config)
     idist.finalize()  # after an error the others could not answer
@@ -159,18 +157,25 @@ def load_script(path: Path) -> Run:
 def pick_device(config: Config) -> torch.device:
     """The device that the setting `device` names, for this process."""
     name = str(config.get("device", "auto"))
+    device = device_named(name, f"{config.path}: device = {name!r}")
+    if device.type == "cuda" and idist.get_world_size() > 1:
+        return torch.device("cuda", idist.get_local_rank())
+    return device
+
+
+def device_named(name: str, given: str) -> torch.device:
+    """The device of that name; `auto` is the first CUDA device, or the CPU.
+
+    Raises ConfigError, which begins with what was `given`, for one that there is not.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as e:
-        raise ConfigError(
-            f"{config.path}: device = {name!r}: no such device; use auto, cpu or cuda"
-        ) from e
+        raise ConfigError(f"{given}: no such device; use auto, cpu or cuda") from e
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"{config.path}: device = {name!r}: no CUDA here; use auto or cpu")
-    if device.type == "cuda" and idist.get_world_size() > 1:
-        return torch.device("cuda", idist.get_local_rank())
+        raise ConfigError(f"{given}: this machine has no CUDA; use auto or cpu")
     return device
 
 
@@ -183,7 +188,7 @@ def _worker(
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // idist.get_nproc_per_node()))
     keep_freed_memory()
     try:
-        config = configs.load(Path(config_path), overrides)
+        config = load(Path(config_path), overrides)
         config.num_processes = num_processes
         load_script(Path(script))(config)
     except BuiltupError as e:

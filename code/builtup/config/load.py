@@ -32,15 +32,7 @@ from builtup.config.overrides import describe_kinds, kinds_of, parse_value, spli
 from builtup.config.settings import KNOWN
 from builtup.errors import ConfigError
 
-__all__ = [
-    "BUILDERS",
-    "Config",
-    "MissingSetting",
-    "config_name",
-    "load",
-    "load_logged",
-    "run_script",
-]
+__all__ = ["BUILDERS", "Config", "MissingSetting", "config_name", "load", "load_logged"]
 
 BUILDERS = (
     "model",
@@ -169,15 +161,6 @@ def load_logged(folder: Path, **replaced: Any) -> Config:
     settings |= {key: value for key, value in replaced.items() if key in settings}
     sources = tuple(_read(file) for file in chain)
     return _resolve(chain[-1], chain, sources, (), settings)
-
-
-def run_script(
-    script_path: Path, config_path: Path, num_gpus: int = 1, overrides: str = "", nodes: int = 1
-) -> None:
-    """Run a script's `run(config)` in `num_gpus` processes (on a CPU too) on each of `nodes`."""
-    from builtup.config.launch import launch  # torch
-
-    launch(script_path, load(config_path, overrides), num_gpus, overrides, nodes)
 
 
 def _chain(path: Path) -> tuple[Path, ...]:

@@ -27,13 +27,11 @@ from typing import TYPE_CHECKING, Any
 from builtup import __version__
 from builtup.errors import BuiltupError, ClusterError, OutputError, one_line
 from builtup.jobs import executors
-from builtup.jobs.allocator import give_back
+from builtup.jobs.allocator import give_back, keep_freed_memory
+from builtup.jobs.steps import Job, Outcome
 
 if TYPE_CHECKING:
     from distributed import Client, Future
-
-    from builtup.jobs.executors import Outcome
-    from builtup.jobs.steps import Job
 
 __all__ = ["DaskCluster", "connected"]
 
@@ -317,6 +315,7 @@ def _task(call: Callable[[Job], Outcome], job: Job, setting: Setting) -> Any:
     if difference is not None:  # a worker that joined late
         raise ImportError(difference)
     os.chdir(setting.folder)  # paths of jobs are relative to it
+    keep_freed_memory()  # a process that others started
     try:
         _, counts, error = call(job)
     finally:

@@ -25,7 +25,6 @@ from tqdm import tqdm
 
 from builtup.errors import BuiltupError, InputError, OutputError
 from builtup.jobs import executors, store
-from builtup.jobs.allocator import keep_freed_memory
 from builtup.jobs.digests import sha256_of
 from builtup.jobs.files import output_error, write_text_atomically
 
@@ -235,7 +234,6 @@ def _await_outputs(step: Step, job: Job) -> BuiltupError | None:
 
 
 def _run_job(step: Step, work: Work, stores: Sequence[store.Store], job: Job) -> Outcome:
-    keep_freed_memory()
     try:
         store.fetch(job.inputs, stores)
         job.forget()

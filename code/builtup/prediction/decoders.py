@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.errors import BuiltupError
-from builtup.jobs import workers
+from builtup.jobs.executors import worker_pool
 
 __all__ = ["Opening", "decoding", "number_of_decoders"]
 
@@ -69,11 +69,10 @@ def decoding(
         return
     slots = _Slots.make(count + LENT, values)
     try:
-        with workers.pool(count, partial(_prepare, opening, slots)) as pool:
+        with worker_pool(count, partial(_prepare, opening, slots)) as pool:
             ahead = _Ahead(pool.submit, slots, items)
             try:
-                with workers.deaf_to_interrupts():
-                    ahead.fill()
+                ahead.fill()
                 yield ahead.read
             finally:
                 ahead.cancel()
@@ -103,7 +102,7 @@ class _Ahead:
         while self.free:
             for item in self.rest:
                 slot = self.free.popleft()
-                self.coming.append((item, slot, self.submit(workers.work, _decode, (slot, item))))
+                self.coming.append((item, slot, self.submit(_decode, (slot, item))))
                 break
             else:
                 return

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from builtup.config.launch import device_named
 from builtup.errors import ConfigError
 from builtup.geo.grid import Grid
 from builtup.geo.probability import NODATA
 from builtup.geo.rasters import create_cog, create_raster, gdal_env, open_raster
 from builtup.geo.windows import Window
-from builtup.jobs.allocator import keep_freed_memory
 from builtup.jobs.files import atomic_path
 from builtup.prediction.backends.choose import Task, choose_backend
 from builtup.prediction.backends.probabilities import Probabilities
@@ -52,15 +52,7 @@ class Prediction:
 
 def pick_device(name: str = "auto") -> torch.device:
     """The device of that name; `auto` is the first CUDA device, or the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as e:
-        raise ConfigError(f"device={name!r}: no such device; use auto, cpu or cuda") from e
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device={name!r}: this machine has no CUDA; use auto or cpu")
-    return device
+    return device_named(name, f"device={name!r}")
 
 
 def make_stream(
@@ -104,7 +96,6 @@ def make_stream(
         raise ConfigError(f"decoders={decoders}: must be at least 0")
     if decoders is None:
         decoders = number_of_decoders(place.type, idist.get_nproc_per_node())
-    keep_freed_memory()
     views = views_of(tta)
     model = model.to(place).eval()
     if any(isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1 for m in model.modules()):

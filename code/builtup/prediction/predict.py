@@ -13,7 +13,7 @@ from builtup.errors import BuiltupError, InputError
 from builtup.geo.area import Area, parse_area
 from builtup.geo.locations import Allow, check_allow
 from builtup.jobs import executors
-from builtup.jobs.map_threads import at_once
+from builtup.jobs.executors import map_threads
 from builtup.jobs.steps import Job, Summary, is_done, run_step
 from builtup.maps.cities import all_agg_by_city, parse_threshold
 from builtup.maps.city_keys import with_cities
@@ -135,7 +135,7 @@ def _survey(
     """Read the headers of the scenes; leave out those that the area does not meet."""
     surveys: list[Survey] = []
     beside = 0
-    for scene, found in zip(scenes, at_once(survey, scenes), strict=True):
+    for scene, found in zip(scenes, map_threads(survey, scenes), strict=True):
         if isinstance(found, BuiltupError):
             problems.append(found)
             continue
@@ -177,7 +177,7 @@ def _jobs(
     }
     jobs = []
     scenes = [(city, found) for city, surveys in work.cities.items() for found in surveys]
-    for job in at_once(lambda of: _job(*of, run, loaded, settings, limits), scenes):
+    for job in map_threads(lambda of: _job(*of, run, loaded, settings, limits), scenes):
         if not isinstance(job, BuiltupError):
             jobs.append(job)
         elif on_error == "stop":
