@@ -8,6 +8,7 @@ from ignite.engine import Events
 from builtup.config.load import Config
 from builtup.runs.tracking import Recorder, recording
 from builtup.training.after_training import finish
+from builtup.training.before_training import log_run, summary_of
 from builtup.training.build import (
     build_data,
     build_learner,
@@ -29,7 +30,6 @@ from builtup.training.handlers import (
     attach_time_limit,
     attach_validation,
 )
-from builtup.training.manifest import facts, log_run
 from builtup.training.pictures import PictureMaker
 from builtup.training.trainer import create_trainer
 from builtup.training.weight_average import Soup, attach_soup
@@ -60,7 +60,8 @@ def train(config: Config, recorder: Recorder) -> None:
         learner, data.places, data.prepare, config.accumulation_steps, config.clip_grad_norm
     )
     made = made_with(learner, data.length, config.accumulation_steps)
-    saver = Saver(learner, progress, data.train, recorder.folder, facts(config, data), made)
+    summary = summary_of(config, data)
+    saver = Saver(learner, progress, data.train, recorder.folder, summary, made)
     validation, seen = (
         None
         if loader is None

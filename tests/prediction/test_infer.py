@@ -92,7 +92,7 @@ def write_city(root: Path, city: str, tile: str, date: str, transform: object) -
 
 def write_run(root: Path) -> None:
     """What a training leaves: its config, weights and summary."""
-    from builtup.training.manifest import write_config as log_config
+    from builtup.runs.manifest import write_config as log_config
 
     config = configs.load(root / "train.py")
     log_config(config, root / "trained" / "config")

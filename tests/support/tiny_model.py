@@ -30,7 +30,7 @@ SINGLE_PIXELS = "torch.nn.Conv2d(3, 2, 1)"
 
 def write_trained(folder: Path, network: str = WITH_CONTEXT) -> Path:
     """A training's artifacts: config, weights, summary."""
-    from builtup.training.manifest import write_config
+    from builtup.runs.manifest import write_config
 
     folder.mkdir(parents=True)
     path = folder / "train.py"

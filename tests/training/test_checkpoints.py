@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from builtup.config import load as config
 from builtup.errors import ConfigError, InputError
+from builtup.runs.manifest import write_config
 from builtup.training.checkpoints import (
     Progress,
     full_state,
@@ -26,7 +27,6 @@ from builtup.training.checkpoints import (
     set_weights,
 )
 from builtup.training.learner import Learner
-from builtup.training.manifest import write_config
 from builtup.training.schedules import poly
 from tiny_training import write_tiny
 

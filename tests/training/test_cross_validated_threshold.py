@@ -57,8 +57,8 @@ def test_a_broken_record_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def cities(tmp_path: Path, tracked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    enter(tracked, monkeypatch)
+def cities(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    enter(database, monkeypatch)
     write_config(tmp_path, write_cities(tmp_path))
     return tmp_path / "tiny.py"
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_is_refused_before_the_first_step(
 
 
 def test_a_loader_that_knows_no_folds_is_refused_in_one_line(
-    cities: Path, tmp_path: Path, tracked: Path
+    cities: Path, tmp_path: Path, database: Path
 ) -> None:
     record(tmp_path / "scored", [(FOLDS[0], 0.2)])
     text = (

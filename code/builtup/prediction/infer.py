@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ignite.distributed as idist
 import numpy as np
@@ -15,7 +14,6 @@ import torch
 from builtup.config.launch import pick_device
 from builtup.config.load import Config
 from builtup.errors import ConfigError
-from builtup.jobs.files import write_text_atomically
 from builtup.prediction.backends import BACKENDS
 from builtup.prediction.backends.probabilities import moved_threshold
 from builtup.prediction.network import make_stream
@@ -30,7 +28,8 @@ from builtup.prediction.selection import Selection, select_all, select_held_out
 from builtup.prediction.tiles import Tally, TileWork
 from builtup.prediction.windows import Stream
 from builtup.runs import tracking
-from builtup.runs.results import DATA_MANIFEST, RECORD
+from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
+from builtup.runs.records import InferenceRecord
 from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import scores
 from builtup.training.checkpoints import (
@@ -41,7 +40,6 @@ from builtup.training.checkpoints import (
     set_weights,
     weights_digest,
 )
-from builtup.training.manifest import data_manifest, git_commit, used_data, write_config
 from builtup.training.tuning_ground import MARK, tuned_ground
 
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ class Plan:
     stream: Stream
     trained: Trained
     threshold: float
-    record: dict[str, Any]
+    record: InferenceRecord
     previous: Path | None
 
 
@@ -78,18 +76,18 @@ def plan(config: Config) -> Plan:
     selection = _selection(config, trained)
     temperature = _temperature(config, trained)
     stream = _stream(config, trained, selection, temperature, backend)
-    record = {
-        "training_run": trained.run_id,
-        "weights": weights_digest(trained.model.state_dict()),
-        "classes": list(trained.class_names),
-        "tta": _tta(config),
-        "window": stream.window,
-        "overlap": stream.overlap,
-        "blend": stream.blend,
-        "held_out": selection.fold_name,
-        "temperature": temperature,
-        "backend": stream.backend,
-    }
+    record = InferenceRecord(
+        training_run=trained.run_id,
+        weights=weights_digest(trained.model.state_dict()),
+        classes=trained.class_names,
+        tta=_tta(config),
+        window=stream.window,
+        overlap=stream.overlap,
+        blend=stream.blend,
+        held_out=selection.fold_name,
+        temperature=temperature,
+        backend=stream.backend,
+    )
     if before is not None:
         require_same(config, before.record, record)
         require_same_data(config, before.folder, selection.tiles)
@@ -255,7 +253,7 @@ def _backend(config: Config, before: Previous | None) -> str:
     name = config.get("backend", "torch")
     if name not in BACKENDS:
         raise ConfigError(f"{config.path}: backend = {name!r}: unknown; use {', '.join(BACKENDS)}")
-    return str(before.record["backend"]) if name == "auto" and before else str(name)
+    return before.record.backend if name == "auto" and before else str(name)
 
 
 def output_folder(recorder: Recorder) -> Path:
@@ -290,7 +288,7 @@ def make_work(config: Config, prepared: Plan, folder: Path, run_id: str) -> Tile
 def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -> None:
     """Log settings, provenance and the config before the first tile."""
     write_config(config, recorder.folder / "config")
-    write_text_atomically(folder / RECORD, json.dumps(prepared.record, indent=1) + "\n")
+    prepared.record.write(folder)
     recorder.params(
         {
             **config.settings,
@@ -306,12 +304,12 @@ def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -
             "git_commit": git_commit(),
             "fold": prepared.selection.fold_name,
             "city": ", ".join(prepared.selection.cities),
-            "weights_sha256": prepared.record["weights"],
+            "weights_sha256": prepared.record.weights,
         }
     )
     tiles = prepared.selection.tiles
-    manifest = data_manifest(Path(config.data_path), tiles)
-    write_text_atomically(folder / DATA_MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    manifest = DataManifest.of(Path(config.data_path), tiles)
+    manifest.write(folder)
     recorder.inputs([used_data(tiles, manifest, "inference")])
     log.info(
         "%d tiles of %s, threshold %.3f",

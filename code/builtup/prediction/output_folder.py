@@ -44,7 +44,7 @@ def check_earlier(run: Run, jobs: Sequence[Job], *, skipping: bool) -> None:
             continue
         tags = read_tags(path)
         beside = tags.city not in cities
-        wanted = dict(run.record) if beside else {**shared, "version": STEP.version}
+        wanted = run.record.settings() if beside else {**shared, "version": STEP.version}
         how = f"run {tags.run_id or 'unknown'}" if not run.same else _difference(path, wanted)
         if how:
             raise InputError(

@@ -170,7 +170,7 @@ def _jobs(
 ) -> list[Job]:
     """A job a scene; the units of those that are not done are made sure of first."""
     settings = {
-        **run.record,
+        **run.record.settings(),
         "threshold": loaded.threshold,
         "units": given,
         "area": "" if limits is None else limits.digest,

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from builtup.prediction.backends.probabilities import moved_threshold
 from builtup.prediction.memory import halving, within_memory
 from builtup.prediction.network import make_stream
 from builtup.prediction.windows import Stream
+from builtup.runs.records import InferenceRecord
 from builtup.training.checkpoints import Trained, load_trained, weights_digest
 
 __all__ = ["Loaded", "Recipe", "load", "load_for_workers"]
@@ -55,21 +55,20 @@ class Loaded:
     device: str
 
     @property
-    def record(self) -> dict[str, Any]:
-        """What the pixels of a prediction depend on, as the record of an inference has it."""
+    def record(self) -> InferenceRecord:
+        """What the pixels of a prediction depend on."""
         recipe = self.recipe
-        return {
-            "training_run": self.trained.run_id,
-            "weights": self.weights,
-            "classes": list(self.trained.class_names),
-            "tta": recipe.tta,
-            "window": recipe.window,
-            "overlap": recipe.overlap,
-            "blend": recipe.blend,
-            "held_out": "",
-            "temperature": self.temperature,
-            "backend": self.stream.backend,
-        }
+        return InferenceRecord(
+            training_run=self.trained.run_id,
+            weights=self.weights,
+            classes=self.trained.class_names,
+            tta=recipe.tta,
+            window=recipe.window,
+            overlap=recipe.overlap,
+            blend=recipe.blend,
+            temperature=self.temperature,
+            backend=self.stream.backend,
+        )
 
     @property
     def threshold(self) -> float:

@@ -7,23 +7,22 @@ was killed goes on under the same run: its rasters name it, and are the same to 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from builtup.errors import NoSuchRunError
-from builtup.jobs.files import atomic_path, write_text_atomically
+from builtup.errors import InputError, NoSuchRunError
+from builtup.jobs.files import atomic_path
 from builtup.jobs.steps import Job, Summary
 from builtup.prediction.recipe import Loaded
 from builtup.prediction.scene import SceneWork
 from builtup.runs import tracking
+from builtup.runs.manifest import DataFile, DataManifest, DataPlace, git_commit
+from builtup.runs.records import InferenceRecord
 from builtup.runs.results import PREDICTIONS_TAG, RAW
 from builtup.runs.tracking import Recorder, UsedData
-from builtup.training.manifest import DATA_MANIFEST, git_commit
-from builtup.training.tuning_ground import INFERENCE_JSON
 
 __all__ = ["Run", "begin", "describe", "finish", "known_backend"]
 
@@ -40,7 +39,7 @@ class Run:
     """
 
     folder: Path
-    record: dict[str, Any]
+    record: InferenceRecord
     run_id: str = ""
     same: bool = False
     finished: bool = False
@@ -49,9 +48,9 @@ class Run:
 def describe(folder: Path, loaded: Loaded) -> Run:
     """The run to go on with where the folder was predicted like this before, else a new one."""
     before = _read(folder)
-    run_id = str(before.pop("run_id", ""))
-    if before != json.loads(json.dumps(loaded.record)):
+    if before is None or before.settings() != loaded.record.settings():
         return Run(folder, loaded.record)
+    run_id = before.run_id or ""
     try:
         known = tracking.find_run(run_id)
     except NoSuchRunError:  # another tracking database: a new run
@@ -61,15 +60,15 @@ def describe(folder: Path, loaded: Loaded) -> Run:
 
 def known_backend(folder: Path) -> str:
     """What `backend=auto` chose before in this folder, else auto."""
-    return str(_read(folder).get("backend", "auto"))
+    before = _read(folder)
+    return "auto" if before is None else before.backend
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> InferenceRecord | None:
     try:
-        found = json.loads((folder / INFERENCE_JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return InferenceRecord.find(folder)
+    except InputError:  # damaged, or of a later version: predicted otherwise
+        return None
 
 
 def begin(run: Run, recorder: Recorder, loaded: Loaded, settings: dict[str, Any]) -> Run:
@@ -78,11 +77,10 @@ def begin(run: Run, recorder: Recorder, loaded: Loaded, settings: dict[str, Any]
     if not recorder.run_id:
         return run
     began = replace(run, run_id=recorder.run_id)
-    text = json.dumps({"run_id": began.run_id, **run.record}, indent=1) + "\n"
     for folder in {began.folder.resolve(), recorder.folder.resolve()}:
-        write_text_atomically(folder / INFERENCE_JSON, text)
+        replace(run.record, run_id=began.run_id).write(folder)
     if not run.run_id:  # parameters cannot be said twice
-        recorder.params({**loaded.record, **settings, "device": loaded.device})
+        recorder.params({**loaded.record.settings(), **settings, "device": loaded.device})
     recorder.tags(
         {
             "training_run": loaded.trained.run_id,
@@ -100,9 +98,8 @@ def finish(run: Run, recorder: Recorder, jobs: Sequence[Job], predicted: Summary
     if not recorder.run_id:
         return
     manifest = _manifest(run.folder, jobs)
-    text = json.dumps(manifest, indent=1) + "\n"
     for folder in {run.folder.resolve(), recorder.folder.resolve()}:
-        write_text_atomically(folder / DATA_MANIFEST, text)
+        manifest.write(folder)
     works: list[SceneWork] = [job.context for job in jobs]
     cities = sorted({work.tags.city for work in works})
     scenes = sorted(work.tags.scene for work in works)
@@ -115,36 +112,35 @@ def finish(run: Run, recorder: Recorder, jobs: Sequence[Job], predicted: Summary
     _copy_small(run.folder / RAW, recorder.folder)
 
 
-def _manifest(folder: Path, jobs: Sequence[Job]) -> dict[str, Any]:
+def _manifest(folder: Path, jobs: Sequence[Job]) -> DataManifest:
     """The scenes with sizes and hashes of their files, as the manifests of their jobs say."""
-    entries = []
+    places = []
     for job in jobs:
         work: SceneWork = job.context
-        try:
-            known = json.loads(job.manifest.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        known = DataPlace.made(job.outputs[0])
+        if known is None:
             continue  # skipped
-        sampled = str(known["settings"].get("sampled", ""))
+        sampled = str((known.settings or {}).get("sampled", ""))
         elsewhere = [
-            {"name": place.shown, "path": place.shown, "sha256": f"{sampled} (of sampled pixels)"}
+            DataFile(name=place.shown, path=place.shown, sha256=f"{sampled} (of sampled pixels)")
             for place in work.survey.scene.locations
             if place.remote
         ]
         scene = work.survey.scene  # as `<City>_<year>/<scene>`, by which trace knows its city
         path = f"{scene.city}_{scene.date[:4] or 'undated'}/{scene.scene_id}"
-        entries.append({"path": path, "inputs": [*known["inputs"], *elsewhere]})
-    return {"folder": str(folder), "lists": [], "images_and_masks": entries}
+        places.append(DataPlace(path=path, inputs=(*(known.inputs or ()), *elsewhere)))
+    return DataManifest(folder=str(folder), images_and_masks=tuple(places))
 
 
-def _used(manifest: dict[str, Any], cities: Sequence[str], scenes: Sequence[str]) -> UsedData:
+def _used(manifest: DataManifest, cities: Sequence[str], scenes: Sequence[str]) -> UsedData:
     digest = hashlib.sha256()
-    for entry in manifest["images_and_masks"]:
-        for file in entry["inputs"]:
-            digest.update(f"{file['sha256']}\n".encode())
+    for place in manifest.images_and_masks:
+        for file in place.read:
+            digest.update(f"{file.sha256}\n".encode())
     return UsedData(
         name=", ".join(cities) or "scenes",
         digest=digest.hexdigest()[:16],
-        source=manifest["folder"],
+        source=manifest.folder,
         context="inference",
         profile={"cities": list(cities), "scenes": list(scenes)},
     )

@@ -13,7 +13,7 @@ import logging
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from builtup.config.overrides import split_overrides
 from builtup.errors import BuiltupError, ConfigError
 from builtup.jobs.files import write_text_atomically
 from builtup.runs import tracking
+from builtup.runs.manifest import git_commit
+from builtup.runs.records import Summary
 from builtup.runs.tracking import Recorder, recording
 from builtup.scoring.blocks import LEVELS_AT, BlockTable, write_blocks
 from builtup.scoring.calibration import draw_reliability, reliability
@@ -41,7 +43,6 @@ from builtup.studies.launch_runs import (
 )
 from builtup.tiles.folds import Folds
 from builtup.training.cross_validated_threshold import CROSS_JSON, FOLDER
-from builtup.training.manifest import git_commit
 
 __all__ = ["CROSS_JSON", "FOLDER", "Scored", "cross_validate"]
 
@@ -178,23 +179,22 @@ def _say(run: FoldRun, score: FoldScore) -> None:
         if np.isfinite(value):
             own.log_metric(run.run_id, f"val/{name}", value)
     own.set_tag(run.run_id, "threshold_tuned_on", ", ".join(score.tuned_on))
-    path = run.folder / "summary.json"
-    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    summary |= {
-        "threshold": score.threshold,
-        "threshold_tuned_on": list(score.tuned_on),
-        "threshold_ground": score.threshold_ground,
-        "temperature": score.temperature,
-        "temperature_tuned_on": list(score.tuned_on) if score.temperature else [],
-        "val_fold": score.fold,
-        "held_out_scores": {k: v if np.isfinite(v) else None for k, v in found.items()},
-    }
-    if "soup" in summary:  # its figures take the place of the others where it is loaded
-        summary["soup"] = {**summary["soup"], "threshold": score.threshold}
-    write_text_atomically(path, json.dumps(summary, indent=1) + "\n")
+    summary = Summary.find(run.folder) or Summary()
+    if summary.soup is not None:  # its figures take the place of the others where it is loaded
+        summary = replace(summary, soup={**summary.soup, "threshold": score.threshold})
+    replace(
+        summary,
+        threshold=score.threshold,
+        threshold_tuned_on=score.tuned_on,
+        threshold_ground=score.threshold_ground,
+        temperature=score.temperature,
+        temperature_tuned_on=score.tuned_on if score.temperature else (),
+        val_fold=score.fold,
+        held_out_scores={k: v if np.isfinite(v) else None for k, v in found.items()},
+    ).write(run.folder)
     if tracking.artifact_folder(tracking.find_run(run.run_id)) is None:
         own.log_artifacts(run.run_id, str(run.folder / FOLDER), FOLDER)
-        own.log_artifact(run.run_id, str(path))
+        own.log_artifact(run.run_id, str(run.folder / Summary.NAME))
 
 
 def scores_of(score: FoldScore) -> dict[str, float]:

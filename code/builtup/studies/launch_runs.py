@@ -25,11 +25,12 @@ from builtup.config.load import Config
 from builtup.config.settings import KNOWN
 from builtup.errors import BuiltupError, RunError
 from builtup.runs import tracking
+from builtup.runs.manifest import DataManifest
 from builtup.tiles.folds import FOLDS_JSON
 from builtup.tiles.stats import STATS_JSON
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
+from builtup.training.before_training import TRAINING_VERSION
 from builtup.training.checkpoints import load_state
-from builtup.training.manifest import TRAINING_VERSION, data_manifest
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -101,19 +102,9 @@ def data_digest(data_path: Path) -> str:
         path = data_path / name
         if path.is_file():
             digest.update(path.read_bytes())
-    manifest = data_manifest(data_path, read_tile_stats(data_path / TILE_STATS_CSV))
-    digest.update(json.dumps(_hashes(manifest["images_and_masks"]), sort_keys=True).encode())
+    manifest = DataManifest.of(data_path, read_tile_stats(data_path / TILE_STATS_CSV))
+    digest.update(json.dumps(list(manifest.digests())).encode())
     return digest.hexdigest()
-
-
-def _hashes(value: Any) -> list[str]:
-    """All sha256 of a manifest, in order."""
-    if isinstance(value, dict):
-        own = [str(value["sha256"])] if "sha256" in value else []
-        return own + [h for item in value.values() for h in _hashes(item)]
-    if isinstance(value, list):
-        return [h for item in value for h in _hashes(item)]
-    return []
 
 
 def train_fold(task: FoldTask, parent_id: str, num_gpus: int) -> FoldRun:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -13,15 +13,15 @@ from torch import nn
 
 from builtup.config.load import Config
 from builtup.data.datasets import ValidationTiles
-from builtup.jobs.files import write_text_atomically
 from builtup.models.segmenter import Segmenter
 from builtup.runs import registry
+from builtup.runs.manifest import DataManifest, used_data
+from builtup.runs.records import Summary
 from builtup.runs.tracking import Recorder
 from builtup.scoring.curves import write_curves
 from builtup.training.build import Data
 from builtup.training.checkpoints import Progress, load_state, set_weights, weights_digest
 from builtup.training.learner import Learner
-from builtup.training.manifest import DATA_MANIFEST, read_manifest, used_data
 from builtup.training.model_log import Card, log_model
 from builtup.training.pictures import PictureMaker
 from builtup.training.temperature import temperature_on
@@ -72,15 +72,16 @@ def _best(learner: Learner, folder: Path) -> nn.Module:
 
 
 def _fit_temperature(model: nn.Module, data: Data, progress: Progress, recorder: Recorder) -> None:
-    """Into summary.json, for inferences with temperature=run; nothing where none can be fitted."""
+    """Into the summary, for inferences with temperature=run; nothing where none can be fitted."""
     temperature = temperature_on(model, data.val.dataset)
     if temperature is None:
         return
     recorder.metrics({"val/temperature": temperature}, progress.best_iteration)
-    path = recorder.folder / "summary.json"
-    summary = json.loads(path.read_text(encoding="utf-8"))
-    summary |= {"temperature": temperature, "temperature_tuned_on": list(data.val_cities)}
-    write_text_atomically(path, json.dumps(summary, indent=1) + "\n")
+    replace(
+        Summary.read(recorder.folder),
+        temperature=temperature,
+        temperature_tuned_on=tuple(data.val_cities),
+    ).write(recorder.folder)
 
 
 def _class_names(config: Config) -> tuple[str, ...]:
@@ -129,7 +130,7 @@ def _f1(progress: Progress) -> float:
 
 def _digest(data: Data, folder: Path) -> str:
     """A digest of what was trained and validated on; empty where tiles have no files."""
-    manifest = read_manifest(folder / DATA_MANIFEST)
+    manifest = DataManifest.find(folder)
     if manifest is None:
         return ""
     loaders = [loader for loader in (data.train, data.val) if loader is not None]

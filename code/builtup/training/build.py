@@ -17,10 +17,11 @@ from ignite.utils import manual_seed
 from builtup.config.launch import pick_device
 from builtup.config.load import Config
 from builtup.errors import ConfigError, InputError
+from builtup.runs.records import InheritedThreshold
 from builtup.scoring.counts import SCORES
 from builtup.tiles.stats import channel_statistics
 from builtup.training.checkpoints import Progress, find_artifacts, load_state, made_with, restore
-from builtup.training.cross_validated_threshold import Inherited, inherited_threshold
+from builtup.training.cross_validated_threshold import inherited_threshold
 from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
 from builtup.training.leakage import require_separate
 from builtup.training.learner import Learner
@@ -51,7 +52,7 @@ class Data:
     train_eval: Any
     prepare: PrepareBatch
     length: int
-    inherited: Inherited | None = None
+    inherited: InheritedThreshold | None = None
 
     @property
     def places(self) -> Places:
@@ -122,7 +123,7 @@ def build_data(config: Config) -> Data:
     return Data(train, val, train_eval, prepare, length, _inherited(config, train))
 
 
-def _inherited(config: Config, train: Any) -> Inherited | None:
+def _inherited(config: Config, train: Any) -> InheritedThreshold | None:
     if config.threshold_from is None:
         return None
     if getattr(train, "val_fold", None) is not None:

@@ -6,7 +6,6 @@ All of it is tensors, numbers and text, read back with `weights_only`: a checkpo
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import pickle
 import random
@@ -24,6 +23,7 @@ from builtup.config import load as configs
 from builtup.errors import InputError, RunError
 from builtup.jobs.files import atomic_path
 from builtup.models.channels import with_signature
+from builtup.runs.records import Summary
 from builtup.training.learner import Learner
 
 __all__ = [
@@ -256,37 +256,29 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
     set_weights(model, full if isinstance(full, dict) else weights, path)
     if config.channels_last:  # up to twice as fast, on a CPU too
         model.to(memory_format=torch.channels_last)
-    summary = _read_summary(folder, path.name == "soup.pt")
+    summary = _summary(folder)
+    if path.name == "soup.pt":
+        summary = summary.of_soup()
     return Trained(
         model=model.eval(),
         settings=dict(config.settings),
-        threshold=float(summary.get("threshold", 0.5)),
+        threshold=0.5 if summary.threshold is None else float(summary.threshold),
         class_names=tuple(config.get("class_names", ())),
         run_id=run_id,
-        temperature=summary.get("temperature"),
+        temperature=summary.temperature,
         # a number would be another fold where the data have other cities now
-        held_out=summary.get("val_fold") or config.get("val_fold"),
-        trained_on=tuple(summary.get("trained_on") or ()),
+        held_out=summary.val_fold or config.get("val_fold"),
+        trained_on=summary.trained_on or (),
     )
 
 
-def _read_summary(folder: Path, soup: bool) -> dict[str, Any]:
-    """The run's summary, with the soup's own threshold; InputError where it is none."""
-    file = folder / "summary.json"
-    if not file.is_file():
+def _summary(folder: Path) -> Summary:
+    """The run's summary; InputError where it makes no sense."""
+    found = Summary.find(folder)
+    if found is None:
+        file = folder / Summary.NAME
         log.warning("%s: does not exist, the run did not end; the threshold is 0.5", file)
-        return {}
-    try:
-        summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if soup:
-            summary |= summary.get("soup", {})
-        sensible = 0 <= float(summary.get("threshold", 0.5)) <= 1
-    except (OSError, ValueError, TypeError, AttributeError) as e:
-        raise InputError(file, f"no summary of a training ({e})", "copy the run again") from e
-    if not sensible:
-        problem = f"its threshold is {summary['threshold']}, not from 0 to 1"
-        raise InputError(file, problem, "copy the run again")
-    return summary
+    return found or Summary()
 
 
 def _run_id_of(folder: Path) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from builtup.errors import ConfigError, NoSuchRunError
 from builtup.runs import tracking
+from builtup.runs.records import InheritedThreshold
 
-__all__ = ["CROSS_JSON", "FOLDER", "Inherited", "inherited_threshold"]
+__all__ = ["CROSS_JSON", "FOLDER", "inherited_threshold"]
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +24,7 @@ log = logging.getLogger(__name__)
 FOLDER, CROSS_JSON = "cross_validation", "cross_validation.json"
 
 
-@dataclass(frozen=True)
-class Inherited:
-    """A threshold, the ground that chose it, and the run or folder of the cross-validation.
-
-    `overrides` are those that its folds were trained with.
-    """
-
-    threshold: float
-    tuned_on: tuple[str, ...]
-    source: str
-    overrides: str = ""
-
-
-def inherited_threshold(source: str, folds: Sequence[str]) -> Inherited:
+def inherited_threshold(source: str, folds: Sequence[str]) -> InheritedThreshold:
     """The mean threshold of a cross-validation over `folds`, the folds of the data trained on.
 
     `source` is a config's name (`recommended_cpu`: its newest finished cross-validation), a run id
@@ -67,7 +54,9 @@ def inherited_threshold(source: str, folds: Sequence[str]) -> Inherited:
         "threshold %.3f, from the cross-validation %s%s",
         *(mean, name, f", trained with overrides {overrides}" if overrides else ""),
     )
-    return Inherited(mean, tuple(sorted(thresholds)), name, overrides)
+    return InheritedThreshold(
+        threshold=mean, tuned_on=tuple(sorted(thresholds)), source=name, overrides=overrides
+    )
 
 
 def _find(source: str) -> tuple[Path, str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
-from builtup.jobs.files import write_text_atomically
+from builtup.runs.records import Summary
 from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import SegmentationScores, choose_threshold, rank_tiles
 from builtup.training.checkpoints import Progress, full_state, save_state
@@ -42,15 +41,15 @@ log = logging.getLogger(__name__)
 class Saver:
     """Writes checkpoints of full state, weights and the summary into the run's artifacts.
 
-    `summary` are facts of the run that stand in summary.json besides the best validation, `made`
-    is what checkpoints say that they were `made_with`.
+    `summary` holds facts of the run, to which the best validation is added; `made` is what
+    checkpoints say that they were `made_with`.
     """
 
     learner: Learner
     progress: Progress
     loader: Any
     folder: Path
-    summary: dict[str, Any]
+    summary: Summary
     made: Mapping[str, Any]
 
     def save(self, name: str) -> None:
@@ -65,23 +64,22 @@ class Saver:
         """Write summary.json (rank 0)."""
         if idist.get_rank() != 0:
             return
-        best = self.progress.best
-        inherited = self.summary.get("inherited_threshold", {})
-        tuned_on = self.summary.get("val_cities", []) if best else inherited.get("tuned_on", [])
-        record = {
-            **self.summary,
-            "finished": finished,
-            "epochs": self.progress.epoch,
-            "iterations": self.progress.iteration,
-            "best_iteration": self.progress.best_iteration if best else self.progress.iteration,
-            "threshold": best.get("threshold", inherited.get("threshold", 0.5)),
-            "threshold_f1": best.get("threshold_f1"),
-            "threshold_tuned_on": list(tuned_on),
-            "metrics": best.get("scores", {}),
-            "confusion": best.get("confusion", {}),
-        }
-        path = self.folder / "summary.json"
-        write_text_atomically(path, json.dumps(record, indent=1) + "\n")
+        best, inherited = self.progress.best, self.summary.inherited_threshold
+        threshold, tuned_on = best.get("threshold", 0.5), self.summary.val_cities if best else ()
+        if inherited is not None and not best:
+            threshold, tuned_on = inherited.threshold, inherited.tuned_on
+        replace(
+            self.summary,
+            finished=finished,
+            epochs=self.progress.epoch,
+            iterations=self.progress.iteration,
+            best_iteration=self.progress.best_iteration if best else self.progress.iteration,
+            threshold=threshold,
+            threshold_f1=best.get("threshold_f1"),
+            threshold_tuned_on=tuned_on,
+            metrics=best.get("scores", {}),
+            confusion=best.get("confusion", {}),
+        ).write(self.folder)
 
 
 @dataclass

@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from builtup.jobs.files import write_text_atomically
 from builtup.models.segmenter import Segmenter
+from builtup.runs.records import Summary
 from builtup.training.checkpoints import load_trained, save_state
 from builtup.training.export import (
     MULTIPLE,
@@ -155,7 +155,7 @@ def _save_weights(folder: Path, model: nn.Module, card: Card, config_folder: Pat
     for file in sorted(config_folder.iterdir()):
         if file.is_file():
             (folder / "config" / file.name).write_bytes(file.read_bytes())
-    write_text_atomically(folder / "summary.json", json.dumps({"threshold": card.threshold}) + "\n")
+    Summary(threshold=card.threshold).write(folder)
 
 
 def _write_environment(path: Path, versions: dict[str, str]) -> None:

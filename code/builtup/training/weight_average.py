@@ -11,7 +11,7 @@ import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ class Soup:
             }
             if idist.get_rank() == 0:
                 save_state(weights.state_dict(), self.saver.folder / "weights" / "soup.pt")
-        self.saver.summary["soup"] = record
+        self.saver.summary = replace(self.saver.summary, soup=record)
         self.saver.write_summary(finished=True)
         log.info("soup of %d epochs: weights/soup.pt", number)
 

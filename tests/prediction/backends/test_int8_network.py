@@ -22,10 +22,10 @@ from builtup.prediction.backends.int8_network import Quantisation, quantised_net
 from builtup.prediction.backends.quantise import require_nncf
 from builtup.prediction.infer import plan
 from builtup.prediction.tiles import TileWork, predict_tiles
+from builtup.runs.manifest import write_config
 from builtup.tiles.cut import generate_tiles
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.training.checkpoints import load_trained
-from builtup.training.manifest import write_config
 from helpers import TRANSFORM, speckle, write_raster, write_scene
 
 SIZE, WINDOW = 60, 32
@@ -138,7 +138,7 @@ def test_an_8_bit_network_is_judged_once_and_then_predicts_the_same_buildings(
     for backend in ("torch", "openvino-int8"):
         config = configs.load(root / "validate_x.py", f"backend={backend}")
         prepared = plan(config)
-        assert prepared.record["backend"] == prepared.stream.backend == backend
+        assert prepared.record.backend == prepared.stream.backend == backend
         work = TileWork(
             prepared.selection, prepared.stream, root / backend, "", 0.5, ("a", "b"), scored=True
         )
@@ -224,8 +224,8 @@ def test_a_run_goes_on_with_the_backend_that_auto_chose(
     folder.mkdir()
     monkeypatch.setattr(choose, "_race", lambda *sides: ("openvino", "measured"))
     first = plan(configs.load(root / "validate_x.py", "backend=auto"))
-    assert first.record["backend"] == "openvino"
-    (folder / "inference.json").write_text(json.dumps(first.record))
+    assert first.record.backend == "openvino"
+    first.record.write(folder)
     monkeypatch.setattr(choose, "_fastest", lambda *sides: "torch")
     on = f"resume_from={folder}"
     assert plan(configs.load(root / "validate_x.py", f"backend=auto {on}")).previous == folder

@@ -1,0 +1,80 @@
+"""What a training says of itself before its first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+
+from builtup.config.load import Config
+from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
+from builtup.runs.records import Summary
+from builtup.runs.tracking import Recorder
+from builtup.training.build import Data
+from builtup.training.learner import Learner
+
+__all__ = ["TRAINING_VERSION", "log_run", "summary_of"]
+
+#: Raise it when the same config and data give other weights: finished folds are then redone.
+TRAINING_VERSION = 1
+
+
+def log_run(config: Config, data: Data, learner: Learner, recorder: Recorder) -> None:
+    """Log settings, loss, folds, commit and data manifest; write config/ into the artifacts."""
+    if idist.get_rank() != 0:
+        return
+    write_config(config, recorder.folder / "config")
+    recorder.params({**config.settings, **_derived(config, data, learner)})
+    recorder.tags(
+        {
+            "git_commit": git_commit(),
+            "config": config.name,
+            "fold": data.held_out,
+            "city": ", ".join(data.val_cities) or _city_of_fold(data),
+            "threshold_tuned_on": ", ".join(data.val_cities) or "nothing",
+        }
+    )
+    tiles = getattr(data.train, "tiles", None)
+    if tiles is not None:
+        manifest = DataManifest.of(Path(config.data_path), tiles)
+        manifest.write(recorder.folder)
+        recorder.inputs(
+            used_data(loader.dataset.tiles, manifest, context)
+            for loader, context in ((data.train, "training"), (data.val, "validation"))
+            if loader is not None
+        )
+
+
+def _city_of_fold(data: Data) -> str:
+    """The city of the fold that is held out, which need not be validated on."""
+    fold, folds = getattr(data.train, "val_fold", None), getattr(data.train, "folds", None)
+    return "" if fold is None or folds is None else str(folds.city_of(fold))
+
+
+def summary_of(config: Config, data: Data) -> Summary:
+    """What summary.json says of the run besides its scores."""
+    return Summary(
+        config=config.path.name,
+        val_fold=data.held_out or None,
+        val_cities=tuple(data.val_cities),
+        trained_on=tuple(data.trained_on),
+        num_classes=config.num_classes,
+        class_names=tuple(config.class_names),
+        seed=config.seed,
+        git_commit=git_commit(),
+        inherited_threshold=data.inherited,
+    )
+
+
+def _derived(config: Config, data: Data, learner: Learner) -> dict[str, Any]:
+    parameters = sum(p.numel() for p in learner.model.parameters())
+    return {
+        "overrides": " ".join(config.overrides),
+        "loss": str(learner.criterion),
+        "parameters": parameters,
+        "processes": idist.get_world_size(),
+        "training_device": str(learner.device),
+        "batches_per_epoch": data.length,
+        "folds": ", ".join(getattr(getattr(data.train, "folds", None), "names", ())),
+    }
