@@ -6,7 +6,7 @@ reported are medians of each round's ratio to PyTorch, in wall and in CPU second
 with other work the rates mean little, and the ratios little more.
 
 The weights are random, so the 8-bit network is calibrated on the scene itself and its F1 means
-nothing; `builtup.prediction.backends.int8_network` judges real ones.
+nothing; `builtup.prediction.backends.int8` judges real ones.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from rasterio.windows import Window
 from scene import ROOT
 
 from builtup.jobs.allocator import keep_freed_memory
+from builtup.prediction.backends.int8 import quantise
 from builtup.prediction.backends.openvino import convert, save_network
 from builtup.prediction.backends.probabilities import Probabilities
-from builtup.prediction.backends.quantise import quantise
 from builtup.prediction.network import make_stream, predict_with
 from builtup.prediction.windows import Stream
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from builtup.config import launch
-from builtup.config import load as config
 from builtup.errors import ConfigError, InputError
 from helpers import ROOT
 
@@ -40,12 +39,6 @@ def test_a_script_that_is_missing_or_has_no_run_is_one_line(tmp_path: Path) -> N
         launch.load_script(tmp_path / "nowhere.py")
     with pytest.raises(InputError, match=r"script\.py: has no function run\(config\)"):
         launch.load_script(script(tmp_path, "x = 1\n"))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_a_device_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="device = 'cuda': this machine has no CUDA; use auto"):
-        launch.pick_device(config.load(a_config(tmp_path, "device = 'cuda'")))
 
 
 #: Trains a line on what each process sees of its own; the first one writes what was learnt.

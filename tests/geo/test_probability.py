@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builtup.geo.probability import LEVELS, NODATA, SCALE, decode, encode, level_of, mapped_band
+from builtup.errors import ConfigError
+from builtup.geo.probability import (
+    LEVELS,
+    NODATA,
+    SCALE,
+    decode,
+    encode,
+    level_of,
+    mapped_band,
+    moved_threshold,
+    parse_threshold,
+)
 
 
 def test_every_level_survives_the_way_there_and_back() -> None:
@@ -39,3 +50,24 @@ def test_a_level_counts_where_its_probability_reaches_the_threshold(threshold: f
 @pytest.mark.parametrize(("bands", "mapped", "band"), [(1, 1, 1), (1, 0, 1), (2, 1, 2), (6, 0, 1)])
 def test_a_raster_s_only_band_is_the_mapped_class_s(bands: int, mapped: int, band: int) -> None:
     assert mapped_band(bands, mapped) == band
+
+
+def test_a_threshold_is_read_or_refused_with_what_may_be_given() -> None:
+    assert parse_threshold("") is None
+    assert parse_threshold("0.25") == 0.25
+    with pytest.raises(
+        ConfigError, match=r"^threshold=high: not a number; use one between 0 and 1$"
+    ):
+        parse_threshold("high")
+    with pytest.raises(ConfigError, match="out of range; use mean, or a number above 0, at most 1"):
+        parse_threshold("nan", "mean, or ")
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.2, 5), st.floats(-6, 6))
+def test_a_moved_threshold_maps_the_same_pixels(
+    threshold: float, temperature: float, logit: float
+) -> None:
+    moved = moved_threshold(threshold, temperature)
+    p, tempered = 1 / (1 + np.exp(-logit)), 1 / (1 + np.exp(-logit / temperature))
+    assert (p > threshold) == (tempered > moved) or abs(p - threshold) < 1e-9
+    assert moved_threshold(threshold, None) == threshold

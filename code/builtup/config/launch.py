@@ -22,11 +22,12 @@ import ignite.distributed as idist
 import torch
 from torch.multiprocessing.spawn import ProcessException
 
+from builtup.config.device import pick_device
 from builtup.config.load import Config, load
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.jobs.allocator import keep_freed_memory
 
-__all__ = ["device_named", "is_started_by_torchrun", "load_script", "pick_device", "run_script"]
+__all__ = ["is_started_by_torchrun", "load_script", "run_script"]
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def run_script(
         return
     node = _this_node(nodes)
     config.num_processes = num_gpus * nodes
-    device = pick_device(config)
+    device = pick_device(config.get("device", "auto"), config.path)
     if config.num_processes == 1:
         run(config)
         return
@@ -124,7 +125,7 @@ def _join(run: Run, config: Config, num_processes: int) -> None:
             "leave both out, and choose by --nproc_per_node and --nnodes"
         )
     config.num_processes = world
-    device = pick_device(config)
+    device = pick_device(config.get("device", "auto"), config.path)
     if device.type == "cuda" and local >= torch.cuda.device_count():
         raise ConfigError(
             f"nproc_per_node: this machine has {torch.cuda.device_count()} GPUs for "
@@ -152,31 +153,6 @@ def load_script(path: Path) -> Run:
     if run is None:
         raise InputError(path, "has no function run(config)", "define it, or check script_path")
     return run
-
-
-def pick_device(config: Config) -> torch.device:
-    """The device that the setting `device` names, for this process."""
-    name = str(config.get("device", "auto"))
-    device = device_named(name, f"{config.path}: device = {name!r}")
-    if device.type == "cuda" and idist.get_world_size() > 1:
-        return torch.device("cuda", idist.get_local_rank())
-    return device
-
-
-def device_named(name: str, given: str) -> torch.device:
-    """The device of that name; `auto` is the first CUDA device, or the CPU.
-
-    Raises ConfigError, which begins with what was `given`, for one that there is not.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as e:
-        raise ConfigError(f"{given}: no such device; use auto, cpu or cuda") from e
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"{given}: this machine has no CUDA; use auto or cpu")
-    return device
 
 
 def _worker(

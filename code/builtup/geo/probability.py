@@ -11,7 +11,20 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["IGNORE", "LEVELS", "NODATA", "SCALE", "decode", "encode", "level_of", "mapped_band"]
+from builtup.errors import ConfigError
+
+__all__ = [
+    "IGNORE",
+    "LEVELS",
+    "NODATA",
+    "SCALE",
+    "decode",
+    "encode",
+    "level_of",
+    "mapped_band",
+    "moved_threshold",
+    "parse_threshold",
+]
 
 #: The value of probability 1.
 SCALE = 254
@@ -47,3 +60,31 @@ def level_of(threshold: float) -> int:
 def mapped_band(bands: int, mapped: int = 1) -> int:
     """The band (from 1) of a class's probability: a raster's only one, or that of the class."""
     return 1 if bands == 1 else mapped + 1
+
+
+def parse_threshold(text: str, otherwise: str = "") -> float | None:
+    """The option or setting `threshold`; None where it is empty.
+
+    `otherwise` names what may be given instead of a number ("mean, or "), for the ConfigError.
+    """
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError as e:
+        raise ConfigError(
+            f"threshold={text}: not a number; use {otherwise}one between 0 and 1"
+        ) from e
+    if not 0 < value <= 1:
+        raise ConfigError(
+            f"threshold={text}: out of range; use {otherwise}a number above 0, at most 1"
+        )
+    return value
+
+
+def moved_threshold(threshold: float, temperature: float | None) -> float:
+    """The threshold that maps the same pixels once logits are divided by `temperature`."""
+    if temperature is None or temperature == 1.0 or not 0 < threshold < 1:
+        return threshold
+    logit = math.log(threshold / (1 - threshold))
+    return 1 / (1 + math.exp(-logit / temperature))

@@ -22,7 +22,7 @@ from rasterio.vrt import WarpedVRT
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid
-from builtup.geo.probability import NODATA, SCALE, level_of
+from builtup.geo.probability import NODATA, SCALE, level_of, parse_threshold
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
@@ -37,7 +37,7 @@ from builtup.runs.results import (
 )
 from builtup.sensors.radar.names import SceneName
 
-__all__ = ["all_agg_by_city", "parse_threshold"]
+__all__ = ["all_agg_by_city"]
 
 STEP = Step("all_agg_by_city", 2)
 #: Side of the blocks that are worked on, and of those of the COGs.
@@ -75,19 +75,6 @@ def all_agg_by_city(
     )
     upload_results(results)
     return summary
-
-
-def parse_threshold(text: str) -> float | None:
-    """The option `threshold`; None where it is empty."""
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError as e:
-        raise BuiltupError(f"threshold={text}: not a number; use one between 0 and 1") from e
-    if not 0 < value <= 1:
-        raise BuiltupError(f"threshold={text}: out of range; use a number above 0, at most 1")
-    return value
 
 
 @dataclass(frozen=True)

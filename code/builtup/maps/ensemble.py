@@ -22,7 +22,7 @@ from rasterio.io import DatasetReader, DatasetWriter
 
 from builtup.errors import BuiltupError, GridError, InputError
 from builtup.geo.grid import SAME_GRID_TOLERANCE, Grid
-from builtup.geo.probability import NODATA
+from builtup.geo.probability import NODATA, parse_threshold
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import aligned
 from builtup.jobs.files import write_text_atomically
@@ -243,20 +243,15 @@ def _threshold(text: str, members: Sequence[Member], weights: Sequence[int]) -> 
             named = _some(f"{m.threshold:.3f} ({m.name})" for m in members)
             log.info("threshold %.3f: the mean, by weight, of %s", mean, named)
         return mean
-    if not text:
-        if len(set(own)) > 1:
-            raise BuiltupError(
-                f"input_paths: thresholds {_some(f'{value:.3f}' for value in own)} differ; "
-                "give threshold=mean, or a number"
-            )
-        return own[0]
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
-        raise BuiltupError(f"threshold={text}: use mean, or a number above 0, at most 1")
-    return value
+    given = parse_threshold(text, "mean, or ")
+    if given is not None:
+        return given
+    if len(set(own)) > 1:
+        raise BuiltupError(
+            f"input_paths: thresholds {_some(f'{value:.3f}' for value in own)} differ; "
+            "give threshold=mean, or a number"
+        )
+    return own[0]
 
 
 # --- averaging ----------------------------------------------------------------------------------

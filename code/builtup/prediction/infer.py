@@ -11,11 +11,11 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 
-from builtup.config.launch import pick_device
+from builtup.config.device import pick_device
 from builtup.config.load import Config
 from builtup.errors import ConfigError
+from builtup.geo.probability import moved_threshold
 from builtup.prediction.backends import BACKENDS
-from builtup.prediction.backends.probabilities import moved_threshold
 from builtup.prediction.network import make_stream
 from builtup.prediction.resume import (
     Previous,
@@ -43,7 +43,7 @@ from builtup.training.checkpoints import (
 from builtup.training.tuning_ground import MARK, tuned_ground
 
 if TYPE_CHECKING:
-    from builtup.prediction.backends.int8_network import Quantisation
+    from builtup.prediction.backends.int8 import Quantisation
 
 __all__ = ["Plan", "log_plan", "log_tally", "make_work", "output_folder", "plan", "upload"]
 
@@ -162,7 +162,7 @@ def _stream(
     overlap = 64 if overlap is None else overlap
     quantised = None
     if backend == "openvino-int8":
-        from builtup.prediction.backends.int8_network import quantised_network
+        from builtup.prediction.backends.int8 import quantised_network
 
         quantised = quantised_network(
             _quantisation(config, trained, window, overlap, temperature or 1.0)
@@ -173,7 +173,7 @@ def _stream(
         overlap=overlap,
         batch_size=config.get("batch_size", 4),
         tta=_tta(config),
-        device=pick_device(config),
+        device=pick_device(config.get("device", "auto"), config.path),
         amp=config.get("amp") is not False,
         num_classes=max(2, len(trained.class_names)),
         blend=config.get("blend", "ramp"),
@@ -188,7 +188,7 @@ def _quantisation(
     config: Config, trained: Trained, window: int, overlap: int, temperature: float
 ) -> Quantisation:
     """What the 8-bit network is made from: the training run's own data, or `calibration_path`."""
-    from builtup.prediction.backends.int8_network import Quantisation
+    from builtup.prediction.backends.int8 import Quantisation
 
     given = config.get("calibration_path")
     data = {"data_path": Path(given)} if given else {}

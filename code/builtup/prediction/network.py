@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from builtup.config.launch import device_named
+from builtup.config.device import pick_device
 from builtup.errors import ConfigError
 from builtup.geo.grid import Grid
 from builtup.geo.probability import NODATA
@@ -32,7 +32,6 @@ from builtup.runs.results import PredictionTags, write_tags
 __all__ = [
     "Prediction",
     "make_stream",
-    "pick_device",
     "predict_array",
     "predict_scene",
     "predict_with",
@@ -48,11 +47,6 @@ class Prediction:
 
     windows: int
     pixels: int
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The device of that name; `auto` is the first CUDA device, or the CPU."""
-    return device_named(name, f"device={name!r}")
 
 
 def make_stream(
@@ -76,9 +70,8 @@ def make_stream(
     The model is moved to the device (channels last where it filters) and set to evaluation. Two
     classes give one band, the building's probability (class 1); more give a band each. `amp` (half
     precision) acts on CUDA only. Logits are divided by a temperature (Guo et al. 2017) before
-    views are averaged; of several each gives its own bands. `backend` is torch, torch-compile,
-    openvino, openvino-int8 (which needs `quantised`, see
-    `builtup.prediction.backends.int8_network`) or auto.
+    views are averaged; of several each gives its own bands. `backend` is torch, openvino,
+    openvino-int8 (which needs `quantised`, see `builtup.prediction.backends.int8`) or auto.
     `decoders` processes read ahead: by default those that the cores allow, at most 8, for a GPU,
     and none for a CPU, for which a thread is enough. Raises ConfigError for settings that make no
     sense, BuiltupError where a backend does not agree with PyTorch.
@@ -103,7 +96,7 @@ def make_stream(
         model = model.to(memory_format=torch.channels_last)
     network = Probabilities(model, temperatures).eval()
     half = amp and place.type == "cuda"
-    task = Task(network, window, batch_size, place, half, quantised)
+    task = Task(network, window, place, half, quantised)
     backend, probabilities = choose_backend(backend, task)
 
     return Stream(

@@ -12,10 +12,11 @@ from typing import Any
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.area import Area, parse_area
 from builtup.geo.locations import Allow, check_allow
+from builtup.geo.probability import parse_threshold
 from builtup.jobs import executors
 from builtup.jobs.executors import map_threads
 from builtup.jobs.steps import Job, Summary, is_done, run_step
-from builtup.maps.cities import all_agg_by_city, parse_threshold
+from builtup.maps.cities import all_agg_by_city
 from builtup.maps.city_keys import with_cities
 from builtup.maps.polygonize import polygonize
 from builtup.maps.products import write_products

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from builtup.errors import BuiltupError, ConfigError, RunError, one_line
-from builtup.prediction.backends.probabilities import moved_threshold
+from builtup.geo.probability import moved_threshold
 from builtup.prediction.memory import halving, within_memory
 from builtup.prediction.network import make_stream
 from builtup.prediction.windows import Stream
@@ -126,7 +126,7 @@ def _quantised(recipe: Recipe, trained: Trained, temperature: float | None) -> P
     """The folder of the 8-bit network, calibrated and judged on the training run's own data."""
     if recipe.backend != "openvino-int8":
         return None
-    from builtup.prediction.backends.int8_network import Quantisation, quantised_network
+    from builtup.prediction.backends.int8 import Quantisation, quantised_network
 
     return quantised_network(
         Quantisation.of(

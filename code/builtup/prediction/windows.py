@@ -29,7 +29,6 @@ from builtup.geo.blend import AxisBlend
 from builtup.geo.prefetch import running_ahead
 from builtup.geo.probability import NODATA, SCALE
 from builtup.geo.windows import Window
-from builtup.prediction.row_buffer import CarriedRows
 
 __all__ = ["BLENDS", "Stream", "ahead", "predict_stream", "windows_of"]
 
@@ -248,8 +247,10 @@ class _Blend:
         self.rows, self.columns, self.stream = rows, columns, stream
         self.across_shares = [torch.from_numpy(s).to(stream.device) for s in columns.shares]
         self.down_shares = [torch.from_numpy(s).to(stream.device)[:, None] for s in rows.shares]
-        self.right: Tensor | None = None
-        self.below = CarriedRows(stream.bands, rows.most_carried, columns.length, stream.device)
+        self.right = torch.empty((stream.bands, rows.size, 0), device=stream.device)
+        self.below = torch.zeros(
+            stream.bands * rows.most_carried * columns.length, device=stream.device
+        )
 
     def across(self, group: _Group, parts: Sequence[Tensor | None]) -> Tensor:
         """Mix a group's windows; return the columns (bands, h, w) that no later group will see."""
@@ -257,9 +258,7 @@ class _Blend:
         end = self.columns.offsets[group.last] + self.columns.size
         shape = (self.stream.bands, self.rows.size, end - start)
         span = torch.empty(shape, device=self.stream.device)
-        if group.first:
-            assert self.right is not None  # the group to the left left it
-            span[:, :, : self.right.shape[2]] = self.right
+        span[:, :, : self.right.shape[2]] = self.right
         for index, part in enumerate(parts, group.first):
             x = self.columns.offsets[index] - start
             seen = self.columns.overlap(index)
@@ -276,8 +275,7 @@ class _Blend:
 
     def down(self, group: _Group, block: Tensor) -> Tensor:
         """Mix a block with what the rows above left; return the rows that are finished."""
-        x = self.columns.offsets[group.first]
-        below = self.below.take(x, block.shape[2])
+        below = self._below(self.columns.offsets[group.first], block.shape[2])
         seen = self.rows.overlap(group.row)
         if seen:
             above = below[:, :seen]
@@ -285,8 +283,16 @@ class _Blend:
             block[:, :seen] = above
         finished = self.rows.finished(group.row)
         below[:, : self.rows.size - finished] = block[:, finished:]
-        self.below.put(x, below)
         return block[:, :finished]
+
+    def _below(self, x: int, width: int) -> Tensor:
+        """What the rows above left of the columns from x on, (bands, rows, width).
+
+        Blocks are cut at the same columns in every row, so each has its place in one piece.
+        """
+        per_column = self.stream.bands * self.rows.most_carried
+        span = self.below[per_column * x : per_column * (x + width)]
+        return span.view(self.stream.bands, self.rows.most_carried, width)
 
 
 @torch.inference_mode()

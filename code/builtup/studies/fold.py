@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from builtup.config.launch import pick_device
+from builtup.config.device import pick_device
 from builtup.config.load import Config
 from builtup.data.datasets import ValidationTiles
 from builtup.errors import InputError
@@ -144,7 +144,7 @@ def _stream(
         window=size,
         overlap=min(64 if overlap is None else overlap, size // 2),
         tta=config.get("tta") or "none",
-        device=pick_device(config),
+        device=pick_device(config.get("device", "auto"), config.path),
         amp=config.amp is not False,
         num_classes=config.num_classes,
         blend=config.get("blend", "ramp"),

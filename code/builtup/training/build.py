@@ -14,7 +14,7 @@ import torch
 from ignite.engine import Engine
 from ignite.utils import manual_seed
 
-from builtup.config.launch import pick_device
+from builtup.config.device import pick_device
 from builtup.config.load import Config
 from builtup.errors import ConfigError, InputError
 from builtup.runs.records import InheritedThreshold
@@ -110,7 +110,7 @@ def seed_everything(seed: int) -> None:
 
 def build_data(config: Config) -> Data:
     """Run the builders of loaders; refuse validation ground that training can see."""
-    config.provide(device=pick_device(config))
+    config.provide(device=pick_device(config.get("device", "auto"), config.path))
     config.build("model")  # comes first in the contract: its settings fail before data are read
     train = config.build("train_loader")
     val = config.build("val_loader") if config.validate else None
@@ -139,7 +139,7 @@ def _inherited(config: Config, train: Any) -> InheritedThreshold | None:
 
 def build_learner(config: Config, data: Data) -> Learner:
     """Build model, criterion, optimiser and schedule on the config's device."""
-    device = pick_device(config)
+    device = pick_device(config.get("device", "auto"), config.path)
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True

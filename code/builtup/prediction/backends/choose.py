@@ -16,11 +16,16 @@ from torch import Tensor
 from builtup.errors import BuiltupError, ConfigError
 from builtup.jobs.files import write_text_atomically
 from builtup.prediction.backends import BACKENDS
-from builtup.prediction.backends.agreement import check_power
-from builtup.prediction.backends.cache import cache_folder, network_digest
-from builtup.prediction.backends.openvino import Compiled, compiled, read_network, require_openvino
-from builtup.prediction.backends.probabilities import Probabilities
-from builtup.prediction.backends.torch_compile import ByTorch, compiled_by_torch
+from builtup.prediction.backends.openvino import (
+    Compiled,
+    cache_folder,
+    check_power,
+    compiled,
+    network_digest,
+    read_network,
+    require_openvino,
+)
+from builtup.prediction.backends.probabilities import ByTorch, Probabilities
 
 __all__ = ["Task", "choose_backend"]
 
@@ -33,11 +38,13 @@ ROUNDS, MOST_ROUNDS, SECONDS = 2, 20, 1.0
 
 @dataclass(frozen=True)
 class Task:
-    """A network to be run, in batches of so many windows; `half`: in half precision, on CUDA."""
+    """A network to be run by windows; `half`: in half precision, on CUDA.
+
+    `quantised` is the folder of its 8-bit version (see `builtup.prediction.backends.int8`).
+    """
 
     network: Probabilities
     window: int
-    batch_size: int
     device: torch.device
     half: bool = False
     quantised: Path | None = None
@@ -51,10 +58,10 @@ class Task:
 def choose_backend(backend: str, task: Task) -> tuple[str, Run]:
     """What `backend` means for this network, here, and what maps power to probabilities by it.
 
-    `auto` is settled once for a network, a window and a number of threads (on a GPU: a batch), and
-    remembered: a run that goes on after it was killed takes the same. Raises ConfigError for an
-    unknown name, where OpenVINO is asked for on another device than the CPU or is not installed,
-    and where the network cannot be converted or compiled; BuiltupError where it does not agree.
+    `auto` is settled once for a network, a window and a number of threads, and remembered: a run
+    that goes on after it was killed takes the same. Raises ConfigError for an unknown name, where
+    OpenVINO is asked for on another device than the CPU or is not installed, and where the network
+    cannot be converted; BuiltupError where it does not agree.
     """
     if backend not in BACKENDS:
         raise ConfigError(f"backend = {backend!r}: unknown; use {', '.join(BACKENDS)}")
@@ -68,39 +75,33 @@ def choose_backend(backend: str, task: Task) -> tuple[str, Run]:
 
 
 def _settled(task: Task) -> str:
-    """What `auto` means: the faster of PyTorch and what may be faster on this device."""
-    if task.device.type == "cpu":
-        try:
-            require_openvino()
-        except ConfigError:
-            log.info("backend=auto: torch (OpenVINO is not installed)")
-            return "torch"
-        return _fastest(task, "openvino", {"threads": torch.get_num_threads()})
-    if task.device.type != "cuda":
+    """What `auto` means: the faster of PyTorch and, on a CPU, OpenVINO."""
+    if task.device.type != "cpu":
         log.info("backend=auto: torch (the device is %s)", task.device)
         return "torch"
-    name = torch.cuda.get_device_name(task.device)
-    return _fastest(
-        task, "torch-compile", {"device": name, "batch": task.batch_size, "half": task.half}
-    )
+    try:
+        require_openvino()
+    except ConfigError:
+        log.info("backend=auto: torch (OpenVINO is not installed)")
+        return "torch"
+    return _fastest(task, "openvino", {"threads": torch.get_num_threads()})
 
 
 def _runner(backend: str, task: Task) -> Run:
     if backend == "torch":
         return task.by_torch
-    if backend == "torch-compile":
-        return compiled_by_torch(task.by_torch, task.window, task.batch_size)
     if backend == "openvino":
         return compiled(task.network, task.window)
     if task.quantised is None:
         raise ConfigError(
             "backend=openvino-int8: no 8-bit network is given; it needs a training run and its "
-            "tiles (see builtup.prediction.backends.int8_network), or use backend=openvino"
+            "tiles (see builtup.prediction.backends.int8), or use backend=openvino"
         )
-    found, window = read_network(task.quantised), task.window
-    if found is None or tuple(found.input(0).shape) != (1, 2, window, window):
+    network, window = read_network(task.quantised), task.window
+    shape = (1, task.network.inputs, window, window)
+    if network is None or tuple(network.input(0).shape) != shape:
         raise ConfigError(f"backend=openvino-int8: {task.quantised} holds no network for {window=}")
-    return Compiled(found)
+    return Compiled(network)
 
 
 def _fastest(task: Task, other: str, depends: dict[str, Any]) -> str:
@@ -128,11 +129,8 @@ def _fastest(task: Task, other: str, depends: dict[str, Any]) -> str:
 
 @torch.inference_mode()
 def _race(task: Task, name: str, run: Run) -> tuple[str, str]:
-    """The faster of PyTorch and the other, and by how much: on one window, on a GPU on a batch."""
-    power = check_power(task.window).to(task.device)
-    on_gpu = task.device.type == "cuda"
-    if on_gpu:
-        power = power.expand(task.batch_size, -1, -1, -1).contiguous()
+    """The faster of PyTorch and the other on one window, and by how much."""
+    power = check_power(task.window, task.network.inputs).to(task.device)
     best = {"torch": float("inf"), name: float("inf")}
     begun = time.perf_counter()
     for done in range(MOST_ROUNDS):
@@ -141,9 +139,7 @@ def _race(task: Task, name: str, run: Run) -> tuple[str, str]:
         for side, call in (("torch", task.by_torch), (name, run)):
             started = time.perf_counter()
             call(power)
-            if on_gpu:
-                torch.cuda.synchronize(task.device)
             best[side] = min(best[side], time.perf_counter() - started)
     winner, loser = sorted(best, key=lambda side: best[side])
-    on = f"a batch of {len(power)}" if on_gpu else "one window"
-    return winner, f"{best[loser] / best[winner]:.2f} times as fast as {loser} on {on}"
+    times = best[loser] / best[winner]
+    return winner, f"{times:.2f} times as fast as {loser} on one window"

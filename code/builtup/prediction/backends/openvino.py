@@ -8,32 +8,33 @@ windows of a batch go through one after the other, or side by side where there a
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import logging
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from builtup.errors import ConfigError, OutputError, one_line
-from builtup.jobs.files import atomic_directory
+from builtup.errors import BuiltupError, ConfigError, OutputError, one_line
+from builtup.jobs.files import atomic_directory, user_cache
 from builtup.models.segmenter import Segmenter
-from builtup.prediction.backends.agreement import (
-    check_power,
-    largest_difference,
-    require_agreement,
-)
-from builtup.prediction.backends.cache import cache_folder, network_digest
 from builtup.prediction.backends.probabilities import Probabilities
 from builtup.sensors.radar.bands import NODATA_POWER
+from builtup.training.checkpoints import weights_digest
+from builtup.training.export import example_power
 
 __all__ = [
     "Compiled",
+    "cache_folder",
+    "check_power",
     "compiled",
     "convert",
-    "difference",
+    "network_digest",
     "openvino_model",
     "read_network",
     "require_openvino",
@@ -42,8 +43,12 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+#: Raised when a conversion gives something else from the same network.
+VERSION = 1
 #: Threads that one window can keep busy.
 THREADS_OF_WINDOW = 4
+#: Probabilities may differ from PyTorch's by half of an 8-bit unit.
+AGREEMENT = 0.5 / 254
 MODEL = "model.xml"
 
 
@@ -79,7 +84,7 @@ class Compiled:
         self._requests = ov.AsyncInferQueue(ov.Core().compile_model(network, "CPU", settings))
 
     def __call__(self, power: Tensor) -> Tensor:
-        """Probabilities (B, bands, window, window) of power (B, 2, window, window)."""
+        """Probabilities (B, bands, window, window) of power (B, inputs, window, window)."""
         # comparisons with NaN are PyTorch's own; any value that means no-data does the same
         marked = torch.nan_to_num(power, NODATA_POWER, NODATA_POWER, NODATA_POWER)
         windows = marked.contiguous().numpy()  # lent to the requests, so it must outlive them
@@ -102,8 +107,29 @@ def compiled(network: Probabilities, window: int) -> Compiled:
     Raises ConfigError where it cannot be converted, BuiltupError where it does not agree.
     """
     result = Compiled(openvino_model(network, window))
-    require_agreement("openvino", difference(network, result))
+    difference = _largest_difference(network, result)
+    if not difference <= AGREEMENT:
+        raise BuiltupError(
+            f"backend=openvino: probabilities differ from PyTorch's by {difference:.2g} "
+            f"(at most {AGREEMENT:.2g}); use backend=torch"
+        )
+    log.info("openvino: agrees with torch, largest difference %.1e", difference)
     return result
+
+
+@torch.inference_mode()
+def _largest_difference(network: Probabilities, other: Compiled) -> float:
+    """Of probabilities on `check_power`, absolute; infinite where one is NaN."""
+    power = check_power(other.window, network.inputs)
+    largest = (other(power) - network(power)).abs().max()
+    return float(largest) if torch.isfinite(largest) else float("inf")
+
+
+def check_power(window: int, inputs: int) -> Tensor:
+    """Power (1, inputs, window, window) to compare on: speckle, a town, both kinds of gap."""
+    power = example_power(1, inputs, window, window)
+    power[..., window - window // 16 :, :] = torch.nan
+    return power
 
 
 def openvino_model(network: Probabilities, window: int) -> Any:
@@ -119,7 +145,7 @@ def openvino_model(network: Probabilities, window: int) -> Any:
 
 
 def convert(network: Probabilities, window: int) -> Any:
-    """Convert for input (1, 2, window, window); ConfigError where that cannot be done."""
+    """Convert for input (1, inputs, window, window); ConfigError where that cannot be done."""
     ov = require_openvino()
     if not isinstance(network.model, Segmenter):
         raise ConfigError(
@@ -128,15 +154,53 @@ def convert(network: Probabilities, window: int) -> Any:
     own = copy.deepcopy(network).cpu().float().eval()
     try:
         with torch.no_grad():
-            program = torch.export.export(own, (check_power(window),))
+            program = torch.export.export(own, (check_power(window, network.inputs),))
         model = ov.convert_model(program)
-        model.reshape([1, 2, window, window])
+        model.reshape([1, network.inputs, window, window])
     except Exception as e:  # torch.export and OpenVINO raise what they like; all mean the same
         raise ConfigError(
             f"backend=openvino: {type(network.model.network).__name__} cannot be converted "
             f"({one_line(e, 200)}); use backend=torch"
         ) from e
     return model
+
+
+# --- the cache ------------------------------------------------------------------------------------
+# `builtup/openvino/<digest>/` in the user's cache holds model.xml and model.bin and what else
+# belongs to them. Folders appear whole; any may be deleted at any time, and is made again.
+
+
+def cache_folder() -> Path:
+    """Where converted networks stand."""
+    return user_cache() / "openvino"
+
+
+def network_digest(network: Probabilities, window: int, **more: Any) -> str:
+    """What a conversion depends on: modules, weights, window, versions and `more` (JSON values)."""
+    parts = {
+        "version": VERSION,
+        "openvino": _version("openvino"),
+        "torch": version("torch"),
+        "modules": _described(network),
+        "weights": weights_digest(network.state_dict()),
+        "window": window,
+        **more,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    """A package's version; nothing where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _described(network: nn.Module) -> str:
+    """Modules by their full names, and as they print themselves."""
+    types = sorted({f"{type(m).__module__}.{type(m).__qualname__}" for m in network.modules()})
+    return f"{network!r} {' '.join(types)}"
 
 
 def read_network(folder: Path) -> Any | None:
@@ -162,10 +226,3 @@ def save_network(network: Any, folder: Path, **texts: str) -> None:
                 (draft / f"{name}.json").write_text(text, encoding="utf-8")
     except (OSError, OutputError, RuntimeError) as e:
         log.warning("%s: not kept for the next time (%s)", folder, e)
-
-
-@torch.inference_mode()
-def difference(network: Probabilities, other: Compiled) -> float:
-    """The largest difference of probabilities on `check_power`; infinite where one is NaN."""
-    power = check_power(other.window)
-    return largest_difference(other(power), network(power))

@@ -2,49 +2,77 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Probabilities", "class_probabilities", "moved_threshold"]
+from builtup.models.channels import Channels
+from builtup.sensors.catalogue import DEFAULT, sensor_of
+from builtup.sensors.sensor import Sensor
+
+__all__ = ["ByTorch", "Probabilities", "class_probabilities", "sensor_of_network"]
 
 
 class Probabilities(nn.Module):
-    """Probabilities (B, bands, H, W) float32 from power (B, 2, H, W), NaN where invalid.
+    """Probabilities (B, bands, H, W) float32 from what is read (B, inputs, H, W), NaN if invalid.
 
     Logits are divided by each of `temperatures`, which give bands of their own; two classes give
-    one band, the building's (class 1).
+    one band, that of the class with the number `mapped`, more a band each.
     """
 
-    def __init__(self, model: nn.Module, temperatures: tuple[float, ...] = (1.0,)) -> None:
+    def __init__(
+        self, model: nn.Module, temperatures: tuple[float, ...] = (1.0,), mapped: int = 1
+    ) -> None:
         super().__init__()
         self.model = model
         self.temperatures = temperatures
+        self.mapped = mapped
+
+    @property
+    def inputs(self) -> int:
+        """How many bands the network reads."""
+        return len(sensor_of_network(self.model).read)
 
     def forward(self, power: Tensor) -> Tensor:
         """Probabilities of a batch, see the class."""
         logits = self.model(power).float()
         if self.temperatures == (1.0,):
-            return class_probabilities(logits)
-        return torch.cat([class_probabilities(logits / t) for t in self.temperatures], dim=1)
+            return class_probabilities(logits, self.mapped)
+        parts = [class_probabilities(logits / t, self.mapped) for t in self.temperatures]
+        return torch.cat(parts, dim=1)
 
     def extra_repr(self) -> str:
         """What the weights do not tell."""
-        return f"temperatures={self.temperatures}"
+        mapped = "" if self.mapped == 1 else f", mapped={self.mapped}"
+        return f"temperatures={self.temperatures}{mapped}"
 
 
-def class_probabilities(logits: Tensor) -> Tensor:
-    """Softmax of (B, classes, H, W); of two classes the second only, (B, 1, H, W)."""
+@dataclass(frozen=True)
+class ByTorch:
+    """Runs a network on `device`, where `half` (CUDA only) in half precision."""
+
+    network: Callable[[Tensor], Tensor]
+    device: torch.device
+    half: bool = False
+
+    def __call__(self, power: Tensor) -> Tensor:
+        """Probabilities (B, bands, H, W), float32, of power (B, inputs, H, W) on the device."""
+        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.half):
+            return self.network(power)
+
+
+def class_probabilities(logits: Tensor, mapped: int = 1) -> Tensor:
+    """Softmax of (B, classes, H, W); of two classes only that of `mapped`, (B, 1, H, W)."""
     if logits.shape[1] == 2:
         # softmax of two is the logistic of their difference
-        return (logits[:, 1:] - logits[:, :1]).sigmoid_()
+        other = 1 - mapped
+        return (logits[:, mapped : mapped + 1] - logits[:, other : other + 1]).sigmoid_()
     return logits.softmax(dim=1)
 
 
-def moved_threshold(threshold: float, temperature: float | None) -> float:
-    """The threshold that maps the same pixels once logits are divided by `temperature`."""
-    if temperature is None or temperature == 1.0 or not 0 < threshold < 1:
-        return threshold
-    logit = math.log(threshold / (1 - threshold))
-    return 1 / (1 + math.exp(-logit / temperature))
+def sensor_of_network(model: nn.Module) -> Sensor:
+    """The sensor that a network's channels are computed from."""
+    channels = next((m for m in model.modules() if isinstance(m, Channels)), None)
+    return DEFAULT if channels is None else sensor_of(channels.channel_set)

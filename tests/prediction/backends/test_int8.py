@@ -17,9 +17,8 @@ import torch
 
 from builtup.config import load as configs
 from builtup.errors import BuiltupError, ConfigError, InputError
-from builtup.prediction.backends import int8_network as quantised
-from builtup.prediction.backends.int8_network import Quantisation, quantised_network
-from builtup.prediction.backends.quantise import require_nncf
+from builtup.prediction.backends import int8 as quantised
+from builtup.prediction.backends.int8 import Quantisation, quantised_network, require_nncf
 from builtup.prediction.infer import plan
 from builtup.prediction.tiles import TileWork, predict_tiles
 from builtup.runs.manifest import write_config
@@ -148,9 +147,9 @@ def test_an_8_bit_network_is_judged_once_and_then_predicts_the_same_buildings(
 
 
 def test_the_channel_transform_and_the_softmax_stay_in_float32(made: Quantisation) -> None:
+    from builtup.prediction.backends.int8 import kept_exact
     from builtup.prediction.backends.openvino import openvino_model
     from builtup.prediction.backends.probabilities import Probabilities
-    from builtup.prediction.backends.quantise import kept_exact
 
     network = openvino_model(Probabilities(made.trained.model).eval(), WINDOW)
     kept = set(kept_exact(network))
