@@ -39,7 +39,7 @@ def run(drawn: Any) -> dict[str, float]:
     """Draw all but the first batch; work in patches."""
     count = 0
     for batch in drawn:
-        if batch["image"].shape[1] != 3 or batch["image"].shape[-2:] != batch["mask"].shape[-2:]:
+        if batch["image"].shape[1] != 2 or batch["image"].shape[-2:] != batch["mask"].shape[-2:]:
             raise SystemExit(f"unexpected batch: {batch['image'].shape}, {batch['mask'].shape}")
         count += len(batch["image"])
     return {"work": count}

@@ -44,7 +44,7 @@ def test_a_sample_is_the_scenes_power_and_what_training_may_learn(city):
         sample = dataset[index]
         power, mask = scenes[tile.tile.scene]
         window = tile.tile.window.slices
-        np.testing.assert_array_equal(sample["image"].numpy(), power[:, *window])
+        np.testing.assert_array_equal(sample["image"].numpy(), power[:2, *window])
         np.testing.assert_array_equal(sample["mask"].numpy(), mask[window])
         assert sample["image"].dtype == torch.float32 and sample["mask"].dtype == torch.uint8
         assert type(sample["image"]) is torch.Tensor and type(sample["mask"]) is torch.Tensor
@@ -124,7 +124,7 @@ def test_crops_larger_than_the_tile_are_filled_with_no_data(city):
     scenes, tiles, folds = city
     dataset = TrainTiles(tiles, folds, None, RandomCrop(50))
     sample = dataset[Draw(1, 5)]
-    assert sample["image"].shape == (3, 50, 50)
+    assert sample["image"].shape == (2, 50, 50)
     power, mask = scenes[tiles[1].tile.scene]
     window = tiles[1].tile.window.slices
     valid = ~np.isnan(power[0][window])
@@ -143,7 +143,7 @@ def test_no_data_of_an_augmented_sample_is_never_learned(city):
         gaps = torch.isnan(sample["image"]).any(0)
         with_gaps += bool(gaps.any())
         assert (sample["mask"][gaps] == 255).all()
-        assert sample["image"].shape == (3, 30, 30)
+        assert sample["image"].shape == (2, 30, 30)
     assert with_gaps > 5
 
 

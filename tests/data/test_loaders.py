@@ -38,7 +38,7 @@ def test_batches_have_the_shapes_and_types_of_the_contract(folder):
     batches = list(loader)
     assert len(batches) == len(loader) == -(-len(loader.dataset) // 4)
     for batch in batches:
-        assert batch["image"].shape == (4, 3, 24, 24) and batch["image"].dtype == torch.float32
+        assert batch["image"].shape == (4, 2, 24, 24) and batch["image"].dtype == torch.float32
         assert batch["mask"].shape == (4, 24, 24) and batch["mask"].dtype == torch.uint8
         assert batch["index"].shape == (4,) and batch["index"].dtype == torch.int64
         assert set(batch["mask"].unique().tolist()) <= {0, 1, 255}

@@ -1,4 +1,4 @@
-"""Tiles as samples: power with NaN as no-data, and a mask in which 255 is not learned or scored.
+"""Tiles as samples: images with NaN as no-data, and masks in which 255 is not learned or scored.
 
 What a fold forbids is put into the mask here, so that loss and metrics need to know of 255 only.
 """
@@ -26,7 +26,8 @@ from builtup.data.transforms import Crop, ResizePower, ignore_gaps, pad_sample
 from builtup.geo.probability import IGNORE
 from builtup.geo.uncompressed_reader import read_direct
 from builtup.geo.windows import Window
-from builtup.sensors.radar.bands import mean_power
+from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TrainTile
@@ -39,7 +40,7 @@ __all__ = ["Batch", "Sample", "TrainTiles", "ValidationTiles", "collate"]
 
 
 class Sample(TypedDict):
-    """`image` (3, H, W) float32 power VH, VV, mean; `mask` (H, W) uint8; `index` of the tile."""
+    """`image` (B, H, W) float32, the bands read; `mask` (H, W) uint8; the tile's `index`."""
 
     image: Tensor
     mask: Tensor
@@ -47,7 +48,7 @@ class Sample(TypedDict):
 
 
 class Batch(TypedDict):
-    """`image` (B, 3, H, W) float32, `mask` (B, H, W) uint8, `index` (B,) int64."""
+    """`image` (N, B, H, W) float32, `mask` (N, H, W) uint8, `index` (N,) int64."""
 
     image: Tensor
     mask: Tensor
@@ -58,8 +59,9 @@ class TrainTiles(Dataset[Sample]):
     """Random crops of training tiles, augmented; what the fold forbids is 255 in the mask.
 
     Indexed by `Draw`, whose seed decides crop and augmentation, or by a plain index, for which
-    torch's generator does. `radar` changes the power when the mask is made, and so not the mask.
-    Patches of other dates come from `tiles`, or from `mixable` where that is given.
+    torch's generator does. `radar` changes the image when the mask is made, and so not the mask.
+    Images hold the bands that are read of `sensor`. Patches of other dates come from `tiles`, or
+    from `mixable` where that is given.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class TrainTiles(Dataset[Sample]):
         augment: v2.Transform | None = None,
         radar: Radar | None = None,
         mixable: Sequence[TrainTile] | None = None,
+        sensor: Sensor = DEFAULT,
     ) -> None:
         self.tiles = list(tiles)
         self.folds = folds
@@ -79,6 +82,7 @@ class TrainTiles(Dataset[Sample]):
         self.resize = ResizePower(crop.size)
         self.augment = augment
         self.radar = radar or Radar()
+        self.sensor = sensor
         self.dates: Mapping[str, tuple[TrainTile, ...]] = {}
         if self.radar.mix_dates:
             self.dates = other_dates(self.tiles if mixable is None else mixable, folds)
@@ -92,7 +96,7 @@ class TrainTiles(Dataset[Sample]):
         with _seeded(seed):
             window = self.crop.window(tile.tile.height, tile.tile.width)
             allowed = self.folds.training_allowed(tile, self.val_fold)
-            image, mask = _read(tile, window, allowed, hidden=True)
+            image, mask = _read(tile, self.sensor, window, allowed, hidden=True)
             self._mix(tile, window, image, mask)
             sample = _sample(*self._transform(image, mask), index)
             sample["image"] = self.radar(sample["image"])
@@ -108,7 +112,7 @@ class TrainTiles(Dataset[Sample]):
     def _mix(
         self, tile: TrainTile, window: Window, image: NDArray[Any], mask: NDArray[Any]
     ) -> None:
-        """Put a patch of another date into image (3, h, w) and mask (h, w) of the window."""
+        """Put a patch of another date into image (B, h, w) and mask (h, w) of the window."""
         others = self.dates.get(tile.tile.tile_id)
         if not others or float(torch.rand(())) >= self.radar.mix_dates:
             return
@@ -116,7 +120,9 @@ class TrainTiles(Dataset[Sample]):
         patch = random_patch(window)
         rows, columns = patch.relative_to(window).slices
         allowed = self.folds.training_allowed(other, self.val_fold)
-        image[:, rows, columns], mask[rows, columns] = _read(other, patch, allowed, hidden=True)
+        image[:, rows, columns], mask[rows, columns] = _read(
+            other, self.sensor, patch, allowed, hidden=True
+        )
 
 
 class ValidationTiles(Dataset[Sample]):
@@ -134,11 +140,13 @@ class ValidationTiles(Dataset[Sample]):
         val_fold: int | None,
         *,
         of_training: bool = False,
+        sensor: Sensor = DEFAULT,
     ) -> None:
         self.tiles = list(tiles)
         self.folds = folds
         self.val_fold = val_fold
         self.of_training = of_training
+        self.sensor = sensor
         self._of_scene: dict[str, list[TrainTile]] = defaultdict(list)
         for tile in all_tiles:
             self._of_scene[tile.tile.scene].append(tile)
@@ -148,7 +156,7 @@ class ValidationTiles(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         tile = self.tiles[index]
-        image, mask = _read(tile, None, self._scored(tile))
+        image, mask = _read(tile, self.sensor, None, self._scored(tile))
         return _sample(torch.from_numpy(image), torch.from_numpy(mask), index)
 
     def _scored(self, tile: TrainTile) -> NDArray[np.bool_]:
@@ -179,18 +187,18 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 def _sample(image: Tensor, mask: Tensor, index: int) -> Sample:
     image, mask = image.as_subclass(Tensor), mask.as_subclass(Tensor)
-    # the mean band has no data wherever one of the others has none
-    return {"image": image, "mask": ignore_gaps(image[2:], mask), "index": index}
+    return {"image": image, "mask": ignore_gaps(image, mask), "index": index}
 
 
 def _read(
     tile: TrainTile,
+    sensor: Sensor,
     window: Window | None,
     used: NDArray[np.bool_] | None,
     *,
     hidden: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Power (3, h, w) and mask (h, w) of a window of the tile, which may reach over its edges.
+    """Image (B, h, w) and mask (h, w) of a window of the tile, which may reach over its edges.
 
     Outside the tile nothing is known: NaN, and 255 in the mask. Where `used` is false the mask is
     255, and with `hidden` the image NaN: a network learns from backscatter without labels too,
@@ -199,17 +207,15 @@ def _read(
     whole = Window(0, 0, tile.tile.height, tile.tile.width)
     window = window or whole
     part = window.intersection(whole)
-    shape = (window.height, window.width)
+    shape, bands = (window.height, window.width), len(sensor.read)
     if part == window:
-        image, mask = np.empty((3, *shape), np.float32), np.empty(shape, np.uint8)
+        image, mask = np.empty((bands, *shape), np.float32), np.empty(shape, np.uint8)
     else:
-        image, mask = np.full((3, *shape), np.nan, np.float32), np.full(shape, IGNORE, np.uint8)
+        image, mask = np.full((bands, *shape), np.nan, np.float32), np.full(shape, IGNORE, np.uint8)
     if part is not None:
         rows, columns = part.relative_to(window).slices
-        # the mean is computed: reading it would cost half as much again
-        vh, vv, mean = inside = image[:, rows, columns]
-        _bands(tile.tile, [1, 2], part, inside[:2])
-        mean_power(vh, vv, out=mean)
+        inside = image[:, rows, columns]
+        _bands(tile.tile, list(sensor.read), part, inside)
         _bands(tile.mask, [1], part, mask[None, rows, columns])
         if used is not None:
             unused = ~used[part.slices]

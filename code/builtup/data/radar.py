@@ -53,7 +53,7 @@ class Radar:
             _require("coarse_dropout", holes, good, "(most squares, largest side from 0 to 1)")
 
     def __call__(self, power: Tensor) -> Tensor:
-        """Power (3, H, W) of VH, VV, mean, changed; no-data stays, and dropout adds to it."""
+        """Power (2, H, W) of VH and VV, changed; no-data stays, and dropout adds to it."""
         if self.gain_db:
             power = shift_gain(power, self.gain_db)
         if self.noise_floor:
@@ -74,13 +74,13 @@ def resample_speckle(power: Tensor, looks: float) -> Tensor:
     Sentinel-1 GRD has, over about two.
     """
     gamma = torch.distributions.Gamma(torch.tensor(float(looks)), torch.tensor(float(looks)))
-    return _with_mean(power[:2] * gamma.sample((2, *power.shape[1:])))
+    return power * gamma.sample(power.shape)
 
 
 def shift_gain(power: Tensor, decibels: float) -> Tensor:
     """Scale VH and VV by independent gains, drawn evenly from ± `decibels`."""
     gain = 10 ** (_even(decibels) / 10)
-    return _with_mean(power[:2] * gain[:, None, None])
+    return power * gain[:, None, None]
 
 
 def shift_noise_floor(power: Tensor, most: float) -> Tensor:
@@ -88,7 +88,7 @@ def shift_noise_floor(power: Tensor, most: float) -> Tensor:
 
     Power may become negative, as after the subtraction of thermal noise: it stays valid.
     """
-    return _with_mean(power[:2] + _even(most)[:, None, None])
+    return power + _even(most)[:, None, None]
 
 
 def drop_squares(power: Tensor, most: int, side: float) -> Tensor:
@@ -107,11 +107,6 @@ def drop_squares(power: Tensor, most: int, side: float) -> Tensor:
 def _even(most: float) -> Tensor:
     """A number for each polarisation, drawn evenly from ± `most`."""
     return (2 * torch.rand(2) - 1) * most
-
-
-def _with_mean(power: Tensor) -> Tensor:
-    """VH, VV and their mean from VH and VV."""
-    return torch.cat([power, (power[:1] + power[1:2]) * 0.5])
 
 
 def _require(name: str, value: object, good: bool, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""Crops and augmentations of power and mask together; no-data neither smears nor disappears.
+"""Crops and augmentations of image and mask together; no-data neither smears nor disappears.
 
 All randomness comes from torch's generator of the CPU, which the data set seeds for every sample.
 """

@@ -188,7 +188,7 @@ def _predictions(dataset: ValidationTiles, stream: Stream, config: Config) -> It
     bands, building = (1, 0) if config.num_classes == 2 else (config.num_classes, 1)
     samples = ahead(dataset.__getitem__, list(range(len(dataset))))
     for tile, sample in zip(dataset.tiles, samples, strict=True):
-        values = predict_array(sample["image"][:2].numpy(), stream)
+        values = predict_array(sample["image"].numpy(), stream)
         yield tile, list(values[building::bands]), sample["mask"].numpy()
 
 

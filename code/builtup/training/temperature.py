@@ -37,7 +37,7 @@ def temperature_on(model: nn.Module, dataset: ValidationTiles) -> float | None:
     most = min(len(dataset), TILES)
     for i in range(most):
         sample = dataset[i * len(dataset) // most]
-        logits = model(sample["image"][None, :2].to(device))[0].float()
+        logits = model(sample["image"][None].to(device))[0].float()
         if len(logits) != 2:
             return None
         margin, truth = (logits[1] - logits[0]).cpu().numpy(), sample["mask"].numpy()
