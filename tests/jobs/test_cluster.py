@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,13 +22,15 @@ from distributed import Client, SpecCluster
 from builtup.errors import BuiltupError, ClusterError, InputError, OutputError
 from builtup.jobs import cluster as clusters
 from builtup.jobs import executors, steps
-from builtup.jobs.cluster import DaskCluster, Setting, connected
+from builtup.jobs.cluster import LIMITS, DaskCluster, Environment, Limits, connected
 from builtup.jobs.files import atomic_path, write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from clusters import a_cluster, a_writer_killed
+from helpers import ROOT
 
 pytestmark = pytest.mark.timeout(180, func_only=True)  # the cluster may start at leisure
 STEP = Step("copy", 1)
+SOON = Limits(answer=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +75,10 @@ def jobs(folder: Path, *troubles: str, **options: Any) -> list[Job]:
     return made
 
 
-def run(cluster: SpecCluster, jobs: list[Job], on_error: str = "stop") -> Summary:
-    with connected(cluster.scheduler_address):
+def run(
+    cluster: SpecCluster, jobs: list[Job], on_error: str = "stop", limits: Limits = LIMITS
+) -> Summary:
+    with connected(cluster.scheduler_address, limits):
         return run_step(STEP, jobs, copy, on_error=on_error)
 
 
@@ -90,11 +96,8 @@ def test_jobs_run_on_the_workers_and_are_done_once(cluster: SpecCluster, tmp_pat
     assert run(cluster, some).up_to_date == 6
 
 
-def test_more_jobs_than_are_handed_over_at_a_time(
-    cluster: SpecCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clusters, "IN_FLIGHT", 3)
-    assert run(cluster, jobs(tmp_path, *(10 * [""]))).done == 10
+def test_more_jobs_than_are_handed_over_at_a_time(cluster: SpecCluster, tmp_path: Path) -> None:
+    assert run(cluster, jobs(tmp_path, *(10 * [""])), limits=Limits(in_flight=3)).done == 10
 
 
 def test_relative_paths_are_those_of_the_client(
@@ -105,12 +108,32 @@ def test_relative_paths_are_those_of_the_client(
     assert (tmp_path / "out/0.txt").exists()
 
 
+def test_the_version_of_the_source_is_that_of_the_whole_package() -> None:
+    here = Environment.here().package
+    assert clusters._source_digest() in here
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "code/builtup").rglob("*.py")):
+        name = str(path.relative_to(ROOT / "code/builtup"))
+        digest.update(name.encode() + b"\0" + path.read_bytes())
+    assert digest.hexdigest()[:12] in here
+
+
 def test_jobs_of_a_lost_worker_are_done_by_another(cluster: SpecCluster, tmp_path: Path) -> None:
     some = jobs(tmp_path, "", "dies once", "", "")
     summary = run(cluster, some)
     assert summary.done == 4
     assert tries(some[1]) == 2
     assert not list((tmp_path / "out").glob(".*partial*"))
+
+
+def test_a_job_that_ends_every_worker_takes_none_of_its_neighbours_with_it(
+    tmp_path: Path,
+) -> None:
+    some = jobs(tmp_path, "dies", *(5 * [""]), resources={"GPU": 1})  # all given out at once
+    with a_cluster({"resources": {"GPU": 1}}) as alone:
+        summary = run(alone, some, on_error="skip")
+    assert summary.done == 5
+    assert [str(problem)[:2] for problem in summary.skipped] == ["0:"]
 
 
 def test_a_job_that_ends_every_worker_is_named_and_the_others_are_done(
@@ -236,10 +259,9 @@ def refusal(action: Callable[[], Any]) -> str:
     return str(caught.value)
 
 
-def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "ANSWER_WITHIN", 0.5)
+def test_a_scheduler_that_is_not_there_is_one_line() -> None:
     for address in ("tcp://127.0.0.1:9", "nonsense://x"):
-        message = refusal(lambda address=address: connected(address).__enter__())
+        message = refusal(lambda address=address: connected(address, SOON).__enter__())
         assert message.startswith(f"scheduler={address}: no Dask scheduler answers there")
 
 
@@ -251,12 +273,20 @@ def test_a_command_with_an_address_that_is_none_ends() -> None:
     assert re.fullmatch(r"error: scheduler=localhost: no Dask scheduler .*\n", ended.stderr)
 
 
-def test_no_worker_or_one_of_several_threads_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "ANSWER_WITHIN", 2.0)
+def test_something_else_that_listens_is_no_scheduler() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        message = refusal(lambda: connected(address, SOON).__enter__())
+    assert message.startswith(f"scheduler={address}: no Dask scheduler answers there (TimeoutErr")
+
+
+def test_no_worker_or_one_of_several_threads_is_one_line() -> None:
     with a_cluster() as empty:
-        message = refusal(lambda: connected(empty.scheduler_address).__enter__())
+        address = empty.scheduler_address
+        message = refusal(lambda: connected(address, Limits(answer=2.0)).__enter__())
     assert "no worker in 2 s; start one (dask worker tcp://" in message
-    monkeypatch.undo()
     with a_cluster({"nthreads": 2}) as threaded:
         message = refusal(lambda: connected(threaded.scheduler_address).__enter__())
     assert "runs 2 jobs in one process; start it with --nthreads 1" in message
@@ -273,9 +303,9 @@ def test_no_worker_or_one_of_several_threads_is_one_line(monkeypatch: pytest.Mon
 def test_workers_that_differ_are_refused(
     cluster: SpecCluster, change: dict[str, str], message: str
 ) -> None:
-    setting = Setting(**{**vars(Setting.here()), **change})
+    environment = Environment(**{**vars(Environment.here()), **change})
     with Client(cluster, set_as_default=False) as client:
-        checked = DaskCluster(client, cluster.scheduler_address, setting=setting)
+        checked = DaskCluster(client, cluster.scheduler_address, environment=environment)
         with pytest.raises(ClusterError, match=message):
             checked.check()
 
@@ -283,15 +313,17 @@ def test_workers_that_differ_are_refused(
 def test_a_worker_that_joins_late_with_another_version_is_refused(
     cluster: SpecCluster, tmp_path: Path
 ) -> None:
-    setting = Setting(**{**vars(Setting.here()), "package": "builtup 9"})
+    environment = Environment(**{**vars(Environment.here()), "package": "builtup 9"})
     with Client(cluster, set_as_default=False) as client:
-        late = DaskCluster(client, cluster.scheduler_address, setting=setting)
+        late = DaskCluster(client, cluster.scheduler_address, environment=environment)
         with executors.using(late), pytest.raises(ClusterError, match="builtup 9 here"):
             run_step(STEP, jobs(tmp_path, ""), copy)
 
 
 def test_a_worker_without_the_package_is_told_how_to_get_it() -> None:
-    problem = clusters._problem(Setting.here(), ModuleNotFoundError("No module named 'builtup'"))
+    problem = clusters._problem(
+        Environment.here(), ModuleNotFoundError("No module named 'builtup'")
+    )
     assert problem is not None
     assert re.search("cannot run builtup .*install builtup .*PYTHONPATH", problem)
 
@@ -304,13 +336,12 @@ def test_a_scheduler_that_goes_away_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_cluster_without_workers_is_given_up_after_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(clusters, "PATIENCE", 0.2)
-    monkeypatch.setattr(clusters, "NO_WORKERS_FOR", 1.0)
+    limits = Limits(silence=0.2, no_workers=1.0)
     with a_cluster({}) as left:
         threading.Timer(1.0, left.scale, [0]).start()
-        message = refusal(lambda: run(left, jobs(tmp_path, *(40 * ["slow"]))))
+        message = refusal(lambda: run(left, jobs(tmp_path, *(40 * ["slow"])), limits=limits))
     assert re.search(r"no worker for 1 s while \d+ jobs waited; start some, then run", message)
     assert "no worker left" in caplog.text
 

@@ -173,7 +173,7 @@ def _worker(
 
 
 def _first_error(folder: Path) -> BuiltupError | None:
-    """What the processes said before they ended (files that we wrote ourselves)."""
+    """The error that ended one of the processes first, by rank (files that we wrote ourselves)."""
     for file in sorted(folder.glob("*.error")):
         error = pickle.loads(file.read_bytes())
         if isinstance(error, BuiltupError):

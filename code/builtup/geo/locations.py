@@ -132,7 +132,7 @@ def _asset(href: str, document: str, allow: Allow) -> Location:
 
 @contextmanager
 def _well_formed(origin: str, name: str) -> Iterator[None]:
-    """InputError for what the parts of a URL or path cannot be told of: `https://[::1/x.tif`."""
+    """InputError for a URL or path that cannot be parsed: `https://[::1/x.tif`."""
     try:
         yield
     except ValueError as e:

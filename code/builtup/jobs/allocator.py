@@ -4,6 +4,11 @@ The C library gives large blocks back to the system as soon as they are freed, a
 each page of the next one when it is first touched. A network on a CPU does that with every layer's
 output, a seventh of its forward time; Dask starts its workers so that all larger arrays do it
 (docs/performance.md).
+
+It is set once, where a process starts: by the command line (`cli.main`), in the workers of a step
+(`executors`), in the processes of a training (`config/launch.py`), on a Dask worker with its first
+job. glibc reads the same from MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_, but only before
+Python has started, so every way to start one of these processes would have to set them.
 """
 
 from __future__ import annotations
@@ -26,8 +31,8 @@ def keep_freed_memory() -> bool:
     library = _glibc()
     if library is None:
         return False
-    told = [library.mallopt(what, KEPT) for what in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)]
-    return all(told)
+    accepted = [library.mallopt(what, KEPT) for what in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)]
+    return all(accepted)
 
 
 def give_back() -> None:

@@ -2,11 +2,18 @@
 
 Workers see the same folders at the same paths as this machine (or the outputs lie in an object
 store, see `store`). A job that is done twice, because its worker was lost or only thought to be,
-writes the same bytes atomically, so nothing has to be undone.
+writes the same bytes atomically, so nothing has to be undone. What may become of a job:
+
+    submit ──▶ done, or bad input          its outcome is yielded
+           ──▶ a fault that may pass       it is submitted again, RETRIES times at most
+           ──▶ its worker is lost          the scheduler gives it to another one; after
+                                           `allowed-failures` of them it is done once more, alone
+           ──▶ a bug                       raised here, with the worker's traceback
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import functools
 import hashlib
@@ -19,12 +26,12 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builtup import __version__
+import builtup
 from builtup.errors import BuiltupError, ClusterError, OutputError, one_line
 from builtup.jobs import executors
 from builtup.jobs.allocator import give_back, keep_freed_memory
@@ -33,22 +40,34 @@ from builtup.jobs.steps import Job, Outcome
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["DaskCluster", "connected"]
+__all__ = ["DaskCluster", "Limits", "connected"]
 
 log = logging.getLogger(__name__)
 
-#: Further tries of a job after errors of the system (storage, network).
+#: Further tries of a job after errors of the system (storage, network). Dask's own `retries` would
+#: repeat bugs as well.
 RETRIES = 2
-#: Jobs handed to the scheduler at a time: enough for a thousand workers, little for its memory.
-IN_FLIGHT = 1024
-#: Seconds until a scheduler, and a first worker, must have answered.
-ANSWER_WITHIN = 30.0
-#: Seconds of silence after which the workers are counted.
-PATIENCE = 30.0
-#: Seconds without any worker after which a step is given up (a cluster may grow anew).
-NO_WORKERS_FOR = 900.0
-#: What the system says when something else may be said a moment later.
-_PASSING = {
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many jobs are handed to the scheduler at a time, and seconds after which we speak.
+
+    `in_flight` jobs are enough for a thousand workers, and little for the scheduler's memory. A
+    scheduler, and a first worker, must have answered within `answer`. After `silence` without a
+    job's end the workers are counted; without any for `no_workers` a step is given up (a cluster
+    may grow anew).
+    """
+
+    in_flight: int = 1024
+    answer: float = 30.0
+    silence: float = 30.0
+    no_workers: float = 900.0
+
+
+LIMITS = Limits()
+#: Transient errors of the system: another try may not meet them.
+_TRANSIENT = {
     *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY),
     *(errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE),
     *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EREMOTEIO),
@@ -57,7 +76,7 @@ _PASSING = {
 
 
 @contextmanager
-def connected(scheduler: str) -> Iterator[None]:
+def connected(scheduler: str, limits: Limits = LIMITS) -> Iterator[None]:
     """Run the jobs of all steps within on the Dask cluster at `scheduler`; "" for local processes.
 
     Raises ClusterError where nothing answers there, or its workers cannot do our jobs.
@@ -74,26 +93,34 @@ def connected(scheduler: str) -> Iterator[None]:
         ) from e
     for name in ("distributed", "tornado"):
         logging.getLogger(name).setLevel(logging.ERROR)  # what matters is raised by us
-    client = Client.__new__(Client)
     try:
-        client.__init__(scheduler, timeout=ANSWER_WITHIN, set_as_default=False)
+        # a client that has nothing to connect to leaves threads that Python waits for at its end
+        asyncio.run(_ask_scheduler(scheduler, limits.answer))
+        client = Client(scheduler, timeout=limits.answer, set_as_default=False)
     except (OSError, ValueError, TypeError) as e:
-        # an address that is none leaves it half open: Python would wait for it for ever at its end
-        with suppress(AttributeError):
-            client.close()
         raise ClusterError(
             f"scheduler={scheduler}: no Dask scheduler answers there ({one_line(e, 160)}); "
             "check the address, or start one (dask scheduler)"
         ) from e
     with client:
-        cluster = DaskCluster(client, scheduler)
+        cluster = DaskCluster(client, scheduler, limits)
         cluster.check()
         with executors.using(cluster):
             yield
 
 
+async def _ask_scheduler(address: str, seconds: float) -> None:
+    """Raise what Dask raises where no scheduler answers at the address."""
+    from distributed.core import rpc
+    from distributed.security import Security
+
+    connection = Security().get_connection_args("client")
+    async with rpc(address, timeout=seconds, connection_args=connection) as scheduler:
+        await asyncio.wait_for(scheduler.identity(n_workers=0), seconds)
+
+
 @dataclass(frozen=True)
-class Setting:
+class Environment:
     """What a worker must share with this machine: the package, Python, the working folder."""
 
     package: str
@@ -101,15 +128,15 @@ class Setting:
     folder: str
 
     @classmethod
-    def here(cls) -> Setting:
-        """Those of this process."""
+    def here(cls) -> Environment:
+        """That of this process."""
         return cls(
-            f"builtup {__version__} ({_source_digest()})",
+            f"builtup {builtup.__version__} ({_source_digest()})",
             "Python " + ".".join(platform.python_version_tuple()[:2]),
             str(Path.cwd()),
         )
 
-    def difference(self, other: Setting) -> str | None:
+    def difference(self, other: Environment) -> str | None:
         """`builtup 0.1.0 (…) there, … here`, or None."""
         for name in ("package", "python"):
             there, here = getattr(other, name), getattr(self, name)
@@ -122,7 +149,7 @@ class Setting:
 def _source_digest() -> str:
     """Digits of a sha256 of the package's source: a version number does not follow a checkout."""
     digest = hashlib.sha256()
-    root = Path(__file__).parent
+    root = Path(builtup.__file__).parent
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
@@ -134,21 +161,22 @@ class DaskCluster:
 
     client: Client
     address: str
+    limits: Limits = LIMITS
     remote: bool = True
-    setting: Setting = field(default_factory=Setting.here)
+    environment: Environment = field(default_factory=Environment.here)
 
     def check(self) -> None:
         """Raise ClusterError where there is no worker, or one with another version of us."""
         try:
-            self.client.wait_for_workers(1, timeout=ANSWER_WITHIN)
+            self.client.wait_for_workers(1, timeout=self.limits.answer)
         except TimeoutError as e:
             raise ClusterError(
-                f"scheduler={self.address}: no worker in {ANSWER_WITHIN:.0f} s; "
+                f"scheduler={self.address}: no worker in {self.limits.answer:.0f} s; "
                 f"start one (dask worker {self.address} --nthreads 1)"
             ) from e
-        answers = self.client.run(_probe(), self.setting.folder, on_error="return")
+        answers = self.client.run(_probe(), self.environment.folder, on_error="return")
         for worker, answer in sorted(answers.items()):
-            problem = _problem(self.setting, answer)
+            problem = _problem(self.environment, answer)
             if problem is not None:
                 raise ClusterError(f"worker {worker}: {problem}")
 
@@ -157,25 +185,21 @@ class DaskCluster:
     ) -> Iterator[Outcome]:
         """Yield the outcome of each job as it ends; bad input is an outcome like any other.
 
-        A job whose worker is lost is done again by another one (the scheduler's
-        `allowed-failures` times), one that met an error of the system is tried RETRIES times more.
+        The scheduler blames the loss of a worker on all jobs that it had given to it, those in its
+        queue too. So what it gives up is done again at the end, one job at a time, and only those
+        that lose their workers once more are given up.
         """
+        from distributed import KilledWorker
+
         self._check_resources(jobs)
-        flight = _Flight(self, f"{name}-{uuid.uuid4().hex[:8]}", call)
-        waiting = iter(jobs)
-        try:
-            for job in itertools.islice(waiting, IN_FLIGHT):
-                flight.submit(job)
-            while flight.pending or flight.suspects:
-                if not flight.pending:  # and so nothing is waiting any more
-                    flight.submit(flight.suspects.pop())
-                outcome = flight.next_outcome()
-                if outcome is not None:
-                    yield outcome
-                for job in itertools.islice(waiting, IN_FLIGHT - len(flight.pending)):
-                    flight.submit(job)
-        finally:
-            flight.cancel()
+        given_up: list[Job] = []
+        for job, answer in self._answers(name, call, jobs, self.limits.in_flight):
+            if isinstance(answer, KilledWorker):
+                given_up.append(job)
+            else:
+                yield self._outcome(job, answer)
+        for job, answer in self._answers(name, call, given_up, 1):
+            yield self._outcome(job, answer)
 
     def _check_resources(self, jobs: Sequence[Job]) -> None:
         wanted = {(key, amount) for job in jobs for key, amount in job.resources.items()}
@@ -191,146 +215,134 @@ class DaskCluster:
         """What the scheduler knows of each worker, by address."""
         return dict(self.client.scheduler_info(n_workers=-1)["workers"])
 
+    def _answers(
+        self, name: str, call: Callable[[Job], Outcome], jobs: Sequence[Job], at_a_time: int
+    ) -> Iterator[tuple[Job, Any]]:
+        """Yield each job as it ends, with what `_task` returned or the exception that it raised.
 
-class _Flight:
-    """The jobs that the scheduler has, and what became of them.
-
-    The scheduler blames the loss of a worker on all jobs that it had given to it, those in its
-    queue too. So the jobs that it gives up are suspects: they are done again at the end, one at a
-    time, and only those that lose their workers once more are given up.
-    """
-
-    def __init__(self, cluster: DaskCluster, key: str, call: Callable[[Job], Outcome]) -> None:
-        self.cluster = cluster
-        self.call = call
-        self.key = key
-        self.pending: dict[str, tuple[Job, Future[Any]]] = {}
-        self.suspects: list[Job] = []
-        self._suspected: set[str] = set()
-        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._failures: Counter[str] = Counter()
-        self._number = itertools.count()
-        self._alone_since: float | None = None
-
-    def submit(self, job: Job) -> None:
-        key = f"{self.key}-{next(self._number)}"
-        future = self.cluster.client.submit(
-            _task,
-            *(self.call, job, self.cluster.setting),
-            key=key,
-            pure=False,
-            resources=dict(job.resources) or None,
-        )
-        self.pending[key] = job, future
-        future.add_done_callback(lambda future: self._ended.put(future.key))
-
-    def next_outcome(self) -> Outcome | None:
-        """Wait for a job to end; None where it is tried again, or where none did for a while."""
-        try:
-            key = self._ended.get(timeout=PATIENCE)
-        except queue.Empty:
-            self._look_around()
-            return None
-        self._alone_since = None
-        job, future = self.pending.pop(key)
-        result = self._result(job, future)
-        if result is None:
-            return None
-        if not isinstance(result, _Fault):
-            counts, error = result
-            return job, counts, error
-        self._failures[job.name] += 1
-        if self._failures[job.name] <= RETRIES:
-            log.warning("%s: tried again after %s", job.name, result.reason)
-            self.submit(job)
-            return None
-        return (
-            job,
-            {},
-            result.error
-            or ClusterError(
-                f"{job.name}: failed {RETRIES + 1} times ({result.reason}); "
-                "check the workers' storage and network, then run the same command again"
-            ),
-        )
-
-    def _result(self, job: Job, future: Future[Any]) -> Any:
-        """(counts, error), a _Fault, or None for a job that has become a suspect."""
-        from distributed import KilledWorker
+        What the scheduler still has when the caller stops is cancelled.
+        """
         from distributed.client import FutureCancelledError
 
-        try:
-            return future.result()
-        except KilledWorker as e:
-            if job.name not in self._suspected:
-                self._suspected.add(job.name)
-                self.suspects.append(job)
-                return None
-            lost = f"{e.allowed_failures + 1} workers were lost while they did it"
-            remedy = "check their memory (dask worker --memory-limit) and logs"
-            return {}, ClusterError(f"{job.name}: {lost}; {remedy}")
-        except FutureCancelledError as e:
-            raise ClusterError(
-                f"scheduler={self.cluster.address}: is gone; "
-                "start it again, then run the same command to go on"
-            ) from e
-        except OSError as e:
-            return _Fault(f"{type(e).__name__}: {one_line(e, 160)}")
-        except ImportError as e:
-            raise ClusterError(f"a worker: {_problem(self.cluster.setting, e)}") from e
+        prefix = f"{name}-{uuid.uuid4().hex[:8]}"
+        ended: queue.SimpleQueue[str] = queue.SimpleQueue()  # keys, put by Dask's thread
+        pending: dict[str, tuple[Job, Future[Any]]] = {}
+        tries: Counter[str] = Counter()
+        numbers = itertools.count()
+        waiting = iter(jobs)
 
-    def _look_around(self) -> None:
-        """Warn where there is no worker, and give up where there was none for long."""
-        address, count = self.cluster.address, len(self.pending)
-        if self.cluster.workers():
-            self._alone_since = None
-            return
-        now = time.monotonic()
-        self._alone_since = self._alone_since or now
-        if now - self._alone_since >= NO_WORKERS_FOR:
-            raise ClusterError(
-                f"scheduler={address}: no worker for {NO_WORKERS_FOR:.0f} s while {count} jobs "
-                "waited; start some, then run the same command to go on"
+        def submit(job: Job) -> None:
+            future = self.client.submit(
+                _task,
+                *(call, job, self.environment),
+                key=f"{prefix}-{next(numbers)}",
+                pure=False,
+                resources=dict(job.resources) or None,
             )
-        log.warning("%s: no worker left, %d jobs wait for one", address, count)
+            pending[future.key] = job, future
+            tries[job.name] += 1
+            future.add_done_callback(lambda future: ended.put(future.key))
 
-    def cancel(self) -> None:
-        """Give up what the scheduler still has."""
-        futures = [future for _, future in self.pending.values()]
-        if futures and self.cluster.client.status == "running":
-            self.cluster.client.cancel(futures, force=True)
+        try:
+            while True:
+                for job in itertools.islice(waiting, at_a_time - len(pending)):
+                    submit(job)
+                if not pending:
+                    return
+                job, future = pending.pop(self._next(ended, len(pending)))
+                try:
+                    answer = future.exception() or future.result()
+                except FutureCancelledError as e:
+                    raise ClusterError(
+                        f"scheduler={self.address}: is gone; "
+                        "start it again, then run the same command to go on"
+                    ) from e
+                if isinstance(answer, OSError | _Fault) and tries[job.name] <= RETRIES:
+                    log.warning("%s: tried again after %s", job.name, _reason(answer))
+                    submit(job)
+                else:
+                    yield job, answer
+        finally:
+            if pending and self.client.status == "running":
+                self.client.cancel([future for _, future in pending.values()], force=True)
+
+    def _next(self, ended: queue.SimpleQueue[str], count: int) -> str:
+        """The key of the next job to end; ClusterError where `count` of them wait in vain."""
+        alone_since: float | None = None
+        while True:
+            try:
+                return ended.get(timeout=self.limits.silence)
+            except queue.Empty:
+                now = time.monotonic()
+            if self.workers():
+                alone_since = None
+                continue
+            alone_since = alone_since or now
+            if now - alone_since >= self.limits.no_workers:
+                raise ClusterError(
+                    f"scheduler={self.address}: no worker for {self.limits.no_workers:.0f} s while "
+                    f"{count} jobs waited; start some, then run the same command to go on"
+                )
+            log.warning("%s: no worker left, %d jobs wait for one", self.address, count)
+
+    def _outcome(self, job: Job, answer: Any) -> Outcome:
+        """What became of a job; raises what ends the step, and bugs as they are."""
+        from distributed import KilledWorker
+
+        match answer:
+            case (counts, error):
+                return job, counts, error
+            case KilledWorker():
+                lost = f"{answer.allowed_failures + 1} workers were lost while they did it"
+                remedy = "check their memory (dask worker --memory-limit) and logs"
+                return job, {}, ClusterError(f"{job.name}: {lost}; {remedy}")
+            case _Fault():
+                return job, {}, answer.error
+            case OSError():
+                times = f"failed {RETRIES + 1} times ({_reason(answer)})"
+                remedy = "check the workers' storage and network, then run the same command again"
+                return job, {}, ClusterError(f"{job.name}: {times}; {remedy}")
+            case ImportError():
+                problem = _problem(self.environment, answer)
+                raise ClusterError(f"a worker: {problem}") from answer
+        raise answer
 
 
-@dataclass(frozen=True)
-class _Fault:
-    """An error of the system: `error` says it where it was said in our own words."""
+class _Fault(Exception):
+    """A transient error of the system, which a step has put into its own words: `error`."""
 
-    reason: str
-    error: BuiltupError | None = None
+    def __init__(self, error: BuiltupError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
-def _task(call: Callable[[Job], Outcome], job: Job, setting: Setting) -> Any:
-    """On a worker: (counts, error) of the job, or a _Fault that may pass."""
-    difference = setting.difference(Setting.here())
+def _reason(fault: OSError | _Fault) -> str:
+    kind = "" if isinstance(fault, _Fault) else f"{type(fault).__name__}: "
+    return kind + one_line(fault, 160)
+
+
+def _task(call: Callable[[Job], Outcome], job: Job, environment: Environment) -> Any:
+    """On a worker: (counts, error) of the job; raises OSError or _Fault for what may pass."""
+    difference = environment.difference(Environment.here())
     if difference is not None:  # a worker that joined late
         raise ImportError(difference)
-    os.chdir(setting.folder)  # paths of jobs are relative to it
+    os.chdir(environment.folder)  # paths of jobs are relative to it
     keep_freed_memory()  # a process that others started
     try:
         _, counts, error = call(job)
     finally:
         give_back()  # a worker's memory is watched, and may be another's next
     if error is not None and _may_pass(error):
-        return _Fault(str(error), error)
+        raise _Fault(error)
     return counts, error
 
 
 def _may_pass(error: BuiltupError) -> bool:
-    """Whether an error of ours was one of the system that another try may not meet."""
+    """Whether the cause is a transient error of the system, worth another try."""
     cause = error.__cause__
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__
-    if cause is None or cause.errno not in _PASSING:
+    if cause is None or cause.errno not in _TRANSIENT:
         return False
     # an input that is not there is bad input; an output may be another worker's, an instant away
     return isinstance(error, OutputError) or cause.errno not in {errno.ENOENT, errno.EEXIST}
@@ -342,14 +354,14 @@ def _probe() -> Callable[..., Any]:
     def probe(folder: str, dask_worker: Any) -> Any:  # Dask fills in the second by its name
         from pathlib import Path
 
-        from builtup.jobs.cluster import Setting
+        from builtup.jobs.cluster import Environment
 
-        return Setting.here(), dask_worker.state.nthreads, Path(folder).is_dir()
+        return Environment.here(), dask_worker.state.nthreads, Path(folder).is_dir()
 
     return probe
 
 
-def _problem(here: Setting, answer: Any) -> str | None:
+def _problem(here: Environment, answer: Any) -> str | None:
     """What is wrong with a worker's answer to the probe, and the remedy; None if nothing is."""
     if isinstance(answer, ImportError):
         return (

@@ -3,7 +3,29 @@
 A job (usually a scene) writes its outputs atomically, then a manifest: size, mtime and sha256 of
 each input, the settings, and the step's version. A job is done when its manifest says so, never
 because a file exists. So a killed step goes on where it was, and a changed input, setting or
-version redoes exactly the jobs that depend on it.
+version redoes exactly the jobs that depend on it. The life of a job:
+
+    planned    Job(name, inputs, outputs, settings), by the step's own module
+       │
+    is_done ── the manifest tells of this step, version and settings, of these inputs, and of
+       │       outputs that are there ───────────────────────────────────────▶ up to date
+       │ no
+    _run_job   in this process, another one, or on a cluster (executors.py)
+       │         fetch the inputs, where they lie in an object store (store.py)
+       │         remove the manifest, here and in the store: from now on the job is not done
+       │         work(job): each output is written beside its place and renamed (files.py)
+       │         put the outputs into the store
+       │         write the manifest, and put it into the store, last ────────▶ done
+       │
+    awaited    after a machine elsewhere: fetch, or wait until the file system here shows both
+
+An error of ours (BuiltupError) at any point ends the job alone: it has no manifest, and the step
+stops (`on_error="stop"`) or lists it (`"skip"`). A manifest is `.manifest/<first output>.json`
+beside the outputs:
+
+    {"step": "rasterize", "version": 3, "settings": {"all_touched": true},
+     "inputs": [{"name", "path", "size", "mtime", "sha256"}, …],
+     "outputs": [{"name", "size"} of a file, {"name", "files", "size"} of a folder, …]}
 """
 
 from __future__ import annotations
@@ -83,7 +105,10 @@ class Job:
 
 @dataclass
 class Summary:
-    """What a step did, for its one line at the end and for MLflow."""
+    """What a step did, for its one line at the end and for MLflow.
+
+    `pixels` are those of the jobs that were `done`, `counts` what their work counted.
+    """
 
     step: str
     done: int = 0
@@ -93,7 +118,7 @@ class Summary:
     skipped: list[BuiltupError] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     noun: str = "scenes"
-    manifests: str = ""  # where those of the jobs stand, and a digest of what they say
+    manifests: str = ""  # where those of the jobs stand, and a digest of their inputs
 
     def line(self) -> str:
         """`rasterize: 16 scenes, 1929.0 Mpx in 61.2 s (31.5 Mpx/s), …`."""
@@ -199,6 +224,7 @@ def _describe_manifests(jobs: Sequence[Job]) -> str:
     return f"{count} (sha256 of their inputs {digest.hexdigest()}) in {places}"
 
 
+#: A job that has ended, what its work counted, and the error that refused it.
 Outcome = tuple[Job, dict[str, int], BuiltupError | None]
 
 
@@ -284,7 +310,7 @@ def is_done(step: Step, job: Job) -> bool:
         if len(known) != len(job.inputs):
             return False
         for path, entry in zip(job.inputs, known, strict=True):
-            described = _described_again(path, entry)
+            described = _as_known(path, entry)
             if described is None:
                 return False
             now.append(described)
@@ -297,7 +323,7 @@ def is_done(step: Step, job: Job) -> bool:
 
 
 def _manifest_of_outputs(step: Step, job: Job) -> dict[str, Any] | None:
-    """The job's manifest where it speaks of this step, these settings and the outputs here."""
+    """The job's manifest where it is of this step, these settings and the outputs here."""
     try:
         manifest: dict[str, Any] = json.loads(job.manifest.read_text(encoding="utf-8"))
         if (
@@ -312,8 +338,8 @@ def _manifest_of_outputs(step: Step, job: Job) -> dict[str, Any] | None:
     return None
 
 
-def _described_again(path: Path, known: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What to note of an input that is still the known one; None where it is another."""
+def _as_known(path: Path, known: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The entry of an input that is still the `known` one, touched or not; None of another."""
     stat = path.stat()
     if path.name != known["name"] or stat.st_size != known["size"]:
         return None

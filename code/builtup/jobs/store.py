@@ -50,8 +50,8 @@ AT_ONCE = 8
 #: One slash or two: a path type of the command line takes one away.
 _URL = re.compile(r"(s3|gs):/{1,2}([^/]+)/?(.*)")
 _OTHER_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.*")
-#: What a store or the way to it says when something else may be said a moment later.
-_PASSING = re.compile(
+#: Transient errors of a store and of the way to it: another try may not meet them.
+_TRANSIENT = re.compile(
     r"NETWORK_CONNECTION|SLOW_?DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|THROTTLING|"
     r"REQUEST_TIME(D_)?OUT|HTTP status 5\d\d|curlCode|timed? ?out",
     re.IGNORECASE,
@@ -331,7 +331,7 @@ def s3_endpoint() -> tuple[str, str] | None:
 def _may_pass(e: Exception) -> bool:
     """Whether a store, or the way to it, may say something else a moment later."""
     of_this_machine = isinstance(e, OSError) and e.errno is not None
-    return not of_this_machine and _PASSING.search(str(e)) is not None
+    return not of_this_machine and _TRANSIENT.search(str(e)) is not None
 
 
 def _is_current(path: Path, info: Any) -> bool:

@@ -42,7 +42,7 @@ class Score:
 
 
 def verdict(own: Score, champion: Score | None) -> tuple[bool, str]:
-    """Whether a new version becomes @champion unasked, and why."""
+    """Whether a new version becomes @champion without being asked for, and why."""
     if math.isnan(own.f1):
         return False, "it was not validated"
     if champion is None:

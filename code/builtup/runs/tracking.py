@@ -1,4 +1,4 @@
-"""All that is said to MLflow. Its import takes seconds, so it happens late and once."""
+"""What runs log to MLflow, and find there. Its import takes seconds: it happens late and once."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ def recording(
     (MLFLOW_RUN_ID), else a new one.
 
     It ends as FINISHED, as FAILED on any error (its one line is the tag `error`) and as KILLED on
-    an interrupt or SIGTERM. With `active=False` (every rank but 0) nothing is said to MLflow.
+    an interrupt or SIGTERM. With `active=False` (every rank but 0) nothing is logged.
     """
     if not active:
         yield Recorder()
