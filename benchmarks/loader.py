@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from commands import builtup
 from harness import machine
 
 from builtup.config import load as configs
+from builtup.simulate.dataset import simulate
+from builtup.tiles.prepare import prepare as prepare_tiles
 from builtup.training.build import build_data, build_learner, seed_everything
 from builtup.training.trainer import create_trainer
 
@@ -33,8 +34,8 @@ FOLDER = Path("output/bench/loader")
 def prepare(folder: Path) -> Path:
     """Tiles of simulated cities, made where they are not there yet."""
     scenes = folder / "scenes"
-    builtup("simulate", output_path=scenes, cities=2, test_cities=1, size=1024, seed=0)
-    builtup("prepare", input_path=scenes, output_path=folder / "rasters", tiles_path=folder)
+    simulate(output_path=scenes, cities=2, test_cities=1, dates=2, size=1024, seed=0)
+    prepare_tiles(input_path=scenes, output_path=folder / "rasters", tiles_path=folder)
     return folder / "train_tiles"
 
 

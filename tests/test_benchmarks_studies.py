@@ -1,4 +1,4 @@
-"""The scripts in benchmarks/ that print the tables of docs/results.md."""
+"""The scripts in benchmarks/studies/ that print the tables of docs/results.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from affine import Affine
 from builtup.geo.grid import Grid
 from builtup.scoring.blocks import BlockRow, Place, write_blocks
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "studies"))
 
 import ablation
 import left_out_cities

@@ -1,6 +1,6 @@
 """Leave one city out: the recommended network, the two baselines and the random forest.
 
-    python benchmarks/left_out_cities.py [--only recommended_cpu] [--output output/left_out]
+    python benchmarks/studies/left_out_cities.py [--only recommended_cpu] [--output output/left_out]
 
 Four simulated cities, two dates each (`simulate --seed 7`, as in ablation.py), each
 left out in turn; seed 0. The baselines keep their network, loss, channels, optimiser and rate, but

@@ -1,6 +1,6 @@
 """Draw maps of predictions for the documentation.
 
-    python benchmarks/real_scenes_pictures.py RUN_ID output/real/test/images_3b docs
+    python benchmarks/studies/real_scenes_pictures.py RUN_ID output/real/test/images_3b docs
 
 For each city of an inference run: backscatter with the polygons, and the probability.
 """

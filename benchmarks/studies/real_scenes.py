@@ -1,6 +1,6 @@
 """Section "real scenes" of the documentation: the chain on the radar scenes of $BUILTUP_DATA.
 
-    python benchmarks/real_scenes.py [--minutes 8] [--output output/real]
+    python benchmarks/studies/real_scenes.py [--minutes 8] [--output output/real]
 
 Prepares both splits, trains once per held-out block (four of San Francisco, one of Beijing), each
 for `--minutes`, and maps the two unlabelled scenes with the last model. Each command is printed as

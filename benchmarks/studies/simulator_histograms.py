@@ -2,7 +2,7 @@
 
 Simulated backscatter beside that of real scenes ($BUILTUP_DATA/real_s1), and one simulated scene.
 
-    python benchmarks/simulator_histograms.py [folder of simulated data]
+    python benchmarks/studies/simulator_histograms.py [folder of simulated data]
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from builtup.sensors.radar.bands import invalid, to_db
 from builtup.sensors.radar.names import ScenePair, discover_pairs
 from builtup.simulate.dataset import simulate
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("BUILTUP_DATA", ROOT / "../shared/data"))
 REAL = {
     "Senica_2018": "Senica, villages and fields",

@@ -1,6 +1,6 @@
 """What helps, one change at a time from `recommended_cpu`, on simulated towns: docs/results.md.
 
-    python benchmarks/ablation.py [--seeds "0;1;2"] [--only "label smoothing 0.1"]
+    python benchmarks/studies/ablation.py [--seeds "0;1;2"] [--only "label smoothing 0.1"]
 
 Six simulated cities to train on and three others to score, two dates each (`simulate --seed 7`).
 A variant is trained once for each seed and scored by its last weights, each date by itself, at 0.5

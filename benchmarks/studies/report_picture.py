@@ -1,7 +1,7 @@
 """Draw docs/report.png: the head of a report page as a browser shows it.
 
     make demo
-    python benchmarks/report_picture.py output/demo/report.html docs/report.png
+    python benchmarks/studies/report_picture.py output/demo/report.html docs/report.png
 
 Needs Playwright (in requirements-dev.txt) and a Chromium: the one that is given, or Playwright's.
 """

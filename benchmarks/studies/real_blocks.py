@@ -1,6 +1,6 @@
 """A hard test with little data: one real city in four blocks, random forest and network.
 
-    python benchmarks/real_blocks.py [--city SanFranciscoWest_1988] [--seeds "0;1;2"]
+    python benchmarks/studies/real_blocks.py [--city SanFranciscoWest_1988] [--seeds "0;1;2"]
 
 A scene of $BUILTUP_DATA is split in four (San Francisco at row 560 and column 256, Beijing in the
 middle of its labelled campus). In turn each block is held out with a gap of 32 pixels, and every
