@@ -332,7 +332,7 @@ def ensemble(**options: Any) -> None:
 @click.option("--run_id", default="", help="or a run, or models:/<name>@champion")
 def trace(**options: Any) -> None:
     """Show what a map was made from: inference, training, weights, tiles, scenes with sha256."""
-    from builtup.report.trace_lineage import trace as run
+    from builtup.report.lineage import trace as run
 
     click.echo(run(**options))
 

@@ -26,7 +26,7 @@ from builtup.jobs.steps import Job, Summary
 from builtup.maps.submission import to_submission
 from builtup.prediction.predict import predict
 from builtup.report.images import find_images
-from builtup.report.trace_lineage import trace
+from builtup.report.lineage import trace
 from builtup.runs import tracking
 from builtup.runs.results import read_tags, resolve_results
 from builtup.sensors.radar.merge import generate_3b_images

@@ -18,8 +18,9 @@ import torch
 from builtup.config.launch import run_script
 from builtup.errors import RunError
 from builtup.runs import registry, tracking
+from builtup.runs.lineage import find_artifacts
 from builtup.runs.registry import Score, verdict
-from builtup.training.checkpoints import find_artifacts, load_trained
+from builtup.training.checkpoints import load_trained
 from builtup.training.export import ProbabilityMap, example_power
 from tiny_training import write_tiny
 

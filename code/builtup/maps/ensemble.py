@@ -6,7 +6,6 @@ order of the runs nor on how the work is cut, and where all agree it is what the
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -25,8 +24,9 @@ from builtup.geo.grid import SAME_GRID_TOLERANCE, Grid
 from builtup.geo.probability import NODATA, parse_threshold
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import aligned
-from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.runs.lineage import tuned_ground
+from builtup.runs.records import EnsembleMember, EnsembleRecord, prediction_record
 from builtup.runs.results import (
     PredictionTags,
     Results,
@@ -35,9 +35,8 @@ from builtup.runs.results import (
     scene_rasters,
     write_tags,
 )
-from builtup.training.tuning_ground import ENSEMBLE_JSON, read_record, tuned_ground
 
-__all__ = ["ENSEMBLE_JSON", "Member", "ensemble", "member_runs", "weighted_mean"]
+__all__ = ["Member", "ensemble", "weighted_mean"]
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +116,6 @@ def ensemble(
     return summary
 
 
-def member_runs(folder: Path) -> tuple[str, ...]:
-    """The runs that the predictions in `folder` are the mean of; none where they are no mean."""
-    named = [member.get("run_id") or "" for member in read_record(folder).get("members", ())]
-    return tuple(run for text in named for run in text.split(",") if run)
-
-
 # --- what is averaged ---------------------------------------------------------------------------
 
 
@@ -142,7 +135,8 @@ def read_member(name: str) -> Member:
         raise InputError(
             results.raw, f"scenes of several thresholds ({_some(thresholds)})", "use one run's"
         )
-    temperature = read_record(results.folder).get("temperature")
+    record = prediction_record(results.folder)
+    temperature = None if record is None else record.temperature
     tuned = tuned_ground(results.folder, results.run_id).names
     return Member(name, results, scenes, thresholds.pop(), temperature, tuned)
 
@@ -341,21 +335,19 @@ def _record(
     fitted: Sequence[str],
 ) -> None:
     """Write ensemble.json: what was averaged, and the cities that it was tuned on."""
-    tuned = {city for m in members for city in m.tuned_on} | set(fitted)
-    record = {
-        "members": [
-            {
-                "name": m.name,
-                "run_id": m.run_id,
-                "weight": weight / sum(weights),
-                "threshold": m.threshold,
-                "temperature": m.temperature,
-            }
+    EnsembleRecord(
+        members=tuple(
+            EnsembleMember(
+                name=m.name,
+                run_id=m.run_id,
+                weight=weight / sum(weights),
+                threshold=m.threshold,
+                temperature=m.temperature,
+            )
             for m, weight in zip(members, weights, strict=True)
-        ],
-        "threshold": threshold,
-        "temperature": members[0].temperature,
-        "weights_tuned_on": list(fitted),
-        "tuned_on": sorted(tuned),
-    }
-    write_text_atomically(output_path / ENSEMBLE_JSON, json.dumps(record, indent=1) + "\n")
+        ),
+        threshold=threshold,
+        temperature=members[0].temperature,
+        weights_tuned_on=tuple(fitted),
+        tuned_on=tuple(sorted({city for m in members for city in m.tuned_on} | set(fitted))),
+    ).write(output_path)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from builtup.jobs.steps import Summary
 from builtup.maps.cities import all_agg_by_city
-from builtup.maps.ensemble import ENSEMBLE_JSON
 from builtup.maps.mosaic import merge_tiles
 from builtup.maps.polygonize import polygonize
 from builtup.options import PolygonOptions
+from builtup.runs.records import EnsembleRecord
 from builtup.runs.results import resolve_results, upload_results
 
 __all__ = ["to_submission"]
@@ -31,7 +31,7 @@ def to_submission(
     results = resolve_results(input_path, run_id)
     folder = str(results.folder)
     # an ensemble holds whole scenes, merged already
-    merged = (results.folder / ENSEMBLE_JSON).is_file()
+    merged = EnsembleRecord.find(results.folder) is not None
     summaries = [
         *(
             []

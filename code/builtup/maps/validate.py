@@ -24,12 +24,13 @@ from builtup.geo.regions import trace
 from builtup.geo.vectors import PolygonSet
 from builtup.geo.windows import Window
 from builtup.jobs.files import write_text_atomically
+from builtup.runs.lineage import tuned_ground
+from builtup.runs.records import MARK
 from builtup.runs.results import CityRasters, Results, city_rasters, read_tags, resolve_results
 from builtup.scoring.polygons import PixelCounts, PolygonCounts, match_polygons
 from builtup.scoring.scored_area import ScoredCity, find_truths, open_scored_city, read_scored_area
 from builtup.sensors.radar.names import require_folder
 from builtup.text_table import text_table
-from builtup.training.tuning_ground import MARK, tuned_ground
 
 __all__ = ["CityScore", "validate"]
 

@@ -28,19 +28,18 @@ from builtup.prediction.selection import Selection, select_all, select_held_out
 from builtup.prediction.tiles import Tally, TileWork
 from builtup.prediction.windows import Stream
 from builtup.runs import tracking
+from builtup.runs.lineage import find_artifacts, tuned_ground
 from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
-from builtup.runs.records import InferenceRecord
+from builtup.runs.records import MARK, InferenceRecord
 from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import scores
 from builtup.training.checkpoints import (
     Trained,
-    find_artifacts,
     load_state,
     load_trained,
     set_weights,
     weights_digest,
 )
-from builtup.training.tuning_ground import MARK, tuned_ground
 
 if TYPE_CHECKING:
     from builtup.prediction.backends.int8 import Quantisation

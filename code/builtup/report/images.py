@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections import defaultdict
@@ -23,8 +22,9 @@ from builtup.geo.rasters import open_raster
 from builtup.geo.target_grid import shared_ground
 from builtup.geo.windows import aligned
 from builtup.maps.city_keys import with_cities
-from builtup.maps.ensemble import member_runs
 from builtup.runs import tracking
+from builtup.runs.manifest import LoggedConfig
+from builtup.runs.records import InferenceRecord, member_runs
 from builtup.runs.results import Results
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.discovery import find_scenes
@@ -34,7 +34,6 @@ from builtup.sensors.radar.reader import open_power
 from builtup.sensors.sensor import Sensor
 from builtup.tiles.table import TILE_STATS_CSV
 from builtup.tiles.tile import TILES_CSV, parse_tile, read_rows
-from builtup.training.tuning_ground import INFERENCE_JSON
 
 __all__ = ["SceneImage", "chosen_dates", "find_images", "read_image", "scene_title"]
 
@@ -109,13 +108,12 @@ def _predicted(results: Results) -> Mapping[str, tuple[SceneImage, ...]]:
 
 def _predicted_from(results: Results) -> Path | None:
     """The data_path of the inference, from its config or from its run; None where neither is."""
-    path = results.folder / "config" / "settings.json"
+    path = LoggedConfig.path(results.folder)
     if path.is_file():
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
-            return require_folder(Path(settings["data_path"]))
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise InputError(path, f"names no data_path ({e})", "give images_path") from e
+        place = LoggedConfig.read(results.folder).settings.get("data_path")
+        if not isinstance(place, str):
+            raise InputError(path, "names no data_path", "give images_path")
+        return require_folder(Path(place))
     if not results.run_id:
         return None
     from builtup.runs import tracking
@@ -220,10 +218,10 @@ def _scenes_of_run(results: Results) -> Mapping[str, tuple[Survey, ...]] | None:
 
 def _named_run(results: Results) -> str | None:
     try:
-        text = (results.folder / INFERENCE_JSON).read_text(encoding="utf-8")
-        return str(json.loads(text)["run_id"])
-    except (OSError, ValueError, KeyError, TypeError):
+        record = InferenceRecord.find(results.folder)
+    except InputError:
         return None
+    return None if record is None else record.run_id
 
 
 def _read_parts(found: Survey, ground: Grid) -> Iterator[tuple[NDArray[np.float32], Grid]]:

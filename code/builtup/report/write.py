@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builtup.jobs.files import write_text_atomically
-from builtup.maps.ensemble import ENSEMBLE_JSON
 from builtup.report.counts import PICTURE, CityCounts, measure_city
 from builtup.report.images import find_images
+from builtup.report.lineage import Provenance, find_provenance
 from builtup.report.page import Page, Row, render
-from builtup.report.provenance import Provenance, find_provenance
 from builtup.report.scores import MACRO, POOLED, ScoreRow, score_rows
 from builtup.report.view import CityView, view_city
+from builtup.runs.records import EnsembleRecord
 from builtup.runs.results import CityRasters, Results, city_rasters, read_tags, resolve_results
 from builtup.scoring.blocks import BLOCK
 from builtup.scoring.bootstrap import RESAMPLES
@@ -123,7 +123,7 @@ def _with_run(results: Results, cities: Sequence[CityRasters]) -> Results:
 
     The rasters of an ensemble name several, which ensemble.json tells apart.
     """
-    if results.run_id or (results.folder / ENSEMBLE_JSON).is_file():
+    if results.run_id or (results.folder / EnsembleRecord.NAME).is_file():
         return results
     return Results(results.folder, read_tags(cities[0].mask).run_id or None, results.remote)
 

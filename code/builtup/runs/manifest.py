@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from builtup.config.load import Config
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import MANIFESTS, describe_input
 from builtup.runs.records import Part, Record
@@ -18,14 +18,20 @@ from builtup.runs.tracking import UsedData
 from builtup.tiles.table import TrainTile
 from builtup.tiles.tile import Tile
 
+if TYPE_CHECKING:
+    from builtup.config.load import Config
+
 __all__ = [
     "DataFile",
     "DataManifest",
     "DataPlace",
+    "LoggedConfig",
     "git_commit",
     "used_data",
     "write_config",
 ]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,15 +210,46 @@ def used_data(tiles: Sequence[Tile | TrainTile], manifest: DataManifest, context
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoggedConfig(Part):
+    """The config of a run as its artifacts hold it: file names, settings, overrides.
+
+    `config.load.load_logged` builds from it.
+    """
+
+    files: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+
+    @staticmethod
+    def path(folder: Path) -> Path:
+        """Where it stands in a run's artifacts, beside the files that it names."""
+        return folder / "config" / "settings.json"
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """That of a run's artifacts; an empty one where there is none, or (a warning) a damaged one."""
+        path = cls.path(folder)
+        if not path.is_file():
+            return cls()
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, AttributeError) as e:
+            log.warning("%s: not read (%s)", path, e)
+            return cls()
+
+
 def write_config(config: Config, folder: Path) -> None:
     """Write the config files and settings.json, from which `config.load_logged` rebuilds."""
-    names = []
+    names: list[str] = []
     for number, (path, source) in enumerate(zip(config.chain, config.sources, strict=True)):
         name = path.name if path.name not in names else f"{number}_{path.name}"
         names.append(name)
         write_text_atomically(folder / name, source)
-    record = {"files": names, "settings": config.settings, "overrides": list(config.overrides)}
-    write_text_atomically(folder / "settings.json", json.dumps(record, indent=1) + "\n")
+    logged = LoggedConfig(
+        files=tuple(names), settings=config.settings, overrides=tuple(config.overrides)
+    )
+    write_text_atomically(folder / "settings.json", json.dumps(logged.to_json(), indent=1) + "\n")
 
 
 def git_commit() -> str:

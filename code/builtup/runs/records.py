@@ -18,6 +18,7 @@ from builtup.errors import InputError
 from builtup.jobs.files import write_text_atomically
 
 __all__ = [
+    "MARK",
     "EnsembleMember",
     "EnsembleRecord",
     "InferenceRecord",
@@ -25,8 +26,14 @@ __all__ = [
     "Part",
     "Record",
     "Summary",
+    "Tuned",
+    "member_runs",
     "prediction_record",
 ]
+
+
+#: Of scores on ground that a network has seen.
+MARK = "tuned on"
 
 
 class _Refused(ValueError):
@@ -204,6 +211,30 @@ class Summary(Record):
         return self if own is None else replace(self, threshold=float(own))
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """Cities, or blocks of one (`<city>/r0c1`), that were tuned on; the fold that was predicted.
+
+    Pixels that chose the weights (by training, or as the best checkpoint), the threshold or the
+    temperature of a network say little of how it does elsewhere. Their scores carry the mark.
+    """
+
+    names: tuple[str, ...] = ()
+    held_out: str = ""
+
+    def on(self, city: str) -> bool:
+        """Whether a score of the city's predictions is one of ground tuned on.
+
+        Where a block is held out, the other blocks of its city are not predicted.
+        """
+        for name in self.names:
+            place, _, block = name.partition("/")
+            other_block = block and name != self.held_out and self.held_out.startswith(f"{city}/")
+            if place == city and not other_block:
+                return True
+        return False
+
+
 # --- predictions --------------------------------------------------------------------------------
 
 
@@ -299,3 +330,9 @@ def prediction_record(folder: Path) -> EnsembleRecord | InferenceRecord | None:
     InputError where it is damaged.
     """
     return EnsembleRecord.find(folder) or InferenceRecord.find(folder)
+
+
+def member_runs(folder: Path) -> tuple[str, ...]:
+    """The runs that the predictions in `folder` are the mean of; none where they are no mean."""
+    record = EnsembleRecord.find(folder)
+    return () if record is None else record.runs

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING
 
 from builtup.errors import InputError, RunError
 from builtup.geo.rasters import open_raster
+from builtup.jobs.digests import sha256_of
 from builtup.jobs.files import atomic_files
+from builtup.runs.manifest import DataManifest
+from builtup.runs.records import InferenceRecord, member_runs
 from builtup.sensors.radar.names import SceneName
 
 if TYPE_CHECKING:
@@ -25,16 +28,16 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader, DatasetWriter
 
 __all__ = [
-    "DATA_MANIFEST",
     "PREDICTIONS_TAG",
-    "RECORD",
     "CityRasters",
     "PredictionTags",
+    "ResultFile",
     "Results",
     "city_rasters",
     "local_copy",
     "read_tags",
     "resolve_results",
+    "result_of",
     "scene_rasters",
     "upload_results",
     "write_tags",
@@ -46,8 +49,8 @@ log = logging.getLogger(__name__)
 EXPERIMENT = "Inferences"
 #: The folder of a run's artifacts that holds its rasters and polygons.
 RAW = "raw"
-#: What an inference writes beside it: what its pixels depend on, and the data that it read.
-RECORD, DATA_MANIFEST = "inference.json", "data_manifest.json"
+#: What an inference writes beside it, that a copy needs as well.
+_BESIDE = (DataManifest.NAME, InferenceRecord.NAME)
 #: The tag of a run whose rasters lie in a folder of the user's choice.
 PREDICTIONS_TAG = "predictions"
 
@@ -213,7 +216,7 @@ def _fetch(run_id: str, folder: Path, needed: str) -> None:
         stored = {entry.path for entry in own.list_artifacts(run_id)}
     if needed not in stored:
         raise RunError(f"run_id={run_id}: its artifact store holds no {needed}; {_REMEDY}")
-    names = [n for n in (DATA_MANIFEST, RECORD, RAW) if n in stored - _names_in(folder)]
+    names = [n for n in (*_BESIDE, RAW) if n in stored - _names_in(folder)]
     with atomic_files(folder, names) as temporary, _explained(run_id):
         for name in names:
             own.download_artifacts(run_id, name, str(temporary))
@@ -276,6 +279,78 @@ def city_rasters(results: Results) -> list[CityRasters]:
     if not found:
         raise InputError(results.raw, "no city masks in it", "run all_agg_by_city first")
     return found
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """A file of results, or a folder: the inference runs behind it, and what it says of itself.
+
+    `city` and `sha256` are empty of a folder, `threshold` where it names none.
+    """
+
+    path: Path
+    runs: tuple[str, ...]
+    city: str
+    threshold: str
+    sha256: str
+
+
+def result_of(path: Path) -> ResultFile:
+    """What a GeoPackage, shapefile, raster or folder of results says of itself.
+
+    Raises InputError where it cannot be read, or names no run.
+    """
+    if not path.exists():
+        raise InputError(path, "does not exist", "give a GeoPackage, a raster or a folder")
+    tags = _tags(path)
+    own = tags.get("BUILTUP_RUN_ID")
+    runs = member_runs(_results_folder(path)) or ((own,) if own else ())
+    if not runs:
+        raise InputError(path, "names no run that it comes from", "give run_id")
+    is_file = path.is_file()
+    return ResultFile(
+        path,
+        runs,
+        city=tags.get("BUILTUP_CITY", "") if is_file else "",
+        threshold=tags.get("BUILTUP_THRESHOLD", ""),
+        sha256=sha256_of(path) if is_file else "",
+    )
+
+
+def _results_folder(path: Path) -> Path:
+    parents = [path, *path.absolute().parents[:3]]
+    return next((p.parent for p in parents if p.name == RAW), path)
+
+
+def _tags(path: Path) -> Mapping[str, str]:
+    """What a result says of itself; a shapefile has its mask say it."""
+    if path.is_dir():
+        raw = path if path.name == RAW else path / RAW
+        rasters = sorted(raw.rglob("*.tif"))
+        if not rasters:
+            raise InputError(path, "holds no raster of results", "give a folder of predictions")
+        return read_tags(rasters[0]).as_gdal()
+    if path.suffix == ".gpkg":
+        own = _geopackage_tags(path)
+        if own:
+            return own
+    if path.suffix in {".gpkg", ".shp"}:
+        mask = path.with_suffix(".tif")
+        if not mask.is_file():
+            raise InputError(path, "has no mask of its name beside it", "give run_id")
+        return read_tags(mask).as_gdal()
+    return read_tags(path).as_gdal()
+
+
+def _geopackage_tags(path: Path) -> Mapping[str, str]:
+    import pyogrio
+    from pyogrio.errors import DataSourceError
+
+    try:
+        layer = str(pyogrio.list_layers(path)[0][0])
+        return pyogrio.read_info(path, layer=layer)["layer_metadata"] or {}
+    except (DataSourceError, IndexError) as e:
+        raise InputError(path, f"cannot be read ({e})", "give a GeoPackage of polygonize") from e
 
 
 def upload_results(results: Results) -> None:

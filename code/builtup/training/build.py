@@ -17,10 +17,11 @@ from ignite.utils import manual_seed
 from builtup.config.device import pick_device
 from builtup.config.load import Config
 from builtup.errors import ConfigError, InputError
+from builtup.runs.lineage import find_artifacts
 from builtup.runs.records import InheritedThreshold
 from builtup.scoring.counts import SCORES
 from builtup.tiles.stats import channel_statistics
-from builtup.training.checkpoints import Progress, find_artifacts, load_state, made_with, restore
+from builtup.training.checkpoints import Progress, load_state, made_with, restore
 from builtup.training.cross_validated_threshold import inherited_threshold
 from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
 from builtup.training.leakage import require_separate

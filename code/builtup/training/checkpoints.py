@@ -20,16 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from builtup.config import load as configs
-from builtup.errors import InputError, RunError
+from builtup.errors import InputError
 from builtup.jobs.files import atomic_path
 from builtup.models.channels import with_signature
+from builtup.runs.lineage import find_artifacts
 from builtup.runs.records import Summary
 from builtup.training.learner import Learner
 
 __all__ = [
     "Progress",
     "Trained",
-    "find_artifacts",
     "full_state",
     "load_state",
     "load_trained",
@@ -205,38 +205,6 @@ def weights_digest(weights: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def find_artifacts(run_id_or_path: str | Path) -> tuple[Path, str]:
-    """The folder of a run's artifacts and the run id; RunError or InputError where there is none.
-
-    A path may be that folder, or a file or folder within it. Models of the registry
-    (`models:/name@champion`) stand for the run that trained them.
-    """
-    if str(run_id_or_path).startswith("models:/"):
-        from builtup.runs import registry
-
-        run_id_or_path = registry.run_of_model(str(run_id_or_path))
-    path = Path(run_id_or_path)
-    if path.exists():
-        for folder in (path, *path.absolute().parents[:2]):
-            if (folder / "config" / "settings.json").is_file():
-                return folder, _run_id_of(folder)
-        raise InputError(
-            path, "has no config/settings.json beside it", "give a run id or its artifact folder"
-        )
-    text = str(run_id_or_path)
-    if "/" in text or path.suffix in {".pt", ".pth"}:
-        raise InputError(path, "does not exist", "check the path, or give a run id")
-    from builtup.runs import tracking
-
-    folder = tracking.run_artifacts(text)
-    if not (folder / "config" / "settings.json").is_file():
-        raise RunError(
-            f"run_id={text}: has no config/settings.json in {folder}; "
-            "choose a training run of builtup"
-        )
-    return folder, text
-
-
 def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
     """Rebuild a trained Segmenter from a run id, an artifact folder or a file of weights.
 
@@ -279,12 +247,6 @@ def _summary(folder: Path) -> Summary:
         file = folder / Summary.NAME
         log.warning("%s: does not exist, the run did not end; the threshold is 0.5", file)
     return found or Summary()
-
-
-def _run_id_of(folder: Path) -> str:
-    """Artifacts lie in <experiment's location>/<run id>[/artifacts]."""
-    name = folder.resolve().name
-    return folder.resolve().parent.name if name == "artifacts" else name
 
 
 def _as_average(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

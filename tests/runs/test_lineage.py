@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from builtup.errors import InputError
-from builtup.training.tuning_ground import Tuned, tuned_ground
+from builtup.runs.lineage import tuned_ground
+from builtup.runs.records import Tuned
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from builtup.config.launch import run_script
 from builtup.errors import InputError, RunError
 from builtup.maps.submission import to_submission
 from builtup.options import PolygonOptions
-from builtup.report.trace_lineage import trace
+from builtup.report.lineage import trace
 from builtup.runs import tracking
 from builtup.runs.results import resolve_results
 from builtup.simulate.dataset import simulate
