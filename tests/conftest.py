@@ -63,3 +63,25 @@ def bucket(object_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     bucket.objects.all().delete()
     bucket.delete()
     store._filesystem.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a tracking database: its first start takes seconds."""
+    from builtup.runs import tracking
+
+    root = tmp_path_factory.mktemp("project")
+    tracking.setup(root)
+    return root
+
+
+@pytest.fixture
+def project(database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a project with its database, made the current one."""
+    from builtup.runs import tracking
+
+    monkeypatch.chdir(database)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.database_uri(database))
+    tracking.client()  # earlier tests may have looked elsewhere
+    return database

@@ -228,7 +228,7 @@ class LoggedConfig(Part):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """That of a run's artifacts; an empty one where there is none, or (a warning) a damaged one."""
+        """That of a run's artifacts; an empty one where there is none, or a damaged one."""
         path = cls.path(folder)
         if not path.is_file():
             return cls()
