@@ -35,7 +35,8 @@ from builtup.prediction.network import make_stream, predict_array
 from builtup.prediction.tile_reader import mark_invalid
 from builtup.runs.tracking import recording
 from builtup.scoring.blocks import BlockCounter, BlockRow, BlockTable, read_blocks, write_blocks
-from builtup.scoring.counts import choose_threshold
+from builtup.scoring.counts import level_histogram
+from builtup.scoring.curves import choose_threshold
 from builtup.scoring.summary import figures_of
 from builtup.scoring.tables import markdown, span
 from builtup.sensors.radar.names import find_rasters
@@ -264,8 +265,7 @@ class Scorer:
         histogram = np.zeros((2, LEVELS), np.int64)
         for scene, building in zip(self.training, maps, strict=True):
             valid = (scene.truth != IGNORE) & (building != NODATA)
-            cell = (scene.truth[valid] == 1) * LEVELS + building[valid].astype(np.int64)
-            histogram += np.bincount(cell, minlength=2 * LEVELS).reshape(2, LEVELS)
+            histogram += level_histogram(building[valid], scene.truth[valid] == 1)
         chosen = choose_threshold(histogram)
         if chosen is None:
             sys.exit("error: the simulated training cities hold no building; remove the output")
@@ -273,9 +273,12 @@ class Scorer:
 
     def _count(self, maps: Maps, seed: int) -> list[BlockRow]:
         levels = (level_of(self._threshold(maps[0])), level_of(0.5))
-        counters = {s.city: BlockCounter(s.city, seed, levels) for s in self.scored}
+        counters = {s.city: BlockCounter(s.city, seed) for s in self.scored}
         for scene, building in zip(self.scored, maps[1], strict=True):
-            counters[scene.city].add(scene.city, scene.scene_id, scene.grid, building, scene.truth)
+            counters[scene.city].add(
+                *(scene.city, scene.scene_id, scene.grid),
+                *counted(building, scene.truth, levels),
+            )
         return [row for counter in counters.values() for row in counter.rows()]
 
     def _forest(self, seed: int) -> list[BlockRow]:
@@ -298,11 +301,18 @@ class Scorer:
             maps = [one, *(on_grid(building, s.grid, first.grid) for s, building in others)]
             both = np.logical_and.reduce([m != NODATA for m in maps])
             for rows, building in ((single, one), (mean, mean_of(maps))):
-                counter = BlockCounter(city, seed, levels)
+                counter = BlockCounter(city, seed)
                 shown = np.where(both, building, NODATA).astype(np.uint8)
-                counter.add(city, first.scene_id, first.grid, shown, first.truth)
+                cells = counted(shown, first.truth, levels)
+                counter.add(city, first.scene_id, first.grid, *cells)
                 rows += counter.rows()
         return single, mean
+
+
+def counted(building: Bytes, truth: Bytes, levels: Sequence[int]) -> tuple[NDArray[np.bool_], ...]:
+    """What `BlockCounter.add` counts: mapped at each level, built-up, and valid pixels."""
+    valid = (truth != IGNORE) & (building != NODATA)
+    return np.stack([building >= level for level in levels]), truth == 1, valid
 
 
 def _part(both: Callable[[], tuple[list[BlockRow], ...]], part: int) -> list[BlockRow]:

@@ -20,7 +20,7 @@ import rasterio
 from commands import builtup, use_project_database
 
 from builtup.geo.grid import Grid
-from builtup.geo.probability import encode, level_of
+from builtup.geo.probability import IGNORE, NODATA, encode, level_of
 from builtup.jobs.files import write_text_atomically
 from builtup.maps.forest import fit_forest, forest_probability
 from builtup.scoring.blocks import BlockCounter, BlockRow, write_blocks
@@ -81,11 +81,13 @@ def leave_out_forest(train: Path, folder: Path) -> None:
     for city, dates in scenes.items():
         others = [of[0][2:] for name, of in scenes.items() if name != city]
         forest = fit_forest(others, seed=0)
-        counter = BlockCounter(city, 0, (half, half))
+        counter = BlockCounter(city, 0)
         for scene_id, grid, power, truth in dates:
             probability = forest_probability(forest, power)
             values = encode(probability, np.isnan(probability))
-            counter.add(city, scene_id.replace("_{}", ""), grid, values, truth)
+            mapped = np.stack([values >= half] * 2)
+            valid = (truth != IGNORE) & (values != NODATA)
+            counter.add(city, scene_id.replace("_{}", ""), grid, mapped, truth == 1, valid)
         rows += counter.rows()
     write_blocks(folder / BLOCKS_CSV, rows)
     record = {"config": FOREST, "kind": "city", "ground": sorted(scenes), "seeds": [0]}

@@ -67,7 +67,7 @@ def train(config: Config, recorder: Recorder) -> None:
         if loader is None
         else Validation(
             learner,
-            create_evaluator(learner, Places.of(loader), config.num_classes, data.prepare),
+            create_evaluator(learner, Places.of(loader), data.classes, data.prepare),
             loader,
             recorder,
             saver,

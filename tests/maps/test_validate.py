@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio import features
 from sklearn.metrics import (
     average_precision_score,
-    brier_score_loss,
     confusion_matrix,
     f1_score,
     jaccard_score,
@@ -26,11 +23,8 @@ from sklearn.metrics import (
 from builtup.errors import InputError
 from builtup.maps.validate import validate
 from builtup.runs.results import PredictionTags
-from builtup.scoring.polygons import PixelCounts, PolygonCounts, match_polygons
 from builtup.scoring.scored_area import SCORED_AREA
 from helpers import TRANSFORM, real_data, write_polygons, write_raster
-
-boxes = st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(1, 6)] * 2)
 
 
 def box(x: float, y: float, width: float = 1, height: float = 1) -> shapely.Polygon:
@@ -65,99 +59,6 @@ def rows_of(folder: Path) -> dict[str, dict[str, float]]:
             }
             for row in csv.DictReader(file)
         }
-
-
-# --- counts -------------------------------------------------------------------------------------
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.floats(0.02, 0.98), st.integers(1, 300))
-def test_scores_are_those_of_scikit_learn(seed: int, share: float, size: int) -> None:
-    generator = np.random.default_rng(seed)
-    truth = generator.random(size) < share
-    level = np.clip(generator.normal(90 + 60 * truth, 40), 0, 254).astype(np.uint8)
-    level[0], truth[0] = 200, True  # both classes of scikit-learn's scores are there
-    counts = PixelCounts.of(truth, level >= 127, level)
-    assert counts.matrix.tolist() == confusion_matrix(truth, level >= 127, labels=[0, 1]).tolist()
-    assert counts.f1 == pytest.approx(f1_score(truth, level >= 127))
-    assert counts.iou == pytest.approx(jaccard_score(truth, level >= 127))
-    assert counts.precision == pytest.approx(precision_score(truth, level >= 127))
-    assert counts.recall == pytest.approx(recall_score(truth, level >= 127))
-    assert counts.average_precision == pytest.approx(average_precision_score(truth, level))
-    assert counts.brier == pytest.approx(brier_score_loss(truth, level / 254, pos_label=True))
-
-
-def test_counts_of_parts_add_up_to_those_of_the_whole() -> None:
-    generator = np.random.default_rng(0)
-    truth, level = generator.random(100) < 0.3, generator.integers(0, 255, 100).astype(np.uint8)
-    parts = [slice(0, 37), slice(37, 100)]
-    total = PixelCounts.zero()
-    for part in parts:
-        total += PixelCounts.of(truth[part], level[part] > 99, level[part])
-    whole = PixelCounts.of(truth, level > 99, level)
-    assert (total.matrix == whole.matrix).all()
-    assert (total.histogram == whole.histogram).all()
-
-
-def test_scores_without_a_building_are_undefined() -> None:
-    none = np.zeros(5, bool)
-    counts = PixelCounts.of(none, none, np.zeros(5, np.uint8))
-    for score in (counts.f1, counts.iou, counts.precision, counts.recall):
-        assert np.isnan(score)
-    assert np.isnan(counts.average_precision)
-    assert counts.brier == 0
-    assert np.isnan(PolygonCounts(0, 0, 0).f1)
-
-
-# --- matching -----------------------------------------------------------------------------------
-
-
-def array(*polygons: shapely.Polygon) -> NDArray[np.object_]:
-    out = np.empty(len(polygons), object)
-    out[:] = polygons
-    return out
-
-
-def test_polygons_match_from_an_iou_of_one_half_on() -> None:
-    truth = array(shapely.box(0, 0, 4, 1))
-    half = shapely.box(0, 0, 2, 1)  # 2 / 4
-    less = shapely.box(0, 0, 1.9, 1)
-    assert match_polygons(array(half), truth) == PolygonCounts(1, 1, 1)
-    assert match_polygons(array(less), truth) == PolygonCounts(0, 1, 1)
-
-
-def test_each_polygon_matches_once_and_the_best_pair_goes_first() -> None:
-    truth = array(shapely.box(0, 0, 10, 1), shapely.box(0, 0, 9, 1))  # they overlap
-    predicted = array(shapely.box(0, 0, 9, 1), shapely.box(0, 0, 8, 1), shapely.box(50, 0, 51, 1))
-    # 0 takes 1 (IoU 1), 1 is left with 0 (0.8); first come, first served gives the same count
-    counts = match_polygons(predicted, truth)
-    assert counts == PolygonCounts(2, 3, 2)
-    assert counts.f1 == pytest.approx(4 / 5)
-    # one region over two houses matches neither
-    blob = array(shapely.box(0, 0, 4, 1))
-    houses = array(shapely.box(0, 0, 1.5, 1), shapely.box(2.5, 0, 4, 1))
-    assert match_polygons(blob, houses) == PolygonCounts(0, 1, 2)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(boxes, max_size=8), st.lists(boxes, max_size=8))
-def test_matching_is_greedy_by_iou(mine: list[Any], theirs: list[Any]) -> None:
-    predicted = [shapely.box(x, y, x + w, y + h) for x, y, w, h in mine]
-    truth = [shapely.box(x, y, x + w, y + h) for x, y, w, h in theirs]
-    pairs = sorted(
-        (-p.intersection(t).area / p.union(t).area, i, j)
-        for i, p in enumerate(predicted)
-        for j, t in enumerate(truth)
-    )
-    left, right = set(range(len(predicted))), set(range(len(truth)))
-    matched = 0
-    for negative, i, j in pairs:
-        if -negative >= 0.5 and i in left and j in right:
-            left.remove(i)
-            right.remove(j)
-            matched += 1
-    expected = PolygonCounts(matched, len(predicted), len(truth))
-    assert match_polygons(array(*predicted), array(*truth)) == expected
 
 
 # --- the command --------------------------------------------------------------------------------

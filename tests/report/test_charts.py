@@ -22,7 +22,7 @@ from builtup.report.charts import (
     threshold_chart,
 )
 from builtup.scoring.calibration import reliability
-from builtup.scoring.polygons import PixelCounts
+from builtup.scoring.counts import PixelCounts, precision, recall
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def test_the_map_s_point_lies_on_precision_over_recall(pixels):
     svg = precision_recall_chart(counts(pixels), 0.5)
     root = ElementTree.fromstring(f"<div>{svg}</div>")
     (point,) = root.iter("circle")
-    (recall, precision) = points(f"{point.attrib['cx']} {point.attrib['cy']}")[0]
-    assert precision == pytest.approx(counts(pixels).precision, abs=0.002)
-    assert recall == pytest.approx(counts(pixels).recall, abs=0.002)
+    (x, y) = points(f"{point.attrib['cx']} {point.attrib['cy']}")[0]
+    assert y == pytest.approx(precision(counts(pixels).cells), abs=0.002)
+    assert x == pytest.approx(recall(counts(pixels).cells), abs=0.002)
 
 
 def test_reliability_shows_the_bins_of_the_calibration(pixels):

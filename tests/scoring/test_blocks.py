@@ -14,11 +14,10 @@ from builtup.scoring.blocks import (
     BLOCK,
     BlockCounter,
     BlockTable,
-    f1,
-    iou,
     read_blocks,
     write_blocks,
 )
+from builtup.scoring.counts import f1, iou
 from helpers import CRS
 from tile_data import moved
 
@@ -36,10 +35,22 @@ def tile(seed: int = 0, shape: tuple[int, int] = (150, 200)) -> tuple[np.ndarray
     return building, truth
 
 
+def add(
+    counter: BlockCounter,
+    grid: Grid,
+    building: np.ndarray,
+    truth: np.ndarray,
+    levels: tuple[int, int] = (90, 127),
+    scene: str = "scene",
+) -> None:
+    mapped = np.stack([building >= level for level in levels])
+    counter.add("city", scene, grid, mapped, truth == 1, (truth != 255) & (building != 255))
+
+
 def test_counts_are_the_confusion_matrix_of_scikit_learn() -> None:
     building, truth = tile()
-    counter = BlockCounter("fold", 0, (90, 127))
-    counter.add("city", "scene", grid(), building, truth)
+    counter = BlockCounter("fold", 0)
+    add(counter, grid(), building, truth)
     total = BlockTable.of(counter.rows()).counts.sum(axis=(0, 1))
     valid = (truth != 255) & (building != 255)
     for level, (tp, fp, fn, tn) in zip((90, 127), total, strict=True):
@@ -52,14 +63,14 @@ def test_counts_are_the_confusion_matrix_of_scikit_learn() -> None:
 
 def test_tiles_of_a_scene_add_up_to_the_scene() -> None:
     building, truth = tile()
-    whole, parts = BlockCounter("f", 0, (90, 127)), BlockCounter("f", 0, (90, 127))
-    whole.add("c", "s", grid(), building, truth)
+    whole, parts = BlockCounter("f", 0), BlockCounter("f", 0)
+    add(whole, grid(), building, truth)
     for y in (0, 70):
         for x in (0, 90):
             rows, columns = slice(y, 70 if y == 0 else 150), slice(x, 90 if x == 0 else 200)
             height, width = building[rows, columns].shape
             window = grid().window(x, y, width, height)
-            parts.add("c", "s", window, building[rows, columns], truth[rows, columns])
+            add(parts, window, building[rows, columns], truth[rows, columns])
     for one, other in zip(whole.rows(), parts.rows(), strict=True):
         assert one.place == other.place
         assert (one.counts == other.counts).all()
@@ -68,9 +79,9 @@ def test_tiles_of_a_scene_add_up_to_the_scene() -> None:
 def test_a_shifted_date_shares_its_blocks() -> None:
     truth = np.ones((BLOCK, BLOCK), int)
     building = np.full((BLOCK, BLOCK), 200, np.uint8)
-    counter = BlockCounter("f", 0, (127, 127))
-    counter.add("c", "one", grid(BLOCK, BLOCK), building, truth)
-    counter.add("c", "two", grid(BLOCK, BLOCK, dx=0.2), building, truth)
+    counter = BlockCounter("f", 0)
+    add(counter, grid(BLOCK, BLOCK), building, truth, scene="one")
+    add(counter, grid(BLOCK, BLOCK, dx=0.2), building, truth, scene="two")
     rows = counter.rows()
     assert {row.place for row in rows if row.scene == "one"} == {
         row.place for row in rows if row.scene == "two"
@@ -78,14 +89,9 @@ def test_a_shifted_date_shares_its_blocks() -> None:
     # a date that begins 10 pixels further east is cut where the other is cut
     columns = {}
     for dx in (0, 10):
-        single = BlockCounter("f", 0, (127, 127))
-        single.add(
-            "c",
-            "s",
-            grid(BLOCK, 3 * BLOCK, dx=dx),
-            np.repeat(building, 3, 1),
-            np.repeat(truth, 3, 1),
-        )
+        single = BlockCounter("f", 0)
+        wide = grid(BLOCK, 3 * BLOCK, dx=dx)
+        add(single, wide, np.repeat(building, 3, 1), np.repeat(truth, 3, 1))
         columns[dx] = {r.place.column: int(r.counts[0].sum()) for r in single.rows()}
     shared = sorted(set(columns[0]) & set(columns[10]))[1:-1]
     assert shared and all(columns[0][c] == columns[10][c] for c in shared)
@@ -93,8 +99,8 @@ def test_a_shifted_date_shares_its_blocks() -> None:
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     building, truth = tile(3)
-    counter = BlockCounter("38SLF_Alpha/r0c1", 7, (90, 127))
-    counter.add("38SLF_Alpha", "s1a_38SLF_{}_20150101", grid(), building, truth)
+    counter = BlockCounter("38SLF_Alpha/r0c1", 7)
+    add(counter, grid(), building, truth, scene="s1a_38SLF_{}_20150101")
     write_blocks(tmp_path / "blocks.csv", counter.rows())
     for one, other in zip(counter.rows(), read_blocks(tmp_path / "blocks.csv"), strict=True):
         assert (one.seed, one.place, one.scene) == (other.seed, other.place, other.scene)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from builtup.scoring.blocks import f1
 from builtup.scoring.bootstrap import interval, resample
+from builtup.scoring.counts import f1
 
 
 def blocks(number: int, seed: int = 0) -> np.ndarray:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
 
-from builtup.scoring.calibration import draw_reliability, reliability
+from builtup.scoring.calibration import brier, reliability
 
 
 def histogram(truth: np.ndarray, level: np.ndarray) -> np.ndarray:
@@ -38,10 +37,10 @@ def test_perfect_probabilities_have_no_error_and_none_have_no_curve() -> None:
     assert np.isnan(reliability(np.zeros((2, 255), int)).ece)
 
 
-def test_the_curves_are_drawn(tmp_path: Path) -> None:
-    from PIL import Image
-
-    counts = np.random.default_rng(0).integers(0, 50, (2, 255))
-    draw_reliability(tmp_path / "curve.png", {"as trained": reliability(counts)})
-    with Image.open(tmp_path / "curve.png") as image:
-        assert image.size == (600, 720)
+def test_the_brier_score_is_that_of_scikit_learn() -> None:
+    generator = np.random.default_rng(2)
+    truth = generator.random(400) < 0.4
+    level = np.clip(generator.normal(90 + 70 * truth, 60), 0, 254).round().astype(int)
+    found = brier(histogram(truth, level))
+    assert found == pytest.approx(brier_score_loss(truth, level / 254))
+    assert np.isnan(brier(np.zeros((2, 255), int)))

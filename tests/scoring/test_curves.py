@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import math
 
 import numpy as np
 import pytest
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import (
-    average_precision_score,
-    brier_score_loss,
-    f1_score,
-    precision_recall_curve,
-)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve
 
 from builtup.geo.probability import LEVELS
-from builtup.scoring.curves import BINS, calibration, threshold_curve, write_curves
+from builtup.scoring.curves import average_precision, choose_threshold, threshold_curve
 
 
 def pixels(seed: int, count: int = 3000) -> tuple[np.ndarray, np.ndarray]:
@@ -38,29 +33,15 @@ def test_precision_recall_and_average_precision_are_scikit_learn_s(seed: int) ->
     precision, recall, thresholds = precision_recall_curve(truth, level)
     assert np.allclose(curve.precision[thresholds], precision[:-1])
     assert np.allclose(curve.recall[thresholds], recall[:-1])
-    assert curve.average_precision == pytest.approx(average_precision_score(truth, level))
+    found = average_precision(histogram(truth, level))
+    assert found == pytest.approx(average_precision_score(truth, level))
     for at in (1, 100, 200):
         assert curve.f1[at] == pytest.approx(f1_score(truth, level >= at))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_calibration_is_scikit_learn_s(seed: int) -> None:
-    truth, level = pixels(seed)
-    probability = level / (LEVELS - 1)
-    found = calibration(histogram(truth, level))
-    observed, predicted = calibration_curve(truth, probability, n_bins=BINS)
-    used = found.pixels > 0
-    assert np.allclose(found.observed[used], observed)
-    assert np.allclose(found.predicted[used], predicted)
-    assert found.brier == pytest.approx(brier_score_loss(truth, probability))
-    gaps = np.abs(observed - predicted) * found.pixels[used] / len(truth)
-    assert found.error == pytest.approx(gaps.sum())
-
-
 def test_what_has_no_meaning_is_undefined() -> None:
     nothing = np.zeros((2, LEVELS), np.int64)
-    assert np.isnan(threshold_curve(nothing).average_precision)
-    assert np.isnan(calibration(nothing).error)
+    assert np.isnan(average_precision(nothing))
     background = nothing.copy()
     background[0, 3] = 9
     curve = threshold_curve(background)
@@ -68,18 +49,25 @@ def test_what_has_no_meaning_is_undefined() -> None:
     assert np.isnan(curve.precision[4:]).all() and curve.precision[3] == 0
 
 
-def test_curves_are_written_as_json_and_pictures(tmp_path: Path) -> None:
-    truth, level = pixels(0)
-    confusion = {"A": [[5, 1], [2, 3]], "B": [[1, 0], [0, 1]]}
-    figures = write_curves(
-        tmp_path / "curves", histogram(truth, level), confusion, ("ground", "building"), 0.4
-    )
-    assert set(figures) == {"average_precision", "calibration_error", "brier"}
-    for name in ("precision_recall", "calibration", "confusion"):
-        assert (tmp_path / "curves" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        record = json.loads((tmp_path / "curves" / f"{name}.json").read_text())
-        assert record
-    assert record["A"] == confusion["A"] and record["classes"] == ["ground", "building"]
-    read = json.loads((tmp_path / "curves" / "precision_recall.json").read_text())
-    assert len(read["precision"]) == LEVELS
-    assert read["average_precision"] == pytest.approx(figures["average_precision"])
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_threshold_is_the_best_of_all(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    target = rng.integers(0, 2, 60)
+    target[0] = 1
+    level = np.clip(rng.normal(100 + 40 * target, 50), 0, 254).astype(np.int64)
+    found = choose_threshold(histogram(target == 1, level))
+    assert found is not None
+
+    def f1_at(least: int) -> float:
+        built = level >= least
+        return float(2 * (built & (target == 1)).sum() / (built.sum() + target.sum()))
+
+    assert found.f1 == pytest.approx(max(f1_at(v) for v in range(1, 255)))
+    assert f1_at(math.ceil(254 * found.value)) == pytest.approx(found.f1)
+
+
+def test_without_buildings_there_is_no_threshold() -> None:
+    counts = np.zeros((2, 255), np.int64)
+    counts[0, 3] = 9
+    assert choose_threshold(counts) is None

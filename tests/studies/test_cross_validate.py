@@ -16,7 +16,8 @@ import pytest
 
 from builtup.errors import BuiltupError, ConfigError, InputError, RunError
 from builtup.runs import tracking
-from builtup.scoring.blocks import BlockTable, f1, read_blocks
+from builtup.scoring.blocks import BlockTable, read_blocks
+from builtup.scoring.counts import f1
 from builtup.studies import launch_runs as runs
 from builtup.studies.compare import compare, read_candidate
 from builtup.studies.cross_validate import cross_validate, plan

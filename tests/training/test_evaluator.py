@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from builtup.errors import BuiltupError
+from builtup.sensors.classes import BUILT_UP
 from builtup.training.evaluator import Places, create_evaluator, deal_batches, evaluate
 from builtup.training.learner import Learner
 
@@ -60,7 +61,7 @@ def test_scores_go_to_the_city_of_each_sample() -> None:
     parameter = nn.Parameter(torch.zeros(1))
     learner = Learner(model, nn.MSELoss(), torch.optim.SGD([parameter], lr=0.1))
     model.train()
-    found = evaluate(create_evaluator(learner, places, 2), model, loader)
+    found = evaluate(create_evaluator(learner, places, BUILT_UP), model, loader)
     assert model.training  # as it was before
     assert places.cities == ("A", "B")
     assert places.names({"index": torch.tensor([2, 0])}) == ["t2", "t0"]
@@ -83,7 +84,7 @@ def test_an_output_that_is_not_finite_stops_with_its_tiles_unless_the_pixel_does
     learner = Learner(
         Answers(), nn.MSELoss(), torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     )
-    evaluator = create_evaluator(learner, Places(tile_ids=["t0", "t1", "t2"]), 2)
+    evaluator = create_evaluator(learner, Places(tile_ids=["t0", "t1", "t2"]), BUILT_UP)
     evaluate(evaluator, learner.model, DataLoader(data[:2], 2))  # type: ignore[arg-type]
     with pytest.raises(BuiltupError, match="not finite on valid pixels of t2;"):
         evaluate(evaluator, learner.model, DataLoader(data, 3))  # type: ignore[arg-type]
@@ -93,7 +94,7 @@ def test_a_process_without_a_batch_takes_part_all_the_same() -> None:
     learner = Learner(
         Answers(), nn.MSELoss(), torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     )
-    evaluator = create_evaluator(learner, Places(), 2)
+    evaluator = create_evaluator(learner, Places(), BUILT_UP)
     found = evaluate(evaluator, learner.model, [])
     assert evaluator.scores.matrices.sum() == 0
     assert found["f1"] != found["f1"]

@@ -26,9 +26,13 @@ from builtup.geo.windows import Window
 from builtup.jobs.files import write_text_atomically
 from builtup.runs.lineage import tuned_ground
 from builtup.runs.records import MARK
-from builtup.runs.results import CityRasters, Results, city_rasters, read_tags, resolve_results
-from builtup.scoring.polygons import PixelCounts, PolygonCounts, match_polygons
+from builtup.runs.results import CityRasters, Results, city_rasters, resolve_results
+from builtup.scoring.calibration import brier
+from builtup.scoring.counts import PixelCounts, f1, iou, precision, recall
+from builtup.scoring.curves import average_precision
+from builtup.scoring.polygons import PolygonCounts, match_polygons
 from builtup.scoring.scored_area import ScoredCity, find_truths, open_scored_city, read_scored_area
+from builtup.scoring.tables import as_json, three_decimals
 from builtup.sensors.radar.names import require_folder
 from builtup.text_table import text_table
 
@@ -59,8 +63,16 @@ class CityScore:
 
     def scores(self) -> dict[str, float]:
         """The scores by their names; NaN where undefined."""
-        own = {key: float(getattr(self.pixels, key)) for key in _COLUMNS[:-1]}
-        return {**own, "polygon_f1": self.polygons.f1}
+        cells, histogram = self.pixels.cells, self.pixels.histogram
+        return {
+            "f1": float(f1(cells)),
+            "iou": float(iou(cells)),
+            "precision": float(precision(cells)),
+            "recall": float(recall(cells)),
+            "average_precision": average_precision(histogram),
+            "brier": brier(histogram),
+            "polygon_f1": self.polygons.f1,
+        }
 
 
 def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
@@ -89,7 +101,7 @@ def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
 def _score_city(rasters: CityRasters, truth: Path, scored_area: PolygonSet | None) -> CityScore:
     with open_scored_city(rasters, truth, scored_area) as city:
         return CityScore(
-            rasters.city, _count_pixels(city), _count_polygons(city), read_tags(city.mask).threshold
+            rasters.city, _count_pixels(city), _count_polygons(city), city.tags.threshold
         )
 
 
@@ -102,19 +114,19 @@ def _count_pixels(city: ScoredCity) -> PixelCounts:
             continue
         truth = city.truth.burn(window)[counted] == 1
         level = city.levels(window, counted)
-        counts += PixelCounts.of(truth, mask[counted] == 1, level)
+        counts += PixelCounts.of(truth, city.mapped(mask)[counted], level)
     return counts
 
 
 def _count_polygons(city: ScoredCity) -> PolygonCounts:
     truth = city.polygons.geometries
-    built_up = _outlines(city, lambda mask, counted: counted & (mask == 1))
+    mapped = _outlines(city, lambda mask, counted: counted & city.mapped(mask))
     ground = shapely.multipolygons(_outlines(city, lambda mask, counted: counted))
     shapely.prepare(ground)
     truth = truth[shapely.intersects(ground, truth)]
     beyond = ~shapely.covers(ground, truth)
     truth[beyond] = shapely.intersection(truth[beyond], ground)
-    return match_polygons(built_up, truth[shapely.area(truth) > 0])
+    return match_polygons(mapped, truth[shapely.area(truth) > 0])
 
 
 def _outlines(
@@ -186,12 +198,10 @@ def _table(scores: list[CityScore], rows: dict[str, dict[str, float]], marked: l
         first = f"{name} ({MARK})" if name in marked else name
         if marked and name in (_POOLED, _MACRO):
             first = f"{name} (some {MARK})"
-        lines.append([first, *(_figure(row[key]) for key in _COLUMNS), *sizes.get(name, ["", ""])])
+        lines.append(
+            [first, *(three_decimals(row[key]) for key in _COLUMNS), *sizes.get(name, ["", ""])]
+        )
     return text_table(lines)
-
-
-def _figure(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "undefined"
 
 
 def _write(
@@ -208,10 +218,7 @@ def _write(
         lines.append(",".join([name, *(_number(row[key]) for key in _COLUMNS), mark]))
     write_text_atomically(results.folder / "validation.csv", "\n".join(lines) + "\n")
     values = {
-        "scores": {
-            name: {key: value if math.isfinite(value) else None for key, value in row.items()}
-            for name, row in rows.items()
-        },
+        "scores": as_json(rows),
         "cities": {
             score.name: {
                 "threshold": score.threshold,

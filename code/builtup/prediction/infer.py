@@ -33,6 +33,7 @@ from builtup.runs.manifest import DataManifest, git_commit, used_data, write_con
 from builtup.runs.records import MARK, InferenceRecord
 from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import scores
+from builtup.sensors.classes import Classes
 from builtup.training.checkpoints import (
     Trained,
     load_state,
@@ -336,7 +337,7 @@ def log_tally(work: TileWork, tally: Tally, seconds: float, recorder: Recorder) 
         *(predicted, kept, pixels / 1e6, slowest, pixels / 1e6 / slowest),
     )
     if work.scored:
-        figures |= _scores(work.selection.cities, matrix)
+        figures |= _scores(work.selection.cities, matrix, Classes.of(work.classes))
         if idist.get_rank() == 0:
             _say_scores(work, figures, recorder)
     recorder.metrics(figures, step=0)
@@ -353,11 +354,11 @@ def _say_scores(work: TileWork, figures: dict[str, float], recorder: Recorder) -
     )
 
 
-def _scores(cities: tuple[str, ...], matrix: np.ndarray) -> dict[str, float]:
+def _scores(cities: tuple[str, ...], matrix: np.ndarray, classes: Classes) -> dict[str, float]:
     """Scores over all cities and for each."""
-    found = {f"val/{name}": value for name, value in scores(matrix.sum(axis=0)).items()}
+    found = {f"val/{name}": value for name, value in scores(matrix.sum(axis=0), classes).items()}
     for city, counts in zip(cities, matrix, strict=True):
-        found |= {f"val/{city}/{name}": value for name, value in scores(counts).items()}
+        found |= {f"val/{city}/{name}": value for name, value in scores(counts, classes).items()}
     return found
 
 

@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from builtup.errors import BuiltupError
-from builtup.geo.probability import IGNORE, NODATA, level_of
+from builtup.geo.probability import NODATA
 from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.prediction.decoders import decoding
 from builtup.prediction.network import predict_array, write_tile
-from builtup.prediction.overlays import save_overlay
 from builtup.prediction.selection import Selection
 from builtup.prediction.tile_reader import tile_power
 from builtup.prediction.windows import Stream, ahead
 from builtup.runs.results import RAW, PredictionTags, read_tags
+from builtup.scoring.counts import confusion
+from builtup.scoring.tile_picture import save_overlay
+from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.classes import Classes
 from builtup.tiles.tile import Tile, open_tile_grid, tile_name
 
 __all__ = ["Tally", "TileWork", "predict_tiles"]
@@ -70,7 +73,8 @@ class Tally:
 def predict_tiles(work: TileWork, tiles: Sequence[Tile], *, quiet: bool = False) -> Tally:
     """Predict, write and score `tiles`; one is read ahead while another is predicted."""
     cities = work.selection.cities
-    tally = Tally(np.zeros((len(cities), 2, 2), np.int64))
+    classes = Classes.of(work.classes)
+    tally = Tally(np.zeros((len(cities), len(classes), len(classes)), np.int64))
     drawn = {tile.tile_id for tile in work.selection.tiles[: work.overlays]}
     disable = True if quiet else None
     bar = tqdm(total=len(tiles), desc="inference", unit="tile", disable=disable, leave=False)
@@ -78,15 +82,16 @@ def predict_tiles(work: TileWork, tiles: Sequence[Tile], *, quiet: bool = False)
     with bar, decoding(tile_power, tiles, work.stream.decoders, largest) as read:
         for tile, power in zip(tiles, ahead(read, tiles), strict=True):
             values = _values(work, tile, power, tally)
-            building = values[0] if len(values) == 1 else values[1]
             truth = work.selection.truth(tile) if work.scored else None
             if truth is not None:
-                count = _confusion(building, truth, level_of(work.threshold))
+                label = classes.decide(values, work.threshold)
+                count = confusion(truth, label, len(classes))
                 tally.matrix[cities.index(tile.city)] += count
             if tile.tile_id in drawn:
                 path = work.folder / "overlays" / f"{tile.tile_id}.png"
-                level = level_of(work.threshold)
-                save_overlay(path, power, building, level, truth, tile.tile_id)
+                save_overlay(
+                    path, power, values, work.threshold, truth, classes, DEFAULT, tile.tile_id
+                )
                 tally.pictures.append(path)
             bar.update()
     return tally
@@ -139,12 +144,3 @@ def _predict_held_out(work: TileWork, tile: Tile, power: NDArray[np.float32]) ->
         rows, columns = part.slices
         values[:, rows, columns] = predict_array(power, work.stream)[:, rows, columns]
     return values
-
-
-def _confusion(
-    building: NDArray[np.uint8], truth: NDArray[np.uint8], level: int
-) -> NDArray[np.int64]:
-    """Valid, scored pixels by (truth, prediction)."""
-    valid = (truth != IGNORE) & (building != NODATA)
-    cell = 2 * (truth[valid] == 1).astype(np.int64) + (building[valid] >= level)
-    return np.bincount(cell, minlength=4).reshape(2, 2)

@@ -9,8 +9,10 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
+from builtup.geo.probability import SCALE, level_of
 from builtup.scoring.calibration import BINS, reliability
-from builtup.scoring.polygons import PixelCounts
+from builtup.scoring.counts import PixelCounts, precision, recall
+from builtup.scoring.curves import average_precision, threshold_curve
 
 __all__ = [
     "interval_bar",
@@ -27,12 +29,11 @@ Floats = NDArray[np.float64]
 
 def threshold_chart(counts: PixelCounts, threshold: float) -> Markup:
     """Precision, recall and F1 over the threshold, and where the map was cut."""
-    precision, recall, f1 = _over_threshold(counts)
-    at = np.arange(1, len(precision) + 1) / 254
+    curve = threshold_curve(counts.histogram)
     lines = [
-        _line(at, precision, "a", "precision"),
-        _line(at, recall, "b", "recall"),
-        _line(at, f1, "c", "F1"),
+        _line(curve.threshold[1:], curve.precision[1:], "a", "precision"),
+        _line(curve.threshold[1:], curve.recall[1:], "b", "recall"),
+        _line(curve.threshold[1:], curve.f1[1:], "c", "F1"),
         _marker(threshold),
     ]
     described = f"Precision, recall and F1 over the threshold; the map was cut at {threshold:.3f}."
@@ -43,19 +44,21 @@ def threshold_chart(counts: PixelCounts, threshold: float) -> Markup:
 
 def precision_recall_chart(counts: PixelCounts, threshold: float) -> Markup:
     """Precision over recall, and the point of the map."""
-    precision, recall, _ = _over_threshold(counts)
-    level = min(max(math.ceil(254 * threshold), 1), 254)
-    x, y = _place(recall[level - 1], precision[level - 1])
+    curve = threshold_curve(counts.histogram)
+    level = min(max(level_of(threshold), 1), SCALE)
+    x, y = _place(curve.recall[level], curve.precision[level])
     point = (
         Markup("")
         if math.isnan(x + y)
         else Markup('<circle class="point" cx="{:.1f}" cy="{:.1f}" r="5"/>').format(x, y)
     )
     described = (
-        f"Precision over recall, average precision {counts.average_precision:.3f}; "
-        f"the map has recall {counts.recall:.3f} and precision {counts.precision:.3f}."
+        f"Precision over recall, average precision {average_precision(counts.histogram):.3f}; "
+        f"the map has recall {recall(counts.cells):.3f} and precision "
+        f"{precision(counts.cells):.3f}."
     )
-    return _chart(described, "recall", "precision", [_line(recall, precision, "c", ""), point], [])
+    line = _line(curve.recall[1:], curve.precision[1:], "c", "")
+    return _chart(described, "recall", "precision", [line, point], [])
 
 
 def reliability_chart(counts: PixelCounts) -> Markup:
@@ -103,17 +106,6 @@ def interval_bar(value: float, low: float, high: float, name: str) -> Markup:
         '<svg class="bar" viewBox="0 0 160 20" role="img" aria-label="{}">{}{}'
         '<circle class="point" cx="{:.1f}" cy="10" r="4"/></svg>'
     ).format(label, ticks, span, 2 + 156 * value)
-
-
-def _over_threshold(counts: PixelCounts) -> tuple[Floats, Floats, Floats]:
-    """Precision, recall and F1 where pixels from level 1, 2, … 254 on are built-up."""
-    hit, false = (np.cumsum(counts.histogram[t][::-1])[::-1][1:].astype(float) for t in (1, 0))
-    truth = float(counts.histogram[1].sum())
-    precision = np.divide(hit, hit + false, out=np.full(len(hit), np.nan), where=hit + false > 0)
-    recall = hit / truth if truth else np.full(len(hit), np.nan)
-    whole = hit + false + truth
-    f1 = np.divide(2 * hit, whole, out=np.full(len(hit), np.nan), where=(whole > 0) & (truth > 0))
-    return precision, recall, f1
 
 
 def _place(x: float, y: float) -> tuple[float, float]:

@@ -5,7 +5,6 @@ Nothing but the sums is kept, so that a city may be of any size.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,9 @@ from builtup.geo.vectors import PolygonSet
 from builtup.geo.windows import Window, aligned
 from builtup.report.block_sum import CellCounts
 from builtup.runs.results import CityRasters, PredictionTags, read_tags
-from builtup.scoring.blocks import CELLS, BlockCounter
-from builtup.scoring.polygons import PixelCounts
-from builtup.scoring.scored_area import ScoredCity, open_scored_city
+from builtup.scoring.blocks import BlockCounter
+from builtup.scoring.counts import CELLS, PixelCounts, overlap
+from builtup.scoring.scored_area import ScoredCity, classes_of, open_scored_city
 
 __all__ = [
     "PICTURE",
@@ -60,8 +59,7 @@ class TileCounts:
     @property
     def iou(self) -> float:
         """Intersection over union of built-up; NaN where there is none."""
-        union = self.found + self.missed + self.false
-        return self.found / union if union else math.nan
+        return float(overlap([self.found, self.false, self.missed, 0]))
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def measure_city(
         if truth is None:
             for window in aligned(grid.width, grid.height, WINDOW):
                 values = read_window(mask, window, 1)
-                cells["builtup"].add(window, values == 1)
+                cells["builtup"].add(window, values == classes_of(tags).mapped_index)
                 cells["unknown"].add(window, values == NODATA)
         else:
             with open_scored_city(rasters, truth, scored_area) as city:
@@ -150,12 +148,12 @@ def shrunk(grid: Grid, largest: int) -> Grid:
 
 def _count(city: ScoredCity, truth: Path, cells: Mapping[str, CellCounts]) -> CityCounts:
     pixels = PixelCounts.zero()
-    blocks = BlockCounter("", 0, levels=[1])  # of the mask: 1 is built-up
+    blocks = BlockCounter("", 0)
     tiles = {name: CellCounts.squares(city.grid.shape, TILE) for name in LAYERS}
     for window in city.windows():
         mask = read_window(city.mask, window, 1)
         counted = city.counted(window, mask)
-        true, mapped = city.truth.burn(window) == 1, mask == 1
+        true, mapped = city.truth.burn(window) == 1, city.mapped(mask)
         chosen = {
             "builtup": mapped,
             "truth": true,
@@ -169,8 +167,7 @@ def _count(city: ScoredCity, truth: Path, cells: Mapping[str, CellCounts]) -> Ci
             tiles[name].add(window, values)
         if counted.any():
             part = city.grid.window(window.x, window.y, window.width, window.height)
-            known = np.where(counted, true, NODATA).astype(np.uint8)
-            blocks.add("", "", part, mask, known)
+            blocks.add("", "", part, mapped[None], true, counted)
             level = city.levels(window, counted)
             pixels += PixelCounts.of(true[counted], mapped[counted], level)
     ranked = _ranked(city.grid, tiles)
@@ -183,7 +180,7 @@ def _count(city: ScoredCity, truth: Path, cells: Mapping[str, CellCounts]) -> Ci
 def _crop(city: ScoredCity, tile: TileCounts) -> TileCrop:
     mask = read_window(city.mask, tile.window, 1)
     true = city.truth.burn(tile.window) == 1
-    return TileCrop(tile, mask == 1, true, city.counted(tile.window, mask))
+    return TileCrop(tile, city.mapped(mask), true, city.counted(tile.window, mask))
 
 
 def _ranked(grid: Grid, cells: Mapping[str, CellCounts]) -> tuple[TileCounts, ...]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from builtup.report.counts import CityCounts
 from builtup.runs.results import Results
-from builtup.scoring.blocks import CELLS, f1, iou
 from builtup.scoring.bootstrap import Interval, interval, resample
-from builtup.scoring.calibration import reliability
-from builtup.scoring.polygons import PixelCounts
+from builtup.scoring.calibration import brier, reliability
+from builtup.scoring.counts import CELLS, PixelCounts, f1, iou, precision, recall
+from builtup.scoring.curves import average_precision
 from builtup.scoring.summary import mean_of_defined, statistics
 
 __all__ = ["MACRO", "POOLED", "Score", "ScoreRow", "read_polygon_f1", "score_rows"]
@@ -87,12 +87,12 @@ def _row(
 ) -> ScoreRow:
     return ScoreRow(
         name,
-        _score(pixels.f1, intervals["f1"]),
-        _score(pixels.iou, intervals["iou"]),
-        pixels.precision,
-        pixels.recall,
-        pixels.average_precision,
-        pixels.brier,
+        _score(float(f1(pixels.cells)), intervals["f1"]),
+        _score(float(iou(pixels.cells)), intervals["iou"]),
+        float(precision(pixels.cells)),
+        float(recall(pixels.cells)),
+        average_precision(pixels.histogram),
+        brier(pixels.histogram),
         reliability(pixels.histogram).ece,
         math.nan if polygon_f1 is None else polygon_f1,
         pixels.pixels,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,32 +18,25 @@ from numpy.typing import NDArray
 
 from builtup.errors import InputError
 from builtup.geo.grid import Grid
-from builtup.geo.probability import IGNORE, NODATA
 from builtup.jobs.files import write_text_atomically
+from builtup.scoring.counts import CELLS, Counts
 
 __all__ = [
     "BLOCK",
-    "CELLS",
     "LEVELS_AT",
     "BlockCounter",
     "BlockRow",
     "BlockTable",
     "Place",
-    "f1",
-    "iou",
     "read_blocks",
     "write_blocks",
 ]
 
 #: Side of a block in pixels: 640 m at 10 m, a few times the reach of a town's streets.
 BLOCK = 64
-#: Order of the last axis of all counts.
-CELLS = ("tp", "fp", "fn", "tn")
 #: The thresholds at which pixels are counted: chosen on left-in ground, and the fixed 0.5.
 LEVELS_AT = ("chosen", "half")
 _COLUMNS = ("seed", "fold", "city", "scene", "row", "column")
-
-Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, order=True)
@@ -104,30 +97,11 @@ class BlockTable:
         return total
 
 
-def f1(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
-    """Building F1 of counts (…, 4); NaN where the truth has no building."""
-    tp, fp, fn, _ = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
-    return _ratio(2 * tp, 2 * tp + fp + fn, tp + fn)
-
-
-def iou(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
-    """Building IoU of counts (…, 4); NaN where the truth has no building."""
-    tp, fp, fn, _ = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
-    return _ratio(tp, tp + fp + fn, tp + fn)
-
-
-def _ratio(
-    part: NDArray[np.float64], whole: NDArray[np.float64], built_up: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=built_up > 0)
-
-
 class BlockCounter:
     """Adds up tiles' pixels by scene and block of ground."""
 
-    def __init__(self, fold: str, seed: int, levels: Sequence[int]) -> None:
-        """`levels`: the least 8-bit probability that is built-up, for each of `LEVELS_AT`."""
-        self.fold, self.seed, self.levels = fold, seed, tuple(levels)
+    def __init__(self, fold: str, seed: int) -> None:
+        self.fold, self.seed = fold, seed
         self._counts: dict[tuple[Place, str], Counts] = {}
 
     def add(
@@ -135,11 +109,15 @@ class BlockCounter:
         city: str,
         scene: str,
         tile: Grid,
-        building: NDArray[np.uint8],
-        truth: NDArray[np.integer],
+        mapped: NDArray[np.bool_],
+        true: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
     ) -> None:
-        """Count a tile on its own grid: `building` 8-bit probability, `truth` 0, 1, 255."""
-        valid = (truth != IGNORE) & (building != NODATA)
+        """Count the `valid` pixels (H, W) of a tile on its own grid.
+
+        `mapped` (len(LEVELS_AT), H, W) is what is mapped at each threshold, `true` (H, W) where
+        the truth has the class.
+        """
         if not valid.any():
             return
         rows, columns = _block_numbers(tile)
@@ -147,13 +125,12 @@ class BlockCounter:
         across = int(columns.max()) - first_column + 1
         block = (rows - first_row)[:, None] * across + (columns - first_column)[None, :]
         blocks = (int(rows.max()) - first_row + 1) * across
-        inside, built_up = block[valid], truth[valid] == 1
-        counts = np.zeros((blocks, len(self.levels), len(CELLS)), np.int64)
-        for i, level in enumerate(self.levels):
-            mapped = building[valid] >= level
-            cell = np.where(mapped, ~built_up, np.where(built_up, 2, 3))
-            found = np.bincount(inside * len(CELLS) + cell, minlength=blocks * len(CELLS))
-            counts[:, i] = found.reshape(blocks, len(CELLS))
+        inside, of_class = block[valid], true[valid]
+        counts = np.zeros((blocks, len(mapped), len(CELLS)), np.int64)
+        for i, found in enumerate(mapped):
+            cell = np.where(found[valid], ~of_class, np.where(of_class, 2, 3))
+            by_cell = np.bincount(inside * len(CELLS) + cell, minlength=blocks * len(CELLS))
+            counts[:, i] = by_cell.reshape(blocks, len(CELLS))
         for number in np.flatnonzero(counts[:, 0].sum(axis=1)).tolist():
             row, column = divmod(number, across)
             place = Place(self.fold, city, first_row + row, first_column + column)

@@ -6,35 +6,33 @@ histograms, so that no number of pixels is too many. What mends it is `training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from builtup.geo.probability import LEVELS
-from builtup.jobs.files import atomic_path
+from builtup.scoring.counts import Counts
 
 __all__ = [
     "BINS",
     "Reliability",
-    "draw_reliability",
+    "brier",
     "reliability",
 ]
 
 #: Bins of equal width between 0 and 1, as in the paper.
 BINS = 15
-
-Histogram = NDArray[np.int64]
+#: The probability of each level.
+_PROBABILITY = np.arange(LEVELS) / (LEVELS - 1)
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """By bin of probability: pixels, their mean probability, the share that is built-up.
+    """By bin of probability: pixels, their mean probability, the share that is of the class.
 
-    Arrays (bins,), NaN where a bin is empty. `ece` is the expected calibration error: the mean of
-    |share − probability| over pixels.
+    Arrays (bins,), NaN where a bin is empty. `ece` is the expected calibration error, the mean of
+    |share − probability| over pixels (Naeini, Cooper, Hauskrecht, AAAI 2015).
     """
 
     pixels: NDArray[np.int64]
@@ -49,41 +47,30 @@ class Reliability:
         return float((gap * self.pixels).sum() / total) if total else float("nan")
 
 
-def reliability(histogram: Histogram, bins: int = BINS) -> Reliability:
+def reliability(histogram: Counts, bins: int = BINS) -> Reliability:
     """The reliability of 8-bit probabilities, `histogram` (2, 255) by truth and level.
 
     Bins are those of sklearn.calibration.calibration_curve(strategy="uniform").
     """
-    values = np.arange(LEVELS) / (LEVELS - 1)
     edges = np.linspace(0, 1, bins + 1)
-    place = np.searchsorted(edges[1:-1], values)
+    place = np.searchsorted(edges[1:-1], _PROBABILITY)
     count = histogram.sum(axis=0)
     pixels = np.bincount(place, weights=count, minlength=bins)
-    sums = np.bincount(place, weights=count * values, minlength=bins)
-    built_up = np.bincount(place, weights=histogram[1], minlength=bins)
+    sums = np.bincount(place, weights=count * _PROBABILITY, minlength=bins)
+    true = np.bincount(place, weights=histogram[1], minlength=bins)
     empty = np.full(bins, np.nan)
     return Reliability(
         pixels.astype(np.int64),
         np.divide(sums, pixels, out=empty.copy(), where=pixels > 0),
-        np.divide(built_up, pixels, out=empty.copy(), where=pixels > 0),
+        np.divide(true, pixels, out=empty.copy(), where=pixels > 0),
     )
 
 
-def draw_reliability(path: Path, curves: Mapping[str, Reliability]) -> None:
-    """A picture (PNG) of reliability curves above the number of pixels in each bin."""
-    from matplotlib.figure import Figure
+def brier(histogram: Counts) -> float:
+    """Mean squared difference of probability and truth (Brier 1950); 0 is perfect, NaN: no pixel.
 
-    figure = Figure(figsize=(5, 6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="perfect")
-    width = 1 / BINS / max(1, len(curves))
-    for i, (name, curve) in enumerate(curves.items()):
-        known = ~np.isnan(curve.share)
-        label = f"{name}: ECE {curve.ece:.4f}"
-        upper.plot(curve.probability[known], curve.share[known], marker="o", label=label)
-        lower.bar(np.arange(BINS) / BINS + (i + 0.5) * width, curve.pixels, width)
-    upper.set(ylabel="share that is built-up", xlim=(0, 1), ylim=(0, 1))
-    upper.legend(loc="upper left", fontsize=8)
-    lower.set(xlabel="predicted probability", ylabel="pixels", yscale="log")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    `histogram` (2, 255) by truth and level.
+    """
+    total = histogram.sum()
+    squares = np.stack([_PROBABILITY**2, (1 - _PROBABILITY) ** 2])
+    return float((histogram * squares).sum() / total) if total else float("nan")

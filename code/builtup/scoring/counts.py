@@ -1,229 +1,228 @@
-"""Scores of a segmentation, all of them from one confusion matrix over valid pixels.
+"""Pixels counted by truth and prediction, and every score that is made from such counts.
 
-Building (class 1) F1 and IoU are the headline; means over classes carry the word macro. A score
-that has no meaning (of a class that the truth lacks) is NaN, never 0 or 1.
+A score that has no meaning (F1 of a class that the truth lacks, say) is NaN, never 0 or 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
-import torch
-from ignite.metrics import Metric
-from numpy.typing import NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike, NDArray
 
 from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE, LEVELS
+from builtup.sensors.classes import Classes
 
 __all__ = [
-    "BUILDING",
+    "CELLS",
     "SCORES",
-    "Predicted",
-    "SegmentationScores",
-    "Threshold",
-    "choose_threshold",
-    "quantise",
+    "Counts",
+    "PixelCounts",
+    "Values",
+    "confusion",
+    "f1",
+    "iou",
+    "level_histogram",
+    "one_against_rest",
+    "overlap",
+    "precision",
     "rank_tiles",
+    "recall",
+    "require_known_classes",
     "scores",
     "tile_iou",
     "worst_city_f1",
 ]
 
-#: The class whose probability is mapped.
-BUILDING = 1
+#: The cells of a class against the rest, in the order of the last axis of counts (…, 4).
+CELLS = ("tp", "fp", "fn", "tn")
 #: What `scores` gives.
 SCORES = ("f1", "iou", "precision", "recall", "macro_f1", "macro_iou", "accuracy")
 
 Counts = NDArray[np.int64]
+Values = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """What the evaluator says of a batch.
+# --- scores of cells (…, 4) ---------------------------------------------------------------------
 
-    `level` (B, H, W) uint8: building probability, 0 to 254. `label` and `target` (B, H, W) int64,
-    the likeliest class and the truth with 255 ignored. `place`: for each image an index into the
-    cities. `number`: for each image its tile's, where tiles are known.
+
+def f1(cells: ArrayLike) -> Values:
+    """2·tp / (2·tp + fp + fn) of counts (…, 4); NaN where the truth has no pixel of the class."""
+    tp, fp, fn, _ = _split(cells)
+    return _ratio(2 * tp, 2 * tp + fp + fn, tp + fn > 0)
+
+
+def iou(cells: ArrayLike) -> Values:
+    """tp / (tp + fp + fn) of counts (…, 4); NaN where the truth has no pixel of the class."""
+    tp, fp, fn, _ = _split(cells)
+    return _ratio(tp, tp + fp + fn, tp + fn > 0)
+
+
+def precision(cells: ArrayLike) -> Values:
+    """tp / (tp + fp) of counts (…, 4); NaN where nothing is predicted."""
+    tp, fp, _, _ = _split(cells)
+    return _ratio(tp, tp + fp, tp + fp > 0)
+
+
+def recall(cells: ArrayLike) -> Values:
+    """tp / (tp + fn) of counts (…, 4); NaN where the truth has no pixel of the class."""
+    tp, _, fn, _ = _split(cells)
+    return _ratio(tp, tp + fn, tp + fn > 0)
+
+
+def overlap(cells: ArrayLike) -> Values:
+    """The IoU of small pieces: 0 where only the prediction has the class, NaN where neither has."""
+    tp, fp, fn, _ = _split(cells)
+    return _ratio(tp, tp + fp + fn, tp + fp + fn > 0)
+
+
+def _split(cells: ArrayLike) -> tuple[Values, ...]:
+    return tuple(np.moveaxis(np.asarray(cells, np.float64), -1, 0))
+
+
+def _ratio(part: Values, whole: Values, defined: NDArray[np.bool_]) -> Values:
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=defined)
+
+
+# --- confusion matrices -------------------------------------------------------------------------
+
+
+def confusion(truth: NDArray[Any], label: NDArray[Any], number: int) -> Counts:
+    """Pixels by truth and prediction, (number, number), of two arrays of one shape.
+
+    Pixels that are 255 in either do not count. BuiltupError where the truth holds another class.
     """
-
-    level: Tensor
-    label: Tensor
-    target: Tensor
-    place: Sequence[int]
-    number: Sequence[int] = ()
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A threshold of the building probability, and the F1 that it reaches where it was chosen."""
-
-    value: float
-    f1: float
+    valid = (truth != IGNORE) & (label != IGNORE)
+    known = truth[valid].astype(np.int64)
+    require_known_classes(int(known.max(initial=0)), number)
+    cell = number * known + label[valid]
+    return np.bincount(cell, minlength=number * number).reshape(number, number)
 
 
-def quantise(probability: Tensor) -> Tensor:
-    """round(254 p) as uint8, as predictions are stored."""
-    return (probability.float() * (LEVELS - 1)).round().clamp(0, LEVELS - 1).to(torch.uint8)
+def require_known_classes(largest: int, number: int) -> None:
+    """BuiltupError where a mask holds a class beyond `number` classes."""
+    if largest >= number:
+        raise BuiltupError(
+            f"a mask holds class {largest}, the config has num_classes = {number}; correct "
+            "num_classes, or write 255 where nothing is known"
+        )
 
 
-def scores(matrix: Counts) -> dict[str, float]:
-    """f1, iou, precision and recall of buildings, macro_f1, macro_iou and accuracy.
+def one_against_rest(matrix: Counts) -> Counts:
+    """The cells (C, 4) of each class of a matrix [truth, prediction] (C, C)."""
+    hit, predicted, true = np.diag(matrix), matrix.sum(0), matrix.sum(1)
+    rest = matrix.sum() - predicted - true + hit
+    return np.stack([hit, predicted - hit, true - hit, rest], axis=-1)
 
-    `matrix[truth, prediction]` counts pixels, (C, C) int64. F1 and IoU of a class that the truth
-    lacks are undefined: of it nothing can be found. macro_… are means over the classes for which
-    the score is defined.
+
+def scores(matrix: Counts, classes: Classes) -> dict[str, float]:
+    """f1, iou, precision and recall of the mapped class, macro_f1, macro_iou and accuracy.
+
+    `matrix[truth, prediction]` counts pixels, (C, C) int64. macro_… are means over the scored
+    classes for which the score is defined; F1 and IoU of a class that the truth lacks are not.
     """
-    hit = np.diag(matrix).astype(np.float64)
-    predicted, true = matrix.sum(0), matrix.sum(1)
-    f1 = _ratio(2 * hit, np.where(true > 0, predicted + true, 0))
-    iou = _ratio(hit, np.where(true > 0, predicted + true - np.diag(matrix), 0))
+    cells = one_against_rest(matrix)
+    of_class, of_iou = f1(cells), iou(cells)
+    mapped, scored = classes.mapped_index, list(classes.scored)
+    total = matrix.sum()
     return {
-        "f1": float(f1[BUILDING]),
-        "iou": float(iou[BUILDING]),
-        "precision": float(_ratio(hit, predicted)[BUILDING]),
-        "recall": float(_ratio(hit, true)[BUILDING]),
-        "macro_f1": _mean_of_defined(f1),
-        "macro_iou": _mean_of_defined(iou),
-        "accuracy": float(_ratio(hit.sum(keepdims=True), matrix.sum(keepdims=True).ravel())[0]),
+        "f1": float(of_class[mapped]),
+        "iou": float(of_iou[mapped]),
+        "precision": float(precision(cells[mapped])),
+        "recall": float(recall(cells[mapped])),
+        "macro_f1": _mean_of_defined(of_class[scored]),
+        "macro_iou": _mean_of_defined(of_iou[scored]),
+        "accuracy": float(np.trace(matrix) / total) if total else float("nan"),
     }
 
 
-def tile_iou(label: NDArray[Any], target: NDArray[Any]) -> float:
-    """IoU of the buildings of one image; NaN where there are none in truth and prediction."""
+def _mean_of_defined(values: Values) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+def worst_city_f1(matrices: Counts, mapped: int) -> float:
+    """The least F1 of the mapped class over cities whose truth has it; NaN where none has.
+
+    `matrices` (cities, C, C).
+    """
+    found = f1([one_against_rest(matrix)[mapped] for matrix in matrices])
+    defined = found[~np.isnan(found)]
+    return float(defined.min()) if len(defined) else float("nan")
+
+
+# --- tiles --------------------------------------------------------------------------------------
+
+
+def tile_iou(label: NDArray[Any], target: NDArray[Any], mapped: int) -> float:
+    """IoU of the mapped class in one image; NaN where neither truth nor prediction has any."""
     valid = target != IGNORE
-    both = int(((label == BUILDING) & (target == BUILDING) & valid).sum())
-    either = int((((label == BUILDING) | (target == BUILDING)) & valid).sum())
-    return both / either if either else float("nan")
-
-
-def worst_city_f1(matrices: Counts) -> float:
-    """The least building F1 of the cities whose truth has buildings; NaN where none has any."""
-    found = [scores(m)["f1"] for m in matrices if m[BUILDING].sum() > 0]
-    return min(found, default=float("nan"))
+    cells = one_against_rest(confusion(target[valid] == mapped, label[valid] == mapped, 2))[1]
+    return float(overlap(cells))
 
 
 def rank_tiles(tiles: Counts, cities: Sequence[int]) -> dict[int, dict[str, int]]:
-    """For each city the numbers of its best, median and worst tile by building IoU.
+    """For each city the numbers of its best, median and worst tile by the mapped class's IoU.
 
-    `tiles` (N, 2) int64 counts the pixels that are built-up in truth and prediction, and in either;
-    tiles without any are left out. `cities` are the tiles' cities as indices.
+    `tiles` (N, 4) are cells; tiles without the class are left out. `cities` are the tiles' cities
+    as indices.
     """
     found: dict[int, dict[str, int]] = {}
-    city_of = np.asarray(cities)
+    city_of, of_tile = np.asarray(cities), overlap(tiles)
     for city in np.unique(city_of):
-        numbers = np.flatnonzero((city_of == city) & (tiles[:, 1] > 0))
+        numbers = np.flatnonzero((city_of == city) & ~np.isnan(of_tile))
         if len(numbers) == 0:
             continue
-        order = numbers[np.argsort(tiles[numbers, 0] / tiles[numbers, 1], kind="stable")]
+        order = numbers[np.argsort(of_tile[numbers], kind="stable")]
         chosen = {"worst": order[0], "median": order[(len(order) - 1) // 2], "best": order[-1]}
         found[int(city)] = {name: int(number) for name, number in chosen.items()}
     return found
 
 
-def choose_threshold(histogram: Counts) -> Threshold | None:
-    """The threshold with the highest F1; None where the truth has no building.
-
-    `histogram` (2, 255) int64: pixels of background and of buildings per level of probability.
-    A pixel is built-up where level ≥ ⌈254 · threshold⌉; of equals the one nearest to 0.5 wins.
-    """
-    background, building = histogram
-    if building.sum() == 0:
-        return None
-    hit = np.cumsum(building[::-1])[::-1]
-    false = np.cumsum(background[::-1])[::-1]
-    f1 = 2 * hit / (hit + false + building.sum())
-    levels = np.arange(1, LEVELS)  # at level 0 everything would be built up
-    best = levels[f1[levels] == f1[levels].max()]
-    level = int(best[np.argmin(np.abs(best - (LEVELS // 2)))])
-    # half a level below: ⌈254 · threshold⌉ is then this level, whatever the rounding
-    return Threshold((level - 0.5) / (LEVELS - 1), float(f1[level]))
+# --- a map against polygons ---------------------------------------------------------------------
 
 
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+def level_histogram(level: NDArray[np.uint8], true: NDArray[np.bool_]) -> Counts:
+    """Pixels by truth and 8-bit probability, (2, 255); `level` is below 255 throughout."""
+    cell = true.ravel() * LEVELS + level.ravel().astype(np.int64)
+    return np.bincount(cell, minlength=2 * LEVELS).reshape(2, LEVELS)
 
 
-def _mean_of_defined(values: NDArray[np.float64]) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else float("nan")
+@dataclass(frozen=True)
+class PixelCounts:
+    """Pixels of a map's one class against the rest, int64, from which all pixel scores come.
 
-
-class SegmentationScores(Metric):
-    """Collects `Predicted` over an evaluation; computes what `scores` names, also per city.
-
-    Counts are int64 and summed over the processes, so the figures do not depend on how many
-    there were. `matrices` (cities, C, C), `histogram` (2, 255) and `tiles` (num_tiles, 2: pixels
-    built-up in truth and prediction, and in either) hold the totals after compute.
+    `matrix[truth, prediction]` is the (2, 2) confusion matrix of the map, `histogram[truth, v]`
+    counts the class's 8-bit probabilities, (2, 255).
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        cities: Sequence[str],
-        device: torch.device | str = "cpu",
-        num_tiles: int = 0,
-    ) -> None:
-        self.num_tiles = num_tiles
-        self.tiles: Counts
-        self.num_classes = num_classes
-        self.cities = tuple(cities)
-        self.matrices: Counts
-        self.histogram: Counts
-        super().__init__(device=device)
+    matrix: Counts
+    histogram: Counts
 
-    def reset(self) -> None:
-        """Start an evaluation."""
-        c = self.num_classes
-        self._matrices = torch.zeros(
-            (max(1, len(self.cities)), c, c), dtype=torch.int64, device=self._device
-        )
-        self._histogram = torch.zeros((2, LEVELS), dtype=torch.int64, device=self._device)
-        self._tiles = torch.zeros((self.num_tiles, 2), dtype=torch.int64, device=self._device)
-        super().reset()
+    @classmethod
+    def zero(cls) -> PixelCounts:
+        """No pixels."""
+        return cls(np.zeros((2, 2), np.int64), np.zeros((2, LEVELS), np.int64))
 
-    def update(self, output: Predicted) -> None:
-        """Count the valid pixels of a batch."""
-        valid = output.target != IGNORE
-        c = self.num_classes
-        place = torch.as_tensor(list(output.place), device=output.target.device)
-        place = place[:, None, None].expand_as(output.target)[valid]
-        target, label = output.target[valid].long(), output.label[valid].long()
-        if target.numel() == 0:
-            return
-        if int(target.max()) >= c:
-            raise BuiltupError(
-                f"a mask holds class {int(target.max())}, the config has num_classes = {c}; "
-                "correct num_classes, or write 255 where nothing is known"
-            )
-        self._count_tiles(output)
-        cell = (place * c + target) * c + label
-        matrices = torch.bincount(cell, minlength=self._matrices.numel())
-        self._matrices += matrices.view_as(self._matrices).to(self._device)
-        level = output.level[valid].long() + LEVELS * (target == BUILDING)
-        histogram = torch.bincount(level, minlength=2 * LEVELS)
-        self._histogram += histogram.view(2, LEVELS).to(self._device)
+    @classmethod
+    def of(
+        cls, true: NDArray[np.bool_], mapped: NDArray[np.bool_], level: NDArray[np.uint8]
+    ) -> PixelCounts:
+        """Count the pixels of three arrays of one shape; `level` is below 255 throughout."""
+        return cls(confusion(true, mapped, 2), level_histogram(level, true))
 
-    def _count_tiles(self, output: Predicted) -> None:
-        if self.num_tiles == 0 or len(output.number) == 0:
-            return
-        valid = output.target != IGNORE
-        true, found = (output.target == BUILDING) & valid, (output.label == BUILDING) & valid
-        counts = torch.stack([(true & found).sum((1, 2)), (true | found).sum((1, 2))], dim=1)
-        number = torch.as_tensor(list(output.number), device=self._device)
-        self._tiles.index_add_(0, number, counts.to(self._device))
+    def __add__(self, other: PixelCounts) -> PixelCounts:
+        return PixelCounts(self.matrix + other.matrix, self.histogram + other.histogram)
 
-    def compute(self) -> Mapping[str, float]:
-        """`f1`, …, `worst_city_f1` and `<city>/f1`, … of all processes' pixels."""
-        self.matrices = idist.all_reduce(self._matrices.clone()).cpu().numpy()
-        self.histogram = idist.all_reduce(self._histogram.clone()).cpu().numpy()
-        self.tiles = idist.all_reduce(self._tiles.clone()).cpu().numpy()
-        found = scores(self.matrices.sum(0))
-        found["worst_city_f1"] = worst_city_f1(self.matrices)
-        for city, matrix in zip(self.cities, self.matrices, strict=False):
-            found |= {f"{city}/{name}": value for name, value in scores(matrix).items()}
-        return found
+    @property
+    def pixels(self) -> int:
+        """Number of pixels that count."""
+        return int(self.matrix.sum())
+
+    @property
+    def cells(self) -> Counts:
+        """The cells (4,) of the class."""
+        return one_against_rest(self.matrix)[1]

@@ -25,9 +25,17 @@ from builtup.geo.probability import NODATA, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.vectors import PolygonSet, read_polygons, reproject
 from builtup.geo.windows import Window, aligned
-from builtup.runs.results import CityRasters, Results
+from builtup.runs.results import CityRasters, PredictionTags, Results, read_tags
+from builtup.sensors.classes import BUILT_UP, Classes
 
-__all__ = ["SCORED_AREA", "ScoredCity", "find_truths", "open_scored_city", "read_scored_area"]
+__all__ = [
+    "SCORED_AREA",
+    "ScoredCity",
+    "classes_of",
+    "find_truths",
+    "open_scored_city",
+    "read_scored_area",
+]
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +84,14 @@ def read_scored_area(results: Results) -> PolygonSet | None:
 class ScoredCity:
     """A city's rasters, open, and its ground truth in their CRS.
 
-    `truth` burns the `polygons`, `areas` the limits within which pixels count.
+    `mask` holds the class of each pixel. `truth` burns the `polygons`, which are of the mapped
+    class, `areas` the limits within which pixels count.
     """
 
     mask: DatasetReader
     prob: DatasetReader
+    tags: PredictionTags
+    classes: Classes
     grid: Grid
     polygons: PolygonSet
     truth: Burner
@@ -94,13 +105,12 @@ class ScoredCity:
         return counted
 
     def levels(self, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """The building's 8-bit probability of the pixels of a window that count, flat.
+        """The mapped class's 8-bit probability of the pixels of a window that count, flat.
 
         InputError where one of them has none.
         """
-        found: NDArray[np.uint8] = read_window(self.prob, window, mapped_band(self.prob.count))[
-            counted
-        ]
+        band = mapped_band(self.prob.count, self.classes.mapped_index)
+        found: NDArray[np.uint8] = read_window(self.prob, window, band)[counted]
         if (found == NODATA).any():
             raise InputError(
                 self.mask.name,
@@ -109,9 +119,18 @@ class ScoredCity:
             )
         return found
 
+    def mapped(self, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which pixels of a window's mask are of the mapped class."""
+        return mask == self.classes.mapped_index
+
     def windows(self) -> Iterator[Window]:
         """Windows that cover the city, of a size to be read at once."""
         return aligned(self.grid.width, self.grid.height, WINDOW)
+
+
+def classes_of(tags: PredictionTags) -> Classes:
+    """The classes of a raster by its tags."""
+    return Classes.of(tags.classes) if len(tags.classes) > 1 else BUILT_UP
 
 
 @contextmanager
@@ -121,13 +140,15 @@ def open_scored_city(
     """Open a city's rasters and read its polygons (`truth`) and its labelled area beside them."""
     labelled = truth.with_name(f"{truth.stem}_labelled_area.shp")
     with gdal_env(), open_raster(rasters.mask) as mask, open_raster(rasters.prob) as prob:
-        grid = Grid.of(mask)
+        grid, tags = Grid.of(mask), read_tags(mask)
         polygons = reproject(read_polygons(truth), grid.crs)
         areas = [read_polygons(labelled)] if labelled.exists() else []
         areas += [] if scored_area is None else [scored_area]
         city = ScoredCity(
             mask,
             prob,
+            tags,
+            classes_of(tags),
             grid,
             polygons,
             Burner.of(polygons, grid, all_touched=True),

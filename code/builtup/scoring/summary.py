@@ -7,17 +7,27 @@ scores. A fold whose truth has no building has no score; it is left out of `macr
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from builtup.scoring.blocks import LEVELS_AT, BlockTable, f1, iou
+from builtup.scoring.blocks import BLOCK, LEVELS_AT, BlockTable
 from builtup.scoring.bootstrap import LEVEL, RESAMPLES, SEED, Interval, interval, resample
+from builtup.scoring.counts import f1, iou
+from builtup.scoring.tables import as_json, span, three_decimals
+from builtup.text_table import text_table
 
-__all__ = ["SCORES", "Figures", "figures_of", "mean_of_defined", "statistics"]
+__all__ = [
+    "SCORES",
+    "Figures",
+    "figures_of",
+    "mean_of_defined",
+    "statistics",
+    "summary_lines",
+]
 
 Score = Callable[[NDArray[Any]], NDArray[np.float64]]
 SCORES: dict[str, Score] = {"f1": f1, "iou": iou}
@@ -50,7 +60,8 @@ class Figures:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, None for what is undefined."""
-        return _plain(asdict(self))
+        values: dict[str, Any] = as_json(asdict(self))
+        return values
 
 
 def figures_of(
@@ -76,6 +87,40 @@ def figures_of(
                 )
             )
     return found
+
+
+def summary_lines(figures: Sequence[Figures], kind: str) -> list[str]:
+    """The figures as a table, and what their intervals are of."""
+    what = "city" if kind == "city" else "block"
+    rows = [
+        [
+            *("building", "pooled", "interval", "macro over folds", "interval", "worst"),
+            *("spread over folds", "over seeds"),
+        ]
+    ]
+    for f in figures:
+        name = f.score.upper().replace("IOU", "IoU")
+        rows.append(
+            [
+                name + (" at the chosen threshold" if f.threshold == "chosen" else " at 0.5"),
+                *(three_decimals(f.pooled), span(f.pooled_interval), three_decimals(f.macro)),
+                *(span(f.macro_interval), three_decimals(f.worst), three_decimals(f.spread)),
+                three_decimals(f.spread_over_seeds),
+            ]
+        )
+    first = figures[0]
+    lines = [
+        text_table(rows),
+        f"worst {what}: {first.worst_fold or 'undefined'} (F1); spread: standard deviation",
+        f"{100 * first.pooled_interval.level:.0f} % intervals: {first.resamples} resamples of "
+        f"n = {first.blocks} blocks of {BLOCK} x {BLOCK} pixels, each fold within itself",
+    ]
+    if first.undefined:
+        lines.append(
+            f"undefined, and left out of the macro mean: {', '.join(first.undefined)} "
+            "(no building in its ground truth)"
+        )
+    return lines
 
 
 def statistics(
@@ -128,11 +173,3 @@ def mean_of_defined(values: NDArray[np.float64], axis: int | None = None) -> Any
 
 def _deviation(values: NDArray[np.float64]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and np.isnan(value) else value

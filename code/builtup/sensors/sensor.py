@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Axis", "Sensor"]
+__all__ = ["UNKNOWN", "Axis", "Sensor"]
+
+#: The colour of pixels of which nothing is known.
+UNKNOWN = (60, 60, 90)
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class Sensor:
     and networks get, `dtype` that of the file, `metres` the pixel that networks are trained on
     (None: the data set's own). `invalid` gives the (H, W) pixels without data from the bands that
     are read, (B, H, W), and the file's declared no-data value. `colours` makes what red, green and
-    blue of a picture stand for, (3, H, W), to be stretched; `legend` says it in words, `title` what
-    the picture is. `picture` draws (H, W, 3) uint8 with the same stretch for every scene, in a dark
-    blue where nothing is known.
+    blue of a picture stand for, (3, H, W), to be stretched; `legend` says it in words, `drawn` in
+    letters, `title` what the picture is. `picture` draws (H, W, 3) uint8 with the same stretch for
+    every scene, in the colour `UNKNOWN` where there is no data.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Sensor:
     picture: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
     title: str
     legend: str
+    drawn: str
 
     @property
     def names(self) -> tuple[str, ...]:

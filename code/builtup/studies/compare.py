@@ -27,7 +27,7 @@ from builtup.runs.tracking import recording
 from builtup.scoring.blocks import LEVELS_AT, BlockTable, read_blocks
 from builtup.scoring.bootstrap import LEVEL, RESAMPLES, SEED, Interval, interval, resample
 from builtup.scoring.summary import SCORES, Figures, Score, figures_of, mean_of_defined
-from builtup.scoring.tables import figure, markdown, span
+from builtup.scoring.tables import as_json, markdown, span, three_decimals
 from builtup.studies.cross_validate import BLOCKS_CSV, CROSS_JSON, FOLDER
 
 __all__ = ["Candidate", "Difference", "compare", "differences", "read_candidate", "require_same"]
@@ -279,10 +279,10 @@ def _text(
         f1, iou, half = figures[c.name][:3]
         rows.append(
             [
-                *(c.name, figure(f1.macro), span(f1.macro_interval)),
-                *(f"{figure(f1.worst)} ({f1.worst_fold})", figure(f1.spread)),
-                *(figure(f1.pooled), span(f1.pooled_interval), figure(iou.macro)),
-                *(figure(half.macro), str(len(c.table.seeds))),
+                *(c.name, three_decimals(f1.macro), span(f1.macro_interval)),
+                *(f"{three_decimals(f1.worst)} ({f1.worst_fold})", three_decimals(f1.spread)),
+                *(three_decimals(f1.pooled), span(f1.pooled_interval), three_decimals(iou.macro)),
+                *(three_decimals(half.macro), str(len(c.table.seeds))),
                 c.record.get("overrides") or "–",
             ]
         )
@@ -326,7 +326,7 @@ def _write(
         "figures": {name: [f.to_json() for f in of] for name, of in figures.items()},
         "differences": [{**asdict(d), "apart": d.apart, "sentence": d.sentence()} for d in found],
     }
-    write_text_atomically(folder / "compare.json", json.dumps(_plain(record), indent=1) + "\n")
+    write_text_atomically(folder / "compare.json", json.dumps(as_json(record), indent=1) + "\n")
     write_text_atomically(folder / "compare.md", text + "\n")
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -338,15 +338,6 @@ def _write(
             own = [getattr(f, c) for c in columns]
             ends = [f.pooled_interval.low, f.pooled_interval.high]
             ends += [f.macro_interval.low, f.macro_interval.high]
-            cells = [_plain(v) for v in (*own, *ends)]
+            cells = [as_json(v) for v in (*own, *ends)]
             writer.writerow((name, f.score, f.threshold, *("" if v is None else v for v in cells)))
     write_text_atomically(folder / "compare.csv", table.getvalue())
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

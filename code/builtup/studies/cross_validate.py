@@ -10,12 +10,12 @@ import csv
 import io
 import json
 import logging
+import math
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,10 +28,12 @@ from builtup.runs import tracking
 from builtup.runs.manifest import git_commit
 from builtup.runs.records import Summary
 from builtup.runs.tracking import Recorder, recording
-from builtup.scoring.blocks import LEVELS_AT, BlockTable, write_blocks
-from builtup.scoring.calibration import draw_reliability, reliability
-from builtup.scoring.summary import SCORES, Figures, figures_of
-from builtup.scoring.tables import calibration_line, fold_table, summary_lines
+from builtup.scoring.blocks import BlockTable, write_blocks
+from builtup.scoring.calibration import reliability
+from builtup.scoring.charts import draw_reliability
+from builtup.scoring.counts import f1, iou
+from builtup.scoring.summary import Figures, figures_of, summary_lines
+from builtup.scoring.tables import as_json, three_decimals
 from builtup.studies.fold import SCORING_VERSION, FoldScore, read_score, score_fold, write_score
 from builtup.studies.launch_runs import (
     SCORING_SETTINGS,
@@ -41,7 +43,9 @@ from builtup.studies.launch_runs import (
     train_fold,
     training_key,
 )
+from builtup.text_table import text_table
 from builtup.tiles.folds import Folds
+from builtup.training.build import classes_of
 from builtup.training.cross_validated_threshold import CROSS_JSON, FOLDER
 
 __all__ = ["CROSS_JSON", "FOLDER", "Scored", "cross_validate"]
@@ -60,6 +64,59 @@ class Scored:
     task: FoldTask
     run: FoldRun
     score: FoldScore
+
+
+@dataclass(frozen=True)
+class FoldLine:
+    """One line of folds.csv, its columns in this order; NaN where a figure is undefined.
+
+    Scores of the mapped class at the chosen threshold and at 0.5, the expected calibration error
+    of the probabilities as they are and with the temperature.
+    """
+
+    fold: str
+    city: str
+    seed: int
+    threshold: float
+    ece: float
+    temperature: float
+    ece_with_temperature: float
+    f1: float
+    iou: float
+    f1_at_half: float
+    iou_at_half: float
+    pixels: int
+    building_pixels: int
+    threshold_tuned_on: str
+    run_id: str
+    kept: bool
+
+    @classmethod
+    def of(cls, run: FoldRun, score: FoldScore) -> FoldLine:
+        """The figures of a scored fold."""
+        chosen, half = BlockTable.of(score.rows).counts.sum(axis=(0, 1))
+        return cls(
+            fold=score.fold,
+            city=score.city,
+            seed=score.seed,
+            threshold=score.threshold,
+            ece=reliability(score.held_out).ece,
+            temperature=math.nan if score.temperature is None else score.temperature,
+            ece_with_temperature=reliability(score.tempered).ece,
+            f1=float(f1(chosen)),
+            iou=float(iou(chosen)),
+            f1_at_half=float(f1(half)),
+            iou_at_half=float(iou(half)),
+            pixels=int(score.held_out.sum()),
+            building_pixels=int(score.held_out[1].sum()),
+            threshold_tuned_on=", ".join(score.tuned_on),
+            run_id=run.run_id,
+            kept=run.kept,
+        )
+
+    def figures(self) -> dict[str, float]:
+        """What is logged of it, by name."""
+        return {key: value for key, value in asdict(self).items() if isinstance(value, float)}
 
 
 def cross_validate(
@@ -102,6 +159,7 @@ def plan(config_path: Path, folds: str, seeds: str, overrides: str) -> tuple[lis
     """What to train, seed by seed and fold by fold, and the kind of folds."""
     config = configs.load(config_path, overrides)
     config.require("data_path", "seed", "val_fold", "num_epochs", "num_classes")
+    classes_of(config)
     for name, _ in split_overrides(overrides):
         if name in _OURS:
             raise ConfigError(
@@ -167,16 +225,16 @@ def _fold(task: FoldTask, parent_id: str, num_gpus: int) -> Scored:
         log.info("%s: scoring", task.name)
         score = score_fold(run.folder, task.config, task.fold)
         write_score(score, folder, key)
-        _say(run, score)
+        _log_score(run, score)
     return Scored(task, run, score)
 
 
-def _say(run: FoldRun, score: FoldScore) -> None:
+def _log_score(run: FoldRun, score: FoldScore) -> None:
     """Log a fold's scores to its run, and put its threshold into the run's summary."""
     own = tracking.client()
-    found = scores_of(score)
+    found = FoldLine.of(run, score).figures()
     for name, value in found.items():
-        if np.isfinite(value):
+        if math.isfinite(value):
             own.log_metric(run.run_id, f"val/{name}", value)
     own.set_tag(run.run_id, "threshold_tuned_on", ", ".join(score.tuned_on))
     summary = Summary.find(run.folder) or Summary()
@@ -190,27 +248,11 @@ def _say(run: FoldRun, score: FoldScore) -> None:
         temperature=score.temperature,
         temperature_tuned_on=score.tuned_on if score.temperature else (),
         val_fold=score.fold,
-        held_out_scores={k: v if np.isfinite(v) else None for k, v in found.items()},
+        held_out_scores=as_json(found),
     ).write(run.folder)
     if tracking.artifact_folder(tracking.find_run(run.run_id)) is None:
         own.log_artifacts(run.run_id, str(run.folder / FOLDER), FOLDER)
         own.log_artifact(run.run_id, str(run.folder / Summary.NAME))
-
-
-def scores_of(score: FoldScore) -> dict[str, float]:
-    """f1, iou at the chosen threshold, the same at 0.5, threshold, temperature and ECE."""
-    table = BlockTable.of(score.rows)
-    total = table.counts.sum(axis=(0, 1))
-    found = {
-        "threshold": score.threshold,
-        "ece": reliability(score.held_out).ece,
-        "temperature": float("nan") if score.temperature is None else score.temperature,
-        "ece_with_temperature": reliability(score.tempered).ece,
-    }
-    for at, counts in zip(LEVELS_AT, total, strict=True):
-        end = "" if at == "chosen" else f"_at_{at}"
-        found |= {f"{name}{end}": float(function(counts)) for name, function in SCORES.items()}
-    return found
 
 
 def _conclude(
@@ -220,7 +262,7 @@ def _conclude(
     rows = [row for s in scored for row in s.score.rows]
     table = BlockTable.of(rows)
     figures = figures_of(table)
-    folds = [fold_record(s) for s in scored]
+    folds = [FoldLine.of(s.run, s.score) for s in scored]
     calibrated = _calibration(scored, folder)
     notes = _notes(scored)
     record = {
@@ -230,7 +272,7 @@ def _conclude(
         "ground": sorted({s.score.fold for s in scored}),
         "seeds": sorted({s.score.seed for s in scored}),
         "weights": sorted({s.score.weights for s in scored}),
-        "folds": folds,
+        "folds": [asdict(line) for line in folds],
         "figures": [f.to_json() for f in figures],
         "calibration": calibrated,
         "notes": notes,
@@ -240,8 +282,12 @@ def _conclude(
     write_text_atomically(folder / CROSS_JSON, json.dumps(record, indent=1) + "\n")
     recorder.metrics(metrics_of(figures, kind), step=0)
     recorder.metrics({f"val/{name}": value for name, value in calibrated.items()}, step=0)
-    lines = [*summary_lines(figures, kind), calibration_line(calibrated), *notes]
-    return "\n".join([fold_table(folds), "", *lines])
+    ece = (
+        f"expected calibration error on held-out ground: {calibrated['ece']:.4f}, "
+        f"{calibrated['ece_with_temperature']:.4f} with each fold's temperature from the folds "
+        "left in"
+    )
+    return "\n".join([_fold_table(folds), "", *summary_lines(figures, kind), ece, *notes])
 
 
 def _calibration(scored: Sequence[Scored], folder: Path) -> dict[str, float]:
@@ -253,22 +299,6 @@ def _calibration(scored: Sequence[Scored], folder: Path) -> dict[str, float]:
     draw_reliability(folder / RELIABILITY_PNG, curves)
     plain, tempered = (curve.ece for curve in curves.values())
     return {"ece": plain, "ece_with_temperature": tempered}
-
-
-def fold_record(scored: Scored) -> dict[str, Any]:
-    """One line of folds.csv."""
-    score = scored.score
-    return {
-        "fold": score.fold,
-        "city": score.city,
-        "seed": score.seed,
-        **scores_of(score),
-        "pixels": int(score.held_out.sum()),
-        "building_pixels": int(score.held_out[1].sum()),
-        "threshold_tuned_on": ", ".join(score.tuned_on),
-        "run_id": scored.run.run_id,
-        "kept": scored.run.kept,
-    }
 
 
 def _notes(scored: Sequence[Scored]) -> list[str]:
@@ -287,13 +317,22 @@ def _notes(scored: Sequence[Scored]) -> list[str]:
     return notes
 
 
-def _as_csv(folds: Sequence[Mapping[str, Any]]) -> str:
+def _fold_table(folds: Sequence[FoldLine]) -> str:
+    """One line a fold and seed."""
+    rows = [["held out", "seed", "F1", "IoU", "threshold", "F1 at .5", "IoU at .5", "pixels"]]
+    for line in folds:
+        scores = (line.f1, line.iou, line.threshold, line.f1_at_half, line.iou_at_half)
+        numbers = map(three_decimals, scores)
+        rows.append([line.fold, str(line.seed), *numbers, f"{line.pixels:,}"])
+    return text_table(rows)
+
+
+def _as_csv(folds: Sequence[FoldLine]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(folds[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in folds:
-        undefined = {k: "" for k, v in row.items() if isinstance(v, float) and np.isnan(v)}
-        writer.writerow({**row, **undefined})
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([column.name for column in fields(FoldLine)])
+    for line in folds:
+        writer.writerow("" if value is None else value for value in as_json(astuple(line)))
     return text.getvalue()
 
 

@@ -23,14 +23,17 @@ from builtup.config.device import pick_device
 from builtup.config.load import Config
 from builtup.data.datasets import ValidationTiles
 from builtup.errors import InputError
-from builtup.geo.probability import IGNORE, LEVELS, NODATA, level_of
+from builtup.geo.probability import IGNORE, LEVELS, NODATA, level_of, mapped_band
 from builtup.jobs.files import write_text_atomically
 from builtup.prediction.network import make_stream, predict_array
 from builtup.prediction.windows import Stream, ahead
 from builtup.scoring.blocks import BlockCounter, BlockRow, read_blocks, write_blocks
-from builtup.scoring.counts import choose_threshold
+from builtup.scoring.counts import Counts, level_histogram
+from builtup.scoring.curves import choose_threshold
+from builtup.sensors.classes import Classes
 from builtup.tiles.folds import Folds
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
+from builtup.training.build import classes_of
 from builtup.training.checkpoints import load_trained
 from builtup.training.temperature import temperature_on
 
@@ -42,9 +45,20 @@ FOLD_JSON, BLOCKS_CSV = "fold.json", "blocks.csv"
 #: Raised when scores of the same weights change.
 SCORING_VERSION = 4
 
-Histogram = NDArray[np.int64]
-#: A tile, its 8-bit building probability by temperature, its truth (255: not scored).
-Predicted = tuple[TrainTile, list[NDArray[np.uint8]], NDArray[np.uint8]]
+
+@dataclass(frozen=True)
+class _Predicted:
+    """A tile, its 8-bit probabilities (bands, H, W) by temperature, its truth (255: unscored)."""
+
+    tile: TrainTile
+    values: tuple[NDArray[np.uint8], ...]
+    truth: NDArray[np.uint8]
+
+    def histogram(self, number: int, classes: Classes) -> Counts:
+        """Scored pixels by truth and the mapped class's level, (2, 255), of one temperature."""
+        level = _mapped(self.values[number], classes)
+        valid = (self.truth != IGNORE) & (level != NODATA)
+        return level_histogram(level[valid], self.truth[valid] == classes.mapped_index)
 
 
 @dataclass(frozen=True)
@@ -66,9 +80,9 @@ class FoldScore:
     threshold_ground: str
     threshold_tiles: tuple[int, int]
     temperature: float | None
-    held_out: Histogram
-    tempered: Histogram
-    left_in: Histogram
+    held_out: Counts
+    tempered: Counts
+    left_in: Counts
     rows: tuple[BlockRow, ...]
     notes: tuple[str, ...] = field(default=())
 
@@ -82,6 +96,7 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     data_path = Path(config.data_path)
     tiles, folds = read_tile_stats(data_path / TILE_STATS_CSV), Folds.read(data_path)
     fold = folds.index_of(fold_name)
+    classes = classes_of(config)
     weights = "soup" if config.soup and (folder / "weights" / "soup.pt").is_file() else "last"
     model = load_trained(folder / "weights" / f"{weights}.pt").model
     ground = _left_in(config, folds, tiles, fold)
@@ -91,16 +106,19 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
         raise InputError(data_path, f"nothing to score in {fold_name}", "hold out another fold")
     largest = max(max(t.tile.width, t.tile.height) for t in (*held, *seen.tiles))
     left_in = np.zeros((2, LEVELS), np.int64)
-    for _, (building,), truth in _predictions(seen, _stream(model, config, largest), config):
-        left_in += _histogram(building, truth)
+    for found in _predictions(seen, _stream(model, config, largest), classes):
+        left_in += found.histogram(0, classes)
     chosen = choose_threshold(left_in)
     notes = [] if chosen else ["no building on the left-in ground: the threshold is 0.5"]
     threshold = 0.5 if chosen is None else chosen.value
     temperature = temperature_on(model, seen)
-    counter = BlockCounter(fold_name, config.seed, (level_of(threshold), level_of(0.5)))
+    counter = BlockCounter(fold_name, config.seed)
     stream = _stream(model, config, largest, (1.0, temperature or 1.0))
-    unseen = _predictions(ValidationTiles(held, tiles, folds, fold), stream, config)
-    plain, tempered = _count(unseen, folds, counter)
+    plain, tempered = np.zeros((2, LEVELS), np.int64), np.zeros((2, LEVELS), np.int64)
+    for found in _predictions(ValidationTiles(held, tiles, folds, fold), stream, classes):
+        _count(found, folds, counter, classes, threshold)
+        plain += found.histogram(0, classes)
+        tempered += found.histogram(1, classes)
     return FoldScore(
         fold=fold_name,
         city=folds.city_of(fold),
@@ -120,17 +138,25 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
 
 
 def _count(
-    predictions: Iterator[Predicted], folds: Folds, counter: BlockCounter
-) -> tuple[Histogram, Histogram]:
-    """Count held-out tiles by block; their histograms without and with the temperature."""
-    plain, tempered = np.zeros((2, LEVELS), np.int64), np.zeros((2, LEVELS), np.int64)
-    for t, (building, softer), truth in predictions:
-        tile = t.tile
-        grid = folds.grid_of(tile).window(tile.x, tile.y, tile.width, tile.height)
-        counter.add(tile.city, tile.scene, grid, building, truth)
-        plain += _histogram(building, truth)
-        tempered += _histogram(softer, truth)
-    return plain, tempered
+    found: _Predicted, folds: Folds, counter: BlockCounter, classes: Classes, threshold: float
+) -> None:
+    """Count a held-out tile by block: as maps are decided, and where the probability is 0.5."""
+    values, tile = found.values[0], found.tile.tile
+    level, mapped = _mapped(values, classes), classes.mapped_index
+    counter.add(
+        tile.city,
+        tile.scene,
+        folds.grid_of(tile).window(tile.x, tile.y, tile.width, tile.height),
+        np.stack([classes.decide(values, threshold) == mapped, level >= level_of(0.5)]),
+        found.truth == mapped,
+        (found.truth != IGNORE) & (level != NODATA),
+    )
+
+
+def _mapped(values: NDArray[np.uint8], classes: Classes) -> NDArray[np.uint8]:
+    """The mapped class's band of (bands, H, W)."""
+    band: NDArray[np.uint8] = values[mapped_band(len(values), classes.mapped_index) - 1]
+    return band
 
 
 def _stream(
@@ -183,19 +209,16 @@ def _left_in(config: Config, folds: Folds, tiles: list[TrainTile], fold: int) ->
     return _LeftIn(dataset, len(found), tuple(names), words)
 
 
-def _predictions(dataset: ValidationTiles, stream: Stream, config: Config) -> Iterator[Predicted]:
-    """What the network says of each tile."""
-    bands, building = (1, 0) if config.num_classes == 2 else (config.num_classes, 1)
+def _predictions(
+    dataset: ValidationTiles, stream: Stream, classes: Classes
+) -> Iterator[_Predicted]:
+    """What the network says of each tile, of two classes the mapped one's probability alone."""
+    bands = 1 if classes.by_threshold else len(classes)
     samples = ahead(dataset.__getitem__, list(range(len(dataset))))
     for tile, sample in zip(dataset.tiles, samples, strict=True):
         values = predict_array(sample["image"].numpy(), stream)
-        yield tile, list(values[building::bands]), sample["mask"].numpy()
-
-
-def _histogram(building: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Histogram:
-    valid = (truth != IGNORE) & (building != NODATA)
-    cell = (truth[valid] == 1) * LEVELS + building[valid].astype(np.int64)
-    return np.bincount(cell, minlength=2 * LEVELS).reshape(2, LEVELS)
+        by_temperature = tuple(values[i : i + bands] for i in range(0, len(values), bands))
+        yield _Predicted(tile, by_temperature, sample["mask"].numpy())
 
 
 def write_score(score: FoldScore, folder: Path, key: str) -> None:

@@ -18,7 +18,7 @@ from builtup.runs import registry
 from builtup.runs.manifest import DataManifest, used_data
 from builtup.runs.records import Summary
 from builtup.runs.tracking import Recorder
-from builtup.scoring.curves import write_curves
+from builtup.scoring.charts import write_curves
 from builtup.training.build import Data
 from builtup.training.checkpoints import Progress, load_state, set_weights, weights_digest
 from builtup.training.learner import Learner
@@ -50,7 +50,7 @@ def finish(
             recorder.folder / "curves",
             np.array(best["histogram"], np.int64),
             best["confusion"],
-            _class_names(config),
+            data.classes,
             best["threshold"],
         )
         recorder.metrics(
@@ -84,13 +84,6 @@ def _fit_temperature(model: nn.Module, data: Data, progress: Progress, recorder:
     ).write(recorder.folder)
 
 
-def _class_names(config: Config) -> tuple[str, ...]:
-    names = tuple(config.class_names)
-    if len(names) == config.num_classes:
-        return names
-    return tuple(f"class {number}" for number in range(config.num_classes))
-
-
 def _log_model(
     config: Config, data: Data, model: nn.Module, progress: Progress, recorder: Recorder
 ) -> None:
@@ -101,7 +94,7 @@ def _log_model(
     if not best and data.inherited is not None:
         threshold, tuned_on = data.inherited.threshold, data.inherited.tuned_on
     card = Card(
-        class_names=_class_names(config),
+        class_names=data.classes.names,
         threshold=threshold,
         threshold_tuned_on=tuned_on,
         channels=model.channels.describe() if isinstance(model, Segmenter) else {},

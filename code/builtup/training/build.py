@@ -20,6 +20,7 @@ from builtup.errors import ConfigError, InputError
 from builtup.runs.lineage import find_artifacts
 from builtup.runs.records import InheritedThreshold
 from builtup.scoring.counts import SCORES
+from builtup.sensors.classes import Classes
 from builtup.tiles.stats import channel_statistics
 from builtup.training.checkpoints import Progress, load_state, made_with, restore
 from builtup.training.cross_validated_threshold import inherited_threshold
@@ -33,6 +34,7 @@ __all__ = [
     "build_data",
     "build_learner",
     "check_settings",
+    "classes_of",
     "resume",
     "seed_everything",
     "start_at",
@@ -53,6 +55,7 @@ class Data:
     train_eval: Any
     prepare: PrepareBatch
     length: int
+    classes: Classes
     inherited: InheritedThreshold | None = None
 
     @property
@@ -96,12 +99,18 @@ def check_settings(config: Config) -> None:
         raise ConfigError(f"{config.path}: soup = {config.soup}: expected 0, or 2 or more")
     if config.num_classes < 2:
         raise ConfigError(f"{config.path}: num_classes = {config.num_classes}: expected 2 or more")
+    classes_of(config)
     unknown = [name for name in config.val_metrics if name not in SCORES]
     if unknown or not config.val_metrics:
         raise ConfigError(
             f"{config.path}: val_metrics = {config.val_metrics!r}: expected some of "
             f"{', '.join(SCORES)}"
         )
+
+
+def classes_of(config: Config) -> Classes:
+    """The classes of a config; ConfigError where its `class_names` do not fit `num_classes`."""
+    return Classes.of_config(config.class_names, config.num_classes, config.path)
 
 
 def seed_everything(seed: int) -> None:
@@ -121,7 +130,9 @@ def build_data(config: Config) -> Data:
     if length == 0:
         raise InputError(config.path, "train_loader gives no batch", "lower batch_size")
     prepare = config.build("prepare_batch") or prepare_batch
-    return Data(train, val, train_eval, prepare, length, _inherited(config, train))
+    return Data(
+        train, val, train_eval, prepare, length, classes_of(config), _inherited(config, train)
+    )
 
 
 def _inherited(config: Config, train: Any) -> InheritedThreshold | None:

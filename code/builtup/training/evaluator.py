@@ -15,8 +15,9 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE
-from builtup.scoring.counts import BUILDING, Predicted, SegmentationScores, quantise
+from builtup.sensors.classes import Classes
 from builtup.training.learner import Learner
+from builtup.training.metrics import Predicted, SegmentationScores, quantise
 
 __all__ = [
     "Places",
@@ -25,17 +26,16 @@ __all__ = [
     "deal_batches",
     "evaluate",
     "prepare_batch",
-    "probabilities",
 ]
 
-#: (batch, device, non_blocking) -> power (B, 2 or 3, H, W) float32, target (B, H, W) int64.
+#: (batch, device, non_blocking) -> image (B, bands, H, W) float32, target (B, H, W) int64.
 PrepareBatch = Callable[[Any, torch.device, bool], tuple[Tensor, Tensor]]
 
 
 def prepare_batch(batch: Any, device: torch.device, non_blocking: bool) -> tuple[Tensor, Tensor]:
     """Copy the samples' `image` and `mask` to the device."""
-    power = batch["image"].to(device, non_blocking=non_blocking)
-    return power, batch["mask"].to(device, non_blocking=non_blocking).long()
+    image = batch["image"].to(device, non_blocking=non_blocking)
+    return image, batch["mask"].to(device, non_blocking=non_blocking).long()
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,8 @@ class Places:
         return [self.city_indices[int(i)] for i in batch["index"]]
 
 
-def probabilities(logits: Tensor) -> Tensor:
-    """Building probability (B, H, W) float32 of (B, C, H, W) logits."""
-    return logits.float().softmax(1)[:, BUILDING]
-
-
 def create_evaluator(
-    learner: Learner, places: Places, num_classes: int, prepare: PrepareBatch = prepare_batch
+    learner: Learner, places: Places, classes: Classes, prepare: PrepareBatch = prepare_batch
 ) -> Engine:
     """An engine whose output is `Predicted` and whose metric `scores` is SegmentationScores.
 
@@ -89,17 +84,17 @@ def create_evaluator(
 
     @torch.inference_mode()
     def predict(engine: Engine, batch: Any) -> Predicted:
-        power, target = prepare(batch, device, device.type == "cuda")
+        image, target = prepare(batch, device, device.type == "cuda")
         with learner.autocast():
-            logits = model(power)
+            logits = model(image)
         _refuse_infinite(logits, target, places.names(batch))
-        level = quantise(probabilities(logits))
+        level = quantise(logits.float().softmax(1)[:, classes.mapped_index])
         label, place = logits.argmax(1), places.of_batch(batch)
         return Predicted(level, label, target, place, places.numbers(batch))
 
     evaluator = Engine(predict)
     evaluator.logger.disabled = True  # its lines say what ours say
-    metric = SegmentationScores(num_classes, places.cities, device, len(places.tile_ids))
+    metric = SegmentationScores(classes, places.cities, device, len(places.tile_ids))
     metric.attach(evaluator, "scores")
     evaluator.scores = metric
     return evaluator

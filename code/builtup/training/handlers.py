@@ -16,10 +16,13 @@ from tqdm import tqdm
 
 from builtup.runs.records import Summary
 from builtup.runs.tracking import Recorder
-from builtup.scoring.counts import SegmentationScores, choose_threshold, rank_tiles
+from builtup.scoring.counts import rank_tiles
+from builtup.scoring.curves import choose_threshold
+from builtup.scoring.tables import as_json, three_decimals
 from builtup.training.checkpoints import Progress, full_state, save_state
 from builtup.training.evaluator import Places, deal_batches, evaluate
 from builtup.training.learner import Learner
+from builtup.training.metrics import SegmentationScores
 from builtup.training.trainer import Step
 
 __all__ = [
@@ -127,7 +130,7 @@ class Validation:
             if name.rpartition("/")[2] in (*self.names, "worst_city_f1")
         }
         self.recorder.metrics(wanted, iteration)
-        headline = ", ".join(f"{name} {_figure(found[name])}" for name in self.names)
+        headline = ", ".join(f"{name} {three_decimals(found[name])}" for name in self.names)
         log.info("iteration %d: %s %s", iteration, self.prefix, headline)
 
     def _compare(self, found: dict[str, float], iteration: int) -> None:
@@ -157,7 +160,7 @@ def _as_record(
 ) -> dict[str, Any]:
     threshold = choose_threshold(scores.histogram)
     return {
-        "scores": {name: None if math.isnan(value) else value for name, value in found.items()},
+        "scores": as_json(found),
         "threshold": 0.5 if threshold is None else threshold.value,
         "threshold_f1": found["f1"] if threshold is None else threshold.f1,
         "confusion": {
@@ -170,10 +173,6 @@ def _as_record(
             for city, chosen in rank_tiles(scores.tiles, places.city_indices).items()
         },
     }
-
-
-def _figure(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
 def attach_epochs(trainer: Engine, progress: Progress, loader: Any) -> None:

@@ -1,42 +1,31 @@
-"""Pictures of validation tiles: image, prediction and ground truth, alone and laid over."""
+"""Pictures of validation tiles, drawn while a network learns."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from torch import nn
 
-from builtup.geo.probability import IGNORE
 from builtup.jobs.files import atomic_path
+from builtup.models.segmenter import Segmenter
 from builtup.runs.tracking import Recorder
-from builtup.scoring.counts import BUILDING, tile_iou
-from builtup.sensors.radar.sentinel1 import UNKNOWN, backscatter_picture
+from builtup.scoring.tile_picture import tile_picture
+from builtup.sensors.catalogue import DEFAULT, sensor_of
 from builtup.training.build import Data
-from builtup.training.evaluator import Places, probabilities
+from builtup.training.evaluator import Places
 from builtup.training.learner import Learner
 
-__all__ = ["PictureMaker", "tile_picture"]
-
-Rgb = NDArray[np.uint8]
-
-MARGIN = 16
-LEAST_SIDE = 192
-PREDICTED = (230, 60, 30)
-TRUE = (40, 200, 90)
+__all__ = ["PictureMaker"]
 
 
 class PictureMaker:
     """Draws validation tiles into the run's artifacts (call on rank 0).
 
     Called with an iteration, whenever the weights got better, it draws the same few tiles as
-    pictures/<tile id>_<iteration>.png; tiles with buildings come first, evenly spread over those
-    that the loader offers. `extremes` draws the best, the median and the worst of each city.
+    pictures/<tile id>_<iteration>.png; tiles with the mapped class come first, evenly spread over
+    those that the loader offers. `extremes` draws the best, median and worst tile of each city.
     """
 
     def __init__(self, learner: Learner, data: Data, recorder: Recorder, count: int) -> None:
@@ -78,73 +67,22 @@ class PictureMaker:
             "mask": torch.as_tensor(sample["mask"])[None],
             "index": [index],
         }
-        power, target = self.data.prepare(batch, self.learner.device, False)
+        image, target = self.data.prepare(batch, self.learner.device, False)
         model.eval()
         with torch.inference_mode(), self.learner.autocast():
-            logits = model(power)
+            logits = model(image)
+        classes = self.data.classes
         picture = tile_picture(
             sample["image"].numpy(),
-            probabilities(logits)[0].cpu().numpy(),
-            logits.argmax(1)[0].cpu().numpy(),
+            logits.float().softmax(1)[0, classes.mapped_index].cpu().numpy(),
+            logits[0].argmax(0).cpu().numpy(),
             target[0].cpu().numpy(),
-            title=title,
+            classes,
+            sensor_of(model.channels.channel_set) if isinstance(model, Segmenter) else DEFAULT,
+            title,
         )
         with atomic_path(self.recorder.folder / "pictures" / file) as path:
             picture.save(path)
-
-
-def tile_picture(
-    power: NDArray[np.float32],
-    probability: NDArray[np.float32],
-    label: NDArray[Any],
-    target: NDArray[Any],
-    title: str = "",
-) -> Image.Image:
-    """Five panels side by side, with the tile's building IoU in the caption.
-
-    Image, building probability, ground truth, prediction on the image, ground truth on the image.
-    `power` (2 or 3, H, W) linear VH, VV; `probability` (H, W) 0 to 1; `label`, `target` (H, W).
-    """
-    image = backscatter_picture(power)
-    grey = np.repeat(np.round(probability * 255).astype(np.uint8)[..., None], 3, axis=2)
-    truth = np.zeros_like(image)
-    truth[target == BUILDING] = 255
-    truth[target == IGNORE] = UNKNOWN
-    panels = [
-        ("VV, VH, VV-VH", image),
-        ("probability", grey),
-        ("ground truth", truth),
-        ("image + prediction", _overlay(image, label == BUILDING, PREDICTED)),
-        ("image + truth", _overlay(image, target == BUILDING, TRUE)),
-    ]
-    iou = tile_iou(label, target)
-    caption = f"{title}  IoU {'undefined' if math.isnan(iou) else f'{iou:.3f}'}"
-    return _side_by_side(panels, caption.strip())
-
-
-def _overlay(image: Rgb, where: NDArray[np.bool_], colour: tuple[int, int, int]) -> Rgb:
-    over = image.copy()
-    over[where] = (0.5 * image[where] + 0.5 * np.array(colour)).astype(np.uint8)
-    return over
-
-
-def _side_by_side(panels: list[tuple[str, Rgb]], caption: str) -> Image.Image:
-    images = [(name, _enlarged(Image.fromarray(pixels))) for name, pixels in panels]
-    width, height = images[0][1].size
-    sheet = Image.new("RGB", (len(panels) * (width + 4) - 4, height + 2 * MARGIN), "white")
-    draw = ImageDraw.Draw(sheet)
-    draw.text((2, 2), caption, fill="black")
-    for number, (name, image) in enumerate(images):
-        left = number * (width + 4)
-        sheet.paste(image, (left, MARGIN))
-        draw.text((left + 2, height + MARGIN + 2), name, fill="black")
-    return sheet
-
-
-def _enlarged(image: Image.Image) -> Image.Image:
-    """Whole multiples of small images, so that their captions fit."""
-    factor = -(-LEAST_SIDE // min(image.size))
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def _spread(dataset: Any, count: int) -> list[int]:

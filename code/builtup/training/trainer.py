@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ class _Update:
         learner = self.learner
         learner.network.train()
         first, last = self._position(engine)
-        power, target = self.prepare(batch, learner.device, learner.device.type == "cuda")
+        image, target = self.prepare(batch, learner.device, learner.device.type == "cuda")
         pixels = int((target != IGNORE).sum())
         if self.unit == 0:
             self.unit = int(idist.all_reduce(target.numel(), op="MAX"))
@@ -90,9 +91,9 @@ class _Update:
         self.group_tiles = ([] if first else self.group_tiles) + self.places.names(batch)
         with self._silent(last):
             with learner.autocast():
-                loss = learner.criterion(learner.network(power), target)
+                loss = learner.criterion(learner.network(image), target)
             value = float(loss.detach())
-            if value - value != 0:  # not finite
+            if not math.isfinite(value):
                 raise _stopped(engine, f"the loss is {value}", self.places.names(batch))
             learner.scaler.scale(loss * (pixels / self.unit)).backward()
         if last:
@@ -137,7 +138,7 @@ class _Update:
 
     def _refuse_infinite(self, engine: Engine, gradients: list[Tensor]) -> None:
         norm = float(nn.utils.get_total_norm(gradients))  # half a percent of a U-Net's step
-        if norm - norm != 0:
+        if not math.isfinite(norm):
             # all processes are here, and it may have come from any
             tiles = [name for names in idist.all_gather(self.group_tiles) for name in names]
             raise _stopped(engine, f"the gradient's norm is {norm}", tiles)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from builtup.sensors.radar.sentinel1 import SENTINEL1, UNKNOWN, backscatter_picture
+from builtup.sensors.radar.sentinel1 import SENTINEL1, backscatter_picture
+from builtup.sensors.sensor import UNKNOWN
 
 
 def test_samples_hold_vh_and_vv_and_no_third_band() -> None:

@@ -36,6 +36,7 @@ from builtup.prediction.selection import Selection, select_held_out
 from builtup.prediction.tile_reader import INDEXES
 from builtup.prediction.tiles import TileWork, predict_tiles
 from builtup.scoring.counts import scores
+from builtup.sensors.classes import Classes
 from builtup.sensors.radar.bands import NODATA_POWER
 from builtup.tiles.folds import FOLDS_JSON, Folds
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
@@ -225,7 +226,7 @@ def _f1(made_of: Quantisation, selection: Selection, backend: str, quantised: Pa
         scored=True,
     )
     matrix = predict_tiles(work, selection.tiles, quiet=True).matrix.sum(axis=0)
-    f1 = scores(matrix)["f1"]
+    f1 = scores(matrix, Classes.of(trained.class_names))["f1"]
     if not np.isfinite(f1):
         raise ConfigError(
             f"backend=openvino-int8: the held-out ground of {selection.fold_name} has no building "

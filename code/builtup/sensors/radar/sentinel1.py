@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.sensors.radar.bands import BAND_NAMES, DB_FLOOR, invalid, to_db
-from builtup.sensors.sensor import Axis, Sensor
+from builtup.sensors.sensor import UNKNOWN, Axis, Sensor
 
 __all__ = ["SENTINEL1", "backscatter_picture"]
 
@@ -14,8 +14,6 @@ __all__ = ["SENTINEL1", "backscatter_picture"]
 VH_RANGE = (-28.0, -5.0)
 VV_RANGE = (-22.0, 2.0)
 RATIO_RANGE = (2.0, 16.0)
-#: Where nothing is known.
-UNKNOWN = (60, 60, 90)
 
 
 def false_colour(power: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,4 +57,5 @@ SENTINEL1 = Sensor(
     picture=backscatter_picture,
     title="Radar image",
     legend="VV red, VH green, VV/VH blue, in decibels",
+    drawn="VV, VH, VV-VH",
 )
