@@ -39,7 +39,7 @@ from builtup.scoring.counts import level_histogram
 from builtup.scoring.curves import choose_threshold
 from builtup.scoring.summary import figures_of
 from builtup.scoring.tables import markdown, span
-from builtup.sensors.radar.names import find_rasters
+from builtup.sensors.scene_files import find_rasters
 from builtup.studies.compare import Candidate, Difference, differences
 from builtup.studies.launch_runs import FoldTask, data_digest, train_fold, training_key
 from builtup.tiles.folds import Folds

@@ -24,7 +24,7 @@ from builtup.geo.probability import IGNORE, NODATA, encode, level_of
 from builtup.jobs.files import write_text_atomically
 from builtup.maps.forest import fit_forest, forest_probability
 from builtup.scoring.blocks import BlockCounter, BlockRow, write_blocks
-from builtup.sensors.radar.names import find_rasters
+from builtup.sensors.scene_files import find_rasters
 from builtup.studies.cross_validate import BLOCKS_CSV, CROSS_JSON
 
 #: What each config is trained with instead of its own: 16 crops of 96 pixels an iteration.

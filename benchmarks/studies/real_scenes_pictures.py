@@ -17,7 +17,7 @@ import rasterio
 
 from builtup.runs.results import city_rasters, resolve_results
 from builtup.sensors.radar.bands import to_db
-from builtup.sensors.radar.names import find_rasters
+from builtup.sensors.scene_files import find_rasters
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

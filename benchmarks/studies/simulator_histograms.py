@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from builtup.geo.grid import Grid
 from builtup.sensors.radar.bands import invalid, to_db
-from builtup.sensors.radar.names import ScenePair, discover_pairs
+from builtup.sensors.radar.discovery import scenes_of_split
+from builtup.sensors.radar.scenes import Scene
 from builtup.simulate.dataset import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,12 +68,13 @@ def burn(shapefile: Path, grid: Grid) -> NDArray[np.bool_]:
     ).astype(bool)
 
 
-def load(root: Path, pair: ScenePair) -> Image:
-    with rasterio.open(pair.vv) as vv_file, rasterio.open(pair.vh) as vh_file:
+def load(root: Path, scene: Scene) -> Image:
+    vv, vh = scene.files
+    with rasterio.open(vv) as vv_file, rasterio.open(vh) as vh_file:
         vv, vh, grid = vv_file.read(1), vh_file.read(1), Grid.of(vv_file)
-    folder = root / pair.city_folder
-    shapefile = folder / f"{pair.city}.shp"
-    area = folder / f"{pair.city}_labelled_area.shp"
+    folder = root / scene.folder
+    shapefile = folder / f"{scene.city_key}.shp"
+    area = folder / f"{scene.city_key}_labelled_area.shp"
     builtup = burn(shapefile, grid) if shapefile.exists() else None
     labelled = burn(area, grid) if area.exists() else np.ones(grid.shape, bool)
     return Image((to_db(vv), to_db(vh)), ~invalid(vh, vv), builtup, labelled)
@@ -149,13 +151,13 @@ def table(title: str, image: Image) -> str:
 def main(folder: Path) -> None:
     if not (folder / "train").exists():
         simulate(output_path=folder, cities=6, test_cities=0, size=768)
-    simulated = [load(folder / "train", p) for p in discover_pairs(folder / "train").pairs]
+    simulated = [load(folder / "train", s) for s in scenes_of_split(folder / "train").scenes]
     real = {}
     for split in ("train", "test"):
         root = DATA / "real_s1" / split
-        for pair in discover_pairs(root).pairs:
-            if pair.city_folder in REAL:
-                real[REAL[pair.city_folder]] = load(root, pair)
+        for scene in scenes_of_split(root).scenes:
+            if scene.folder in REAL:
+                real[REAL[scene.folder]] = load(root, scene)
     draw_histograms(real, simulated, ROOT / "docs/simulator_histograms.png")
     whole = max(simulated, key=lambda i: (bool(i.valid.all()), i.builtup.mean()))
     draw_scene(whole, ROOT / "docs/simulator_scene.png")

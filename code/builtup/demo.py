@@ -30,7 +30,7 @@ from builtup.report.write import Extras
 from builtup.report.write import report as write_report
 from builtup.runs import tracking
 from builtup.runs.results import resolve_results
-from builtup.sensors.radar.names import find_rasters
+from builtup.sensors.scene_files import find_rasters
 from builtup.simulate.dataset import simulate
 from builtup.tiles.prepare import prepare
 

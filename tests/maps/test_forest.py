@@ -8,7 +8,7 @@ import rasterio
 from builtup.maps import forest as reference
 from builtup.maps.forest import fit_forest, forest_features, forest_probability
 from builtup.runs.results import read_tags
-from builtup.sensors.radar.names import find_rasters
+from builtup.sensors.scene_files import find_rasters
 from helpers import speckle, write_raster
 
 

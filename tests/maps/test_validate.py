@@ -228,7 +228,7 @@ def test_a_perfect_map_scores_one_in_another_crs(tmp_path: Path) -> None:
 
 
 def test_masks_of_training_and_of_validation_agree_on_real_scenes(tmp_path: Path) -> None:
-    from builtup.sensors.radar.names import find_rasters
+    from builtup.sensors.scene_files import find_rasters
     from builtup.tiles.masks import rasterize
 
     truth = real_data() / "train"

@@ -18,7 +18,7 @@ import shapely
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
 from builtup.jobs.steps import Summary
-from builtup.sensors.radar.names import discover_pairs
+from builtup.sensors.radar.discovery import scenes_of_split
 from builtup.simulate.dataset import MARKER, simulate
 
 SIZE = 96
@@ -64,26 +64,27 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_layout_is_found_without_a_problem(data: Path) -> None:
-    train, test = discover_pairs(data / "train"), discover_pairs(data / "test")
+    train, test = scenes_of_split(data / "train"), scenes_of_split(data / "test")
     assert not train.problems
     assert not test.problems
-    assert (len(train.pairs), len(test.pairs)) == (6, 3)
-    assert len({pair.city for pair in train.pairs + test.pairs}) == 3
+    assert (len(train.scenes), len(test.scenes)) == (6, 3)
+    assert len({scene.city_key for scene in train.scenes + test.scenes}) == 3
     assert len(train.ignored) == 12  # a BorderMask for each polarisation
-    assert {pair.name.orbit for pair in train.pairs} == {"ASC", "DES"}
-    for pair in train.pairs + test.pairs:
-        assert (pair.vv.parents[2] / f"{pair.city}.shp").exists()
+    assert {scene.orbit for scene in train.scenes} == {"ASC", "DES"}
+    for scene in train.scenes + test.scenes:
+        assert (scene.files[0].parents[2] / f"{scene.city_key}.shp").exists()
 
 
 def test_scenes_are_linear_power_on_grids_that_differ_a_little(data: Path) -> None:
     by_city: dict[str, list[Grid]] = {}
-    for pair in discover_pairs(data / "train").pairs:
-        with rasterio.open(pair.vv) as vv, rasterio.open(pair.vh) as vh:
+    for scene in scenes_of_split(data / "train").scenes:
+        vv_path, vh_path = scene.files
+        with rasterio.open(vv_path) as vv, rasterio.open(vh_path) as vh:
             assert vv.dtypes == ("float32",)
             assert vv.count == 1
             assert vv.crs.is_projected
             assert Grid.of(vv).matches(Grid.of(vh))
-            by_city.setdefault(pair.city, []).append(Grid.of(vv))
+            by_city.setdefault(scene.city_key, []).append(Grid.of(vv))
             assert 0 < np.median(vh.read(1)) < np.median(vv.read(1)) < 1
     for grids in by_city.values():
         assert any(grid.shape == (SIZE, SIZE) for grid in grids)
@@ -113,16 +114,17 @@ def test_polygons_are_marked_as_unosat_marked_them(data: Path) -> None:
 
 
 def test_the_town_stays_where_the_land_changes(data: Path) -> None:
-    pairs = [p for p in discover_pairs(data / "train").pairs if p.city_folder.startswith("Ardena")]
-    city = pairs[0].vv.parents[2]
-    shares = [truth_on(city, pair.vv).mean() for pair in pairs]
+    scenes = scenes_of_split(data / "train").scenes
+    files = [scene.files[0] for scene in scenes if scene.city == "Ardena"]
+    city = files[0].parents[2]
+    shares = [truth_on(city, file).mean() for file in files]
     assert min(shares) > 0.01
     assert max(shares) - min(shares) < 0.05  # shifted grids touch a few more pixels
     inside, outside = [], []
-    for pair in pairs:
-        with rasterio.open(pair.vv) as dataset:
+    for file in files:
+        with rasterio.open(file) as dataset:
             power = dataset.read(1)
-        mask, valid = truth_on(city, pair.vv), power != 0
+        mask, valid = truth_on(city, file), power != 0
         inside.append(power[mask & valid].mean())
         outside.append(power[~mask & valid].mean())
     assert (np.array(inside) > 1.1 * np.array(outside)).all()
@@ -132,8 +134,8 @@ def test_the_town_stays_where_the_land_changes(data: Path) -> None:
 def test_bordermasks_say_where_no_data_are(tmp_path: Path) -> None:
     run(tmp_path, dates=6, size=64)
     wedges = 0
-    for pair in discover_pairs(tmp_path / "train").pairs:
-        for path in (pair.vv, pair.vh):
+    for scene in scenes_of_split(tmp_path / "train").scenes:
+        for path in scene.files:
             with rasterio.open(path) as dataset:
                 power = dataset.read(1)
             with rasterio.open(path.with_name(f"{path.stem}_BorderMask.tif")) as dataset:
@@ -166,7 +168,7 @@ def test_a_second_run_does_nothing_and_a_changed_setting_redoes_all(tmp_path: Pa
     assert "nothing to do" in again.line()
     assert run(tmp_path, dates=1).done == 1
     after = digests(tmp_path)
-    assert len(discover_pairs(tmp_path / "train").pairs) == 1  # no stale date stays behind
+    assert len(scenes_of_split(tmp_path / "train").scenes) == 1  # no stale date stays behind
     first = {k: v for k, v in after.items() if k.endswith(".tif")}
     assert first.items() <= before.items()
 
@@ -174,7 +176,7 @@ def test_a_second_run_does_nothing_and_a_changed_setting_redoes_all(tmp_path: Pa
 def test_a_lost_file_is_noticed(tmp_path: Path) -> None:
     run(tmp_path, dates=1)
     before = digests(tmp_path)
-    discover_pairs(tmp_path / "train").pairs[0].vv.unlink()
+    scenes_of_split(tmp_path / "train").scenes[0].files[0].unlink()
     assert run(tmp_path, dates=1).done == 1
     assert digests(tmp_path) == before
 

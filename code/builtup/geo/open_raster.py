@@ -53,9 +53,12 @@ class Raster:
         self.retries = retries
         self.dataset: DatasetReader = self._persistent(self._open)
 
-    def read(self, window: Window, band: int) -> NDArray[Any]:
-        """A window of a band, as it is stored; InputError where it cannot be read."""
-        values: NDArray[Any] = self._persistent(lambda: self._read(window, band))
+    def read(self, window: Window, band: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """A window of a band, as it is stored, or put into `out` (height, width).
+
+        InputError where it cannot be read.
+        """
+        values: NDArray[Any] = self._persistent(lambda: self._read(window, band, out))
         return values
 
     def close(self) -> None:
@@ -66,10 +69,10 @@ class Raster:
         drivers = None if self.location.any_format else "GTiff"
         return rasterio.open(self.location.name, driver=drivers)
 
-    def _read(self, window: Window, band: int) -> NDArray[Any]:
+    def _read(self, window: Window, band: int, out: NDArray[Any] | None) -> NDArray[Any]:
         if self.dataset.closed:
             self.dataset = self._open()
-        return self.dataset.read(band, window=window.rasterio)
+        return self.dataset.read(band, window=window.rasterio, out=out)
 
     def _persistent(self, action: Callable[[], Result]) -> Result:
         location = self.location

@@ -43,7 +43,7 @@ def check_place(grid: Grid, name: str) -> None:
     except CPLE_BaseError:  # no error of rasterio's public family
         known = False
     if not known:
-        problem = f"its CRS ({grid.crs.to_string()[:40]}) has no place on the earth"
+        problem = f"its CRS ({grid.crs.to_string()[:40]}) has no place on Earth"
         raise InputError(name, problem, "assign the right CRS (gdal_edit.py -a_srs)")
 
 

@@ -25,7 +25,7 @@ from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.vectors import read_polygons, reproject
 from builtup.geo.windows import aligned
 from builtup.scoring.scored_area import SCORED_AREA
-from builtup.sensors.radar.names import require_folder
+from builtup.sensors.scene_files import require_folder
 
 if TYPE_CHECKING:
     from builtup.maps.ensemble import Member

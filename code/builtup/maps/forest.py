@@ -25,7 +25,7 @@ from builtup.jobs.files import atomic_path
 from builtup.runs.results import PredictionTags, write_tags
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.classes import BUILT_UP
-from builtup.sensors.radar.names import SceneFile
+from builtup.sensors.scene_files import SceneFile
 from builtup.sensors.sensor import Sensor
 
 __all__ = ["fit_forest", "fit_on_scenes", "forest_features", "forest_probability", "map_scenes"]
@@ -134,7 +134,7 @@ def map_scenes(
 ) -> None:
     """Write `<folder>/raw/<scene>_prob….tif`: 8-bit probability with tags, block by block."""
     for image in images:
-        target = folder / "raw" / f"{image.name.as_kind('prob')}.tif"
+        target = folder / "raw" / image.output_name("prob")
         with gdal_env(), open_raster(image.path) as dataset, atomic_path(target) as temporary:
             grid = Grid.of(dataset)
             tags = PredictionTags(

@@ -33,7 +33,7 @@ from builtup.scoring.curves import average_precision
 from builtup.scoring.polygons import PolygonCounts, match_polygons
 from builtup.scoring.scored_area import ScoredCity, find_truths, open_scored_city, read_scored_area
 from builtup.scoring.tables import as_json, three_decimals
-from builtup.sensors.radar.names import require_folder
+from builtup.sensors.scene_files import require_folder
 from builtup.text_table import text_table
 
 __all__ = ["CityScore", "validate"]

@@ -29,8 +29,8 @@ from builtup.prediction.scene import STEP, SceneWork, predict_job, scene_job
 from builtup.runs.results import RAW, PredictionTags
 from builtup.runs.tracking import Recorder, recording
 from builtup.sensors.radar.discovery import find_scenes
-from builtup.sensors.radar.headers import Survey, measure, survey
-from builtup.sensors.radar.units import parse_units
+from builtup.sensors.radar.headers import PREDICT, SceneHeaders, read_each
+from builtup.sensors.radar.units import judge_units, parse_units
 
 __all__ = ["predict"]
 
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 class _Work:
     """The scenes to predict, by city, and what is refused."""
 
-    cities: dict[str, tuple[Survey, ...]]
+    cities: dict[str, tuple[SceneHeaders, ...]]
     problems: list[BuiltupError]
 
 
@@ -134,9 +134,9 @@ def _survey(
     scenes: list[Any], problems: list[BuiltupError], limits: Area | None, on_error: str
 ) -> _Work:
     """Read the headers of the scenes; leave out those that the area does not meet."""
-    surveys: list[Survey] = []
+    surveys: list[SceneHeaders] = []
     beside = 0
-    for scene, found in zip(scenes, map_threads(survey, scenes), strict=True):
+    for scene, found in zip(scenes, read_each(scenes, PREDICT), strict=True):
         if isinstance(found, BuiltupError):
             problems.append(found)
             continue
@@ -190,7 +190,7 @@ def _jobs(
 
 def _job(
     city: str,
-    found: Survey,
+    found: SceneHeaders,
     run: Run,
     loaded: Loaded,
     settings: Mapping[str, Any],
@@ -211,13 +211,13 @@ def _job(
     elsewhere = [place.shown for place in found.scene.locations if place.remote]
     given = str(settings["units"])
     if elsewhere:  # no sha256 of what lies elsewhere: what was sampled tells it apart
-        measured = measure(found, given)
-        settings = {**settings, "elsewhere": elsewhere, "sampled": measured.sampled}
-        return scene_job(replace(work, survey=measured.survey), raw, settings)
+        judged = judge_units(found, given)
+        settings = {**settings, "elsewhere": elsewhere, "sampled": judged.sampled}
+        return scene_job(replace(work, headers=judged), raw, settings)
     job = scene_job(work, raw, settings)
     if is_done(STEP, job):
         return job
-    return scene_job(replace(work, survey=measure(found, given).survey), raw, settings)
+    return scene_job(replace(work, headers=judge_units(found, given)), raw, settings)
 
 
 def _of_run(job: Job, run_id: str) -> Job:

@@ -123,10 +123,10 @@ def _manifest(folder: Path, jobs: Sequence[Job]) -> DataManifest:
         sampled = str((known.settings or {}).get("sampled", ""))
         elsewhere = [
             DataFile(name=place.shown, path=place.shown, sha256=f"{sampled} (of sampled pixels)")
-            for place in work.survey.scene.locations
+            for place in work.headers.scene.locations
             if place.remote
         ]
-        scene = work.survey.scene  # as `<City>_<year>/<scene>`, by which trace knows its city
+        scene = work.headers.scene  # as `<City>_<year>/<scene>`, by which trace knows its city
         path = f"{scene.city}_{scene.date[:4] or 'undated'}/{scene.scene_id}"
         places.append(DataPlace(path=path, inputs=(*(known.inputs or ()), *elsewhere)))
     return DataManifest(folder=str(folder), images_and_masks=tuple(places))

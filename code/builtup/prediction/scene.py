@@ -24,7 +24,7 @@ from builtup.prediction.progress import advance
 from builtup.prediction.recipe import Recipe, load
 from builtup.prediction.windows import predict_stream, windows_of
 from builtup.runs.results import PredictionTags, write_tags
-from builtup.sensors.radar.headers import Survey
+from builtup.sensors.radar.headers import SceneHeaders
 from builtup.sensors.radar.reader import cache_bytes, power_within
 
 __all__ = ["STEP", "SceneWork", "predict_job", "scene_job"]
@@ -38,7 +38,7 @@ STEP = Step("predict", 3)
 class SceneWork:
     """What a scene's job needs besides its files; small enough to be sent to another machine."""
 
-    survey: Survey
+    headers: SceneHeaders
     recipe: Recipe
     tags: PredictionTags
     area: str = ""
@@ -46,14 +46,14 @@ class SceneWork:
 
 def scene_job(work: SceneWork, raw: Path, settings: Mapping[str, Any]) -> Job:
     """The job that writes `raw/<scene>_prob.tif`; `settings` are what its pixels depend on."""
-    scene = work.survey.scene
+    scene = work.headers.scene
     inputs = tuple(location.path for location in scene.locations if not location.remote)
     return Job(
         name=scene.plain_id,
         inputs=inputs,
         outputs=(raw / scene.output_name("prob"),),
         settings={**settings, "scene": scene.scene_id, "city": work.tags.city},
-        pixels=work.survey.grid.pixels,
+        pixels=work.headers.grid.pixels,
         context=work,
         resources={"GPU": 1} if work.recipe.device.startswith("cuda") else {},
     )
@@ -69,7 +69,7 @@ def predict_job(job: Job) -> dict[str, int]:
 
 def _predict(job: Job) -> dict[str, int]:
     work: SceneWork = job.context
-    found, stream = work.survey, load(work.recipe).stream
+    found, stream = work.headers, load(work.recipe).stream
     grid, name = found.grid, found.scene.vv.location.shown
     limits = parse_area(work.area)
     area = None if limits is None else limits.on(grid)

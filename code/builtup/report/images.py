@@ -28,9 +28,11 @@ from builtup.runs.records import InferenceRecord, member_runs
 from builtup.runs.results import Results
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.discovery import find_scenes
-from builtup.sensors.radar.headers import Survey, measure, survey
-from builtup.sensors.radar.names import SceneName, find_rasters, require_folder
+from builtup.sensors.radar.headers import PREDICT, SceneHeaders, read_headers
+from builtup.sensors.radar.names import SceneName
 from builtup.sensors.radar.reader import open_power
+from builtup.sensors.radar.units import judge_units
+from builtup.sensors.scene_files import find_rasters, require_folder
 from builtup.sensors.sensor import Sensor
 from builtup.tiles.table import TILE_STATS_CSV
 from builtup.tiles.tile import TILES_CSV, parse_tile, read_rows
@@ -60,7 +62,7 @@ class SceneImage:
     scene: str
     date: str
     paths: tuple[Path, ...] = ()
-    stored: Survey | None = None
+    stored: SceneHeaders | None = None
 
 
 def find_images(results: Results, images_path: str = "") -> Mapping[str, tuple[SceneImage, ...]]:
@@ -129,7 +131,7 @@ def _scenes_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
     scenes = find_rasters(folder, "3b")
     if not scenes:
         return _stored_below(folder)
-    return _by_city((s.city, s.scene_id, s.name.date, s.path) for s in scenes)
+    return _by_city((s.city, s.scene_id, s.date, s.path) for s in scenes)
 
 
 def _stored_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
@@ -142,7 +144,7 @@ def _stored_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
 
 
 def _as_stored(
-    cities: Mapping[str, tuple[Survey, ...]],
+    cities: Mapping[str, tuple[SceneHeaders, ...]],
 ) -> Mapping[str, tuple[SceneImage, ...]]:
     return {
         city: tuple(
@@ -190,7 +192,7 @@ def scene_title(scene: str) -> str:
 # --- scenes as they are stored ---------------------------------------------------------------
 
 
-def _stored_scenes(input_path: str, units: str = "auto") -> Mapping[str, tuple[Survey, ...]]:
+def _stored_scenes(input_path: str, units: str = "auto") -> Mapping[str, tuple[SceneHeaders, ...]]:
     """The scenes of each city below `input_path`, which is all that `predict` takes.
 
     What `predict` refuses unless it is allowed is refused here. Raises InputError where there are
@@ -199,10 +201,10 @@ def _stored_scenes(input_path: str, units: str = "auto") -> Mapping[str, tuple[S
     found = find_scenes(input_path, Allow())
     if found.problems:
         raise found.problems[0]
-    return with_cities([measure(survey(scene), units).survey for scene in found.scenes])
+    return with_cities([judge_units(read_headers(s, PREDICT), units) for s in found.scenes])
 
 
-def _scenes_of_run(results: Results) -> Mapping[str, tuple[Survey, ...]] | None:
+def _scenes_of_run(results: Results) -> Mapping[str, tuple[SceneHeaders, ...]] | None:
     """The scenes of a folder that `predict` wrote, as its run names them; None for other folders.
 
     Raises RunError where the tracking database does not know the run, and as `_stored_scenes`.
@@ -224,7 +226,7 @@ def _named_run(results: Results) -> str | None:
     return None if record is None else record.run_id
 
 
-def _read_parts(found: Survey, ground: Grid) -> Iterator[tuple[NDArray[np.float32], Grid]]:
+def _read_parts(found: SceneHeaders, ground: Grid) -> Iterator[tuple[NDArray[np.float32], Grid]]:
     """The power (2, h, w) of a scene and where it lies, part by part, of what meets `ground`."""
     with open_power(found) as reader:
         for window in aligned(found.grid.width, found.grid.height, PART):

@@ -21,7 +21,8 @@ from builtup.runs.results import CityRasters, Results, city_rasters, read_tags, 
 from builtup.scoring.blocks import BLOCK
 from builtup.scoring.bootstrap import RESAMPLES
 from builtup.scoring.scored_area import find_truths, read_scored_area
-from builtup.sensors.radar.names import SceneName, require_folder
+from builtup.sensors.radar.names import SceneName
+from builtup.sensors.scene_files import require_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

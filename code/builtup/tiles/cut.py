@@ -24,7 +24,8 @@ from builtup.geo.rasters import create_raster, gdal_env, open_raster, read_windo
 from builtup.geo.windows import Window, tiling
 from builtup.jobs.files import atomic_directory, write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
-from builtup.sensors.radar.names import SceneFile, find_rasters, plain_id
+from builtup.sensors.radar.names import plain_id
+from builtup.sensors.scene_files import SceneFile, find_rasters
 from builtup.tiles.tile import TILES_CSV, Tile, tile_name
 
 __all__ = ["generate_tiles"]
@@ -180,18 +181,18 @@ def _write_tile(scene: DatasetReader, window: Window, path: Path) -> None:
 
 
 def _tiles(plan: _Plan, materialize: bool) -> Iterable[Tile]:
-    name = plan.scene.name
+    scene = plan.scene
     for w in plan.windows:
         yield Tile(
-            tile_id=f"{plain_id(name.scene_id)}_{w.x}_{w.y}",
-            city=plan.scene.city,
-            scene=name.scene_id,
-            date=name.date,
+            tile_id=f"{plain_id(scene.scene_id)}_{w.x}_{w.y}",
+            city=scene.city,
+            scene=scene.scene_id,
+            date=scene.date,
             x=w.x,
             y=w.y,
             width=w.width,
             height=w.height,
-            path=plan.folder / tile_name(w.x, w.y) if materialize else plan.scene.path,
+            path=plan.folder / tile_name(w.x, w.y) if materialize else scene.path,
         )
 
 

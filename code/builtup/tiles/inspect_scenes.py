@@ -15,8 +15,11 @@ from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
 from builtup.geo.rasters import gdal_env
 from builtup.geo.vectors import PolygonSet, read_polygons
 from builtup.geo.windows import Window, aligned
-from builtup.sensors.radar.names import Discovery, ScenePair, discover_pairs, require_folder
-from builtup.sensors.radar.pairs import OpenPair, all_invalid, open_pair
+from builtup.sensors.radar.discovery import scenes_of_split
+from builtup.sensors.radar.headers import CHAIN, SceneHeaders, read_each
+from builtup.sensors.radar.reader import PowerReader, open_power
+from builtup.sensors.radar.scenes import Scene
+from builtup.sensors.scene_files import require_folder
 from builtup.text_table import text_table
 from builtup.tiles.masks import burner_on, city_labels
 
@@ -35,7 +38,7 @@ _CITY_YEAR = re.compile(r".+_\d{4}")
 class SceneReport:
     """One usable scene. Shares are of sampled pixels; `built_up` is None without polygons."""
 
-    pair: ScenePair
+    scene: Scene
     grid: Grid
     nodata: float
     built_up: float | None
@@ -71,17 +74,18 @@ def inspect(input_path: Path) -> str:
 
 def inspect_split(root: Path) -> SplitReport:
     """Open every scene and every city's polygons of one split."""
-    discovery: Discovery = discover_pairs(root)
+    discovery = scenes_of_split(root)
     report = SplitReport(root.name, ignored=len(discovery.ignored))
     report.refused += discovery.problems
     labels: dict[str, _Labels | None] = {}
     with gdal_env():
-        for pair in discovery.pairs:
-            key = f"{pair.city_folder}/{pair.city}"
+        headers = read_each(discovery.scenes, CHAIN)
+        for scene, found in zip(discovery.scenes, headers, strict=True):
+            key = f"{scene.folder}/{scene.city_key}"
             if key not in labels:
-                labels[key] = _labels(root, pair, report)
+                labels[key] = _labels(root, scene, report)
             try:
-                report.scenes.append(_inspect_scene(pair, labels[key], report))
+                report.scenes.append(_inspect_scene(found, labels[key], report))
             except BuiltupError as e:
                 report.refused.append(e)
     return report
@@ -105,13 +109,13 @@ def _has_cities(folder: Path) -> bool:
     return any(p.is_dir() and _CITY_YEAR.fullmatch(p.name) for p in folder.iterdir())
 
 
-def _labels(root: Path, pair: ScenePair, report: SplitReport) -> _Labels | None:
+def _labels(root: Path, scene: Scene, report: SplitReport) -> _Labels | None:
     """The polygons of a scene's city; what is wrong with them goes into the report."""
-    if not (root / pair.city_folder / f"{pair.city}.shp").exists():
-        report.unlabelled.append(pair.city)
+    if not (root / scene.folder / f"{scene.city_key}.shp").exists():
+        report.unlabelled.append(scene.city_key)
         return None
     try:
-        files = city_labels(root, pair.city_folder, pair.city)
+        files = city_labels(root, scene.folder, scene.city_key)
         area = None if files.labelled_area is None else read_polygons(files.labelled_area)
         found = _Labels(read_polygons(files.polygons), area)
     except BuiltupError as e:
@@ -124,12 +128,17 @@ def _labels(root: Path, pair: ScenePair, report: SplitReport) -> _Labels | None:
     return found
 
 
-def _inspect_scene(pair: ScenePair, labels: _Labels | None, report: SplitReport) -> SceneReport:
-    with open_pair(pair) as scene:
-        burners = _burners(labels, pair, scene.grid, report)
+def _inspect_scene(
+    headers: SceneHeaders | BuiltupError, labels: _Labels | None, report: SplitReport
+) -> SceneReport:
+    if isinstance(headers, BuiltupError):
+        raise headers
+    scene, grid = headers.scene, headers.grid
+    with open_power(headers) as reader:
+        burners = _burners(labels, scene, grid, report)
         pixels = invalid = known = built = 0
-        for window in _sample(scene.grid):
-            bad = scene.read(window, np.empty((2, window.height, window.width), np.float32))
+        for window in _sample(grid):
+            bad = reader.invalid(window)
             pixels += bad.size
             invalid += int(np.count_nonzero(bad))
             if burners is not None:
@@ -137,23 +146,23 @@ def _inspect_scene(pair: ScenePair, labels: _Labels | None, report: SplitReport)
                 good = ~bad if inside is None else ~bad & (inside.burn(window) == 1)
                 known += int(np.count_nonzero(good))
                 built += int(np.count_nonzero(mask[good]))
-        if invalid == pixels and not _any_valid(scene):
-            raise all_invalid(pair)
+        if invalid == pixels and not _any_valid(reader):
+            raise scene.all_invalid()
         share = built / known if known else None
-        return SceneReport(pair, scene.grid, invalid / pixels, share)
+        return SceneReport(scene, grid, invalid / pixels, share)
 
 
 def _burners(
-    labels: _Labels | None, pair: ScenePair, grid: Grid, report: SplitReport
+    labels: _Labels | None, scene: Scene, grid: Grid, report: SplitReport
 ) -> tuple[Burner, Burner | None] | None:
     """Polygons and labelled area on a scene; None where they cannot be brought to it."""
     if labels is None:
         return None
     try:
-        burner, far = burner_on(labels.polygons, grid, pair, all_touched=True)
+        burner, far = burner_on(labels.polygons, grid, scene, all_touched=True)
         inside, area_far = None, ""
         if labels.area is not None:
-            inside, area_far = burner_on(labels.area, grid, pair, all_touched=False)
+            inside, area_far = burner_on(labels.area, grid, scene, all_touched=False)
     except InputError as e:
         if str(e) not in map(str, report.refused):  # the same for each date
             report.refused.append(e)
@@ -178,18 +187,16 @@ def _evenly(starts: range) -> list[int]:
     return [starts[int(i)] for i in chosen]
 
 
-def _any_valid(scene: OpenPair) -> bool:
-    return any(
-        not scene.read(window, np.empty((2, window.height, window.width), np.float32)).all()
-        for window in aligned(scene.grid.width, scene.grid.height, (SAMPLE, 8 * SAMPLE))
-    )
+def _any_valid(reader: PowerReader) -> bool:
+    windows = aligned(reader.grid.width, reader.grid.height, (SAMPLE, 8 * SAMPLE))
+    return any(not reader.invalid(window).all() for window in windows)
 
 
 def _as_text(reports: Sequence[SplitReport]) -> str:
     rows = [HEADINGS, *(row for report in reports for row in _rows(report))]
     lines = [text_table(rows, left=len(HEADINGS), ruled=True)]
     for report in reports:
-        cities = {(s.pair.city_folder, s.pair.city) for s in report.scenes}
+        cities = {(s.scene.folder, s.scene.city_key) for s in report.scenes}
         lines.append(
             f"\n{report.name}: {len(cities)} cities, {len(report.scenes)} scenes, "
             f"{len(report.refused)} refused, {report.ignored} other rasters left alone"
@@ -204,20 +211,20 @@ def _as_text(reports: Sequence[SplitReport]) -> str:
 
 def _rows(report: SplitReport) -> Iterator[tuple[str, ...]]:
     grids: dict[str, list[Grid]] = {}
-    for scene in sorted(report.scenes, key=lambda s: (s.pair.city_folder, s.pair.name.date)):
-        known = grids.setdefault(scene.pair.city, [])
-        name, grid = scene.pair.name, scene.grid
+    for row in sorted(report.scenes, key=lambda r: (r.scene.folder, r.scene.date)):
+        scene, grid = row.scene, row.grid
+        known = grids.setdefault(scene.city_key, [])
         yield (
             report.name,
-            scene.pair.city,
-            name.date,
-            name.orbit or "?",
+            scene.city_key,
+            scene.date,
+            scene.orbit or "?",
             f"{grid.width}x{grid.height}",
             "x".join(f"{size:.6g}" for size in sorted(set(grid.resolution))),
             grid.crs.to_string() if grid.crs.to_epsg() else "other",
             _grid_number(grid, known),
-            f"{scene.nodata:.1%}",
-            "-" if scene.built_up is None else f"{scene.built_up:.2%}",
+            f"{row.nodata:.1%}",
+            "-" if row.built_up is None else f"{row.built_up:.2%}",
         )
 
 

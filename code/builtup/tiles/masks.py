@@ -21,9 +21,10 @@ from builtup.geo.vectors import PolygonFile, PolygonSet, distance_to, reproject,
 from builtup.geo.windows import aligned
 from builtup.jobs.files import atomic_path
 from builtup.jobs.steps import Job, Step, Summary, run_step
-from builtup.sensors.radar.names import ScenePair, require_pairs
-from builtup.sensors.radar.pairs import all_invalid, check_pairs, open_pair
-from builtup.sensors.radar.validity import Invalid, invalid_ahead
+from builtup.sensors.radar.discovery import require_split
+from builtup.sensors.radar.headers import CHAIN, SceneHeaders, usable_headers
+from builtup.sensors.radar.reader import Invalid, open_scene
+from builtup.sensors.radar.scenes import Scene
 
 __all__ = [
     "CityLabels",
@@ -85,12 +86,12 @@ def rasterize(
     Writes `<output_path>/<City>_<year>/<scene, kind mask>.tif`. Raises InputError or GridError, or
     with `on_error="skip"` lists them in the summary.
     """
-    discovery = require_pairs(input_path)
-    usable, problems = check_pairs(discovery.pairs)
+    found = require_split(input_path)
+    usable, problems = usable_headers(found.scenes, CHAIN)
     jobs = []
-    for pair, grid in usable:
+    for headers in usable:
         try:
-            jobs.append(_job(input_path, output_path, pair, grid, all_touched))
+            jobs.append(_job(input_path, output_path, headers, all_touched))
         except BuiltupError as e:
             problems.append(e)
     return run_step(
@@ -99,12 +100,12 @@ def rasterize(
         _rasterize_job,
         num_workers=num_workers,
         on_error=on_error,
-        problems=[*discovery.problems, *problems],
+        problems=[*found.problems, *problems],
     )
 
 
 def rasterize_scene(
-    pair: ScenePair,
+    scene: Scene,
     labels: CityLabels,
     output: Path,
     *,
@@ -115,23 +116,24 @@ def rasterize_scene(
     255 is where the scene is invalid and outside the labelled area (a pixel is inside when its
     centre is). Returns counts: polygons on the scene, geometries repaired.
     """
-    with gdal_env(), open_pair(pair) as scene:
-        windows = list(aligned(scene.grid.width, scene.grid.height, WINDOW))
-        with invalid_ahead(scene, windows) as validity:
+    with gdal_env(), open_scene(scene, CHAIN) as reader:
+        grid = reader.grid
+        windows = list(aligned(grid.width, grid.height, WINDOW))
+        with reader.invalid_ahead(windows) as validity:
             polygons = PolygonFile(labels.polygons)
             area = None if labels.labelled_area is None else PolygonFile(labels.labelled_area)
-            burner = _burner(polygons, scene.grid, pair, all_touched=all_touched)
-            inside = None if area is None else _burner(area, scene.grid, pair, all_touched=False)
+            burner = _burner(polygons, grid, scene, all_touched=all_touched)
+            inside = None if area is None else _burner(area, grid, scene, all_touched=False)
             with atomic_path(output) as beside:
-                if not _write(beside, scene.grid, validity, burner, inside):
-                    raise all_invalid(pair)
+                if not _write(beside, grid, validity, burner, inside):
+                    raise scene.all_invalid()
     counts = {"polygons": len(burner)}
     repaired = polygons.repaired + (0 if area is None else area.repaired)
     return {**counts, "repaired": repaired} if repaired else counts
 
 
 def burner_on(
-    polygons: PolygonFile | PolygonSet, grid: Grid, pair: ScenePair, *, all_touched: bool
+    polygons: PolygonFile | PolygonSet, grid: Grid, scene: Scene, *, all_touched: bool
 ) -> tuple[Burner, str]:
     """Polygons ready to be burnt into a scene; a warning where none meets it, else ""."""
     with closing(polygons.parts()) as parts:
@@ -144,7 +146,7 @@ def burner_on(
         distance = min((distance_to(part, grid.corners) for part in moved), default=math.inf)
     far = f"{distance / 1000:.1f} km away" if math.isfinite(distance) else "elsewhere on Earth"
     return burner, (
-        f"{polygons.path}: its polygons do not meet the scene {pair.vv} ({far}); "
+        f"{polygons.path}: its polygons do not meet the scene {scene.shown} ({far}); "
         "check their CRS and the city's folder"
     )
 
@@ -167,26 +169,27 @@ def mask_profile(grid: Grid) -> dict[str, Any]:
     }
 
 
-def _job(root: Path, output: Path, pair: ScenePair, grid: Grid, all_touched: bool) -> Job:
-    labels = city_labels(root, pair.city_folder, pair.city)
+def _job(root: Path, output: Path, headers: SceneHeaders, all_touched: bool) -> Job:
+    scene = headers.scene
+    labels = city_labels(root, scene.folder, scene.city_key)
     return Job(
-        name=pair.scene_id,
-        inputs=(pair.vv, pair.vh, *labels.files),
-        outputs=(pair.output(output, "mask"),),
+        name=scene.scene_id,
+        inputs=(*scene.files, *labels.files),
+        outputs=(scene.output(output, "mask"),),
         settings={"all_touched": all_touched},
-        pixels=grid.pixels,
-        context=(pair, labels),
+        pixels=headers.grid.pixels,
+        context=(scene, labels),
     )
 
 
 def _rasterize_job(job: Job) -> dict[str, int]:
-    pair, labels = job.context
+    scene, labels = job.context
     all_touched = bool(job.settings["all_touched"])
-    return rasterize_scene(pair, labels, job.outputs[0], all_touched=all_touched)
+    return rasterize_scene(scene, labels, job.outputs[0], all_touched=all_touched)
 
 
-def _burner(polygons: PolygonFile, grid: Grid, pair: ScenePair, *, all_touched: bool) -> Burner:
-    burner, warning = burner_on(polygons, grid, pair, all_touched=all_touched)
+def _burner(polygons: PolygonFile, grid: Grid, scene: Scene, *, all_touched: bool) -> Burner:
+    burner, warning = burner_on(polygons, grid, scene, all_touched=all_touched)
     if warning:
         log.warning("%s", warning)
     return burner

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from builtup.errors import InputError
 from builtup.jobs.steps import Summary
+from builtup.sensors.radar.discovery import scenes_of_split
 from builtup.sensors.radar.merge import generate_3b_images
-from builtup.sensors.radar.names import discover_pairs, require_folder
+from builtup.sensors.scene_files import require_folder
 from builtup.tiles.cut import generate_tiles
 from builtup.tiles.masks import rasterize
 from builtup.tiles.stats import generate_tiles_stats
@@ -51,7 +52,7 @@ def prepare(
     for split in SPLITS:
         if split not in found:
             log.info("%s: no such folder, %s is left out", input_path / split, split)
-    if found == list(SPLITS) and discover_pairs(input_path / "test").empty:
+    if found == list(SPLITS) and scenes_of_split(input_path / "test").empty:
         log.info("%s: no scene below it, test is left out", input_path / "test")
         found.remove("test")
     summaries: list[Summary] = []

@@ -11,9 +11,8 @@ import pytest
 from builtup.errors import InputError
 from builtup.geo.locations import Allow
 from builtup.maps.city_keys import with_cities
-from builtup.sensors.radar.discovery import find_scenes
-from builtup.sensors.radar.headers import survey
-from builtup.sensors.radar.scenes import date_in, polarisation_in, safe_name
+from builtup.sensors.radar.discovery import find_scenes, scenes_of_split
+from builtup.sensors.radar.headers import PREDICT, read_headers
 from helpers import TRANSFORM, speckle, write_raster, write_scene
 
 
@@ -100,26 +99,92 @@ def test_a_list_with_another_separator_is_one_line() -> None:
         find_scenes(files, Allow())
 
 
-def test_names() -> None:
-    assert polarisation_in("S1_VV_20200101") == ("vv", "S1_20200101")
-    assert polarisation_in("vvv_20200101")[0] == ""
-    assert polarisation_in("a_vv_vh")[0] == ""
-    assert date_in("x_20201301_20200229") == "20200229"
-    assert safe_name("../../etc/pass wd") == "etc_pass_wd"
-    assert safe_name("…") == "unnamed"
-    assert safe_name("الموصل (2020)") == "الموصل_2020"
-    assert safe_name("दिल्ली") == "दिल्ली"
-    assert safe_name("Mu\u0308nster") == safe_name("M\u00fcnster") == "M\u00fcnster"
-    assert len(safe_name("北" * 200).encode()) == 150
-
-
 def test_dates_of_one_place_share_a_city_and_other_places_do_not(tmp_path: Path) -> None:
     for number, shift in enumerate((0, 3, 2000, 40_000)):
         for name in ("vv", "vh"):
             path = tmp_path / "porto" / f"d{number}_{name}.tif"
             write_raster(path, speckle((50, 50)), TRANSFORM @ TRANSFORM.translation(shift, 0))
     scenes = find_scenes(str(tmp_path / "porto"), Allow()).scenes
-    cities = with_cities([survey(scene) for scene in scenes])
+    cities = with_cities([read_headers(scene, PREDICT) for scene in scenes])
     assert [len(some) for some in cities.values()] == [2, 1, 1]
     assert list(cities)[:2] == ["38SLE_porto", "38SLE_porto_2"]
     assert all(key[5:].startswith("_porto") for key in cities)
+
+
+# --- splits of the UNOSAT layout ----------------------------------------------------------------
+
+
+def test_pairs_are_found_in_any_folder_of_a_city(tmp_path: Path) -> None:
+    long = "s1tiling_S1A_IW_GRDH_1SDV_20150108T030926_20150108T030951_004080_004EC1_B908/38SLF"
+    write_scene(tmp_path, "Mosul_2015", date="20150108", suffix="t030926", folder=long)
+    write_scene(tmp_path, "Mosul_2015", date="20151005", folder="")
+    write_scene(tmp_path, "Mosul_2015", date="20151005", folder="", suffix="_1")
+    write_scene(tmp_path, "Bagdad_2015", "38SMB", "20150114", orbit="", folder="20150114_38SMB")
+    write_raster(tmp_path / "Mosul_2015" / "s1a_38SLF_vv_ASC_20151005_BorderMask.tif", [[1.0]])
+    found = scenes_of_split(tmp_path)
+    assert [scene.scene_id for scene in found.scenes] == [
+        "s1a_38SMB_{}_20150114",
+        "s1a_38SLF_{}_ASC_20150108t030926",
+        "s1a_38SLF_{}_ASC_20151005",
+        "s1a_38SLF_{}_ASC_20151005_1",
+    ]
+    assert [scene.city_key for scene in found.scenes] == ["38SMB_Bagdad"] + 3 * ["38SLF_Mosul"]
+    assert found.problems == []
+    assert len(found.ignored) == 1
+
+
+def test_vv_and_vh_may_stand_in_different_folders_of_a_city(tmp_path: Path) -> None:
+    _, vh = write_scene(tmp_path)
+    elsewhere = tmp_path / "Alpha_2015" / "vh" / vh.name
+    elsewhere.parent.mkdir()
+    vh.rename(elsewhere)
+    (scene,) = scenes_of_split(tmp_path).scenes
+    assert scene.vh.location.path == elsewhere
+
+
+def test_linked_data_are_found(tmp_path: Path) -> None:
+    write_scene(tmp_path / "elsewhere")
+    (tmp_path / "train").symlink_to(tmp_path / "elsewhere")
+    assert len(scenes_of_split(tmp_path / "train").scenes) == 1
+
+
+def test_a_lone_polarisation_is_refused_with_its_name(tmp_path: Path) -> None:
+    vv, vh = write_scene(tmp_path)
+    vh.unlink()
+    (problem,) = scenes_of_split(tmp_path).problems
+    assert str(problem).startswith(f"{vv}: VV without VH; add s1a_38SLF_vh_ASC_20150101.tif")
+
+
+def test_vv_and_vh_in_different_cities_are_no_pair(tmp_path: Path) -> None:
+    _, vh = write_scene(tmp_path)
+    elsewhere = tmp_path / "Beta_2015" / vh.name
+    elsewhere.parent.mkdir()
+    vh.rename(elsewhere)
+    found = scenes_of_split(tmp_path)
+    assert found.scenes == []
+    assert str(elsewhere) in str(found.problems[0])
+
+
+@pytest.mark.parametrize("name", ["A;b_2015", "A\\b_2015"])
+def test_a_city_whose_files_gdal_would_misread_is_refused(tmp_path: Path, name: str) -> None:
+    write_scene(tmp_path, name)
+    found = scenes_of_split(tmp_path)
+    assert found.scenes == []
+    assert str(found.problems[0]).endswith("GDAL misreads; rename the folder")
+
+
+def test_the_same_scene_twice_is_refused_with_both_paths(tmp_path: Path) -> None:
+    first, _ = write_scene(tmp_path, folder="a")
+    second, _ = write_scene(tmp_path, folder="b")
+    found = scenes_of_split(tmp_path)
+    assert found.scenes == []
+    (problem,) = found.problems
+    assert str(first) in str(problem)
+    assert str(second) in str(problem)
+
+
+def test_a_scene_outside_a_city_is_refused(tmp_path: Path) -> None:
+    write_scene(tmp_path, city="", folder="")
+    found = scenes_of_split(tmp_path)
+    assert found.scenes == []
+    assert "outside a city's folder" in str(found.problems[0])

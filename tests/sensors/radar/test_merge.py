@@ -16,8 +16,8 @@ from builtup.errors import BuiltupError, GridError, InputError
 from builtup.jobs.steps import Summary
 from builtup.sensors.radar import merge
 from builtup.sensors.radar.bands import invalid
-from builtup.sensors.radar.merge import generate_3b_images, merge_pair
-from builtup.sensors.radar.names import discover_pairs
+from builtup.sensors.radar.discovery import scenes_of_split
+from builtup.sensors.radar.merge import generate_3b_images, merge_scene
 from helpers import TRANSFORM, speckle, write_raster, write_scene
 
 POWER = st.one_of(
@@ -67,8 +67,8 @@ def test_invalid_pixels_are_nan_in_all_bands_and_no_others(
     vv[0, 0] = vh[0, 0] = 0.5  # a scene without a valid pixel is refused
     folder = tmp_path_factory.mktemp("scene")
     write_scene(folder, vv=vv, vh=vh, nodata=nodata)
-    (pair,) = discover_pairs(folder).pairs
-    merge_pair(pair, folder / "3b.tif")
+    (scene,) = scenes_of_split(folder).scenes
+    merge_scene(scene, folder / "3b.tif")
     bad = invalid(vh, vv, nodata, nodata)
     with rasterio.open(folder / "3b.tif") as dataset:
         bands = dataset.read()
@@ -86,11 +86,11 @@ def test_windows_cover_the_scene_whatever_its_size(
     folder = tmp_path_factory.mktemp("scene")
     vv = 1 + np.arange(size[0] * size[1], dtype=np.float32).reshape(size)
     write_scene(folder, vv=vv, vh=2 * vv)
-    (pair,) = discover_pairs(folder).pairs
+    (scene,) = scenes_of_split(folder).scenes
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merge, "WINDOW", window)
         patch.setattr(merge, "BLOCK", 16)
-        merge_pair(pair, folder / "3b.tif")
+        merge_scene(scene, folder / "3b.tif")
     with rasterio.open(folder / "3b.tif") as dataset:
         np.testing.assert_array_equal(dataset.read(), [2 * vv, vv, 1.5 * vv])
 
@@ -178,13 +178,13 @@ def all_nodata(vv: Path) -> None:
 
 BAD = [
     (zero_byte, "empty file"),
-    (text, "not a readable raster"),
+    (text, "not a readable GeoTIFF"),
     (cut_off, "cannot be read to its end"),
     (two_bands, "holds 2 bands"),
     (integers, "holds uint16"),
     (no_crs, "no CRS"),
     (not_placed, "no georeference"),
-    (no_place, "its CRS has no place on Earth"),
+    (no_place, "has no place on Earth"),
     (all_nodata, "all no-data"),
 ]
 

@@ -58,8 +58,8 @@ def test_units_are_heard(tmp_path: Path) -> None:
         "vh": {"href": "vh.tif", "raster:bands": [{"unit": "dB"}]},
     }
     (scene,), _ = read_items(write(tmp_path, item(assets)), Allow())
-    assert scene.vv.said == ("asset vv, unit: dB",)
-    assert scene.vh.said == ("asset vh, unit: dB",)
+    assert scene.vv.declared == ("asset vv, unit: dB",)
+    assert scene.vh.declared == ("asset vh, unit: dB",)
 
 
 def test_the_items_of_a_collection_are_dates_of_its_place(tmp_path: Path) -> None:

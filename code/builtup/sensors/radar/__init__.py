@@ -1,1 +1,1 @@
-"""Sentinel-1: names, discovery, pairs of VV and VH, headers, units, bands and the 3-band scene."""
+"""Sentinel-1: names, discovery, headers, units, bands and the 3-band scene."""

@@ -18,6 +18,7 @@ __all__ = [
     "DB_FLOOR",
     "NODATA_POWER",
     "ChannelSet",
+    "Gaps",
     "invalid",
     "mean_power",
     "to_db",
@@ -64,6 +65,36 @@ def unmeasured(
     elif nodata == 0:
         bad |= power == 0
     return bad
+
+
+#: A bit a pixel; None where none is set.
+_Bits = NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What one polarisation contributes to `invalid`, packed: read ahead, it waits for the other.
+
+    Pixels without a measurement, and those whose power is 0, which are invalid in both alone.
+    """
+
+    unmeasured: _Bits
+    zero: _Bits
+
+    @classmethod
+    def of(cls, unmeasured: NDArray[np.bool_], zero: NDArray[np.bool_]) -> Gaps:
+        """Of two (H, W) masks."""
+        return cls(*(np.packbits(mask) if mask.any() else None for mask in (unmeasured, zero)))
+
+    def joined(self, other: Gaps, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """The invalid pixels of both polarisations, `shape` (H, W) bool."""
+        found = [bits for bits in (self.unmeasured, other.unmeasured) if bits is not None]
+        if self.zero is not None and other.zero is not None:
+            found.append(self.zero & other.zero)
+        if not found:
+            return np.zeros(shape, np.bool_)
+        flat = np.unpackbits(np.bitwise_or.reduce(found), count=shape[0] * shape[1])
+        return flat.view(np.bool_).reshape(shape)
 
 
 #: Decibels of a factor e.

@@ -1,27 +1,44 @@
-"""From `input_path` to scenes: files, folders of the UNOSAT layout and others, STAC documents."""
+"""From folders, files and STAC documents to scenes: pairs of VV and VH, and files of both.
+
+The steps of the chain take a split of the UNOSAT layout, `predict` takes whatever it is given; one
+function says for both what is a scene.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.locations import Allow, Location, user_location
 from builtup.geo.open_raster import open_location
 from builtup.geo.rasters import gdal_env
-from builtup.sensors.radar.names import SceneName, list_rasters, require_folder
-from builtup.sensors.radar.scenes import Band, Scene, date_in, polarisation_in, safe_name
+from builtup.sensors.radar.names import (
+    POLARISATIONS,
+    SceneName,
+    city_name,
+    date_in,
+    polarisation_in,
+    safe_name,
+)
+from builtup.sensors.radar.scenes import Band, Scene
 from builtup.sensors.radar.stac import read_items
+from builtup.sensors.scene_files import list_rasters, require_folder
 
-__all__ = ["Found", "find_scenes"]
+__all__ = ["Discovery", "find_scenes", "require_split", "scenes_of_split"]
 
 log = logging.getLogger(__name__)
 
-_CITY = re.compile(r"(?P<name>.+?)_\d{4}")
+#: "split": `<City>_<year>/**/s1a_….tif`, whose names say all; other files are no scenes, and a
+#: scene id is unique in it. "any": files of other names are scenes too, also of several bands.
+Layout = Literal["split", "any"]
+
+_CITY_YEAR = re.compile(r".+?_\d{4}")
 #: Folders that are no cities: dates (`20190917_30SXH`) and tiles (`30SXH`).
 _NO_CITY = re.compile(r"\d{8}.*|\d{2}[A-Za-z]{3}")
 #: What stands beside scenes under their names, and is none.
@@ -30,26 +47,52 @@ _DOCUMENTS = (".json", ".geojson")
 
 
 @dataclass
-class Found:
-    """The scenes of an input, and a problem for each that is refused."""
+class Discovery:
+    """The scenes of an input, a problem for each that is refused, and rasters that are none."""
 
     scenes: list[Scene] = field(default_factory=list)
     problems: list[BuiltupError] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of a scene was found, not even something to refuse."""
+        return not self.scenes and not self.problems
 
 
-@dataclass(frozen=True)
-class _File:
-    location: Location
-    city: str
+def scenes_of_split(root: Path) -> Discovery:
+    """The scenes of a split, sorted by the city's folder and scene id. Opens no file.
 
-
-def find_scenes(input_path: str, allow: Allow) -> Found:
-    """Find the scenes of `input_path` (several separated by `;`), sorted by city, date and id.
-
-    Opens nothing but documents, and the headers of files without a polarisation in their names.
-    Raises InputError where there is none.
+    Lone polarisations, scene ids that stand twice and scenes outside a city's folder are problems.
+    Raises InputError where `root` is no folder.
     """
-    found = Found()
+    files = [_file_of_split(root, path) for path in list_rasters(require_folder(root))]
+    found = Discovery()
+    _collect(files, "split", found)
+    found.scenes.sort(key=lambda s: (s.folder, s.scene_id))
+    return found
+
+
+def require_split(root: Path) -> Discovery:
+    """As `scenes_of_split`; raise InputError where nothing below `root` is of a scene."""
+    found = scenes_of_split(root)
+    if found.empty:
+        raise InputError(
+            root,
+            "no VV–VH scene below it",
+            "see docs/data.md for the names, and run inspect on the folder above",
+        )
+    return found
+
+
+def find_scenes(input_path: str, allow: Allow) -> Discovery:
+    """The scenes of `input_path` (several, separated by `;`), sorted by city, date and id.
+
+    An entry is a folder in any layout, a raster here or elsewhere, or a STAC document. Opens
+    nothing but documents, and the headers of files without a polarisation in their names. Raises
+    InputError where there is no scene.
+    """
+    found = Discovery()
     files: list[_File] = []
     for entry in filter(None, (part.strip() for part in input_path.split(";"))):
         if Path(entry.partition("?")[0]).suffix.lower() in _DOCUMENTS:
@@ -58,16 +101,33 @@ def find_scenes(input_path: str, allow: Allow) -> Found:
             found.problems += problems
         else:
             files += _files(entry, allow)
-    _pair(files, found)
-    if not found.scenes and not found.problems:
+    _collect(files, "any", found)
+    if found.empty:
         raise InputError(
             input_path or "input_path",
             "no scene in it",
             "give VV and VH files (their names say vv and vh), 3-band files or STAC items",
         )
-    _refuse_doubles(found)
     found.scenes.sort(key=lambda s: (s.city, s.date, s.scene_id))
     return found
+
+
+# --- files and their cities ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _File:
+    """A raster, its city's name, and the city's folder where it lies in that of a split."""
+
+    location: Location
+    city: str
+    folder: Path | None = None
+
+
+def _file_of_split(root: Path, path: Path) -> _File:
+    below = path.relative_to(root).parts
+    folder = root / below[0] if below[1:] else None
+    return _File(Location(str(path)), city_name(below[0]), folder)
 
 
 def _files(entry: str, allow: Allow) -> list[_File]:
@@ -98,90 +158,127 @@ def _city_in(root: Path, file: Path) -> str:
     """The city of a file below `root`: its first folder, or `root` itself."""
     below = file.relative_to(root).parts[:-1]
     own = root.resolve().name
-    if not below or _CITY.fullmatch(own) or _NO_CITY.fullmatch(below[0]):
-        return _city_name(own)
-    return _city_name(below[0])
+    if not below or _CITY_YEAR.fullmatch(own) or _NO_CITY.fullmatch(below[0]):
+        return safe_name(city_name(own))
+    return safe_name(city_name(below[0]))
 
 
 def _city_above(folders: Sequence[str]) -> str:
     """The city of a lone file: of the folders above it, `<City>_<year>`, or the nearest one that is
     no date and no tile."""
     near = [name for name in reversed(folders) if not _NO_CITY.fullmatch(name)]
-    dated = [name for name in near[:3] if _CITY.fullmatch(name)]
-    return _city_name((dated or near or ["city"])[0])
+    dated = [name for name in near[:3] if _CITY_YEAR.fullmatch(name)]
+    return safe_name(city_name((dated or near or ["city"])[0]))
 
 
-def _city_name(folder: str) -> str:
-    match = _CITY.fullmatch(folder)
-    return safe_name(match["name"] if match else folder)
+# --- files to scenes ----------------------------------------------------------------------------
 
 
-def _pair(files: list[_File], found: Found) -> None:
-    """Pair VV and VH by their names; take other files as scenes of several bands."""
-    pairs: dict[tuple[str, str], dict[str, list[_File]]] = defaultdict(lambda: defaultdict(list))
-    names: dict[tuple[str, str], Scene] = {}
-    others: list[_File] = []
+@dataclass(frozen=True)
+class _Half:
+    """A file of one polarisation, and its scene as far as the file's name and place tell it."""
+
+    polarisation: str
+    file: _File
+    scene: Scene
+
+
+def _collect(files: Iterable[_File], layout: Layout, found: Discovery) -> None:
+    """Put each file into `found`: as half of a scene, as a scene, or as none.
+
+    Of ids that stand twice the second is refused.
+    """
+    halves: dict[tuple[str, str], list[_Half]] = defaultdict(list)
+    stacked: list[_File] = []
     for file in files:
         stem = file.location.stem
-        name = SceneName.parse(f"{stem}.tif")
-        polarisation, rest = polarisation_in(stem)
-        if name is not None and name.kind not in {"vv", "vh", "3b"}:
-            continue  # masks and results
-        if _SIDE.search(stem):
-            continue
-        if (name is None and not polarisation) or (name is not None and name.kind == "3b"):
-            others.append(file)
-            continue
-        empty = Band(file.location)
-        scene = _scene(name, rest, file, empty, empty)
-        key = (scene.city, scene.scene_id)
-        pairs[key][polarisation].append(file)
-        names[key] = scene
-    for key, both in pairs.items():
-        problem = _pair_problem(both)
-        if problem is not None:
-            found.problems.append(problem)
-            continue
-        vv, vh = (Band(both[p][0].location) for p in ("vv", "vh"))
-        found.scenes.append(replace(names[key], vv=vv, vh=vh))
-    _add_stacked(others, found)
-
-
-def _scene(name: SceneName | None, rest: str, file: _File, vv: Band, vh: Band) -> Scene:
-    if name is not None:
-        return Scene(name.scene_id, file.city, name.date, vv, vh, name.tile)
-    return Scene(f"{safe_name(rest)}_{{}}", file.city, date_in(rest), vv, vh)
-
-
-def _pair_problem(both: dict[str, list[_File]]) -> InputError | None:
-    for polarisation, other in (("vv", "vh"), ("vh", "vv")):
-        found = both.get(polarisation, [])
-        if len(found) > 1:
-            second = found[1].location.shown
-            return InputError(
-                found[0].location.shown, f"the scene stands twice, also in {second}", "remove one"
+        name, (polarisation, rest) = SceneName.parse(f"{stem}.tif"), polarisation_in(stem)
+        if name is not None:
+            polarisation = name.kind if name.kind in POLARISATIONS else ""
+        several = not polarisation and (name is None or name.kind == "3b")
+        named = name is not None and not several
+        if _SIDE.search(stem) or not (polarisation or several) or not (named or layout == "any"):
+            found.ignored.append(file.location.shown)
+        elif layout == "split" and file.folder is None:
+            remedy = "put it into <City>_<year>/"
+            found.problems.append(
+                InputError(file.location.shown, "outside a city's folder", remedy)
             )
-        if not found:
-            lone = both[other][0].location.shown
-            return InputError(
-                lone,
-                f"{other.upper()} without {polarisation.upper()}",
-                f"add the file of the same name with {polarisation}",
-            )
-    return None
+        elif several:
+            stacked.append(file)
+        else:
+            scene = _scene(file, name, rest)
+            place = "" if layout == "split" else scene.city
+            halves[place, scene.scene_id].append(_Half(polarisation, file, scene))
+    for both in halves.values():
+        pair = _paired(both)
+        if isinstance(pair, Scene):
+            found.scenes.append(pair)
+        else:
+            found.problems.append(pair)
+    _add_stacked(stacked, found)
+    _refuse_doubles(found)
 
 
-def _add_stacked(files: list[_File], found: Found) -> None:
+def _scene(file: _File, name: SceneName | None, rest: str) -> Scene:
+    """The scene of a file, which stands for both bands; `rest` is its name but for that."""
+    band = Band(file.location)
+    if name is None:
+        return Scene(f"{safe_name(rest)}_{{}}", file.city, date_in(rest), band, band)
+    folder = "" if file.folder is None else file.folder.name
+    return Scene(name.scene_id, file.city, name.date, band, band, name.tile, name.orbit, folder)
+
+
+def _paired(halves: Sequence[_Half]) -> Scene | InputError:
+    """The scene of its two files, or why they are none."""
+    vv, vh = ([half for half in halves if half.polarisation == p] for p in POLARISATIONS)
+    for some in (vv, vh):
+        if some[1:]:
+            return _twice(some[0].scene, some[1].scene)
+    if not vv or not vh:
+        (lone,) = halves
+        other = "vh" if vv else "vv"
+        return InputError(
+            lone.scene.shown,
+            f"{lone.polarisation.upper()} without {other.upper()}",
+            f"add {_other_name(lone, other)} to the same city",
+        )
+    scene, folder = replace(vv[0].scene, vh=vh[0].scene.vh), vv[0].file.folder
+    if folder != vh[0].file.folder:
+        problem = f"its VH is in another city: {scene.vh.location.shown}"
+        return InputError(scene.shown, problem, "put both into one city's folder")
+    if folder is not None and re.search(r"[;\\]", folder.name):
+        problem = "a city's name with ; or \\, which GDAL misreads"
+        return InputError(folder, problem, "rename the folder")
+    return scene
+
+
+def _other_name(lone: _Half, other: str) -> str:
+    """The name that the file of the other polarisation should have."""
+    if lone.scene.tile:
+        return lone.scene.output_name(other)
+    return f"the file of the same name with {other.upper()}"
+
+
+def _twice(first: Scene, second: Scene) -> InputError:
+    return InputError(
+        first.shown,
+        f"the scene {first.scene_id} stands twice, here and in {second.shown}",
+        "remove or rename one of them (…_1.tif)",
+    )
+
+
+def _add_stacked(files: Sequence[_File], found: Discovery) -> None:
     """Files of several bands are scenes; others (a BorderMask) are left out, and named."""
     ignored: list[str] = []
     for file in files:
         location, name = file.location, SceneName.parse(f"{file.location.stem}.tif")
-        if name is None and not location.remote and _bands(location) < 2:
+        if name is None and not location.remote and _band_count(location) < 2:
             ignored.append(location.shown)
-            continue
-        band = Band(location)
-        found.scenes.append(_scene(name, location.stem, file, band, band))
-    if ignored and not found.scenes and not found.problems:
+        else:
+            found.scenes.append(_scene(file, name, location.stem))
+    found.ignored += ignored
+    if ignored and found.empty:
         found.problems.append(
             InputError(
                 ignored[0],
@@ -194,7 +291,7 @@ def _add_stacked(files: list[_File], found: Found) -> None:
         log.info("not read: %s%s (one band, no polarisation in the name)", ignored[0], more)
 
 
-def _bands(location: Location) -> int:
+def _band_count(location: Location) -> int:
     try:
         with gdal_env(), open_location(location) as raster:
             return int(raster.dataset.count)
@@ -202,17 +299,11 @@ def _bands(location: Location) -> int:
         return 2  # its own line comes when it is opened as a scene
 
 
-def _refuse_doubles(found: Found) -> None:
+def _refuse_doubles(found: Discovery) -> None:
     """Refuse a scene id that stands twice: the second would overwrite the first."""
     seen: dict[str, Scene] = {}
     for scene in found.scenes:
         first = seen.setdefault(scene.scene_id, scene)
         if first is not scene:
-            found.problems.append(
-                InputError(
-                    scene.vv.location.shown,
-                    f"the scene {scene.plain_id} stands twice, also in {first.vv.location.shown}",
-                    "remove or rename one of them",
-                )
-            )
+            found.problems.append(_twice(scene, first))
     found.scenes = list(seen.values())

@@ -16,10 +16,12 @@ from builtup.geo.windows import Window, aligned
 from builtup.jobs.files import atomic_path
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.sensors.radar import bands
-from builtup.sensors.radar.names import ScenePair, require_pairs
-from builtup.sensors.radar.pairs import OpenPair, all_invalid, check_pairs, open_pair
+from builtup.sensors.radar.discovery import require_split
+from builtup.sensors.radar.headers import CHAIN, usable_headers
+from builtup.sensors.radar.reader import PowerReader, open_scene
+from builtup.sensors.radar.scenes import Scene
 
-__all__ = ["generate_3b_images", "merge_pair", "scene_profile"]
+__all__ = ["generate_3b_images", "merge_scene", "scene_profile"]
 
 STEP = Step("generate_3b_images", version=1, spawn_above=40_000_000)
 
@@ -39,18 +41,18 @@ def generate_3b_images(
     Writes `<output_path>/<City>_<year>/<scene, kind 3b>.tif`. Raises InputError or GridError, or
     with `on_error="skip"` lists them in the summary.
     """
-    discovery = require_pairs(input_path)
-    usable, refused = check_pairs(discovery.pairs)
+    found = require_split(input_path)
+    usable, refused = usable_headers(found.scenes, CHAIN)
     jobs = [
         Job(
-            name=pair.scene_id,
-            inputs=(pair.vv, pair.vh),
-            outputs=(pair.output(output_path, "3b"),),
+            name=headers.scene.scene_id,
+            inputs=headers.scene.files,
+            outputs=(headers.scene.output(output_path, "3b"),),
             settings={},
-            pixels=grid.pixels,
-            context=pair,
+            pixels=headers.grid.pixels,
+            context=headers.scene,
         )
-        for pair, grid in usable
+        for headers in usable
     ]
     return run_step(
         STEP,
@@ -58,23 +60,22 @@ def generate_3b_images(
         _merge_job,
         num_workers=num_workers,
         on_error=on_error,
-        problems=[*discovery.problems, *refused],
+        problems=[*found.problems, *refused],
     )
 
 
-def merge_pair(pair: ScenePair, output: Path) -> None:
+def merge_scene(scene: Scene, output: Path) -> None:
     """Write one 3-band scene, block by block; invalid pixels are NaN in all bands.
 
     float32 linear power, bands described VH, VV, mean. Raises InputError where the files cannot be
     read or hold no valid pixel; then nothing is written.
     """
-    with gdal_env(), open_pair(pair) as scene:
-        grid = scene.grid
-        windows = aligned(grid.width, grid.height, WINDOW)
+    with gdal_env(), open_scene(scene, CHAIN) as reader:
+        windows = aligned(reader.grid.width, reader.grid.height, WINDOW)
         with (
-            running_ahead(partial(_merge_window, scene), windows) as merged,
+            running_ahead(partial(_merge_window, reader), windows) as merged,
             atomic_path(output) as beside,
-            create_raster(beside, **scene_profile(grid)) as out,
+            create_raster(beside, **scene_profile(reader.grid)) as out,
         ):
             out.descriptions = bands.BAND_NAMES
             valid = 0
@@ -82,7 +83,7 @@ def merge_pair(pair: ScenePair, output: Path) -> None:
                 out.write(power, window=window.rasterio)
                 valid += count
             if valid == 0:
-                raise all_invalid(pair)
+                raise scene.all_invalid()
 
 
 def scene_profile(grid: Grid) -> dict[str, Any]:
@@ -104,14 +105,12 @@ def scene_profile(grid: Grid) -> dict[str, Any]:
 
 
 def _merge_job(job: Job) -> None:
-    merge_pair(job.context, job.outputs[0])
+    merge_scene(job.context, job.outputs[0])
 
 
-def _merge_window(scene: OpenPair, window: Window) -> tuple[Window, NDArray[np.float32], int]:
+def _merge_window(reader: PowerReader, window: Window) -> tuple[Window, NDArray[np.float32], int]:
+    """The three bands of a window, and how many of its pixels are valid."""
     power = np.empty((3, window.height, window.width), dtype=np.float32)
-    bad = scene.read(window, power[:2])
-    power[2] = bands.mean_power(power[0], power[1])
-    count = bad.size - int(np.count_nonzero(bad))
-    if count < bad.size:
-        np.copyto(power, np.float32(np.nan), where=bad)
-    return window, power, count
+    bad = reader.read_into(window, power[:2])
+    bands.mean_power(power[0], power[1], out=power[2])
+    return window, power, bad.size - int(np.count_nonzero(bad))

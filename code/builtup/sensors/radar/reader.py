@@ -1,4 +1,4 @@
-"""Linear power of VH and VV by windows of the grid that is predicted on.
+"""Linear power of VH and VV by windows of a scene's grid.
 
 Values become power where they are stored, and only then are resampled: the mean of decibels is not
 the decibels of the mean. What is invalid takes no part in it.
@@ -6,10 +6,9 @@ the decibels of the mean. What is invalid takes no part in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +18,27 @@ from rasterio.warp import reproject
 
 from builtup.geo.area import parse_area
 from builtup.geo.grid import Grid
+from builtup.geo.locations import Location
 from builtup.geo.open_raster import Raster, as_float, open_location
+from builtup.geo.prefetch import running_ahead
 from builtup.geo.rasters import gdal_env
 from builtup.geo.windows import Window
-from builtup.sensors.radar.headers import Polarisation, Survey
+from builtup.sensors.radar.bands import Gaps
+from builtup.sensors.radar.headers import (
+    BandHeader,
+    Judgement,
+    SceneHeaders,
+    judge_headers,
+    open_rasters,
+)
+from builtup.sensors.radar.scenes import Scene
 from builtup.sensors.radar.units import to_power
 
-__all__ = ["PowerReader", "cache_bytes", "open_power", "power_within"]
+__all__ = ["Invalid", "PowerReader", "cache_bytes", "open_power", "open_scene", "power_within"]
 
 Float = NDArray[np.float32]
+#: A window and its invalid pixels, (height, width) bool.
+Invalid = tuple[Window, NDArray[np.bool_]]
 
 #: Most source pixels that are resampled at once (16 MB a polarisation).
 MOST_PIXELS = 1 << 22
@@ -35,47 +46,98 @@ MOST_PIXELS = 1 << 22
 MARGIN = 4
 #: Bytes of GDAL's cache: for tiled files, and at most where they are stored in strips.
 CACHE, MOST_CACHE = 48 << 20, 128 << 20
+#: Windows whose validity is read before it is asked for, at most 0.5 MB each for 256 × 4,096
+#: pixels of both polarisations: what is decoded while polygons are read need not be waited for.
+AHEAD = 96
 
 
 class PowerReader:
     """Reads windows of a scene: power (2, height, width) of VH and VV, float32, NaN if invalid."""
 
-    def __init__(self, found: Survey, rasters: dict[Any, Raster]) -> None:
-        self.grid = found.grid
-        vh, vv = (_Stored(p, rasters[p.location]) for p in (found.vh, found.vv))
-        self._layers = [_Layer((vh, vv), found.grid)]
-        if not found.joint:
-            self._layers = [_Layer((vh,), found.grid), _Layer((vv,), found.grid)]
+    def __init__(self, headers: SceneHeaders, rasters: Mapping[Location, Raster]) -> None:
+        self.headers = headers
+        self.grid = headers.grid
+        vh, vv = (_Stored(band, rasters[band.location]) for band in (headers.vh, headers.vv))
+        self._layers = [_Layer((vh, vv), headers.grid)]
+        if not headers.joint:
+            self._layers = [_Layer((vh,), headers.grid), _Layer((vv,), headers.grid)]
 
     def read(self, window: Window) -> Float:
         """The power of a window; InputError where a file cannot be read."""
-        if len(self._layers) == 1:
-            return self._layers[0].read(window)
-        power = np.concatenate([layer.read(window) for layer in self._layers])
-        np.copyto(power, np.float32(np.nan), where=np.isnan(power).any(axis=0))
+        power = np.empty((2, window.height, window.width), np.float32)
+        self.read_into(window, power)
         return power
 
+    def read_into(self, window: Window, power: Float) -> NDArray[np.bool_]:
+        """As `read`, into (2, height, width) that is given; returns what is invalid."""
+        if len(self._layers) == 1:
+            return self._layers[0].read_into(window, power)
+        bad = np.logical_or(
+            *(
+                layer.read_into(window, part)
+                for layer, part in zip(self._layers, (power[:1], power[1:]), strict=True)
+            )
+        )
+        np.copyto(power, np.float32(np.nan), where=bad)
+        return bad
+
+    def invalid(self, window: Window) -> NDArray[np.bool_]:
+        """The invalid pixels of a window, (height, width)."""
+        return self.read_into(window, np.empty((2, window.height, window.width), np.float32))
+
+    @contextmanager
+    def invalid_ahead(self, windows: Sequence[Window]) -> Iterator[Iterator[Invalid]]:
+        """The invalid pixels of each window in turn, read ahead, each polarisation by a thread.
+
+        Decoding takes longer than most of what is done with validity, and waits for Python's lock
+        where that is busy: two threads make up for it, and run far ahead. What they leave are at
+        most two bits a pixel and polarisation, and nothing of a window that is wholly valid. What
+        cannot be read is raised in its turn (InputError).
+        """
+        layer = self._layers[0]
+        if len(self._layers) > 1 or not layer.apart:
+            with running_ahead(self.invalid, windows) as found:
+                yield zip(windows, found, strict=True)
+            return
+        vh, vv = layer.stored
+        with (
+            running_ahead(vv.gaps, windows, AHEAD) as first,
+            running_ahead(vh.gaps, windows, AHEAD) as second,
+        ):
+            yield (
+                (window, one.joined(other, (window.height, window.width)))
+                for window, one, other in zip(windows, first, second, strict=True)
+            )
+
 
 @contextmanager
-def open_power(found: Survey) -> Iterator[PowerReader]:
-    """Open a surveyed scene for reading by windows."""
-    with ExitStack() as stack:
-        rasters = {
-            location: stack.enter_context(open_location(location))
-            for location in found.scene.locations
-        }
-        yield PowerReader(found, rasters)
+def open_power(headers: SceneHeaders) -> Iterator[PowerReader]:
+    """Open a scene whose headers were read, for reading by windows."""
+    with open_rasters(headers.scene) as rasters:
+        yield PowerReader(headers, rasters)
 
 
 @contextmanager
-def power_within(found: Survey, area: str, cache: int) -> Iterator[Callable[[Window], Float]]:
-    """What reads a surveyed scene by windows: NaN, and nothing read, where `area` does not meet.
+def open_scene(scene: Scene, judgement: Judgement) -> Iterator[PowerReader]:
+    """Open a scene and read its headers; raise InputError or GridError where it cannot be used.
+
+    Values count as power unless units were judged: see `units.judge_units`.
+    """
+    with open_rasters(scene) as rasters:
+        yield PowerReader(judge_headers(scene, rasters, judgement), rasters)
+
+
+@contextmanager
+def power_within(
+    headers: SceneHeaders, area: str, cache: int
+) -> Iterator[Callable[[Window], Float]]:
+    """What reads a scene by windows: NaN, and nothing read, where `area` does not meet.
 
     GDAL's cache holds `cache` bytes.
     """
     limits = parse_area(area)
-    within = None if limits is None else limits.on(found.grid)
-    with gdal_env(GDAL_CACHEMAX=cache), open_power(found) as reader:
+    within = None if limits is None else limits.on(headers.grid)
+    with gdal_env(GDAL_CACHEMAX=cache), open_power(headers) as reader:
 
         def read(window: Window) -> Float:
             if within is not None and not within.meets(window):
@@ -85,11 +147,11 @@ def power_within(found: Survey, area: str, cache: int) -> Iterator[Callable[[Win
         yield read
 
 
-def cache_bytes(found: Survey, rows: int) -> int:
+def cache_bytes(headers: SceneHeaders, rows: int) -> int:
     """GDAL's cache for reading a scene in windows of `rows`: a row of them where it has strips."""
     needed = 0
     with ExitStack() as stack:
-        for band in (found.vv, found.vh):
+        for band in headers.bands:
             dataset = stack.enter_context(open_location(band.location)).dataset
             block = dataset.block_shapes[band.band - 1]
             if block[1] == dataset.width and dataset.width > 2048:
@@ -102,12 +164,21 @@ def cache_bytes(found: Survey, rows: int) -> int:
 class _Stored:
     """One polarisation and the open file that holds it."""
 
-    band: Polarisation
+    header: BandHeader
     raster: Raster
 
-    def read(self, window: Window) -> Float:
-        """Values as they are stored, as float32."""
-        return as_float(self.raster.read(window, self.band.band))
+    def read_into(self, window: Window, out: Float) -> None:
+        """Values of a window as they are stored, as float32, into (height, width)."""
+        if self.raster.dataset.dtypes[self.header.band - 1] == "float32":
+            self.raster.read(window, self.header.band, out)
+        else:
+            out[:] = as_float(self.raster.read(window, self.header.band))
+
+    def gaps(self, window: Window) -> Gaps:
+        """What this polarisation contributes to the invalid pixels of a window."""
+        values = np.empty((window.height, window.width), np.float32)
+        self.read_into(window, values)
+        return Gaps.of(self.header.unmeasured(values), values == 0)
 
 
 class _Layer:
@@ -115,8 +186,7 @@ class _Layer:
 
     def __init__(self, stored: tuple[_Stored, ...], target: Grid) -> None:
         self.stored, self.target = stored, target
-        self.source = stored[0].band.grid
-
+        self.source = stored[0].header.grid
         self.direct = self.source.matches(target)
         if not self.direct:
             from_crs, to_crs = (CRS.from_wkt(g.crs.to_wkt()) for g in (target, self.source))
@@ -128,36 +198,47 @@ class _Layer:
             self._scales = {"XSCALE": f"{across:.6f}", "YSCALE": f"{down:.6f}"}
             self._resampling = Resampling.average if finer < 0.99 else Resampling.bilinear
 
-    def read(self, window: Window) -> Float:
-        """(1 or 2, height, width) power on the target's grid, NaN where invalid."""
+    @property
+    def apart(self) -> bool:
+        """Whether it is two files on the target's grid, which two threads may read."""
+        files = {stored.header.location for stored in self.stored}
+        return self.direct and len(files) == 2
+
+    def read_into(self, window: Window, out: Float) -> NDArray[np.bool_]:
+        """Power on the target's grid into (1 or 2, height, width), NaN where it is invalid.
+
+        Returns what is invalid.
+        """
         if self.direct:
-            return self._power(window)
-        out = np.full((len(self.stored), window.height, window.width), np.nan, np.float32)
+            return self._read_stored(window, out)
+        out.fill(np.nan)
         for part in self._parts(window):
             source = self._source_window(part)
-            if source is None:
-                continue
-            rows, columns = part.relative_to(window).slices
-            out[:, rows, columns] = self._warped(part, source)
-        return out
+            if source is not None:
+                rows, columns = part.relative_to(window).slices
+                out[:, rows, columns] = self._warped(part, source)
+        return np.isnan(out[0])
 
-    def _power(self, window: Window) -> Float:
-        values = [stored.read(window) for stored in self.stored]
+    def _read_stored(self, window: Window, power: Float) -> NDArray[np.bool_]:
+        """As `read_into`, of a window of the source's grid."""
+        for values, stored in zip(power, self.stored, strict=True):
+            stored.read_into(window, values)
         # 0 is no-data in both; in one where the other, which would tell, lies on another grid
-        bad = np.logical_and.reduce([value == 0 for value in values])
-        for value, stored in zip(values, self.stored, strict=True):
-            bad |= stored.band.unmeasured(value)
-        power = np.empty((len(values), window.height, window.width), np.float32)
-        for out, value, stored in zip(power, values, self.stored, strict=True):
-            band = stored.band
-            if (band.scale, band.offset) != (1.0, 0.0):
-                value = value * np.float32(band.scale) + np.float32(band.offset)
-            out[:] = value
-            # what is invalid must not overflow on its way
-            np.copyto(out, np.float32(0), where=bad)
-            to_power(out, band.unit)
-        np.copyto(power, np.float32(np.nan), where=bad)
-        return power
+        bad: NDArray[np.bool_] = np.logical_and.reduce([values == 0 for values in power])
+        for values, stored in zip(power, self.stored, strict=True):
+            bad |= stored.header.unmeasured(values)
+        for values, stored in zip(power, self.stored, strict=True):
+            header = stored.header
+            if not header.is_power:
+                if (header.scale, header.offset) != (1.0, 0.0):
+                    values *= np.float32(header.scale)
+                    values += np.float32(header.offset)
+                # what is invalid must not overflow on its way
+                np.copyto(values, np.float32(0), where=bad)
+                to_power(values, header.unit)
+        if bad.any():
+            np.copyto(power, np.float32(np.nan), where=bad)
+        return bad
 
     def _parts(self, window: Window) -> Iterator[Window]:
         """The window, halved until what it is made from is not too much at once."""
@@ -204,7 +285,8 @@ class _Layer:
         return reach.intersection(Window(0, 0, self.source.height, self.source.width))
 
     def _warped(self, part: Window, source: Window) -> Float:
-        power = self._power(source)
+        power = np.empty((len(self.stored), source.height, source.width), np.float32)
+        self._read_stored(source, power)
         out = np.full((len(power), part.height, part.width), np.nan, np.float32)
         place = self.source.window(source.x, source.y, source.width, source.height)
         goal = self.target.window(part.x, part.y, part.width, part.height)

@@ -1,30 +1,26 @@
-"""A scene to predict: its id, its city, and where its VV and VH lie."""
+"""A radar scene: one date of one place, and where its VV and VH lie."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
+from builtup.errors import InputError
 from builtup.geo.locations import Location
-from builtup.sensors.radar.names import SceneName, plain_id
+from builtup.sensors.radar.names import city_key, plain_id
 
-__all__ = ["Band", "Scene", "date_in", "polarisation_in", "safe_name"]
-
-_POLARISATION = re.compile(r"(?<![A-Za-z])(vv|vh)(?![A-Za-z])", re.IGNORECASE)
-_DATE = re.compile(r"(?<!\d)((?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?!\d)")
-_LONGEST = 150  # bytes
+__all__ = ["Band", "Scene"]
 
 
 @dataclass(frozen=True)
 class Band:
-    """Where one polarisation lies, and what its catalogue says of its unit.
+    """Where one polarisation lies, and what its catalogue declares of its unit.
 
     In a file of several bands it is found by their descriptions, or is `number` (from 1).
     """
 
     location: Location
-    said: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
     number: int = 0
 
 
@@ -33,7 +29,8 @@ class Scene:
     """One date of one place.
 
     `scene_id` holds braces for the kind; `city` is a name without the tile. `tile` is empty where
-    the name has none; it is then that of the scene's centre.
+    the name has none; it is then that of the scene's centre. `folder` is the city's folder of a
+    split, `<City>_<year>`, and empty for scenes that were found elsewhere.
     """
 
     scene_id: str
@@ -42,6 +39,8 @@ class Scene:
     vv: Band
     vh: Band
     tile: str = ""
+    orbit: str = ""
+    folder: str = ""
 
     @property
     def plain_id(self) -> str:
@@ -49,46 +48,38 @@ class Scene:
         return plain_id(self.scene_id)
 
     @property
+    def city_key(self) -> str:
+        """The key of its city, `<TILE>_<City>`, where its name holds the tile."""
+        return city_key(self.tile, self.city)
+
+    @property
     def locations(self) -> tuple[Location, ...]:
         """Where the scene lies: two files, or one of several bands."""
         both = (self.vv.location, self.vh.location)
         return both[:1] if both[0] == both[1] else both
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those of its locations that are plain files."""
+        return tuple(location.path for location in self.locations if not location.remote)
+
+    @property
+    def shown(self) -> str:
+        """What messages call it: its first file."""
+        return self.vv.location.shown
+
     def output_name(self, kind: str) -> str:
-        """The name of a raster of this scene."""
+        """The file name of a raster made of this scene: the id with the kind for the braces."""
         return f"{self.scene_id.replace('{}', kind)}.tif"
 
+    def output(self, root: Path, kind: str) -> Path:
+        """Where a step of the chain puts it: `<root>/<City>_<year>/<scene, of that kind>.tif`."""
+        return root / self.folder / self.output_name(kind)
 
-def polarisation_in(stem: str) -> tuple[str, str]:
-    """(`vv` or `vh`, the stem without it); the first is empty where it says none, or several."""
-    found = list(_POLARISATION.finditer(stem))
-    if len(found) != 1:
-        return "", stem
-    match = found[0]
-    before, after = stem[: match.start()].rstrip("_-. "), stem[match.end() :].lstrip("_-. ")
-    return match[1].lower(), "_".join(filter(None, (before, after))) or "scene"
-
-
-def date_in(text: str) -> str:
-    """The first date (YYYYMMDD) in a text, or nothing."""
-    match = _DATE.search(text.replace("-", ""))
-    return match[1] if match else ""
-
-
-def safe_name(text: str) -> str:
-    """A name for files from any text: letters and digits of any script, `.`, `_` and `-`."""
-    composed = unicodedata.normalize("NFC", text)  # file systems differ in how they spell an umlaut
-    kept = "".join(c if _in_names(c) else " " for c in composed)
-    name = re.sub(r"\s+", "_", kept).strip("._-")
-    short = name.encode()[:_LONGEST].decode(errors="ignore")  # of which file systems take 255
-    return short.rstrip("._-") or "unnamed"
-
-
-def _in_names(character: str) -> bool:
-    # marks are the vowels of many scripts
-    return character in "._-" or unicodedata.category(character)[0] in "LMN"
-
-
-def unosat_name(stem: str) -> SceneName | None:
-    """A UNOSAT name taken apart, or None."""
-    return SceneName.parse(f"{stem}.tif")
+    def all_invalid(self) -> InputError:
+        """The problem of a scene without one valid pixel."""
+        return InputError(
+            self.shown,
+            f"no valid pixel together with {Path(self.vh.location.shown).name}: all no-data",
+            "remove the scene or download it again",
+        )

@@ -18,7 +18,8 @@ from typing import Any
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.locations import Allow, asset_location, is_url
 from builtup.jobs.retries import Retries
-from builtup.sensors.radar.scenes import Band, Scene, date_in, safe_name
+from builtup.sensors.radar.names import date_in, safe_name
+from builtup.sensors.radar.scenes import Band, Scene
 
 __all__ = ["read_items"]
 
@@ -130,7 +131,7 @@ def _scene(item: Mapping[str, Any], city: str, document: str, allow: Allow) -> S
         if not isinstance(href, str):
             raise InputError(shown, f"item {identifier}, asset {key}: no href", _REMEDY)
         location = asset_location(href, document, allow)
-        bands[polarisation] = Band(location, tuple(_said(asset, key, number)), number)
+        bands[polarisation] = Band(location, tuple(_declared(asset, key, number)), number)
     known = properties if isinstance(properties, dict) else {}
     moment = str(known.get("datetime") or known.get("start_datetime") or "")
     return Scene(
@@ -184,7 +185,7 @@ def _band_number(asset: Mapping[str, Any], polarisation: str) -> int | None:
     return 0 if len(names) == 1 else names.index(polarisation) + 1
 
 
-def _said(asset: Mapping[str, Any], key: str, number: int) -> Iterator[str]:
+def _declared(asset: Mapping[str, Any], key: str, number: int) -> Iterator[str]:
     """What an asset says of its unit, each with its place."""
     holders: list[Mapping[str, Any]] = [asset]
     for name in ("bands", "raster:bands"):
