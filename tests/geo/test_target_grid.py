@@ -6,6 +6,7 @@ import pytest
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from pyproj import Transformer
 from rasterio.crs import CRS as RasterioCRS
 from rasterio.warp import transform_bounds
 
@@ -36,6 +37,70 @@ def test_squares_are_named_as_the_tiles_are(longitude: float, latitude: float, s
     assert mgrs_square(longitude, latitude) == square
 
 
+def by_the_regular_pattern(longitude: float, latitude: float) -> str:
+    """The square by the 6° zones and 8° bands of DMA TM 8358.1, without its exceptions."""
+    zone = int((longitude + 180) // 6) % 60 + 1
+    to_utm = Transformer.from_crs(4326, utm_zone(longitude, latitude).to_epsg(), always_xy=True)
+    east, north = to_utm.transform(longitude, latitude)
+    band = "CDEFGHJKLMNPQRSTUVWX"[min(19, int((latitude + 80) // 8))]
+    column = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")[(zone - 1) % 3][int(east // 100_000) - 1]
+    row = "ABCDEFGHJKLMNPQRSTUV"[(int(north // 100_000) + (5 if zone % 2 == 0 else 0)) % 20]
+    return f"{zone:02d}{band}{column}{row}"
+
+
+def is_exception(longitude: float, latitude: float) -> bool:
+    """Whether the standard moves the zones: south-west Norway, Svalbard."""
+    norway = 56 <= latitude < 64 and 3 <= longitude < 6
+    return norway or (latitude >= 72 and 6 <= longitude < 36)
+
+
+@given(st.floats(-180, 179.999), st.floats(-79.9, 83.9))
+def test_squares_are_those_of_the_regular_pattern_but_for_the_exceptions(
+    longitude: float, latitude: float
+) -> None:
+    square, regular = mgrs_square(longitude, latitude), by_the_regular_pattern(longitude, latitude)
+    if is_exception(longitude, latitude):
+        assert square[2] == regular[2]  # the band stays
+    else:
+        zone = utm_zone(longitude, latitude).to_epsg()
+        to_utm = Transformer.from_crs(4326, zone, always_xy=True)
+        edge = min(abs(v - 1e5 * round(v / 1e5)) for v in to_utm.transform(longitude, latitude))
+        assert square == regular or edge < 1  # metres: two formulas at the border of squares
+
+
+@pytest.mark.parametrize(
+    ("longitude", "latitude", "zone", "regular"),
+    [
+        # either side of each moved border
+        (2.9, 60.0, 31, 31),
+        (3.1, 60.0, 32, 31),
+        (5.3, 60.4, 32, 31),  # Bergen
+        (11.9, 60.0, 32, 32),
+        (3.1, 55.9, 31, 31),
+        (3.1, 64.1, 31, 31),
+        (8.9, 78.0, 31, 32),
+        (9.1, 78.0, 33, 32),
+        (15.6, 78.2, 33, 33),  # Longyearbyen
+        (20.9, 78.0, 33, 34),
+        (21.1, 78.0, 35, 34),
+        (32.9, 78.0, 35, 36),
+        (33.1, 78.0, 37, 36),
+        (8.9, 71.9, 32, 32),
+    ],
+)
+def test_zones_of_norway_and_svalbard_are_those_of_the_standard(
+    longitude: float, latitude: float, zone: int, regular: int
+) -> None:
+    assert int(mgrs_square(longitude, latitude)[:2]) == zone
+    # grids stay in the regular zones: EPSG's areas of use know no exceptions
+    assert utm_zone(longitude, latitude).to_epsg() == 32600 + regular
+
+
+def test_beyond_the_zones_it_is_the_nearest_square() -> None:
+    assert mgrs_square(10, 89) == mgrs_square(10, 84)
+    assert mgrs_square(10, -89) == mgrs_square(10, -80)
+
+
 @given(st.floats(-180, 179.999), st.floats(-90, 90))
 def test_every_place_has_a_square(longitude: float, latitude: float) -> None:
     square = mgrs_square(longitude, latitude)
@@ -50,13 +115,13 @@ def test_a_grid_of_ten_metres_stays() -> None:
         grid(CRS, TRANSFORM @ Affine.scale(1.01)),
         grid("EPSG:3035", Affine(10, 0, 4_321_000, 0, -10, 3_210_000)),
     ):
-        assert target_grid(own, "scene") is own
+        assert target_grid(own, "scene", 10.0) is own
 
 
 def test_other_pixels_get_ten_metres_in_their_own_crs() -> None:
-    goal = target_grid(grid(CRS, TRANSFORM @ Affine.scale(2), 100, 50), "scene")
+    goal = target_grid(grid(CRS, TRANSFORM @ Affine.scale(2), 100, 50), "scene", 10.0)
     assert goal == grid(CRS, TRANSFORM, 200, 100)
-    goal = target_grid(grid(CRS, TRANSFORM @ Affine.scale(0.25), 1000, 80), "scene")
+    goal = target_grid(grid(CRS, TRANSFORM @ Affine.scale(0.25), 1000, 80), "scene", 10.0)
     assert goal == grid(CRS, TRANSFORM, 250, 20)
 
 
@@ -69,7 +134,7 @@ def test_other_pixels_get_ten_metres_in_their_own_crs() -> None:
 )
 def test_degrees_and_stretched_maps_go_to_utm(crs: str, transform: Affine) -> None:
     own = grid(crs, transform)
-    goal = target_grid(own, "scene")
+    goal = target_grid(own, "scene", 10.0)
     assert goal.crs == RasterioCRS.from_epsg(32633)
     assert goal.resolution == (10, 10)
     assert goal.transform.c % 10 == goal.transform.f % 10 == 0
@@ -82,12 +147,12 @@ def test_degrees_and_stretched_maps_go_to_utm(crs: str, transform: Affine) -> No
 def test_a_mercator_map_across_the_date_line_is_refused(left: float) -> None:
     own = grid("EPSG:3857", Affine(10, 0, left, 0, -10, 6_222_000))
     with pytest.raises(InputError, match=r"scene: goes on beyond .* the date line; warp it to UTM"):
-        target_grid(own, "scene")
+        target_grid(own, "scene", 10.0)
 
 
 def test_the_poles_are_refused() -> None:
     with pytest.raises(InputError, match="beyond the UTM zones"):
-        target_grid(grid("EPSG:4326", Affine(0.001, 0, 0, 0, -0.001, 85)), "scene")
+        target_grid(grid("EPSG:4326", Affine(0.001, 0, 0, 0, -0.001, 85)), "scene", 10.0)
 
 
 def test_the_south_has_its_zones() -> None:

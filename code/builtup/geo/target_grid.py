@@ -1,4 +1,4 @@
-"""Where a scene lies: its MGRS square, its UTM zone, and the 10 m grid it is predicted on."""
+"""Where a scene lies: its MGRS square, its UTM zone, and the grid that it is predicted on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from affine import Affine
+from mgrs import MGRS
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.warp import transform, transform_bounds
@@ -14,7 +15,6 @@ from builtup.errors import InputError
 from builtup.geo.grid import Grid
 
 __all__ = [
-    "METRES",
     "check_place",
     "degrees_of",
     "mgrs_square",
@@ -23,13 +23,8 @@ __all__ = [
     "utm_zone",
 ]
 
-#: Side of a pixel that the models are trained on, in metres.
-METRES = 10.0
-#: A pixel may differ from that by this share before it is resampled.
+#: A pixel may differ from the wanted one by this share before it is resampled.
 TOLERANCE = 0.03
-_BANDS = "CDEFGHJKLMNPQRSTUVWX"
-_COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")
-_ROWS = "ABCDEFGHJKLMNPQRSTUV"
 
 Bounds = tuple[float, float, float, float]
 
@@ -47,36 +42,35 @@ def check_place(grid: Grid, name: str) -> None:
         raise InputError(name, problem, "assign the right CRS (gdal_edit.py -a_srs)")
 
 
-def target_grid(source: Grid, name: str) -> Grid:
-    """The grid that a scene on `source` is predicted on: `source` itself where it has 10 m pixels.
+def target_grid(source: Grid, name: str, metres: float) -> Grid:
+    """The grid that a scene on `source` is predicted on, of pixels of `metres`: `source` itself
+    where it has these.
 
-    Else 10 m pixels in its own CRS, or, where that is in degrees or stretches the ground, in the
+    Else such pixels in its own CRS, or, where that is in degrees or stretches the ground, in the
     UTM zone of its centre. Raises InputError for a scene too near a pole for that, or across the
     date line on a map that ends there.
     """
     sides = source.metres_per_pixel
     flat = source.crs.is_projected
-    if flat and all(abs(side / METRES - 1) <= TOLERANCE for side in sides):
+    if flat and all(abs(side / metres - 1) <= TOLERANCE for side in sides):
         return source
     true = [r / side for r, side in zip(source.resolution, sides, strict=True)]
     if flat and all(abs(units - 1) <= TOLERANCE for units in true):
         left, bottom, right, top = source.bounds
-        return _grid(source.crs, (left, bottom, right, top))
+        return _grid(source.crs, (left, bottom, right, top), metres)
     left, bottom, right, top = degrees_of(source)
     if not (bottom >= -80 and top <= 84):
-        raise InputError(
-            name, "reaches beyond the UTM zones", "warp it to 10 m pixels first (gdalwarp -tr)"
-        )
+        remedy = f"warp it to {metres:g} m pixels first (gdalwarp -tr)"
+        raise InputError(name, "reaches beyond the UTM zones", remedy)
     if not source.crs.is_geographic and _leaves_its_map(source):
         problem = "goes on beyond the edge of its projection, across the date line"
-        raise InputError(
-            name, problem, "warp it to UTM first (gdalwarp -t_srs EPSG:32601 -tr 10 10)"
-        )
+        warp = f"gdalwarp -t_srs EPSG:32601 -tr {metres:g} {metres:g}"
+        raise InputError(name, problem, f"warp it to UTM first ({warp})")
     zone = utm_zone((left + right) / 2, (bottom + top) / 2)
     bounds = transform_bounds(source.crs, zone, *source.bounds, densify_pts=41)
-    snapped = [math.floor(v / METRES) * METRES for v in bounds[:2]]
-    snapped += [math.ceil(v / METRES) * METRES for v in bounds[2:]]
-    return _grid(zone, (snapped[0], snapped[1], snapped[2], snapped[3]))
+    snapped = [math.floor(v / metres) * metres for v in bounds[:2]]
+    snapped += [math.ceil(v / metres) * metres for v in bounds[2:]]
+    return _grid(zone, (snapped[0], snapped[1], snapped[2], snapped[3]), metres)
 
 
 def _leaves_its_map(grid: Grid) -> bool:
@@ -89,15 +83,18 @@ def _leaves_its_map(grid: Grid) -> bool:
     return bool(np.abs(np.subtract(corners, back)).max() > max(grid.resolution))
 
 
-def _grid(crs: CRS, bounds: Bounds) -> Grid:
+def _grid(crs: CRS, bounds: Bounds, metres: float) -> Grid:
     left, bottom, right, top = bounds
-    width = max(1, round((right - left) / METRES))
-    height = max(1, round((top - bottom) / METRES))
-    return Grid(crs, Affine(METRES, 0, left, 0, -METRES, top), width, height)
+    width = max(1, round((right - left) / metres))
+    height = max(1, round((top - bottom) / metres))
+    return Grid(crs, Affine(metres, 0, left, 0, -metres, top), width, height)
 
 
 def utm_zone(longitude: float, latitude: float) -> CRS:
-    """The UTM zone of a place on WGS 84, by the regular 6° pattern."""
+    """The UTM zone of a place on WGS 84, by the regular 6° pattern, which is EPSG's.
+
+    PROJ's database would say the same in 0.4 s, and at a border name both zones.
+    """
     zone = int((longitude + 180) // 6) % 60 + 1
     return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
 
@@ -120,16 +117,9 @@ def square_of(grid: Grid) -> str:
 def mgrs_square(longitude: float, latitude: float) -> str:
     """The 100 km square of the Military Grid Reference System, such as 38SLF.
 
-    By the regular pattern of zones, without the exceptions of Norway and Svalbard; beyond 80° S
-    and 84° N the nearest band's letter is used.
+    Beyond 80° S and 84° N, where squares have no zone, that of the nearest place that has one.
     """
-    crs = utm_zone(longitude, min(84.0, max(-80.0, latitude)))
-    (east,), (north,) = transform(CRS.from_epsg(4326), crs, [longitude], [latitude])
-    zone = int((longitude + 180) // 6) % 60 + 1
-    band = _BANDS[min(len(_BANDS) - 1, max(0, int((latitude + 80) // 8)))]
-    column = _COLUMNS[(zone - 1) % 3][min(7, max(0, int(east // 100_000) - 1))]
-    row = _ROWS[(int(north // 100_000) + (5 if zone % 2 == 0 else 0)) % 20]
-    return f"{zone:02d}{band}{column}{row}"
+    return str(MGRS().toMGRS(min(84.0, max(-80.0, latitude)), longitude, MGRSPrecision=0))
 
 
 def shared_ground(one: Grid, other: Grid) -> float:

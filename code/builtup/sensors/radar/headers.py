@@ -20,10 +20,11 @@ from builtup.geo.grid import Grid
 from builtup.geo.locations import Location
 from builtup.geo.open_raster import Raster, open_location
 from builtup.geo.rasters import gdal_env
-from builtup.geo.target_grid import METRES, check_place, shared_ground, target_grid
+from builtup.geo.target_grid import check_place, shared_ground, target_grid
 from builtup.jobs.executors import map_threads
 from builtup.sensors.radar import bands as rule
 from builtup.sensors.radar.scenes import Band, Scene
+from builtup.sensors.radar.sentinel1 import METRES
 
 __all__ = [
     "CHAIN",
@@ -178,7 +179,7 @@ def judge_headers(
     if difference is not None:
         _check_shared_ground(scene, vv.grid, vh.grid, difference, judgement)
         remarks.append(f"VH is warped onto the grid of VV ({difference})")
-    grid = target_grid(vv.grid, scene.shown) if judgement.resamples else vv.grid
+    grid = target_grid(vv.grid, scene.shown, METRES) if judgement.resamples else vv.grid
     if grid != vv.grid:
         x, y = vv.grid.metres_per_pixel
         remarks.append(

@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 from builtup.sensors.radar.bands import BAND_NAMES, DB_FLOOR, invalid, to_db
 from builtup.sensors.sensor import UNKNOWN, Axis, Sensor
 
-__all__ = ["SENTINEL1", "backscatter_picture"]
+__all__ = ["METRES", "SENTINEL1", "backscatter_picture"]
+
+#: Side of a pixel that networks are trained on, in metres.
+METRES = 10.0
 
 #: Decibels that are black and white.
 VH_RANGE = (-28.0, -5.0)
@@ -49,7 +52,7 @@ SENTINEL1 = Sensor(
     bands=BAND_NAMES,
     read=(1, 2),
     dtype="float32",
-    metres=10.0,
+    metres=METRES,
     invalid=_without_measurement,
     # from the floor of decibels to what corner reflectors return
     axis=Axis(10 * float(np.log10(DB_FLOOR)), 30.0, "dB", to_db),
