@@ -18,7 +18,6 @@ from builtup.geo.probability import NODATA
 from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.vectors import PolygonSet
 from builtup.geo.windows import Window, aligned
-from builtup.report.block_sum import CellCounts
 from builtup.runs.results import CityRasters, PredictionTags, read_tags
 from builtup.scoring.blocks import BlockCounter
 from builtup.scoring.counts import CELLS, PixelCounts, overlap
@@ -27,6 +26,7 @@ from builtup.scoring.scored_area import ScoredCity, classes_of, open_scored_city
 __all__ = [
     "PICTURE",
     "TILE",
+    "CellCounts",
     "CityCounts",
     "CityMeasure",
     "TileCounts",
@@ -200,3 +200,46 @@ def _ranked(grid: Grid, cells: Mapping[str, CellCounts]) -> tuple[TileCounts, ..
         if enough and hit + missed + false >= max(1, LEAST_BUILT_UP * (size - unknown)):
             found.append(TileCounts(window, hit, missed, false))
     return tuple(sorted(found, key=lambda t: (t.iou, -t.missed - t.false, t.window)))
+
+
+# --- counting by cells ---------------------------------------------------------------------------
+
+
+class CellCounts:
+    """Counts of chosen pixels by cell: `counts` (rows, columns) int32.
+
+    Pixel row r of a raster of `shape` falls into cell row `row_cells[r]`, columns likewise; both
+    ascend from 0 without a gap. Windows may come in any order and cut through cells.
+    """
+
+    def __init__(self, row_cells: NDArray[np.integer], column_cells: NDArray[np.integer]) -> None:
+        self._rows, self._columns = row_cells, column_cells
+        self.counts = np.zeros((int(row_cells[-1]) + 1, int(column_cells[-1]) + 1), np.int32)
+
+    @classmethod
+    def shrunk(cls, shape: tuple[int, int], cells: tuple[int, int]) -> CellCounts:
+        """As many cells as a picture of `shape`, shrunk to `cells`, has pixels."""
+        return cls(*(np.arange(n) * c // n for n, c in zip(shape, cells, strict=True)))
+
+    @classmethod
+    def squares(cls, shape: tuple[int, int], side: int) -> CellCounts:
+        """Square cells of `side` pixels from the upper left corner on."""
+        return cls(*(np.arange(n) // side for n in shape))
+
+    def add(self, window: Window, chosen: NDArray[np.bool_]) -> None:
+        """Count the chosen pixels (H, W) of a window."""
+        rows, columns = (
+            cells[part]
+            for cells, part in zip((self._rows, self._columns), window.slices, strict=True)
+        )
+        starts = [np.flatnonzero(np.diff(cells, prepend=-1)) for cells in (rows, columns)]
+        sums = np.add.reduceat(chosen, starts[1], axis=1, dtype=np.int32)
+        sums = np.add.reduceat(sums, starts[0], axis=0)
+        self.counts[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] += sums
+
+    @property
+    def shares(self) -> NDArray[np.float32]:
+        """The chosen share of each cell's pixels, 0 to 1."""
+        sizes = np.outer(np.bincount(self._rows), np.bincount(self._columns))
+        shares: NDArray[np.float32] = (self.counts / sizes).astype(np.float32)
+        return shares

@@ -18,14 +18,15 @@ from builtup.report.counts import CityMeasure, TileCrop
 from builtup.report.images import SceneImage, chosen_dates, read_image, scene_title
 from builtup.report.pictures import (
     Drawing,
+    OutlinePath,
     Stretch,
     encode,
+    outline_path,
     paint_image,
     paint_probability,
     read_band,
     shade,
 )
-from builtup.report.svg_path import OutlinePath, outline_path
 from builtup.sensors.catalogue import DEFAULT
 
 __all__ = ["ZOOMS", "Base", "CityView", "Layer", "TileView", "view_city"]
