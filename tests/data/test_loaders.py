@@ -150,3 +150,23 @@ def test_the_fold_check_of_a_loader_finds_shared_ground(tmp_path):
         train_loader(tiles, val_fold="Beta", batch_size=2, crop=24).check_folds()
     with pytest.raises(InputError, match="nothing to train on"):
         train_loader(tiles, val_fold="Beta", batch_size=2, crop=24, drop_common=True)
+
+
+def test_of_more_than_two_classes_the_largest_weight_that_occurs_counts(tmp_path):
+    image, mask = add_scene(tmp_path)
+    mask[:30, 60:] = 2
+    add_scene(tmp_path, mask=mask, image=image)
+    tiles = tile_all(tmp_path)
+    generate_tiles_stats(input_path=tiles, output_path=tiles, num_workers=1)
+
+    def load(weights):
+        return train_loader(tiles, val_fold=None, batch_size=4, crop=24, sampler_weights=weights)
+
+    loader = load((0.0, 0.0, 1.0))
+    drawn = {int(i) for batch in loader for i in batch["index"]}
+    assert all(loader.dataset.tiles[i].shares[2] > 0 for i in drawn)
+    ratios = [t.target_ratio for t in loader.dataset.tiles]
+    both = load((0.25, 1.0)).batch_sampler.weights
+    assert both.tolist() == [1.0 if ratio > 0 else 0.25 for ratio in ratios]
+    with pytest.raises(ConfigError, match="one for each of the 3 classes"):
+        load((0.1, 0.2, 0.3, 0.4))

@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from builtup.errors import BuiltupError, GridError, InputError
+from builtup.errors import GridError, InputError
 from builtup.jobs.steps import Summary
-from builtup.sensors.radar.bands import CHANNEL_SETS
-from builtup.tiles.stats import channel_statistics, generate_tiles_stats
+from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.table import read_tile_stats
 from helpers import write_raster
 from tile_data import add_scene, labels, moved, power, tile_all
@@ -21,12 +19,6 @@ from tile_data import add_scene, labels, moved, power, tile_all
 def measure(folder: Path, **options: Any) -> Summary:
     defaults = {"output_path": folder, "gap": 6, "num_workers": 1}
     return generate_tiles_stats(input_path=folder, **{**defaults, **options})
-
-
-def direct(image: NDArray[np.float32], channel_set: str) -> NDArray[np.float64]:
-    """(channels, pixels) of the valid pixels."""
-    valid = np.isfinite(image[0]) & np.isfinite(image[1])
-    return CHANNEL_SETS[channel_set].compute(image[0][valid], image[1][valid]).astype(np.float64)
 
 
 @pytest.mark.parametrize("materialize", [True, False])
@@ -62,38 +54,6 @@ def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
         f"img_{what}_{band}" for what in ("min", "max", "mean", "std") for band in (1, 2, 3)
     ]
     assert header[-1] == "skip"
-
-
-@pytest.mark.parametrize("channel_set", CHANNEL_SETS)
-@pytest.mark.parametrize("materialize", [True, False])
-def test_statistics_of_city_folds_are_those_of_the_other_cities(
-    tmp_path: Path, channel_set: str, materialize: bool
-) -> None:
-    alpha = [add_scene(tmp_path, date=d)[0] for d in ("20150101", "20150201")]
-    beta, _ = add_scene(tmp_path, city="Beta_2015", tile="38RNV", transform=moved(5000, 0))
-    folder = tile_all(tmp_path, materialize=materialize)
-    measure(folder)
-    for fold, images in ((0, alpha), (1, [beta]), (None, [*alpha, beta])):
-        values = np.concatenate([direct(image, channel_set) for image in images], axis=1)
-        mean, std = channel_statistics(folder, channel_set, fold)
-        np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-10)
-        np.testing.assert_allclose(std, values.std(axis=1), rtol=1e-10)
-
-
-@pytest.mark.parametrize("shift", [0, 4])
-def test_statistics_of_blocks_leave_out_the_block_and_its_gap(tmp_path: Path, shift: int) -> None:
-    first, _ = add_scene(tmp_path)
-    second, _ = add_scene(tmp_path, date="20150201", transform=moved(shift, 0))
-    folder = tile_all(tmp_path)
-    measure(folder, blocks="rows=30;cols=50")
-    held_first, held_second = first.copy(), second.copy()
-    held_first[:, : 30 + 6, : 50 + 6] = np.nan  # r0c0 of the grid of the first date
-    held_second[:, : 30 + 6, : 50 + 6 - shift] = np.nan
-    values = np.concatenate([direct(held_first, "db_3b"), direct(held_second, "db_3b")], axis=1)
-    mean, std = channel_statistics(folder, "db_3b", 0)
-    np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-10)
-    np.testing.assert_allclose(std, values.std(axis=1), rtol=1e-10)
-    assert json.loads((folder / "stats.json").read_text())["pixels"]["0"] == values.shape[1]
 
 
 def test_a_tile_without_labels_or_data_is_skipped(tmp_path: Path) -> None:
@@ -230,32 +190,6 @@ def test_a_missing_tile_is_named(tmp_path: Path) -> None:
     assert not (folder / "tile_stats.csv").exists()
 
 
-def test_a_fold_that_leaves_nothing_to_train_on_says_so_when_it_is_asked_for(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    add_scene(tmp_path)
-    folder = tile_all(tmp_path)
-    measure(folder, gap=200)
-    assert "38SLF_Alpha/r0c0: holding this fold out leaves no valid pixel" in caplog.text
-    assert len(channel_statistics(folder, "db_3b", None)[0]) == 3
-    with pytest.raises(BuiltupError, match="r0c0: holding this fold out leaves no valid pixel"):
-        channel_statistics(folder, "db_3b", 0)
-
-
-def test_unknown_sets_folds_and_missing_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="run generate_tiles_stats first"):
-        channel_statistics(tmp_path, "db_3b", None)
-    add_scene(tmp_path)
-    folder = tile_all(tmp_path)
-    measure(folder)
-    with pytest.raises(InputError, match="channel sets: linear_3b"):
-        channel_statistics(folder, "db_9b", None)
-    with pytest.raises(InputError, match="'9'"):
-        channel_statistics(folder, "db_3b", 9)
-    with pytest.raises(InputError, match="run generate_tiles_stats first"):
-        read_tile_stats(tmp_path / "none.csv")
-
-
 def test_bytes_do_not_depend_on_processes_or_repetition(tmp_path: Path) -> None:
     for date in ("20150101", "20150201"):
         add_scene(tmp_path, date=date)
@@ -265,3 +199,34 @@ def test_bytes_do_not_depend_on_processes_or_repetition(tmp_path: Path) -> None:
         measure(folder, output_path=tmp_path / target, num_workers=workers)
     for name in ("tile_stats.csv", "stats.json", "folds.json", "folds.gpkg", "histograms.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_masks_of_three_classes_pass_through_with_the_share_of_each(tmp_path: Path) -> None:
+    _, mask = add_scene(tmp_path)
+    three = mask.copy()
+    three[:20, 60:] = 2
+    add_scene(tmp_path, date="20150201", mask=three)
+    folder = tile_all(tmp_path)
+    assert "2 scenes, 24 tiles" in measure(folder).line()
+    with (folder / "tile_stats.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert list(rows[0])[13:18] == ["target_ratio", "share_0", "share_1", "share_2", "img_min_1"]
+    for t in read_tile_stats(folder / "tile_stats.csv"):
+        whole = three if t.tile.date == "20150201" else mask
+        label = whole[t.tile.window.slices]
+        known = label[label != 255]
+        for share, number in zip(t.shares, range(3), strict=True):
+            assert share == pytest.approx((known == number).mean(), rel=1e-8, abs=1e-12)
+        assert t.target_ratio == pytest.approx((known == 1).mean(), rel=1e-8)
+    assert "nothing to do" in measure(folder).line()
+
+
+def test_what_a_scene_says_of_its_gaps_is_the_sensors_rule(tmp_path: Path) -> None:
+    image = power((70, 90))
+    image[:2, :10] = 0  # both polarisations: no measurement
+    image[1, 20:30] = -9999
+    add_scene(tmp_path, image=image)
+    folder = tile_all(tmp_path)
+    measure(folder)
+    first = read_tile_stats(folder / "tile_stats.csv")[0]
+    assert first.valid_fraction == pytest.approx((32 - 5) * (10 + 2) / 32**2)

@@ -14,9 +14,11 @@ from builtup.data.datasets import Batch, TrainTiles, ValidationTiles, collate
 from builtup.data.radar import Radar
 from builtup.data.samplers import TrainingBatches, ValidationBatches
 from builtup.data.transforms import Crop, RandomCrop, RandomResizedCrop, dihedral
-from builtup.errors import InputError
+from builtup.errors import ConfigError, InputError
+from builtup.sensors.sensor import Sensor
 from builtup.tiles.consistency import require_same_data
 from builtup.tiles.folds import Folds, check_folds
+from builtup.tiles.normalisation import read_sensor
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 
 __all__ = ["TileLoader", "train_eval_loader", "train_loader", "val_loader"]
@@ -80,7 +82,7 @@ def train_loader(
     val_fold: str | int | None,
     batch_size: int,
     crop: int,
-    sampler_weights: tuple[float, float] | None = (0.5, 0.5),
+    sampler_weights: tuple[float, ...] | None = (0.5, 0.5),
     scale: tuple[float, float] | None = (0.7, 1.0),
     ratio: tuple[float, float] = (0.9, 1.1),
     flips: bool = True,
@@ -96,13 +98,14 @@ def train_loader(
 
     `val_fold` is a fold's name or index, None to hold nothing out. `batch_size` counts the
     samples of all processes. `sampler_weights` are those of a tile (without, with built-up
-    pixels); None takes every tile once an epoch. `scale=None` crops without resizing, `flips`
+    pixels), or one for each of more classes, of which the largest counts that occurs; None takes
+    every tile once an epoch. `scale=None` crops without resizing, `flips`
     are flips and quarter turns, `radar` further augmentation. `drop_common` leaves out ground that
     other cities share with the held-out one. `max_tiles` takes that many, evenly spread.
     `threshold_fold` is another fold to keep away from, whole tiles of it. Raises InputError where
     the folder has no statistics, the fold is unknown or no tile is left.
     """
-    tiles, folds, held = _open(folder, val_fold)
+    tiles, folds, held, sensor = _open(folder, val_fold)
     usable = folds.training_tiles(tiles, held, drop_common)
     inner = None if threshold_fold is None else folds.index_of(threshold_fold)
     if inner is not None:
@@ -121,7 +124,7 @@ def train_loader(
         world_size=idist.get_world_size(),
     )
     augment = dihedral() if flips else None
-    dataset = TrainTiles(chosen, folds, held, how, augment, radar, mixable=usable)
+    dataset = TrainTiles(chosen, folds, held, how, augment, radar, mixable=usable, sensor=sensor)
     return TileLoader(
         dataset,
         batches,
@@ -145,10 +148,10 @@ def val_loader(
 
     `batch_size` counts the samples of one process; batches are dealt to processes whole.
     """
-    tiles, folds, held = _open(folder, val_fold)
+    tiles, folds, held, sensor = _open(folder, val_fold)
     chosen = _spread(folds.validation_tiles(tiles, held), max_tiles) if held is not None else []
     _require(chosen, folder, f"nothing to validate on in {_name(folds, held)}")
-    dataset = ValidationTiles(chosen, tiles, folds, held)
+    dataset = ValidationTiles(chosen, tiles, folds, held, sensor=sensor)
     return _whole_tiles(dataset, batch_size, tiles, num_workers, drop_common)
 
 
@@ -162,10 +165,10 @@ def train_eval_loader(
     max_tiles: int | None = None,
 ) -> TileLoader:
     """Training tiles as validation sees its own: whole, not augmented, each pixel scored once."""
-    tiles, folds, held = _open(folder, val_fold)
+    tiles, folds, held, sensor = _open(folder, val_fold)
     chosen = _spread(folds.training_tiles(tiles, held, drop_common), max_tiles)
     _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
-    dataset = ValidationTiles(chosen, tiles, folds, held, of_training=True)
+    dataset = ValidationTiles(chosen, tiles, folds, held, of_training=True, sensor=sensor)
     return _whole_tiles(dataset, batch_size, tiles, num_workers, drop_common)
 
 
@@ -179,17 +182,26 @@ def _whole_tiles(dataset: ValidationTiles, batch_size: int, *arguments: Any) -> 
 
 def _open(
     folder: str | Path, val_fold: str | int | None
-) -> tuple[list[TrainTile], Folds, int | None]:
+) -> tuple[list[TrainTile], Folds, int | None, Sensor]:
     folder = Path(folder)
     tiles = read_tile_stats(folder / TILE_STATS_CSV)
     folds = Folds.read(folder)
     require_same_data(folder, tiles, folds)
-    return tiles, folds, None if val_fold is None else folds.index_of(val_fold)
+    held = None if val_fold is None else folds.index_of(val_fold)
+    return tiles, folds, held, read_sensor(folder)
 
 
-def _weights(tiles: Sequence[TrainTile], weights: tuple[float, float]) -> list[float]:
-    without, with_target = weights
-    return [with_target if t.target_ratio > 0 else without for t in tiles]
+def _weights(tiles: Sequence[TrainTile], weights: tuple[float, ...]) -> list[float]:
+    if len(weights) == 2:
+        without, with_target = weights
+        return [with_target if t.target_ratio > 0 else without for t in tiles]
+    classes = max(len(t.shares) for t in tiles)
+    if len(weights) != classes:
+        raise ConfigError(
+            f"sampler_weights = {weights!r}: give two, of a tile without and with buildings, or "
+            f"one for each of the {classes} classes"
+        )
+    return [max(w for w, share in zip(weights, t.shares, strict=True) if share > 0) for t in tiles]
 
 
 def _spread(tiles: list[TrainTile], most: int | None) -> list[TrainTile]:

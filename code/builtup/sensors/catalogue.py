@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from builtup.errors import ConfigError
-from builtup.sensors.radar.bands import CHANNEL_SETS
+from builtup.sensors.radar.bands import CHANNEL_SETS, ChannelSet
 from builtup.sensors.radar.sentinel1 import SENTINEL1
 from builtup.sensors.sensor import Sensor
 
-__all__ = ["DEFAULT", "SENSORS", "sensor_named", "sensor_of"]
+__all__ = ["DEFAULT", "SENSORS", "channel_sets", "sensor_named", "sensor_of"]
 
 #: By name.
 SENSORS: dict[str, Sensor] = {sensor.name: sensor for sensor in (SENTINEL1,)}
@@ -26,3 +26,8 @@ def sensor_of(channel_set: str) -> Sensor:
     """The sensor whose bands a channel set is computed from; radar's where no other has it."""
     known = CHANNEL_SETS.get(channel_set)
     return DEFAULT if known is None else sensor_named(known.sensor)
+
+
+def channel_sets(sensor: Sensor) -> dict[str, ChannelSet]:
+    """The channel sets that are computed from a sensor's bands, by name."""
+    return {name: known for name, known in CHANNEL_SETS.items() if known.sensor == sensor.name}

@@ -27,7 +27,7 @@ from builtup.errors import BuiltupError, RunError
 from builtup.runs import tracking
 from builtup.runs.manifest import DataManifest
 from builtup.tiles.folds import FOLDS_JSON
-from builtup.tiles.stats import STATS_JSON
+from builtup.tiles.normalisation import STATS_JSON
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
 from builtup.training.before_training import TRAINING_VERSION
 from builtup.training.checkpoints import load_state

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from builtup.sensors.radar.bands import CHANNEL_SETS
+from builtup.sensors.catalogue import channel_sets
+from builtup.sensors.sensor import Sensor
 
-__all__ = [
-    "CHANNELS",
-    "Moments",
-    "channel_moments",
-    "moments",
-    "select",
-    "total",
-    "valid_pixels",
-]
+__all__ = ["Moments", "channel_moments", "measured_channels", "moments", "select", "total"]
 
-#: Every channel of every set: (set, channel).
-ALL_CHANNELS = tuple((key, i) for key, c in CHANNEL_SETS.items() for i in range(len(c.names)))
 #: Pixels worked on at a time: their float64 copies stay in the processor's cache.
 CHUNK = 1 << 15
+
+Float = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ class Moments:
         return cls(0, np.zeros(channels), np.zeros(channels))
 
     @classmethod
-    def of(cls, values: Sequence[NDArray[np.float32]]) -> Moments:
+    def of(cls, values: Sequence[Float]) -> Moments:
         """Of (pixels,) values for each channel, all of them finite."""
         count = values[0].size
         if count == 0:
@@ -85,61 +79,40 @@ def total(parts: Iterable[Moments], channels: int) -> Moments:
     return result
 
 
-def moments(values: NDArray[np.float32]) -> Moments:
+def moments(values: Float) -> Moments:
     """The moments of (channels, pixels) values, all of them finite."""
     chunks = (values[:, i : i + CHUNK] for i in range(0, values.shape[1], CHUNK))
     return total((Moments.of(list(chunk)) for chunk in chunks), values.shape[0])
 
 
-def channel_moments(power: NDArray[np.float32]) -> Moments:
-    """The moments of `CHANNELS` over the valid pixels of (2 or 3, H, W) power, VH and VV first."""
-    vh, vv = valid_pixels(power[:2])
-    chunks = (slice(i, i + CHUNK) for i in range(0, vh.size, CHUNK))
-    return total((Moments.of(_channels(vh[c], vv[c])) for c in chunks), len(CHANNELS))
+@cache
+def measured_channels(sensor: Sensor) -> tuple[tuple[str, int], ...]:
+    """The channels that are measured, (set, channel): the first of each name.
 
-
-def valid_pixels(power: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(bands, pixels) of the pixels of (bands, H, W) power where VH and VV are finite."""
-    valid = np.isfinite(power[0]) & np.isfinite(power[1])
-    if valid.all():
-        return np.ascontiguousarray(power).reshape(len(power), -1)
-    return np.stack([band[valid] for band in power])
-
-
-def _all_channels(vh: NDArray[np.float32], vv: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    return [channel for c in CHANNEL_SETS.values() for channel in c.compute(vh, vv)]
-
-
-def _channels(vh: NDArray[np.float32], vv: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    channels = _all_channels(vh, vv)
-    return [channels[i] for i in _FIRST]
-
-
-def _same_channels() -> tuple[list[int], list[int]]:
-    """Which of `ALL_CHANNELS` are first of their kind, and which of these each is.
-
-    Sets share channels (VH stands in three): those that agree on random powers, low and high,
-    bit by bit, are measured once.
+    Sets share channels, and those of one name are one formula: they are measured once.
     """
-    probe = np.random.default_rng(0).gamma(0.5, 1, (2, 64)).astype(np.float32) - np.float32(1e-3)
-    seen: dict[bytes, int] = {}
-    first: list[int] = []
-    same: list[int] = []
-    for i, channel in enumerate(_all_channels(*probe)):
-        key = channel.tobytes()
-        if key not in seen:
-            seen[key] = len(first)
-            first.append(i)
-        same.append(seen[key])
-    return first, same
+    first: dict[str, tuple[str, int]] = {}
+    for key, channels in channel_sets(sensor).items():
+        for i, name in enumerate(channels.names):
+            first.setdefault(name, (key, i))
+    return tuple(first.values())
 
 
-_FIRST, _SAME = _same_channels()
-#: The channels that are measured: the first of each kind.
-CHANNELS = tuple(ALL_CHANNELS[i] for i in _FIRST)
+def channel_moments(pixels: Float, sensor: Sensor) -> Moments:
+    """The moments of `measured_channels` over valid (bands, pixels) of the bands that are read."""
+    channels = len(measured_channels(sensor))
+    chunks = (pixels[:, i : i + CHUNK] for i in range(0, pixels.shape[1], CHUNK))
+    return total((Moments.of(_channels(chunk, sensor)) for chunk in chunks), channels)
 
 
-def select(moments: Moments, channel_set: str) -> tuple[list[float], list[float]]:
+def _channels(pixels: Float, sensor: Sensor) -> list[Float]:
+    computed = {key: c.compute(*pixels) for key, c in channel_sets(sensor).items()}
+    return [computed[key][i] for key, i in measured_channels(sensor)]
+
+
+def select(moments: Moments, channel_set: str, sensor: Sensor) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of one channel set's channels."""
-    columns = [_SAME[i] for i, (key, _) in enumerate(ALL_CHANNELS) if key == channel_set]
+    sets = channel_sets(sensor)
+    measured = [sets[key].names[i] for key, i in measured_channels(sensor)]
+    columns = [measured.index(name) for name in sets[channel_set].names]
     return moments.mean[columns].tolist(), moments.std[columns].tolist()

@@ -17,17 +17,17 @@ from builtup.geo.probability import IGNORE
 from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
 from builtup.jobs.steps import Job
-from builtup.sensors.radar.bands import BAND_NAMES
+from builtup.sensors.classes import BUILT_UP
+from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
-from builtup.tiles.histogram import CLASSES, EDGES, histogram
-from builtup.tiles.moments import CHANNELS, Moments, channel_moments, moments, valid_pixels
+from builtup.tiles.histogram import BINS, histogram, widened
+from builtup.tiles.moments import Moments, channel_moments, measured_channels, moments
 from builtup.tiles.table import TileMeasure
 from builtup.tiles.tile import Tile, check_tiles, read_tile
 
-__all__ = ["Cell", "SceneMeasures", "measure_scene", "measure_tile", "scene_cells"]
+__all__ = ["Cell", "SceneMeasures", "SceneWork", "measure_scene", "measure_tile", "scene_cells"]
 
-
-_EMPTY = (np.nan,) * len(BAND_NAMES)
+Bits = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,24 @@ def scene_cells(folds: Folds, tile: Tile) -> tuple[Cell, ...]:
 
 
 @dataclass(frozen=True)
+class SceneWork:
+    """What one job measures: the tiles of a scene, image and mask side by side, and how.
+
+    `lists` name the images and the masks, `cores` are the tiles' exclusive parts by tile id.
+    """
+
+    lists: tuple[Path, Path]
+    images: tuple[Tile, ...]
+    masks: tuple[Tile, ...]
+    cores: Mapping[str, Window]
+    cells: tuple[Cell, ...]
+    sensor: Sensor
+
+
+@dataclass(frozen=True)
 class SceneMeasures:
     """The figures of one scene: of each tile, the moments of all channels over each cell, and
-    the (classes, bands, bins) histograms.
+    the (classes + 1, bands, bins) histograms.
     """
 
     tiles: tuple[TileMeasure, ...]
@@ -81,17 +96,25 @@ class SceneMeasures:
     moments: tuple[Moments, ...]
     histogram: NDArray[np.int64]
 
-    def write(self, path: Path) -> None:
+    @property
+    def classes(self) -> int:
+        """How many classes the scene's masks have, at least two."""
+        return len(self.histogram) - 1
+
+    def write(self, path: Path, sensor: Sensor) -> None:
         """Write them so that they appear whole."""
-        meta = {"cells": [cell.to_json() for cell in self.cells], "channels": CHANNELS}
+        channels = measured_channels(sensor)
+        meta = {"cells": [cell.to_json() for cell in self.cells], "channels": channels}
         arrays = {
             "meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8),
-            "tiles": np.array([_as_row(t) for t in self.tiles]),
+            "tiles": np.array([_as_row(t, len(sensor.bands)) for t in self.tiles]),
             "count": np.array([m.count for m in self.moments]),
             "mean": np.array([m.mean for m in self.moments]),
             "squares": np.array([m.squares for m in self.moments]),
             "histogram": self.histogram,
         }
+        if self.classes > len(BUILT_UP):  # of two, a tile's target_ratio says all
+            arrays["shares"] = np.array([t.shares_of(self.classes) for t in self.tiles])
         with atomic_path(path) as temporary, temporary.open("wb") as f:
             np.savez(f, **arrays)  # type: ignore[arg-type]
 
@@ -110,64 +133,81 @@ class SceneMeasures:
         with np.load(path, allow_pickle=False) as arrays:
             meta: Mapping[str, Any] = json.loads(arrays["meta"].tobytes())
             moments = zip(arrays["count"], arrays["mean"], arrays["squares"], strict=True)
+            rows = arrays["tiles"]
+            shares = arrays["shares"] if "shares" in arrays else [()] * len(rows)
             return cls(
-                tuple(_from_row(row) for row in arrays["tiles"]),
+                tuple(_from_row(row, tuple(s)) for row, s in zip(rows, shares, strict=True)),
                 tuple(Cell.from_json(c) for c in meta["cells"]),
                 tuple(Moments(int(n), mean, squares) for n, mean, squares in moments),
                 arrays["histogram"],
             )
 
 
-def _as_row(t: TileMeasure) -> list[float]:
-    figures = [v for band in (t.minimum, t.maximum, t.mean, t.std) for v in band or _EMPTY]
+def _as_row(t: TileMeasure, bands: int) -> list[float]:
+    none = (np.nan,) * bands
+    figures = [v for band in (t.minimum, t.maximum, t.mean, t.std) for v in band or none]
     return [t.valid_fraction, t.target_ratio, float(t.skip), *figures]
 
 
-def _from_row(row: NDArray[np.float64]) -> TileMeasure:
+def _from_row(row: NDArray[np.float64], shares: tuple[float, ...]) -> TileMeasure:
     valid_fraction, target_ratio, skip, *figures = row.tolist()
+    bands: list[tuple[float, ...]]
     bands = [tuple(part) for part in np.reshape(figures, (4, -1)).tolist()]
     if valid_fraction == 0:
         bands = [()] * 4
-    return TileMeasure(valid_fraction, target_ratio, bool(skip), *bands)
+    least, most, mean, std = bands
+    return TileMeasure(valid_fraction, target_ratio, bool(skip), least, most, mean, std, shares)
 
 
 def measure_scene(job: Job) -> dict[str, int]:
     """Read each tile of a scene once, and write its figures: the work of one job."""
-    images: Sequence[Tile]
-    masks: Sequence[Tile]
-    cores: Mapping[str, Window]
-    cells: Sequence[Cell]
-    lists, images, masks, cores, cells = job.context
-    for path, tiles in zip(lists, (images, masks), strict=True):
+    work: SceneWork = job.context
+    sensor = work.sensor
+    for path, tiles in zip(work.lists, (work.images, work.masks), strict=True):
         check_tiles(path, tiles)
     measures = []
-    sums = [Moments.none(len(CHANNELS)) for _ in cells]
-    counts = np.zeros((len(CLASSES), len(BAND_NAMES), len(EDGES) - 1), dtype=np.int64)
-    for image, mask in zip(images, masks, strict=True):
-        power = read_tile(image)
+    sums = [Moments.none(len(measured_channels(sensor))) for _ in work.cells]
+    counts = np.zeros((len(BUILT_UP) + 1, len(sensor.bands), BINS), dtype=np.int64)
+    for image, mask in zip(work.images, work.masks, strict=True):
+        bands = read_tile(image)
         labels = read_tile(mask, 1)
-        measures.append(measure_tile(power, labels))
-        core = cores[image.tile_id]
+        read = bands[[i - 1 for i in sensor.read]]
+        valid = ~sensor.invalid(read, None)
+        measures.append(measure_tile(bands, valid, labels))
+        core = work.cores[image.tile_id]
         own = core.relative_to(image.window).slices
-        counts += histogram(power[(slice(None), *own)], labels[own])
-        for i, cell in enumerate(cells):
+        known = labels[own][valid[own]]
+        classes = max(len(counts) - 1, 1 + int(known[known != IGNORE].max(initial=0)))
+        pixels = _pixels(bands, valid, own)
+        counts = widened(counts, classes) + histogram(pixels, known, classes, sensor.axis)
+        for i, cell in enumerate(work.cells):
             part = core.intersection(cell.window)
             if part is not None:
-                inside = power[(slice(None), *part.relative_to(image.window).slices)]
-                sums[i] = sums[i] + channel_moments(inside)
-    SceneMeasures(tuple(measures), tuple(cells), tuple(sums), counts).write(job.outputs[0])
-    return {"tiles": len(images)}
+                inside = _pixels(read, valid, part.relative_to(image.window).slices)
+                sums[i] = sums[i] + channel_moments(inside, sensor)
+    measured = SceneMeasures(tuple(measures), work.cells, tuple(sums), counts)
+    measured.write(job.outputs[0], sensor)
+    return {"tiles": len(work.images)}
 
 
-def measure_tile(power: NDArray[np.float32], mask: NDArray[np.uint8]) -> TileMeasure:
-    """The figures of one tile from its (3, H, W) power and its (H, W) mask."""
-    valid = np.isfinite(power[0]) & np.isfinite(power[1])
-    labelled = valid & (mask != IGNORE)
-    count = int(labelled.sum())
-    built = int((labelled & (mask == 1)).sum())
+def _pixels(
+    bands: NDArray[np.float32], valid: Bits, part: tuple[slice, slice]
+) -> NDArray[np.float32]:
+    """(bands, pixels) of the valid pixels of a part of (bands, H, W)."""
+    inside = valid[part]
+    if inside.all():
+        return np.ascontiguousarray(bands[:, *part]).reshape(len(bands), -1)
+    return np.stack([band[part][inside] for band in bands])
+
+
+def measure_tile(bands: NDArray[np.float32], valid: Bits, mask: NDArray[np.uint8]) -> TileMeasure:
+    """The figures of one tile from its (B, H, W) bands, what of them is valid, and its mask."""
+    counts = np.bincount(mask[valid], minlength=IGNORE + 1)[:IGNORE]
+    labelled = int(counts.sum())
+    classes = max(len(BUILT_UP), 1 + int(counts.nonzero()[0].max(initial=0)))
     figures: list[tuple[float, ...]] = [()] * 4
     if valid.any():
-        values = valid_pixels(power)
+        values = _pixels(bands, valid, (slice(None), slice(None)))
         of_bands = moments(values)
         figures = [
             tuple(values.min(axis=1).tolist()),
@@ -177,10 +217,11 @@ def measure_tile(power: NDArray[np.float32], mask: NDArray[np.uint8]) -> TileMea
         ]
     return TileMeasure(
         valid_fraction=float(valid.mean()),
-        target_ratio=built / count if count else 0.0,
-        skip=count == 0,
+        target_ratio=int(counts[BUILT_UP.mapped_index]) / labelled if labelled else 0.0,
+        skip=labelled == 0,
         minimum=figures[0],
         maximum=figures[1],
         mean=figures[2],
         std=figures[3],
+        shares=tuple((counts[:classes] / labelled).tolist()) if labelled else (),
     )

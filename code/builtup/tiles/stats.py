@@ -7,11 +7,10 @@ Each scene is one job that leaves its figures in `<out>/.stats/`; what covers al
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,29 +21,22 @@ from builtup.errors import BuiltupError, GridError, InputError
 from builtup.geo.grid import Grid
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
-from builtup.sensors.radar.bands import CHANNEL_SETS
+from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.names import plain_id
+from builtup.sensors.sensor import Sensor
 from builtup.tiles.blocks import parse_blocks
 from builtup.tiles.folds import FOLDS_JSON, Folds, SceneGround, plan_folds
 from builtup.tiles.folds_gpkg import FOLDS_GPKG, write_folds_gpkg
-from builtup.tiles.histogram import draw_histograms
-from builtup.tiles.moments import CHANNELS, Moments, select, total
+from builtup.tiles.histogram import draw_histograms, widened
+from builtup.tiles.normalisation import STATS_JSON, said_of, statistics
 from builtup.tiles.partition import exclusive_cores
-from builtup.tiles.scene_stats import SceneMeasures, measure_scene, scene_cells
+from builtup.tiles.scene_stats import SceneMeasures, SceneWork, measure_scene, scene_cells
 from builtup.tiles.table import TILE_STATS_CSV, write_tile_stats
 from builtup.tiles.tile import TILES_CSV, Tile, open_tile_grid, read_list
 
-__all__ = ["STATS_JSON", "channel_statistics", "generate_tiles_stats"]
-
-log = logging.getLogger(__name__)
-
-_NOTHING_LEFT = (
-    "holding this fold out leaves no valid pixel to train on; "
-    "validate on another, or use other blocks or a smaller gap"
-)
+__all__ = ["generate_tiles_stats"]
 
 STEP = Step("generate_tiles_stats", 2)
-STATS_JSON = "stats.json"
 HISTOGRAMS_PNG = "histograms.png"
 PARTS = ".stats"
 KINDS = ("images", "masks")
@@ -69,12 +61,14 @@ def generate_tiles_stats(
     gap: int = 32,
     num_workers: int = 2,
     on_error: str = "stop",
+    sensor: Sensor = DEFAULT,
 ) -> Summary:
     """Measure the tiles of `<input_path>/images` with their masks, and assign their folds.
 
     Writes tile_stats.csv, stats.json, folds.json, folds.gpkg and histograms.png into
     `output_path`. `folds` is auto (a city each; blocks where there is one city), city or blocks;
-    `blocks` as in `parse_blocks`, `gap` in pixels. Raises InputError where the lists of images
+    `blocks` as in `parse_blocks`, `gap` in pixels. The images are those of `sensor`; how many
+    classes there are, the masks say. Raises InputError where the lists of images
     and masks differ, or a tile cannot be read.
     """
     started = time.monotonic()
@@ -89,7 +83,7 @@ def generate_tiles_stats(
         blocks=blocks,
         gap=gap,
     )
-    jobs = [_job(s, plan, input_path, output_path) for s in scenes]
+    jobs = [_job(s, plan, input_path, output_path, sensor) for s in scenes]
     for job in jobs:
         if not SceneMeasures.readable(job.outputs[0]):
             job.forget()  # not measured, whatever it says
@@ -97,7 +91,7 @@ def generate_tiles_stats(
         STEP, jobs, measure_scene, num_workers=num_workers, on_error=on_error, problems=problems
     )
     done = [(s, job) for s, job in zip(scenes, jobs, strict=True) if is_done(STEP, job)]
-    collected = run_step(STEP, [_collection(done, plan, output_path)], collect)
+    collected = run_step(STEP, [_collection(done, plan, output_path, sensor)], collect)
     if collected.done and not summary.done:
         summary.done, summary.noun, summary.counts = 1, "list", collected.counts
     summary.seconds = time.monotonic() - started
@@ -169,9 +163,11 @@ def _scene_grid(tiles: Sequence[Tile]) -> Grid:
     return grid.window(-tile.x, -tile.y, width, height)
 
 
-def _job(scene: SceneTiles, folds: Folds, input_path: Path, output_path: Path) -> Job:
-    lists = tuple(input_path / kind / TILES_CSV for kind in KINDS)
-    cells = scene_cells(folds, scene.images[0])
+def _job(
+    scene: SceneTiles, folds: Folds, input_path: Path, output_path: Path, sensor: Sensor
+) -> Job:
+    images, masks = (input_path / kind / TILES_CSV for kind in KINDS)
+    cores, cells = exclusive_cores(scene.images), scene_cells(folds, scene.images[0])
     files = dict.fromkeys(t.path for tiles in (scene.images, scene.masks) for t in tiles)
     return Job(
         name=scene.scene,
@@ -180,13 +176,16 @@ def _job(scene: SceneTiles, folds: Folds, input_path: Path, output_path: Path) -
         settings={
             "cells": [cell.to_json() for cell in cells],
             "tiles": [[t.x, t.y, t.width, t.height] for t in scene.images],
+            **said_of(sensor),
         },
         pixels=scene.ground.grid.pixels,
-        context=(lists, scene.images, scene.masks, exclusive_cores(scene.images), cells),
+        context=SceneWork((images, masks), scene.images, scene.masks, cores, cells, sensor),
     )
 
 
-def _collection(done: Sequence[tuple[SceneTiles, Job]], folds: Folds, output_path: Path) -> Job:
+def _collection(
+    done: Sequence[tuple[SceneTiles, Job]], folds: Folds, output_path: Path, sensor: Sensor
+) -> Job:
     names = (TILE_STATS_CSV, STATS_JSON, FOLDS_JSON, FOLDS_GPKG, HISTOGRAMS_PNG)
     return Job(
         name="collect",
@@ -195,8 +194,9 @@ def _collection(done: Sequence[tuple[SceneTiles, Job]], folds: Folds, output_pat
         settings={
             "folds": folds.to_json(),
             "scenes": [_place(s, output_path.resolve()) for s, _ in done],
+            **said_of(sensor),
         },
-        context=([s for s, _ in done], folds),
+        context=([s for s, _ in done], folds, sensor),
     )
 
 
@@ -210,87 +210,35 @@ def collect(job: Job) -> dict[str, int]:
     """Write what covers all scenes from the figures of each: the work of the last job."""
     scenes: list[SceneTiles]
     folds: Folds
-    scenes, folds = job.context
+    sensor: Sensor
+    scenes, folds, sensor = job.context
     if not scenes:
         raise InputError(job.outputs[0], "no scene could be measured", "see the problems above")
     measures = [SceneMeasures.read(path) for path in job.inputs]
+    classes = max(m.classes for m in measures)
     table, stats, folds_json, gpkg, picture = job.outputs
-    _write_json(stats, _statistics(folds, measures))
+    _write_json(stats, statistics(folds, measures, sensor))
     _write_json(folds_json, folds.to_json())
     write_folds_gpkg(gpkg, folds)
-    draw_histograms(picture, _by_city(scenes, measures))
+    draw_histograms(picture, _by_city(scenes, measures, classes), sensor)
     rows = [
         (image, mask, folds.fold_index(image), measure)
         for scene, figures in zip(scenes, measures, strict=True)
         for image, mask, measure in zip(scene.images, scene.masks, figures.tiles, strict=True)
     ]
-    write_tile_stats(table, rows)
+    write_tile_stats(table, rows, bands=len(sensor.bands), classes=classes)
     return {"tiles": len(rows)}
 
 
 def _by_city(
-    scenes: Sequence[SceneTiles], measures: Sequence[SceneMeasures]
+    scenes: Sequence[SceneTiles], measures: Sequence[SceneMeasures], classes: int
 ) -> dict[str, NDArray[np.int64]]:
     counts: dict[str, NDArray[np.int64]] = {}
     for scene, figures in zip(scenes, measures, strict=True):
         city = scene.ground.city
-        counts[city] = counts.get(city, 0) + figures.histogram
+        counts[city] = counts.get(city, 0) + widened(figures.histogram, classes)
     return counts
 
 
 def _write_json(path: Path, values: object) -> None:
     write_text_atomically(path, json.dumps(values, indent=1) + "\n")
-
-
-def _statistics(folds: Folds, measures: Sequence[SceneMeasures]) -> dict[str, object]:
-    """Mean and deviation of each channel set over the training pixels of each fold."""
-    cells = [pair for m in measures for pair in zip(m.cells, m.moments, strict=True)]
-    moments = {"all": _total(part for _, part in cells)}
-    for fold, name in enumerate(folds.names):
-        of_fold = _total(part for cell, part in cells if fold not in cell.held_out_by)
-        if of_fold.count == 0:
-            log.warning("%s: %s", name, _NOTHING_LEFT)
-            continue
-        moments[str(fold)] = of_fold
-    return {
-        "folds": {key: _by_channel_set(m) for key, m in moments.items()},
-        "names": list(folds.names),
-        "pixels": {key: m.count for key, m in moments.items()},
-        "channels": {key: list(c.names) for key, c in CHANNEL_SETS.items()},
-    }
-
-
-def _total(parts: Iterable[Moments]) -> Moments:
-    return total(parts, len(CHANNELS))
-
-
-def _by_channel_set(moments: Moments) -> dict[str, dict[str, list[float]]]:
-    return {
-        key: dict(zip(("mean", "std"), select(moments, key), strict=True)) for key in CHANNEL_SETS
-    }
-
-
-def channel_statistics(
-    folder: Path, channel_set: str, val_fold: int | None
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over the training pixels of a fold.
-
-    `folder` is what `generate_tiles_stats` wrote to; None means all pixels. Raises InputError
-    where the file, the fold or the channel set is missing.
-    """
-    path = folder / STATS_JSON
-    if not path.is_file():
-        raise InputError(path, "no such file", "run generate_tiles_stats first")
-    key = "all" if val_fold is None else str(val_fold)
-    try:
-        stats = json.loads(path.read_text(encoding="utf-8"))
-        if key not in stats["folds"] and val_fold in range(len(stats["names"])):
-            raise BuiltupError(f"{stats['names'][val_fold]}: {_NOTHING_LEFT}")
-        values = stats["folds"][key][channel_set]
-        return tuple(values["mean"]), tuple(values["std"])
-    except KeyError as e:
-        raise InputError(
-            path, f"holds nothing for {e}", f"channel sets: {', '.join(CHANNEL_SETS)}"
-        ) from e
-    except (OSError, ValueError, TypeError) as e:
-        raise InputError(path, f"malformed ({e})", "run generate_tiles_stats again") from e

@@ -11,20 +11,13 @@ from pathlib import Path
 
 from builtup.errors import InputError
 from builtup.jobs.files import write_text_atomically
-from builtup.sensors.radar.bands import BAND_NAMES
+from builtup.sensors.classes import BUILT_UP
 from builtup.tiles.tile import Tile, check_tiles, parse_tile, read_rows
 
 __all__ = ["TILE_STATS_CSV", "TileMeasure", "TrainTile", "read_tile_stats", "write_tile_stats"]
 
 TILE_STATS_CSV = "tile_stats.csv"
 _REMEDY = "run generate_tiles_stats again"
-_BANDS = range(1, len(BAND_NAMES) + 1)
-COLUMNS = (
-    *("tile_id", "city", "scene", "date", "x", "y", "width", "height", "path"),
-    *("fold_index", "image_path", "mask_path", "valid_fraction", "target_ratio"),
-    *(f"img_{what}_{band}" for what in ("min", "max", "mean", "std") for band in _BANDS),
-    "skip",
-)
 
 
 @dataclass(frozen=True)
@@ -32,8 +25,9 @@ class TileMeasure:
     """What one pass over a tile's pixels gives.
 
     `valid_fraction` is valid / all pixels, `target_ratio` built-up / labelled valid pixels (0
-    where there are none), `skip` says that there are none. `minimum` … `std` are linear power of
-    VH, VV and mean over valid pixels, empty where there are none.
+    where there are none), `skip` says that there are none. `minimum` … `std` are those of each band
+    of the file over valid pixels, empty where there are none. `shares` are those of the classes
+    among labelled valid pixels, of the first so many; empty where `target_ratio` says it all.
     """
 
     valid_fraction: float
@@ -43,11 +37,25 @@ class TileMeasure:
     maximum: tuple[float, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    shares: tuple[float, ...] = ()
+
+    def shares_of(self, classes: int) -> tuple[float, ...]:
+        """The shares of so many classes, at least those that occur."""
+        known = self.shares or _of_two(self.target_ratio, self.skip)
+        return known + (0.0,) * (classes - len(known))
+
+
+def _of_two(target_ratio: float, skip: bool) -> tuple[float, ...]:
+    """The shares of two classes from that of the second."""
+    return () if skip else (1 - target_ratio, target_ratio)
 
 
 @dataclass(frozen=True)
 class TrainTile:
-    """An image tile with its mask tile, and what training needs to know of them."""
+    """An image tile with its mask tile, and what training needs to know of them.
+
+    `shares` are those of each class among labelled valid pixels; empty where there are none.
+    """
 
     tile: Tile
     mask: Tile
@@ -55,16 +63,27 @@ class TrainTile:
     valid_fraction: float
     target_ratio: float
     skip: bool
+    shares: tuple[float, ...] = ()
 
 
-def write_tile_stats(path: Path, rows: Sequence[tuple[Tile, Tile, int, TileMeasure]]) -> None:
-    """Write the rows (image tile, mask tile, fold index, measure), paths relative to the list."""
+def write_tile_stats(
+    path: Path,
+    rows: Sequence[tuple[Tile, Tile, int, TileMeasure]],
+    *,
+    bands: int,
+    classes: int = len(BUILT_UP),
+) -> None:
+    """Write the rows (image tile, mask tile, fold index, measure), paths relative to the list.
+
+    `bands` and `classes` are how many the data have; of two classes `target_ratio` says all, of
+    more there are columns share_0, share_1, ….
+    """
     home = str(path.parent.resolve())
     folders = {t.path.parent for image, mask, _, _ in rows for t in (image, mask)}
     relative = {folder: os.path.relpath(folder.resolve(), home) for folder in folders}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(_columns(bands, classes))
     for image, mask, fold_index, measure in rows:
         image_path, mask_path = (
             Path(relative[t.path.parent], t.path.name).as_posix() for t in (image, mask)
@@ -76,11 +95,22 @@ def write_tile_stats(path: Path, rows: Sequence[tuple[Tile, Tile, int, TileMeasu
                 *(image.x, image.y, image.width, image.height, image_path),
                 *(fold_index, image_path, mask_path),
                 *(_number(measure.valid_fraction), _number(measure.target_ratio)),
-                *(_number(v) for band in figures for v in (band or ("",) * len(BAND_NAMES))),
+                *map(_number, measure.shares_of(classes) if classes > len(BUILT_UP) else ()),
+                *(_number(v) for band in figures for v in (band or ("",) * bands)),
                 "true" if measure.skip else "false",
             )
         )
     write_text_atomically(path, text.getvalue())
+
+
+def _columns(bands: int, classes: int) -> tuple[str, ...]:
+    return (
+        *("tile_id", "city", "scene", "date", "x", "y", "width", "height", "path"),
+        *("fold_index", "image_path", "mask_path", "valid_fraction", "target_ratio"),
+        *(f"share_{i}" for i in range(classes if classes > len(BUILT_UP) else 0)),
+        *(f"img_{what}_{b + 1}" for what in ("min", "max", "mean", "std") for b in range(bands)),
+        "skip",
+    )
 
 
 def _number(value: float | str) -> str:
@@ -106,13 +136,17 @@ def _train_tile(path: Path, home: Path, row: Mapping[str, str]) -> TrainTile:
     image = parse_tile(path, home, row, "image_path")
     mask = replace(image, path=parse_tile(path, home, row, "mask_path").path)
     try:
+        target_ratio = float(row["target_ratio"])
+        skip = {"true": True, "false": False}[row["skip"]]
+        shares = tuple(float(row[name]) for name in row if name.startswith("share_"))
         return TrainTile(
             image,
             mask,
             int(row["fold_index"]),
             float(row["valid_fraction"]),
-            float(row["target_ratio"]),
-            {"true": True, "false": False}[row["skip"]],
+            target_ratio,
+            skip,
+            shares or _of_two(target_ratio, skip),
         )
     except (KeyError, ValueError, TypeError) as e:
         raise InputError(path, f"malformed row of tile {image.tile_id} ({e})", _REMEDY) from e

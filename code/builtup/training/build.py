@@ -21,7 +21,7 @@ from builtup.runs.lineage import find_artifacts
 from builtup.runs.records import InheritedThreshold
 from builtup.scoring.counts import SCORES
 from builtup.sensors.classes import Classes
-from builtup.tiles.stats import channel_statistics
+from builtup.tiles.normalisation import channel_statistics
 from builtup.training.checkpoints import Progress, load_state, made_with, restore
 from builtup.training.cross_validated_threshold import inherited_threshold
 from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
