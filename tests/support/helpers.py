@@ -124,3 +124,11 @@ def write_polygons(
 def city_polygons(root: Path, city: str = "Alpha_2015", tile: str = "38SLF") -> Path:
     """Where a city's polygons stand: `<root>/<City>_<year>/<TILE>_<City>.shp`."""
     return root / city / f"{tile}_{city.rpartition('_')[0]}.shp"
+
+
+def on_ground(polygon: BaseGeometry, transform: Affine = TRANSFORM) -> BaseGeometry:
+    """A polygon drawn in pixels, in ground coordinates."""
+    t = transform
+    return shapely.transform(
+        polygon, lambda xy: np.stack([t.c + t.a * xy[:, 0], t.f + t.e * xy[:, 1]], axis=1)
+    )

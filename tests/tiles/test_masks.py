@@ -13,20 +13,15 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from builtup.errors import InputError
-from builtup.geo import burn
-from builtup.geo.burn import BlockBurner, Burner
 from builtup.geo.grid import Grid
-from builtup.geo.vectors import PolygonSet, read_polygons, reproject
-from builtup.geo.windows import Window, aligned
+from builtup.geo.vectors import read_polygons, reproject
 from builtup.jobs.steps import Summary
 from builtup.tiles import masks as module
 from builtup.tiles.masks import rasterize
-from helpers import CRS, TRANSFORM, city_polygons, real_data, write_polygons, write_scene
+from helpers import CRS, TRANSFORM, city_polygons, on_ground, real_data, write_polygons, write_scene
 
 UTM = rasterio.crs.CRS.from_string(CRS)
 SIZE = 96
@@ -41,103 +36,6 @@ def only_mask(folder: Path) -> NDArray[np.uint8]:
     (path,) = (folder / "out").rglob("*.tif")
     with rasterio.open(path) as dataset:
         return dataset.read(1)
-
-
-def on_ground(polygon: shapely.Polygon, transform: Affine = TRANSFORM) -> shapely.Polygon:
-    """A polygon drawn in pixels, in ground coordinates."""
-    t = transform
-    return shapely.transform(
-        polygon, lambda xy: np.stack([t.c + t.a * xy[:, 0], t.f + t.e * xy[:, 1]], axis=1)
-    )
-
-
-def whole(
-    polygons: list[shapely.Polygon], all_touched: bool, transform: Affine = TRANSFORM
-) -> NDArray[np.uint8]:
-    """GDAL's mask of the whole grid at once, by rasterio."""
-    shapes = [(polygon, 1) for polygon in polygons]
-    return rasterio.features.rasterize(
-        shapes, (SIZE, SIZE), transform=transform, all_touched=all_touched, dtype="uint8"
-    )
-
-
-def by_windows(
-    polygons: list[shapely.Polygon],
-    all_touched: bool,
-    window: tuple[int, int],
-    transform: Affine = TRANSFORM,
-) -> NDArray[np.uint8]:
-    found = PolygonSet(Path("a.shp"), np.array(polygons, dtype=object), UTM)
-    burner = Burner.of(found, Grid(UTM, transform, SIZE, SIZE), all_touched=all_touched)
-    mask = np.full((SIZE, SIZE), 99, dtype=np.uint8)
-    for part in aligned(SIZE, SIZE, window):
-        mask[part.slices] = burner.burn(part)
-    return mask
-
-
-@st.composite
-def random_polygons(draw: st.DrawFn) -> list[shapely.Polygon]:
-    """Hulls of random points, within and beyond the raster, from less than a pixel to all of it."""
-    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
-    polygons = []
-    for _ in range(draw(st.integers(1, 12))):
-        centre, size = generator.uniform(-10, SIZE + 10, 2), generator.choice([0.5, 3, 20, 90])
-        points = centre + generator.uniform(-size, size, (draw(st.integers(3, 9)), 2))
-        polygons.append(on_ground(shapely.convex_hull(shapely.multipoints(points))))
-    return polygons
-
-
-@pytest.mark.parametrize("uncut", [0, 16, 256])
-@given(
-    polygons=random_polygons(),
-    all_touched=st.booleans(),
-    window=st.sampled_from([(16, 16), (16, 48), (7, 96), (96, 96)]),
-)
-def test_masks_by_windows_equal_gdal_s_of_the_whole_grid(
-    uncut: int, polygons: list[shapely.Polygon], all_touched: bool, window: tuple[int, int]
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(burn, "LARGEST_UNCUT", uncut)
-        made = by_windows(polygons, all_touched, window)
-    np.testing.assert_array_equal(made, whole(polygons, all_touched))
-
-
-@given(
-    boxes=st.lists(
-        st.tuples(*2 * [st.integers(-5, SIZE)], *2 * [st.integers(1, 40)]), min_size=1, max_size=9
-    ),
-    all_touched=st.booleans(),
-    noise=st.sampled_from([0.0, 1e-8]),
-)
-def test_boxes_on_pixel_edges_are_burnt_as_they_are(
-    boxes: list[tuple[int, int, int, int]], all_touched: bool, noise: float
-) -> None:
-    """Outlines of a mask give the mask again, also after a reprojection's rounding."""
-    mask = np.zeros((SIZE, SIZE), np.uint8)
-    polygons = []
-    generator = np.random.default_rng(0)
-    for x, y, width, height in boxes:
-        mask[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)] = 1
-        corners = shapely.get_coordinates(on_ground(shapely.box(x, y, x + width, y + height)))[:-1]
-        polygons.append(shapely.Polygon(corners + generator.normal(0, noise, corners.shape)))
-    np.testing.assert_array_equal(by_windows(polygons, all_touched, (16, 32)), mask)
-
-
-def test_holes_stay_empty_and_overlaps_stay_full() -> None:
-    ring = shapely.box(10, 10, 50, 50) - shapely.box(20, 20, 40, 40)
-    polygons = [on_ground(p) for p in (ring, shapely.box(5, 5, 15, 15), shapely.box(8, 8, 12, 12))]
-    mask = by_windows(polygons, False, (16, 16))
-    assert mask[30, 30] == 0
-    assert mask[9, 9] == mask[14, 14] == 1
-    np.testing.assert_array_equal(mask, whole(polygons, False))
-
-
-def test_rotated_grids_are_burnt_too() -> None:
-    turned = TRANSFORM @ Affine.rotation(30)
-    centre = shapely.Point(turned @ (48, 48)).buffer(200)
-    np.testing.assert_array_equal(
-        by_windows([centre], True, (32, 32), turned), whole([centre], True, turned)
-    )
 
 
 def test_mask_is_on_the_scene_s_grid_with_255_where_it_is_invalid(tmp_path: Path) -> None:
@@ -320,16 +218,3 @@ def test_real_labels_outside_the_campus_are_unknown(tmp_path: Path) -> None:
     known = mask != 255
     assert 0.05 < known.mean() < 0.2  # one campus of 3 km² in 36 km²
     assert 0.2 < mask[known].mean() < 0.6
-
-
-def test_windows_cut_from_blocks_are_those_burnt_by_themselves() -> None:
-    generator = np.random.default_rng(3)
-    centres = generator.uniform(0, 300, (60, 2))
-    shapes = shapely.buffer(shapely.points(centres * 10), generator.uniform(5, 400, 60))
-    grid = Grid(UTM, Affine(10, 0, 0, 0, 10, 0), 300, 300)
-    burner = Burner.of(PolygonSet(Path("a.shp"), shapes, UTM), grid, all_touched=True)
-    blocks = BlockBurner(burner, (128, 96))
-    for window in aligned(300, 300, (32, 48)):
-        np.testing.assert_array_equal(blocks.burn(window), burner.burn(window))
-    with pytest.raises(ValueError, match="one block"):
-        blocks.burn(Window(100, 0, 64, 10))
