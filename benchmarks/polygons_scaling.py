@@ -14,16 +14,19 @@ import time
 from pathlib import Path
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from scipy.ndimage import gaussian_filter
 from shapely import get_num_coordinates
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "code"))
 
-from builtup.geo.features import Features
-from builtup.geo.generalise import Simplifier
-from builtup.geo.holes import without_small_holes
+from builtup.geo.generalise import Generaliser
+from builtup.geo.grid import Grid
 from builtup.geo.regions import trace
+from builtup.geo.vector_writers import Features
+from builtup.options import PolygonOptions
 
 PIXEL = 10.0
 WIDTH = 2048
@@ -41,26 +44,20 @@ def vectorise(
     mask: NDArray[np.bool_], square: bool, block: tuple[int, int] | None = None
 ) -> tuple[int, int, float]:
     """Polygons of a mask, the vertices of the largest, and the processor's seconds for all."""
+    height, width = mask.shape
     ones = np.ones(mask.shape, np.uint8)
+    grid = Grid(CRS.from_epsg(32638), Affine(PIXEL, 0, 3e5, 0, -PIXEL, 4e6), width, height)
     started, count, first, largest = time.process_time(), 0, 0, 0
-    simplifier = Simplifier(10, (PIXEL, PIXEL), square=square)
+    generaliser = Generaliser(PolygonOptions(square=square), grid)
     read = lambda w: (mask[w.slices], ones[w.slices])  # noqa: E731
-    for regions in trace(mask.shape[1], mask.shape[0], read, block):
+    for regions in trace(width, height, read, block):
         size = len(regions)
-        area = regions.pixels * PIXEL**2
-        filled = without_small_holes(
-            regions.outlines,
-            regions.vacant,
-            np.full(size, PIXEL**2),
-            min_hole=400,
-            min_area=400,
-        )
         ids = np.arange(first, first + size, dtype=np.int32)
-        features = Features(filled, ids, area, np.ones(size)).taken(area >= 400)
-        count += len(simplifier.add(features, regions))
+        features = Features(regions.outlines, ids, regions.pixels * PIXEL**2, np.ones(size))
+        count += len(generaliser.add(features, regions))
         first += size
         largest = max(largest, int(get_num_coordinates(regions.outlines).max()))
-    return count + len(simplifier.rest()), largest, time.process_time() - started
+    return count + len(generaliser.rest()), largest, time.process_time() - started
 
 
 def main() -> None:

@@ -1,115 +1,134 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import shapely
-import shapely.affinity
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from builtup.geo import generalise as simplify
-from builtup.geo import valid
-from builtup.geo.features import Features
-from builtup.geo.generalise import Simplifier, simplified
-from builtup.geo.restore import uncrossed
-from traced import blobs, generalised, traced
+from builtup.geo import generalise
+from builtup.geo.generalise import Generaliser, simplified, without_small_holes
+from builtup.geo.grid import Grid
+from builtup.geo.regions import Regions
+from builtup.geo.vector_writers import Features
+from builtup.options import PolygonOptions
+from traced import GROUND, blobs, generalised, steps, traced
 
 
-@settings(max_examples=60, deadline=None)
+def common_area(polygons: NDArray[np.object_]) -> float:
+    """The ground on which polygons overlap."""
+    one, other = shapely.STRtree(polygons).query(polygons)
+    both = shapely.intersection(polygons[one[one < other]], polygons[other[one < other]])
+    return float(shapely.area(both).sum())
+
+
+# --- vertices -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
 @given(
     st.integers(0, 10**6),
     st.floats(0.2, 4),
     st.floats(0.2, 0.7),
     st.integers(3, 20),
+    st.sampled_from([3, 7, 64]),
     st.booleans(),
 )
-def test_simplified_outlines_are_valid_and_do_not_overlap(
-    seed: int, pixels: float, share: float, block: int, as_if_large: bool
+def test_generalised_outlines_are_valid_and_do_not_overlap(
+    seed: int, pixels: float, share: float, block: int, cell: int, as_if_large: bool
 ) -> None:
     mask = np.random.default_rng(seed).random((18, 18)) < share
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generalise, "_CELL", cell)
         if as_if_large:
-            patch.setattr(simplify, "_FOR_GEOS", 0)
-            patch.setattr(simplify, "_FOR_TOUCHES", 10)
-            patch.setattr(valid, "_FOR_GEOS", 0)
-        exact, simple = generalised(mask, pixels, block)
+            patch.setattr(generalise, "_LARGE", -1)
+        exact, made = generalised(mask, pixels, block)
+    assert set(made.id) == set(range(len(exact)))  # no region is lost
+    assert shapely.is_valid(made.polygons).all()
+    assert (shapely.get_type_id(made.polygons) == 3).all()
+    assert common_area(made.polygons) == pytest.approx(0, abs=1e-9)
+    for number, before in enumerate(exact):
+        after = made.polygons[made.id == number]
+        # what is cut off is no farther away than what a neighbour may have come nearer
+        far = shapely.hausdorff_distance(before.boundary, shapely.boundary(after))
+        assert far.min() <= 2 * pixels + 1e-9
+        assert made.area_m2[made.id == number].sum() == pytest.approx(before.area)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.2, 4), st.floats(0.4, 0.7), st.sampled_from([2, 5, 64]))
+def test_rings_that_are_kept_from_crossing_keep_their_number_and_their_place(
+    seed: int, tolerance: float, share: float, cell: int
+) -> None:
+    regions = traced(np.random.default_rng(seed).random((24, 24)) < share)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generalise, "_LARGE", -1)
+        patch.setattr(generalise, "_CELL", cell)
+        simple = simplified(regions.outlines, regions.touching, tolerance, GROUND)
     assert shapely.is_valid(simple).all()
-    assert (shapely.get_type_id(simple) == 3).all()
-    one, other = shapely.STRtree(simple).query(simple)
-    common = shapely.intersection(simple[one[one < other]], simple[other[one < other]])
-    assert shapely.area(common).sum() == pytest.approx(0, abs=1e-9)
-    for before, after in zip(exact, simple, strict=True):
-        assert {*shapely.get_coordinates(after)[:, 0]} <= {*shapely.get_coordinates(before)[:, 0]}
+    for before, after in zip(regions.outlines, simple, strict=True):
         assert len(before.interiors) == len(after.interiors)
-        assert shapely.hausdorff_distance(before.boundary, after.boundary) <= pixels + 1e-9
+        kept = {tuple(xy) for xy in shapely.get_coordinates(after)}
+        assert kept <= {tuple(xy) for xy in shapely.get_coordinates(before)}
+        assert shapely.hausdorff_distance(before.boundary, after.boundary) <= tolerance + 1e-9
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10**6), st.integers(3, 12), st.integers(13, 40))
-def test_simplification_does_not_depend_on_how_regions_are_batched(
-    seed: int, block: int, other_block: int
+@given(st.integers(0, 10**6), st.integers(3, 12), st.integers(13, 40), st.booleans())
+def test_generalisation_does_not_depend_on_how_regions_are_batched(
+    seed: int, block: int, other_block: int, square: bool
 ) -> None:
     mask = blobs(40, sigma=1, share=0.45, seed=seed)
     one, other = (
-        shapely.normalize(generalised(mask, 1.5, size)[1]) for size in (block, other_block)
+        shapely.normalize(generalised(mask, 2.5, size, square)[1].polygons)
+        for size in (block, other_block)
     )
     assert {p.wkb for p in one} == {p.wkb for p in other}
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.2, 0.6), st.integers(4, 24), st.sampled_from([0.6, 1.2]))
-def test_squared_outlines_are_valid_keep_apart_and_do_not_depend_on_batches(
+def test_squared_outlines_are_valid_and_keep_apart(
     seed: int, share: float, block: int, sigma: float
 ) -> None:
     mask = blobs(24, sigma=sigma, share=share, seed=seed)
     _, made = generalised(mask, 1.0, block, square=True)
-    assert shapely.is_valid(made).all()
-    one, other = shapely.STRtree(made).query(made)
-    common = shapely.intersection(made[one[one < other]], made[other[one < other]])
-    assert shapely.area(common).sum() == pytest.approx(0, abs=1e-9)
-    _, whole = generalised(mask, 1.0, square=True)
-    assert {p.wkb for p in shapely.normalize(made)} == {p.wkb for p in shapely.normalize(whole)}
-
-
-def test_a_large_region_is_exact_only_beside_the_neighbour_that_it_would_meet() -> None:
-    mask = np.zeros((60, 60), bool)
-    mask[np.add.outer(np.arange(60), np.arange(60)) >= 60] = True  # a stair of 60 steps
-    mask[10, 44:49] = mask[10:14, 44] = True  # in a corner of it, across a corner
-    mask[11:13, 45:47] = False
-    mask &= ~np.pad(np.zeros((1, 1), bool), ((0, 59), (0, 59)))
-    exact, simple = generalised(mask, 1.0)
-    assert shapely.is_valid(simple).all()
-    counts = shapely.get_num_coordinates(exact), shapely.get_num_coordinates(simple)
-    largest = int(np.argmax(shapely.area(exact)))
-    assert counts[1][largest] < 0.5 * counts[0][largest]
+    assert shapely.is_valid(made.polygons).all()
+    assert common_area(made.polygons) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("block", [32, 64])
-def test_a_region_in_a_hole_is_compared_with_a_region_around_it_that_ends_far_below(
-    block: int,
-) -> None:
+def test_a_region_is_cut_by_a_smaller_one_that_it_would_cover(block: int) -> None:
     mask = np.ones((60, 30), bool)
     mask[5:15, 5:25] = mask[15:18, 12:17] = False  # a hole with a bay
     mask[16, 14] = True  # and a pixel in the bay, which a tolerance of 4 pixels would close
-    _, (one, other) = generalised(mask, 4, block)
-    assert shapely.area(shapely.intersection(one, other)) == 0
+    _, made = generalised(mask, 4, block)
+    areas = shapely.area(made.polygons)
+    assert areas.min() == 1  # the pixel is whole
+    assert common_area(made.polygons) == 0
+    assert len(made.polygons[areas.argmax()].interiors) == 2
 
 
-@pytest.mark.parametrize("below", [9, 11])
-def test_where_an_edge_meets_a_hole_or_passes_over_it_the_outline_is_exact_and_only_there(
-    below: int,
-) -> None:
-    """Two bumps on a roof; in the first stands a hole, which crosses the eaves or lies above."""
-    bumps = [(25, 10), (25, 13), (20, 13), (20, 10), (10, 10), (10, 13), (5, 13), (5, 10)]
-    shell = [(0, 0), (30, 0), (30, 10), *bumps, (0, 10), (0, 0)]
-    hole = [(21, below), (21, 12), (24, 12), (24, below), (21, below)]
-    exact = shapely.Polygon(shell, [hole])
-    xy = shapely.get_coordinates(exact)
-    made = uncrossed(exact, xy[:, 1] != 13)
-    assert [v for v in shell if v[1] < 13 or v[0] > 15] == list(made.exterior.coords)
-    assert hole == list(made.interiors[0].coords)
-    assert shapely.is_valid(made)
+def test_a_region_that_is_cut_in_two_keeps_its_id_and_shares_its_area() -> None:
+    bar, neighbour = shapely.box(0, 4, 30, 6), shapely.box(14, 0, 15, 12)
+    regions = Regions(
+        np.array([bar, neighbour]), np.array([60, 12]), np.zeros(2, np.int64),
+        np.zeros((0, 2), np.int32), 100,
+    )  # fmt: skip
+    features = Features(
+        regions.outlines, np.array([7, 8], np.int32), np.array([60.0, 12.0]), np.array([0.5, 0.9])
+    )
+    made = Generaliser(PolygonOptions(0, 1, 0), GROUND).add(features, regions)
+    assert made.id.tolist() == [7, 7, 8]
+    assert made.mean_prob.tolist() == [0.5, 0.5, 0.9]
+    assert sorted(made.area_m2) == pytest.approx([12, 60 * 14 / 29, 60 * 15 / 29])
+    least = Generaliser(PolygonOptions(29, 1, 0), GROUND).add(features, regions)
+    assert least.id.tolist() == [7]  # the neighbour is too small to cut it
+    assert least.area_m2.tolist() == [60]
 
 
 def test_an_outline_that_would_cross_itself_keeps_only_what_it_needs() -> None:
@@ -118,51 +137,140 @@ def test_an_outline_that_would_cross_itself_keeps_only_what_it_needs() -> None:
         columns = np.arange(80)
         mask[np.minimum(row + (columns // 3) % 2, 79), columns] = True
     mask[:, 0] = True
-    exact, simple = generalised(mask, 1.5)
-    assert shapely.is_valid(simple).all()
-    assert shapely.get_num_coordinates(simple).sum() < shapely.get_num_coordinates(exact).sum()
+    exact, made = generalised(mask, 1.5)
+    assert shapely.is_valid(made.polygons).all()
+    vertices = shapely.get_num_coordinates
+    assert vertices(made.polygons).sum() < vertices(exact).sum()
 
 
 def test_regions_keep_the_corners_where_they_touch() -> None:
-    steps = np.kron(np.eye(3, dtype=bool), np.tri(8, dtype=bool))
-    exact, simple = generalised(steps, 1.5)
-    for polygons in (exact, simple):
+    kron = np.kron(np.eye(3, dtype=bool), np.tri(8, dtype=bool))
+    exact, made = generalised(kron, 1.5)
+    for polygons in (exact, made.polygons):
         assert shapely.touches(polygons[:-1], polygons[1:]).all()
-    assert shapely.get_num_coordinates(simple).sum() < shapely.get_num_coordinates(exact).sum()
+    vertices = shapely.get_num_coordinates
+    assert vertices(made.polygons).sum() < vertices(exact).sum()
 
 
-def test_a_form_that_is_not_valid_on_the_ground_is_not_taken() -> None:
+def test_what_is_not_valid_with_coordinates_on_the_ground_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     mask = np.zeros((30, 60), bool)
     mask[5:25, 5:25] = mask[5:25, 35:55] = True
     mask[5, 12:16] = mask[5, 42:46] = False  # a step of a pixel in both, which is simplified
-    regions = traced(mask)
-    zeros = np.zeros(2)
-    features = Features(regions.outlines, np.array((1, 2), np.int32), zeros, zeros)
 
-    def placed(polygons: NDArray[np.object_]) -> NDArray[np.object_]:
-        crossed = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
+    def crossed(polygons: NDArray[np.object_], grid: Grid) -> NDArray[np.bool_]:
         fewer = shapely.get_num_coordinates(polygons) < 9
-        return np.where(fewer & (shapely.bounds(polygons)[:, 0] > 30), crossed, polygons)
+        return ~(fewer & (shapely.bounds(polygons).reshape(-1, 4)[:, 0] > 30))
 
-    simplifier = Simplifier(20, (10, 10), placed=placed)
-    made = simplifier.add(features, regions).concatenated(simplifier.rest())
-    one, other = made.polygons[np.argsort(made.id)]
+    monkeypatch.setattr(generalise, "_are_valid", crossed)
+    exact, made = generalised(mask, 2)
+    one, other = made.polygons
     assert len(one.exterior.coords) == 5
-    assert other.equals(features.polygons[1])
+    assert other.equals(exact[1])
 
 
 def test_simplification_counts_metres_in_both_directions() -> None:
-    mask = np.tri(12, dtype=bool)
-    outlines = traced(mask).outlines
+    outlines = traced(np.tri(12, dtype=bool)).outlines
     none = np.zeros((0, 2), np.int32)
     corners = shapely.get_num_coordinates(outlines)[0]
 
     def left(tolerance: float, width: float, height: float) -> int:
-        simple = simplified(outlines, none, tolerance, (width, height))
-        return int(shapely.get_num_coordinates(simple)[0])
+        grid = replace(GROUND, transform=Affine(width, 0, 0, 0, -height, 0))
+        return int(shapely.get_num_coordinates(simplified(outlines, none, tolerance, grid))[0])
 
     # the line along a stair is half of, up to the whole of, √½ of a step from its corners
     assert left(3, 10, 10) == left(3, 10, 1000) == corners
     assert left(8, 10, 10) < corners
     assert left(3, 10, 1) < corners
-    assert simplified(outlines, none, 0, (10, 10)) is outlines
+    assert simplified(outlines, none, 0, GROUND) is outlines
+
+
+# --- what is held -------------------------------------------------------------------------------
+
+
+def test_regions_are_handed_out_when_nothing_open_reaches_as_high() -> None:
+    mask = np.zeros((64, 40), bool)
+    mask[2:5, 2:5] = mask[10:13, 2:5] = True
+    mask[8:60, 20:30] = True  # open from row 8 to row 60
+    mask[40:43, 2:5] = True
+    generaliser = Generaliser(PolygonOptions(0, 1, 0), GROUND)
+    out = []
+    for regions in steps(mask, 16):
+        count = len(regions)
+        ids = np.arange(count, dtype=np.int32) + sum(map(len, out))
+        features = Features(regions.outlines, ids, regions.pixels.astype(float), np.zeros(count))
+        out.append(generaliser.add(features, regions))
+    tops = [sorted(shapely.bounds(f.polygons).reshape(-1, 4)[:, 1]) for f in out]
+    assert tops == [[2], [], [8, 10, 40]]
+    assert not len(generaliser.rest())
+
+
+# --- holes --------------------------------------------------------------------------------------
+
+
+def filled(regions: Regions, min_hole: float, min_area: float = 0) -> NDArray[np.object_]:
+    pixel_area = np.full(len(regions), 100.0)
+    return without_small_holes(
+        regions.outlines, regions.vacant, pixel_area, min_hole=min_hole, min_area=min_area
+    )
+
+
+def with_value(mask: NDArray[np.bool_], block: int = 1024) -> list[Regions]:
+    """Regions of a mask whose value is above 0 wherever it is built up."""
+    return steps(mask, block, np.ones(mask.shape, np.uint8))
+
+
+def test_holes_below_the_least_area_are_filled_and_others_stay() -> None:
+    mask = np.ones((12, 12), bool)
+    mask[2, 2] = mask[5:7, 5:7] = False  # 100 and 400 m²
+    (regions,) = with_value(mask)
+    counts = [len(filled(regions, least)[0].interiors) for least in (0, 100, 101, 400, 401)]
+    assert counts == [2, 2, 1, 1, 0]
+    assert filled(regions, 101)[0].area == 140
+
+
+def test_a_hole_with_a_region_in_it_stays_unless_that_region_is_too_small() -> None:
+    mask = np.ones((9, 9), bool)
+    mask[1:8, 1:8] = False
+    mask[3:6, 3:6] = True  # 900 m² in a hole of 4900 m²
+    (regions,) = with_value(mask)
+    outer = int(np.argmax(regions.pixels))
+    assert regions.vacant.tolist() == [False]
+    assert len(filled(regions, 5000, min_area=400)[outer].interiors) == 1
+    assert len(filled(regions, 5000, min_area=4900)[outer].interiors) == 0
+
+
+def test_filling_one_of_many_leaves_the_others_as_they_are() -> None:
+    mask = np.ones((5, 30), bool)
+    mask[:, 6::6] = False
+    mask[2, 2::6] = False
+    mask[1:4, 8:11] = False
+    (regions,) = with_value(mask)
+    made = filled(regions, 500)
+    for before, after, hole in zip(
+        regions.outlines, made, shapely.get_num_interior_rings(regions.outlines), strict=True
+    ):
+        expected = shapely.Polygon(before.exterior) if hole and before.area > 20 else before
+        assert shapely.equals(after, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.4, 0.8), st.integers(2, 20), st.integers(1, 30))
+def test_filled_polygons_of_a_least_area_never_overlap(
+    seed: int, share: float, block: int, min_hole: int
+) -> None:
+    mask = ~blobs(24, sigma=0.8, share=1 - share, seed=seed)
+    generaliser = Generaliser(PolygonOptions(4, 0, min_hole), GROUND)
+    kept = []
+    for regions in with_value(mask, block):
+        assert len(regions.vacant) == shapely.get_num_interior_rings(regions.outlines).sum()
+        count = len(regions)
+        features = Features(
+            regions.outlines, np.zeros(count, np.int32), regions.pixels * 1.0, np.zeros(count)
+        )
+        kept += generaliser.add(features, regions).polygons.tolist()
+    polygons = np.array(kept + generaliser.rest().polygons.tolist(), object)
+    assert shapely.is_valid(polygons).all()
+    union = shapely.area(shapely.union_all(polygons)) if len(polygons) else 0
+    assert abs(union - shapely.area(polygons).sum()) < 1e-9

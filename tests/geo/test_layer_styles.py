@@ -11,9 +11,8 @@ import numpy as np
 import pyogrio
 import shapely
 
-from builtup.geo.features import Features
 from builtup.geo.layer_styles import polygon_style
-from builtup.geo.vector_writers import geopackage
+from builtup.geo.vector_writers import Features, geopackage
 from helpers import CRS
 
 

@@ -10,8 +10,7 @@ import pytest
 import shapely
 
 from builtup.errors import OutputError
-from builtup.geo.features import Features
-from builtup.geo.vector_writers import SHAPEFILE_PARTS, geopackage, shapefile
+from builtup.geo.vector_writers import SHAPEFILE_PARTS, Features, geopackage, shapefile
 from builtup.jobs.files import owner
 from helpers import CRS
 

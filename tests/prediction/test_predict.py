@@ -165,8 +165,6 @@ def test_another_threshold_predicts_nothing_again(root: Path, tmp_path: Path) ->
     assert (after["38SLF_Alpha.tif"] == 1).sum() < (before["38SLF_Alpha.tif"] == 1).sum()
     with pytest.raises(BuiltupError, match="threshold=7"):
         run(root, tmp_path / "none", threshold="7")
-    with pytest.raises(BuiltupError, match="simplify=nan: no size"):
-        run(root, tmp_path / "none", simplify=float("nan"))
     assert not (tmp_path / "none").exists()
 
 

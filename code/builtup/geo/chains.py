@@ -1,8 +1,26 @@
 """Outlines followed from one row of blocks to the next.
 
-An outline that goes on below is a chain of corners of which only the two ends matter: what lies
-between them is put away, and taken out again when the outline closes. So a row of blocks costs
-what is new in it and what closes, however large the outlines are that pass through it.
+Outlines run with the region on their left, over corners (`Corners`) that are joined by their edges
+in pairs. Of an outline that goes on below, a *chain*, only the two ends matter: what lies between
+them is put away, and taken out again when the outline closes. So a row of blocks costs what is new
+in it and what closes, however large the outlines are that pass through it.
+
+    x →    0 ───── 1   4 ───── 5       A region, built up between the lines, whose first row of
+    y      │       │   │       │       blocks ends at the dashes. Its outline comes from below to 5
+    ↓      │       2 ─ 3       │       and goes there from 0: 5 → 4 → 3 → 2 → 1 → 0. The chain's
+         ─ ┼ ─ ─ ─ ─ ─ ─ ─ ─ ─ ┼ ─     first corner is 5, its last one 0; 4, 3, 2, 1 are put away.
+           ↓                   ↑
+
+In one row of blocks the corners that can be joined stand in one table of *nodes* (n rows): the ends
+of all chains, each first corner (even index) with its last one behind it (odd), then the corners
+that were found, in scanning order, which pair up along their rows in the same way: the partner of
+node i is i ^ 1. Arrays of one number a node hold indices into that table: `along[i]`, the other end
+of i's vertical edge; `following[i]`, what comes after i on its outline; −1 for what lies below.
+
+    index      0      1     2   3   4   5  …      With −1 the sign of a corner says that the outline
+    node     first  last    new corners           leaves it along the row, to i ^ 1 (for a chain's
+             └ chain 7 ┘   └─┘ └─┘ edges          first corner: over all that is put away, to its
+                                                  last one); with +1, along the column.
 """
 
 from __future__ import annotations
@@ -16,35 +34,18 @@ from numpy.typing import NDArray
 from builtup.geo.columns import Columns, ranges
 from builtup.geo.corners import Corners
 
-__all__ = ["Chains", "Closed", "Edges", "Turns", "labels_of"]
+__all__ = ["Chains", "Closed", "Turns", "labels_of"]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Edges(Columns):
-    """Edges from point to point (x, y), (to_x, to_y), and the part of an outline each belongs to.
-
-    Parts have running numbers: a chain has one, and so has the outline of closed holes.
-    """
-
-    x: NDArray[np.int32]
-    y: NDArray[np.int32]
-    to_x: NDArray[np.int32]
-    to_y: NDArray[np.int32]
-    part: Ints
-
-    @classmethod
-    def none(cls) -> Self:
-        """No edges."""
-        ints = np.zeros(0, np.int32)
-        return cls(ints, ints, ints, ints, np.zeros(0, np.int64))
-
-
-@dataclass(frozen=True)
 class Turns(Columns):
-    """Corners of outlines (as in `Corners`), each with its running number and the next one's."""
+    """Corners of outlines (as in `Corners`), with their running numbers over the whole raster.
+
+    `following` is the number of the next corner of the outline, −1 while that is not known.
+    """
 
     x: NDArray[np.int32]
     y: NDArray[np.int32]
@@ -57,77 +58,51 @@ class Turns(Columns):
 
 @dataclass(frozen=True)
 class _Nodes(Turns):
-    """Corners that are being joined: with where the next one lies, and the chain that each ends.
+    """Corners that are being joined.
 
-    `following` is −1 while that is not known; `down` as in `Corners`.
+    `down` as in `Corners`; `chain` is the number of the chain that a corner ends, −1 for new ones;
+    `top` the uppermost row (y) of what the corner is known to belong to.
     """
 
-    to_x: NDArray[np.int32]
-    to_y: NDArray[np.int32]
     down: Bools
     chain: Ints
+    top: NDArray[np.int32]
 
     @classmethod
     def of(cls, corners: Corners, first: int) -> Self:
         """New corners, numbered from `first` on."""
-        c = corners
+        c, unset = corners, np.full(len(corners), -1, np.int64)
         number = np.arange(first, first + len(c))
-        unset = np.full(len(c), -1, np.int64)
-        return cls(
-            c.x, c.y, c.sign, c.twin, c.integral, number, unset, c.x, c.y, c.down, unset
-        )  # fmt: skip
+        return cls(c.x, c.y, c.sign, c.twin, c.integral, number, unset, c.down, unset, c.y)
 
     def turns(self) -> Turns:
         return Turns(
             self.x, self.y, self.sign, self.twin, self.integral, self.number, self.following
         )
 
-    def edges(self, part: Ints) -> Edges:
-        return Edges(self.x, self.y, self.to_x, self.to_y, part)
-
 
 class Closed(NamedTuple):
-    """Outlines that have closed: their corners by number, the index of the next one of each, and
-    the label of its outline, a number below `labels`.
-
-    `chains` are those that they were made of, `chain_label` the label of the outline of each.
-    `edges` are those not known before, with the label as their part.
-    """
+    """Outlines that have closed: their corners by number (n), for each the index of the next one,
+    and a label that those of one outline share."""
 
     turns: Turns
     following: Ints
     label: Ints
-    labels: int
-    chains: Ints
-    chain_label: Ints
-    edges: Edges
 
 
 class Chains:
     """The outlines that go on below."""
 
     def __init__(self) -> None:
-        # the ends of each chain side by side: the first one, at which the outline comes from
-        # below, then the last one, at which it goes there
-        self._ends = _Nodes.of(Corners.none(), 0)
+        self._ends = _Nodes.of(Corners.none(), 0)  # first, last, first, last, …
         self._inner = _PutAway()
-        self._corners = 0
-        self._parts = 0
-        #: new edges within chains, and chains that became part of others (child, parent)
-        self.edges = Edges.none()
-        self.joined = np.zeros((0, 2), np.int64)
+        self._corners = 0  # numbers given
+        self._chains = 0
 
-    def new_parts(self, count: int) -> Ints:
-        """Numbers for `count` parts of outlines."""
-        self._parts += count
-        return np.arange(self._parts - count, self._parts)
-
-    def front(self, bottom: int) -> Edges:
-        """The edges at the ends of the chains; the vertical ones reach to `bottom`."""
-        ends = self._ends
-        below = Edges(ends.x, ends.y, ends.x, np.full_like(ends.y, bottom), ends.chain)
-        first = ends.taken(np.arange(0, len(ends), 2))
-        return first.edges(first.chain).concatenated(below)
+    @property
+    def top(self) -> int | None:
+        """The uppermost row (y) of all that is open, None where nothing is."""
+        return int(self._ends.top.min()) if len(self._ends) else None
 
     def follow(self, found: Corners) -> Closed:
         """Join the corners of a row of blocks to the chains; return the outlines that closed."""
@@ -139,12 +114,12 @@ class Chains:
         nodes = _linked(nodes, following, known)
         label = labels_of(following)
         firsts = np.arange(0, known, 2)
-        self._keep(nodes, following, along, label, firsts)
-        return self._closed(nodes, following, label, firsts)
+        self._keep(nodes, following, along, firsts[label[firsts] < 0], label < 0)
+        return self._closed(nodes, following, label, firsts[label[firsts] >= 0])
 
     def _closed(self, nodes: _Nodes, following: Ints, label: Ints, firsts: Ints) -> Closed:
+        """Outlines without a gap, with what their chains (known by their `firsts`) put away."""
         closed = label >= 0
-        firsts = firsts[closed[firsts]]
         kept = nodes.taken(closed)
         within, owner = self._inner.take(nodes.chain[firsts])
         turns = kept.turns().concatenated(*within)
@@ -158,55 +133,45 @@ class Chains:
         away = np.append(index[firsts], np.arange(len(kept), len(turns)))
         ahead[away] = np.searchsorted(turns.number[order], turns.following[away])
         of = np.concatenate((label[closed], label[firsts][owner]))
-        return Closed(
-            turns.taken(order),
-            ahead[order],
-            of[order],
-            len(nodes),
-            nodes.chain[firsts],
-            label[firsts],
-            kept.edges(label[closed]),
-        )
+        return Closed(turns.taken(order), ahead[order], of[order])
 
-    def _keep(self, nodes: _Nodes, following: Ints, along: Ints, label: Ints, firsts: Ints) -> None:
-        """Put away what lies within the chains."""
-        is_open = label < 0
-        is_first = is_open & (along < 0) & (nodes.sign < 0)
-        is_last = is_open & (along < 0) & (nodes.sign > 0)
+    def _keep(
+        self, nodes: _Nodes, following: Ints, along: Ints, firsts: Ints, is_open: Bools
+    ) -> None:
+        """Make chains of what is open, and put away what lies within them.
+
+        A chain whose ends are both where they were stays as it is, under its number. All others
+        are new ones, made of corners and of chains, which are known by their `firsts`.
+        """
+        is_end = is_open & (along < 0)
         last_of = _ends_of(following, is_open)
-        first = np.flatnonzero(is_first)
+        first = np.flatnonzero(is_end & (nodes.sign < 0))
         last = last_of[first]
-        is_new = nodes.chain[first] < 0
-        is_new |= nodes.chain[first] != nodes.chain[last]
         chain = nodes.chain[first]
-        chain[is_new] = self.new_parts(int(is_new.sum()))
+        is_new = (chain < 0) | (chain != nodes.chain[last])
+        chain[is_new] = np.arange(self._chains, self._chains + is_new.sum())
+        self._chains += int(is_new.sum())
         chain_of = np.full(len(nodes), -1, np.int64)  # by the last corner
         chain_of[last] = chain
-        inner = np.flatnonzero(is_open & ~is_first & ~is_last)
+        inner = np.flatnonzero(is_open & ~is_end)
         of = chain_of[last_of[inner]]
         order = np.argsort(of, kind="stable")
-        inner, of = inner[order], of[order]
-        firsts = firsts[is_open[firsts]]
         child, parent = nodes.chain[firsts], chain_of[last_of[firsts]]
-        gone = child != parent
-        self.joined = np.stack((child[gone], parent[gone]), axis=1)
-        within = nodes.taken(inner)
-        self.edges = within.edges(of)
-        self._inner.put(chain[is_new], within.turns(), of, self.joined)
+        joined = np.stack((child, parent), axis=1)[child != parent]
+        self._inner.put(chain[is_new], nodes.taken(inner[order]).turns(), of[order], joined)
+        top = nodes.top.copy()  # by the last corner, of all its chain
+        np.minimum.at(top, last_of[is_open], nodes.top[is_open])
         ends = nodes.taken(np.stack((first, last), axis=1).ravel())
-        self._ends = replace(ends, chain=np.repeat(chain, 2))
+        self._ends = replace(ends, chain=np.repeat(chain, 2), top=np.repeat(top[last], 2))
 
 
 def _linked(nodes: _Nodes, following: Ints, known: int) -> _Nodes:
-    """The nodes with what is known now of the next ones."""
+    """The nodes with the numbers of the next ones, as far as they are known now."""
     found = following >= 0
     found[:known:2] = False  # a chain's first corner is followed by one that was put away
-    out = replace(
-        nodes, following=nodes.following.copy(), to_x=nodes.to_x.copy(), to_y=nodes.to_y.copy()
-    )
-    for column, values in ((out.following, nodes.number), (out.to_x, nodes.x), (out.to_y, nodes.y)):
-        column[found] = values[following[found]]
-    return out
+    numbers = nodes.following.copy()
+    numbers[found] = nodes.number[following[found]]
+    return replace(nodes, following=numbers)
 
 
 def _pair_vertically(nodes: _Nodes) -> Ints:
@@ -250,8 +215,11 @@ def _ends_of(following: Ints, is_open: Bools) -> Ints:
 class _Batch:
     """The inside of the chains numbered from `first` on, one after the other.
 
-    Chain i has the turns from `start[i]`, `count[i]` of them, and the chains `child` from
-    `child_start[i]`, `child_count[i]` of them.
+    Chain `first + i` has the turns `start[i]` to `start[i] + count[i]`, and is made of the chains
+    whose numbers stand in `child`, from `child_start[i]` on, `child_count[i]` of them:
+
+        turns   ┌ chain first ┬ first + 1 ┬ (none) ┬ first + 3 ┐
+                start[0]      start[1]             start[3]
     """
 
     first: int

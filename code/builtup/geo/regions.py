@@ -21,48 +21,27 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from builtup.geo.chains import Chains, Closed, Edges, Turns, labels_of
+from builtup.geo.chains import Chains, Closed, Turns, labels_of
 from builtup.geo.corners import Read, block_of, scan
 
-__all__ = ["Progress", "Regions", "trace"]
-
-#: A hole in which another region may lie: a pixel and its four neighbours at least.
-_AROUND_OTHERS = -5
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a row of blocks adds to the outlines of regions that have not ended.
-
-    `edges` are new ones, `front` those at the ends that go on below as they are now. Each belongs
-    to a part of an outline: `joined` (n, 2) are parts (first) that are of others (second) from now
-    on, `ended` those of regions that have ended. Closed holes count where they may lie around a
-    region.
-    """
-
-    edges: Edges
-    front: Edges
-    joined: NDArray[np.int64]
-    ended: NDArray[np.int64]
+__all__ = ["Regions", "trace"]
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Regions of a mask: outlines in pixel coordinates (x = column, y = row, of corners).
+    """Regions of a mask (n): outlines in pixel coordinates (x = column, y = row, of corners).
 
     `pixels` is their size, `value_sum` the sum of the value over their pixels (int64 both).
-    `vacant` says of each hole, in the order of the outlines, that the value is 0 on all that is
-    built up in it. `touching` (n, 2) are the points where outlines touch themselves or each other.
-    Of the raster, `rows` rows are done; `progress` says, for each row of blocks since the last
-    regions, what became of the outlines that go on below.
+    `touching` (m, 2) are the points where outlines touch themselves or each other. No region that
+    comes later has a corner above the row `open_from`. `vacant` says of each hole, in the order of
+    the outlines, that the value is 0 on all that is built up in it.
     """
 
     outlines: NDArray[np.object_]
     pixels: NDArray[np.int64]
     value_sum: NDArray[np.int64]
     touching: NDArray[np.int32]
-    progress: tuple[Progress, ...]
-    rows: int
+    open_from: int
     vacant: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
     def __len__(self) -> int:
@@ -81,29 +60,26 @@ def trace(
     block = block or block_of(width)
     chains = Chains()
     waiting = _Rings.empty()  # closed holes of shells that are still open
-    progress: list[Progress] = []
     rows = 0
     for found in scan(width, height, read, block):
         rows = min(rows + block[0], height)
-        closed = chains.follow(found)
-        rings, label = _rings(closed)
-        part = _parts(closed, rings, label, chains)
-        rings = replace(rings, part=part[label])
+        rings = _rings(chains.follow(found))
         holes = waiting.joined(rings.selected(rings.pixels < 0))
-        regions, waiting, ended = _assemble(rings.selected(rings.pixels > 0), holes)
-        progress.append(_progress(chains, closed, part, ended, rows))
+        regions, waiting = _assemble(rings.selected(rings.pixels > 0), holes)
         if len(regions):
-            yield replace(regions, progress=tuple(progress), rows=rows)
-            progress = []
+            top = chains.top
+            yield replace(regions, open_from=rows if top is None else min(rows, top))
 
 
 @dataclass(frozen=True)
 class _Rings:
     """Closed rings: ring i is `vertices[offsets[i]:offsets[i + 1]]`, its first vertex first.
 
-    `twin` marks the vertices where it touches a ring. `pixels` is the area, negative for holes;
-    `value_sum` the signed sum over it. `part` is the number that a closed hole's edges are known
-    by, −1 for none.
+        vertices (m, 2)   ┌ ring 0 ──────┬ ring 1 ──┬ ring 2 ────────┐
+        offsets (n + 1)   0              offsets[1] offsets[2]       m
+
+    `twin` (m) marks the vertices where it touches a ring. `pixels` (n) is the area, negative for
+    holes; `value_sum` (n) the signed sum over it.
     """
 
     vertices: NDArray[np.int32]
@@ -111,13 +87,12 @@ class _Rings:
     offsets: NDArray[np.int64]
     pixels: NDArray[np.int64]
     value_sum: NDArray[np.int64]
-    part: NDArray[np.int64]
 
     @classmethod
     def empty(cls) -> _Rings:
         long = np.zeros(0, np.int64)
         points = np.zeros((0, 2), np.int32)
-        return cls(points, np.zeros(0, bool), np.zeros(1, np.int64), long, long, long)
+        return cls(points, np.zeros(0, bool), np.zeros(1, np.int64), long, long)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -135,7 +110,6 @@ class _Rings:
             _offsets(counts[wanted]),
             self.pixels[wanted],
             self.value_sum[wanted],
-            self.part[wanted],
         )
 
     def joined(self, other: _Rings) -> _Rings:
@@ -147,7 +121,6 @@ class _Rings:
             np.concatenate((self.offsets, self.offsets[-1] + other.offsets[1:])),
             np.concatenate((self.pixels, other.pixels)),
             np.concatenate((self.value_sum, other.value_sum)),
-            np.concatenate((self.part, other.part)),
         )
 
     def linear(self) -> NDArray[np.object_]:
@@ -163,14 +136,12 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 # --- following --------------------------------------------------------------------------------
 
 
-def _rings(closed: Closed) -> tuple[_Rings, NDArray[np.int64]]:
-    """Put closed outlines into the order of their vertices; return them and their labels.
-
-    An outline that touches itself becomes several rings.
-    """
+def _rings(closed: Closed) -> _Rings:
+    """Put closed outlines into the order of their vertices; one that touches itself becomes several
+    rings."""
     turns = closed.turns
     if not len(turns):
-        return _Rings.empty(), np.zeros(0, np.int64)
+        return _Rings.empty()
     following = _split_at_twins(turns, closed.following, closed.label)
     label = labels_of(following)
     last = following == label
@@ -185,15 +156,13 @@ def _rings(closed: Closed) -> tuple[_Rings, NDArray[np.int64]]:
     order = np.lexsort((-distance, label))
     starts = np.flatnonzero(np.diff(label[order], prepend=-1))
     x, y = turns.x.astype(np.int64), turns.y.astype(np.int64)
-    rings = _Rings(
+    return _Rings(
         np.stack((turns.x[order], turns.y[order]), axis=1),
         turns.twin[order],
         np.append(starts, len(order)),
         np.add.reduceat((turns.sign * x * y)[order], starts),
         np.add.reduceat((turns.sign * turns.integral)[order], starts),
-        np.full(len(starts), -1),
     )
-    return rings, closed.label[order[starts]]
 
 
 def _split_at_twins(
@@ -217,41 +186,14 @@ def _split_at_twins(
     return out
 
 
-def _parts(
-    closed: Closed, rings: _Rings, label: NDArray[np.int64], chains: Chains
-) -> NDArray[np.int64]:
-    """By label, the numbers of the outlines of holes in which other regions may lie, else −1."""
-    part = np.full(closed.labels, -1, np.int64)
-    # rings of a region's outer outline that touch it are holes of a region that has ended
-    around = np.setdiff1d(label[rings.pixels <= _AROUND_OTHERS], label[rings.pixels > 0])
-    part[around] = chains.new_parts(len(around))
-    return part
-
-
-def _progress(
-    chains: Chains, closed: Closed, part: NDArray[np.int64], ended: NDArray[np.int64], bottom: int
-) -> Progress:
-    """`part` by label, `ended` the parts of holes whose shell has closed."""
-    edges = replace(closed.edges, part=part[closed.edges.part])
-    of = part[closed.chain_label]
-    gone = of < 0
-    return Progress(
-        chains.edges.concatenated(edges.taken(edges.part >= 0)),
-        chains.front(bottom),
-        np.concatenate((chains.joined, np.stack((closed.chains, of), axis=1)[~gone])),
-        np.concatenate((closed.chains[gone], ended[ended >= 0])),
-    )
-
-
 # --- assembling -------------------------------------------------------------------------------
 
 
-def _assemble(shells: _Rings, holes: _Rings) -> tuple[Regions, _Rings, NDArray[np.int64]]:
-    """Give each hole to its shell; return the regions, the holes whose shell is still open, and
-    the parts of the others."""
+def _assemble(shells: _Rings, holes: _Rings) -> tuple[Regions, _Rings]:
+    """Give each hole to its shell; return the regions, and the holes whose shell is still open."""
     if not len(shells):
         points, long = np.zeros((0, 2), np.int32), np.zeros(0, np.int64)
-        return Regions(np.zeros(0, object), long, long, points, (), 0), holes, long
+        return Regions(np.zeros(0, object), long, long, points, 0), holes
     owner = _owners(shells, holes)
     owned = owner >= 0
     inner, waiting = _Rings.empty(), holes
@@ -267,8 +209,7 @@ def _assemble(shells: _Rings, holes: _Rings) -> tuple[Regions, _Rings, NDArray[n
     outlines = np.asarray(shapely.polygons(rings.linear()[order], indices=index[order]))
     touching = rings.vertices[rings.twin]
     vacant = inner.value_sum[np.argsort(owner, kind="stable")] == 0
-    regions = Regions(outlines, pixels, value_sum, touching, (), 0, vacant)
-    return regions, waiting, inner.part
+    return Regions(outlines, pixels, value_sum, touching, 0, vacant), waiting
 
 
 def _owners(shells: _Rings, holes: _Rings) -> NDArray[np.int64]:

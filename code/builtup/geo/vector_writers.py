@@ -10,17 +10,20 @@ import sqlite3
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from builtup.errors import OutputError, one_line
-from builtup.geo.features import Features
+from builtup.geo.columns import Columns
+from builtup.geo.grid import Grid
 from builtup.geo.layer_styles import DATE, add_layer_style
 from builtup.jobs.files import SPACE_REMEDY, atomic_files, atomic_path
 
-__all__ = ["SHAPEFILE_PARTS", "Writer", "geopackage", "shapefile"]
+__all__ = ["SHAPEFILE_PARTS", "Features", "Writer", "geopackage", "shapefile"]
 
 #: The files of a shapefile, the one that readers open last.
 SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".shp")
@@ -30,6 +33,28 @@ _SHAPEFILE_BYTES = 2**31 - 1
 #: Polygons wait until they would make this much of a shapefile: some 5,000, as many as a small
 #: city has, so that memory does not grow with a larger one.
 _WORTH_WRITING = 2_000_000
+
+
+@dataclass(frozen=True)
+class Features(Columns):
+    """Polygons and the attributes that they are written with, all of one length (n).
+
+    `area_m2` is in square metres on the ground, `mean_prob` the mean building probability, 0 to 1.
+    """
+
+    polygons: NDArray[np.object_]
+    id: NDArray[np.int32]
+    area_m2: NDArray[np.float64]
+    mean_prob: NDArray[np.float64]
+
+    @classmethod
+    def none(cls) -> Features:
+        """No features."""
+        return Features(np.zeros(0, object), np.zeros(0, np.int32), np.zeros(0), np.zeros(0))
+
+    def on_ground(self, grid: Grid) -> Features:
+        """The same with polygons from pixel coordinates (column, row) to those of the CRS."""
+        return replace(self, polygons=shapely.transform(self.polygons, grid.to_ground))
 
 
 class Writer:

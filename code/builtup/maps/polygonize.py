@@ -10,7 +10,6 @@ Its layer carries the tags of the mask as metadata, so that `trace` knows its ru
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,13 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
 from builtup.errors import BuiltupError, GridError, InputError
-from builtup.geo.features import Features
-from builtup.geo.generalise import Simplifier
+from builtup.geo.generalise import Generaliser
 from builtup.geo.grid import Grid
-from builtup.geo.holes import without_small_holes
 from builtup.geo.prefetch import iterating_ahead
 from builtup.geo.probability import NODATA, SCALE, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.regions import Regions, trace
-from builtup.geo.vector_writers import SHAPEFILE_PARTS, geopackage, shapefile
+from builtup.geo.vector_writers import SHAPEFILE_PARTS, Features, geopackage, shapefile
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.options import PolygonOptions
@@ -42,7 +39,7 @@ from builtup.runs.results import (
 
 __all__ = ["polygonize", "polygonize_city"]
 
-STEP = Step("polygonize", 7)
+STEP = Step("polygonize", 8)
 #: Enough for a row of 512-blocks of both rasters, 24,576 wide, which lower strips read twice.
 CACHE_MB = 32
 
@@ -135,27 +132,12 @@ def polygonize_city(rasters: CityRasters, polygons: PolygonOptions) -> dict[str,
             geopackage(gpkg, city=city, crs=crs, metadata=tags.as_gdal()) as work,
             iterating_ahead(trace(grid.width, grid.height, _reader(mask, prob))) as traced,
         ):
-            pixel = grid.metres_per_pixel
-            simplifier = Simplifier(
-                polygons.simplify,
-                pixel,
-                square=polygons.square,
-                placed=partial(shapely.transform, transformation=grid.to_ground),
-            )
+            generaliser = Generaliser(polygons, grid)
             for regions in traced:
                 features = _features(regions, grid, exact.count + 1)
                 exact.write(features.on_ground(grid))
-                large = features.reshaped(
-                    without_small_holes(
-                        regions.outlines,
-                        regions.vacant,
-                        features.area_m2 / regions.pixels,
-                        min_hole=polygons.min_hole,
-                        min_area=polygons.min_area,
-                    )
-                ).taken(features.area_m2 >= polygons.min_area)
-                work.write(simplifier.add(large, regions).on_ground(grid))
-            work.write(simplifier.rest().on_ground(grid))
+                work.write(generaliser.add(features, regions))
+            work.write(generaliser.rest())
     return {"polygons": exact.count, "simplified": work.count}
 
 
