@@ -78,5 +78,13 @@ def test_a_module_has_fewer_than_400_lines(path):
     assert len(path.read_text().splitlines()) < 400
 
 
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "simulate" / "plan").glob("*.py")), ids=lambda p: p.stem
+)
+def test_a_simulated_plan_knows_no_sensor(path):
+    text = path.read_text()
+    assert "builtup.simulate.radar" not in text and "builtup.sensors" not in text
+
+
 def test_code_is_no_package():
     assert not (ROOT / "code" / "__init__.py").exists()  # it would shadow the standard library

@@ -10,19 +10,11 @@ from typing import Any
 from builtup.errors import BuiltupError, InputError
 from builtup.jobs.files import atomic_directory
 from builtup.jobs.steps import Job, Step, Summary, run_step
-from builtup.sensors.radar.names import POLARISATIONS
 from builtup.simulate.plan import labels as truth
 from builtup.simulate.plan.buildings import footprint_files
-from builtup.simulate.plan.city import (
-    MAX_CITIES,
-    MAX_DATES,
-    City,
-    CitySpec,
-    draw_city,
-    draw_date,
-    draw_pass,
-)
-from builtup.simulate.radar.scene import write_scene
+from builtup.simulate.plan.city import MAX_CITIES, City, CitySpec, draw_city
+from builtup.simulate.radar.acquisition import MAX_DATES, draw_acquisition, draw_pass
+from builtup.simulate.radar.scene import scene_files, write_scene
 
 __all__ = ["LABELS", "simulate"]
 
@@ -120,10 +112,8 @@ def _outputs(spec: CitySpec, dates: int) -> list[Path]:
     stem = f"{spec.tile}_{spec.name}"
     found = [Path(stem + suffix) for suffix in (".shp", ".shx", ".dbf", ".prj")]
     for number in range(dates):
-        overpass = draw_pass(spec, number)
-        for polarisation in POLARISATIONS:
-            file = Path(overpass.folder, spec.tile, overpass.stem(spec.tile, polarisation))
-            found += [file.with_name(file.name + end) for end in (".tif", "_BorderMask.tif")]
+        for files in scene_files(spec, draw_pass(spec, number)):
+            found += files
     return [*found, Path(MARKER)]
 
 
@@ -147,9 +137,8 @@ def _write_city(job: Job) -> dict[str, int]:
     city = draw_city(spec)
     with atomic_directory(folder) as temporary:
         polygons = _write_labels(city, labels, temporary)
-        acquisitions = [draw_date(city, number) for number in range(dates)]
-        for date in acquisitions:
-            write_scene(city, date, temporary / date.overpass.folder / spec.tile)
+        for number in range(dates):
+            write_scene(city, draw_acquisition(city, number), temporary)
         about = {"settings": dict(job.settings), "buildings": len(city.buildings)}
         (temporary / MARKER).write_text(json.dumps(about, indent=1) + "\n")
     return {"scenes": dates, "polygons": polygons}

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from builtup.geo.windows import tiling
 from builtup.simulate.plan.buildings import Buildings
-from builtup.simulate.radar.backscatter import PIXEL
+from builtup.simulate.plan.city import PIXEL
 
 __all__ = ["builtup_mask", "builtup_polygons", "footprint_polygons", "write_polygons"]
 

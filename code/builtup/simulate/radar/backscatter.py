@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.simulate.plan.buildings import Buildings
+from builtup.simulate.plan.city import PIXEL
 
 __all__ = ["Canvas", "Scatterers", "View", "building_returns"]
 
-#: Side of a pixel in metres, and distance of the points that stand for a roof.
-PIXEL = 10.0
+#: Metres between the points that stand for a roof.
 ROOF_STEP = 4.0
 
 #: Double bounce per square metre of wall (VV), for a wall that faces the sensor and for any

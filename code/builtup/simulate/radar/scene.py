@@ -14,12 +14,13 @@ from scipy import ndimage
 from builtup.geo.rasters import create_raster, gdal_env
 from builtup.geo.windows import Window
 from builtup.sensors.radar.names import POLARISATIONS
-from builtup.simulate.plan.city import City, Date, ground_transform
-from builtup.simulate.plan.landcover import LEVELS
-from builtup.simulate.radar.backscatter import PIXEL, Canvas, Returns, Scatterers, building_returns
+from builtup.simulate.plan.city import PIXEL, City, CitySpec
+from builtup.simulate.radar.acquisition import Acquisition, Pass, ground_transform
+from builtup.simulate.radar.backscatter import Canvas, Returns, Scatterers, building_returns
+from builtup.simulate.radar.ground import LEVELS, garden_power, ground_power
 from builtup.simulate.radar.speckle import SpeckleRows
 
-__all__ = ["BLOCK", "write_scene"]
+__all__ = ["BLOCK", "scene_files", "write_scene"]
 
 #: Side of a block of the files and of the synthesis, in pixels.
 BLOCK = 512
@@ -32,10 +33,15 @@ RESPONSE = 0.76
 Float = NDArray[np.float32]
 
 
-def write_scene(city: City, date: Date, folder: Path) -> None:
-    """Write the VV and VH files of a date and their BorderMasks into a folder."""
-    folder.mkdir(parents=True)
-    tile = city.spec.tile
+def scene_files(spec: CitySpec, overpass: Pass) -> list[tuple[Path, Path]]:
+    """A raster of power and its BorderMask for each polarisation, below the city's folder."""
+    folder, tile = Path(overpass.folder, spec.tile), spec.tile
+    stems = [overpass.stem(tile, polarisation) for polarisation in POLARISATIONS]
+    return [(folder / f"{stem}.tif", folder / f"{stem}_BorderMask.tif") for stem in stems]
+
+
+def write_scene(city: City, date: Acquisition, folder: Path) -> None:
+    """Write the `scene_files` of a date below the city's folder."""
     profile = {
         "width": date.width,
         "height": date.height,
@@ -51,17 +57,17 @@ def write_scene(city: City, date: Date, folder: Path) -> None:
     with ExitStack() as stack:
         stack.enter_context(gdal_env())
         files = []
-        for polarisation in POLARISATIONS:
-            stem = date.overpass.stem(tile, polarisation)
+        for power_path, border_path in scene_files(city.spec, date.overpass):
+            (folder / power_path).parent.mkdir(parents=True, exist_ok=True)
             powers = {**profile, "dtype": "float32", "predictor": 3}
             masks = {**profile, "dtype": "uint8"}
-            power = create_raster(folder / f"{stem}.tif", **powers)
-            border = create_raster(folder / f"{stem}_BorderMask.tif", **masks)
+            power = create_raster(folder / power_path, **powers)
+            border = create_raster(folder / border_path, **masks)
             files.append((stack.enter_context(power), stack.enter_context(border)))
         _write_blocks(city, date, files)
 
 
-def _write_blocks(city: City, date: Date, files: list[tuple[DatasetWriter, Any]]) -> None:
+def _write_blocks(city: City, date: Acquisition, files: list[tuple[DatasetWriter, Any]]) -> None:
     key = (*city.spec.key, 8, date.overpass.number)
     sources = [SpeckleRows((*key, number), date.width) for number in range(len(POLARISATIONS))]
     box = city.buildings.bounds
@@ -81,14 +87,14 @@ def _write_blocks(city: City, date: Date, files: list[tuple[DatasetWriter, Any]]
                 files[number][1].write(valid.astype(np.uint8), 1, window=window.rasterio)
 
 
-def _axes(date: Date, window: Window, halo: int) -> tuple[Any, Any]:
+def _axes(date: Acquisition, window: Window, halo: int) -> tuple[Any, Any]:
     """Ground positions (metres) of the pixel middles of a window's columns and rows."""
     x = date.shift[0] + (np.arange(-halo, window.width + halo) + window.x + 0.5) * PIXEL
     y = date.shift[1] + (np.arange(-halo, window.height + halo) + window.y + 0.5) * PIXEL
     return x, y
 
 
-def _valid(date: Date, window: Window) -> NDArray[np.bool_]:
+def _valid(date: Acquisition, window: Window) -> NDArray[np.bool_]:
     if date.wedge is None:
         return np.ones((window.height, window.width), np.bool_)
     a, b, c = date.wedge
@@ -97,7 +103,7 @@ def _valid(date: Date, window: Window) -> NDArray[np.bool_]:
 
 
 def mean_power(
-    city: City, date: Date, window: Window, box: NDArray[np.float64]
+    city: City, date: Acquisition, window: Window, box: NDArray[np.float64]
 ) -> tuple[Float, Float]:
     """Mean σ⁰ (VV, VH; linear) of a window of a date's grid, before speckle and noise.
 
@@ -105,12 +111,12 @@ def mean_power(
     """
     x, y = _axes(date, window, HALO)
     view = date.view
-    vv, vh = city.country.backscatter(x, y, date.weather, view.look, view.incidence)
+    vv, vh = ground_power(city.country, x, y, date.weather, view.look, view.incidence)
     canvas = Canvas(x[0] - PIXEL / 2, y[0] - PIXEL / 2, len(y), len(x))
     vv, vh = _with_roads(city, canvas, vv, vh)
     left, top, right, bottom = canvas.bounds
     near = (box[:, 2] > left) & (box[:, 3] > top) & (box[:, 0] < right) & (box[:, 1] < bottom)
-    scatterers = [group.near(canvas.bounds) for group in (city.scatterers, date.ships)]
+    scatterers = [group.near(canvas.bounds) for group in (date.lasting, date.ships)]
     if near.any():
         returns = building_returns(canvas, city.buildings.take(np.flatnonzero(near)), view)
         scatterers += returns.scatterers
@@ -143,6 +149,6 @@ def _urban_ground(
 ) -> tuple[Float, Float]:
     """Gardens and pavement between houses, less what is under roofs or in shadow."""
     urban = np.clip(5 * ndimage.gaussian_filter(returns.covered, 2.0, truncate=4), 0, 1)
-    garden_vv, garden_vh = city.country.garden(*axes)
+    garden_vv, garden_vh = garden_power(city.country, *axes)
     lit = (1 - returns.covered) * (1 - returns.shaded)
     return (vv + urban * (garden_vv - vv)) * lit, (vh + urban * (garden_vh - vh)) * lit
