@@ -13,13 +13,11 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import nnls
 
 from builtup.errors import BuiltupError, GridError, InputError
 from builtup.geo.probability import NODATA
 from builtup.maps import ensemble as module
 from builtup.maps.ensemble import ensemble, weighted_mean
-from builtup.maps.ensemble_fit import brier_weights
 from builtup.maps.submission import to_submission
 from builtup.runs.results import PredictionTags, read_tags, write_tags
 from helpers import CRS, TRANSFORM, write_polygons
@@ -222,24 +220,6 @@ def test_one_run_is_no_ensemble_and_a_run_without_scenes_none_either(tmp_path: P
 # --- fitted weights -----------------------------------------------------------------------------
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(2, 4))
-def test_fitted_weights_are_the_best_of_all(seed: int, n: int) -> None:
-    """Compared with scipy's non-negative least squares, the sum held to 1 by a heavy row."""
-    generator = np.random.default_rng(seed)
-    truth = generator.random(60) < 0.4
-    v = np.clip(generator.normal(60 + 130 * truth, 60, (n, 60)), 0, 254).round()
-    weights = np.array(brier_weights(v @ v.T / 60, 254 * (v @ truth) / 60))
-    heavy = 1e4
-    rows = np.vstack([v.T / 254, np.full((1, n), heavy)])
-    expected, _ = nnls(rows, np.append(truth.astype(float), heavy))
-
-    def brier(w: NDArray[np.float64]) -> float:
-        return float(((w @ v / 254 - truth) ** 2).mean())
-
-    assert weights.sum() == pytest.approx(1) and (weights >= 0).all()
-    assert brier(weights) <= brier(expected / expected.sum()) + 1e-6
-
-
 def write_town(split: Path) -> None:
     """Ground truth: rows and columns 4 to 12."""
     left, top = TRANSFORM @ (4, 4)
@@ -279,9 +259,3 @@ def test_a_run_that_the_fit_leaves_out_and_that_alone_holds_a_scene_is_named(
         BuiltupError, match=r"weights=fit: .*wrong has weight 0, and its scene \S+0113 is in no run"
     ):
         average(tmp_path, *runs, weights="fit", gt_path=str(tmp_path / "gt"))
-
-
-def test_runs_that_are_the_same_share_alike() -> None:
-    v = np.array([[100.0, 200], [100, 200]])
-    truth = np.array([0.0, 1])
-    assert brier_weights(v @ v.T / 2, 254 * (v @ truth) / 2) == pytest.approx([0.5, 0.5])

@@ -7,11 +7,9 @@ order of the runs nor on how the work is cut, and where all agree it is what the
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from builtup.geo.probability import NODATA, parse_threshold
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import aligned
 from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.maps.ensemble_weights import SharedScene, fit_weights, parse_weights
 from builtup.runs.lineage import tuned_ground
 from builtup.runs.records import EnsembleMember, EnsembleRecord, prediction_record
 from builtup.runs.results import (
@@ -43,8 +42,6 @@ log = logging.getLogger(__name__)
 STEP = Step("ensemble", 1)
 #: Side of the blocks that are worked on, and of those of the COGs.
 BLOCK = 512
-#: The largest integer weight: sums of 254 · weight stay far within 64 bits.
-MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -103,11 +100,9 @@ def ensemble(
     check_alike(members)
     fitted: tuple[str, ...] = ()
     if weights == "fit":
-        from builtup.maps.ensemble_fit import fit_weights
-
-        shares, fitted = fit_weights(members, gt_path)
+        shares, fitted = fit_weights(names, _shared(members), gt_path)
     else:
-        shares = _parse_weights(weights, len(members))
+        shares = parse_weights(weights, len(members))
     level = _threshold(threshold, members, shares)
     _require_weight(members, shares, weights)
     jobs = _jobs(members, shares, level, output_path)
@@ -169,7 +164,7 @@ def check_alike(members: Sequence[Member]) -> None:
     one = next(iter(first.scenes.values()))
     for member in members:
         for scene_id, scene in member.scenes.items():
-            if (scene.tags.classes, scene.bands) != (one.tags.classes, one.bands):
+            if (scene.tags.class_set, scene.bands) != (one.tags.class_set, one.bands):
                 raise InputError(
                     scene.path,
                     f"classes {_some(scene.tags.classes)} in {scene.bands} bands, those of "
@@ -187,34 +182,22 @@ def check_alike(members: Sequence[Member]) -> None:
                 )
 
 
+def _shared(members: Sequence[Member]) -> list[SharedScene]:
+    """The scenes that all members hold."""
+    common = set.intersection(*(set(m.scenes) for m in members))
+    folders = tuple(m.results.folder for m in members)
+    return [
+        SharedScene(
+            members[0].scenes[scene_id].tags.city,
+            tuple(m.scenes[scene_id].path for m in members),
+            folders,
+        )
+        for scene_id in sorted(common)
+    ]
+
+
 def _some(values: Any) -> str:
     return ", ".join(str(v) for v in values) or "none"
-
-
-def _parse_weights(text: str, count: int) -> tuple[int, ...]:
-    """Integers in the proportion of the numbers given."""
-    words = [word.strip() for word in text.split(";") if word.strip()]
-    if not words:
-        return (1,) * count
-    try:
-        values = [Fraction(word) for word in words]
-    except (ValueError, ZeroDivisionError) as e:
-        raise BuiltupError(f"weights={text}: {e}; give numbers separated by ;, or fit") from e
-    if len(values) != count:
-        raise BuiltupError(f"weights={text}: {len(values)} for {count} runs; give one a run")
-    if min(values) < 0 or sum(values) == 0:
-        raise BuiltupError(f"weights={text}: none may be negative, one must be above 0")
-    return as_integers(values)
-
-
-def as_integers(values: Sequence[Fraction]) -> tuple[int, ...]:
-    """The least integers in the proportion of `values`, to one part in a million."""
-    unit = math.lcm(*(value.denominator for value in values))
-    whole = [int(value * unit) for value in values]
-    if max(whole) > MOST:
-        whole = [round(value * MOST / max(values)) for value in values]
-    common = math.gcd(*whole)
-    return tuple(value // common for value in whole)
 
 
 def _require_weight(members: Sequence[Member], weights: Sequence[int], given: str) -> None:

@@ -144,15 +144,16 @@ def polygonize_city(rasters: CityRasters, polygons: PolygonOptions) -> dict[str,
 def _reader(
     mask: DatasetReader, prob: DatasetReader
 ) -> Callable[[Window], tuple[NDArray[np.bool_], NDArray[np.uint8]]]:
-    """Reads what is built up in a window, and its 8-bit probability with 1 added.
+    """Reads what is built up (of the mapped class) in a window, and its 8-bit probability plus 1.
 
     So the value is above 0 wherever it is built up, and its sum tells vacant holes.
     """
 
-    band = mapped_band(prob.count)
+    mapped = read_tags(mask).class_set.mapped_index
+    band = mapped_band(prob.count, mapped)
 
     def read(window: Window) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-        built_up = read_window(mask, window, 1) == 1
+        built_up = read_window(mask, window, 1) == mapped
         value = read_window(prob, window, band)
         if (built_up & (value == NODATA)).any():
             raise InputError(

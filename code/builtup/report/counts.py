@@ -21,7 +21,7 @@ from builtup.geo.windows import Window, aligned
 from builtup.runs.results import CityRasters, PredictionTags, read_tags
 from builtup.scoring.blocks import BlockCounter
 from builtup.scoring.counts import CELLS, PixelCounts, overlap
-from builtup.scoring.scored_area import ScoredCity, classes_of, open_scored_city
+from builtup.scoring.scored_area import ScoredCity, open_scored_city
 
 __all__ = [
     "PICTURE",
@@ -127,7 +127,7 @@ def measure_city(
         if truth is None:
             for window in aligned(grid.width, grid.height, WINDOW):
                 values = read_window(mask, window, 1)
-                cells["builtup"].add(window, values == classes_of(tags).mapped_index)
+                cells["builtup"].add(window, values == tags.class_set.mapped_index)
                 cells["unknown"].add(window, values == NODATA)
         else:
             with open_scored_city(rasters, truth, scored_area) as city:

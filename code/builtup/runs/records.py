@@ -9,6 +9,7 @@ another version says beyond that is kept, and written again where a record is ch
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -100,7 +101,8 @@ class Record(Part):
     @classmethod
     def find(cls, folder: Path) -> Self | None:
         """The record in a folder, None where there is no such file; InputError as `read`."""
-        return cls.read(folder) if (folder / cls.NAME).is_file() else None
+        path = folder / cls.NAME
+        return cls.read(folder) if os.path.isfile(path) else None  # noqa: PTH113, or a long name
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from builtup.jobs.digests import sha256_of
 from builtup.jobs.files import atomic_files
 from builtup.runs.manifest import DataManifest
 from builtup.runs.records import InferenceRecord, member_runs
+from builtup.sensors.classes import BUILT_UP, Classes
 from builtup.sensors.radar.names import SceneName
 
 if TYPE_CHECKING:
@@ -65,8 +66,10 @@ class PredictionTags:
 
     `scene` is the scene id with braces (empty in a city's rasters, which join several), `city`
     the key `<TILE>_<City>`, `width` and `height` the whole scene's or city's grid in pixels,
-    `run_id` the inference run, `threshold` that of the building probability, in (0, 1), `date`
-    (YYYYMMDD) that of a scene whose name need not hold it.
+    `run_id` the inference run, `threshold` that of the mapped class's probability, in (0, 1),
+    `date` (YYYYMMDD) that of a scene whose name need not hold it. Of more than two classes rasters
+    also say of what `kind` they are (tile, scene; of a city prob, std, count, classes), which class
+    is `mapped`, and the `decision` by which pixels get their class.
     """
 
     scene: str
@@ -77,6 +80,22 @@ class PredictionTags:
     threshold: float
     classes: tuple[str, ...] = ()
     date: str = ""
+    kind: str = ""
+    mapped: str = ""
+    decision: str = ""
+
+    @property
+    def class_set(self) -> Classes:
+        """The classes; background and building where none are named."""
+        return Classes.of(self.classes, self.mapped) if len(self.classes) > 1 else BUILT_UP
+
+    def of_kind(self, kind: str) -> PredictionTags:
+        """What a raster of that kind says; of two classes it says no more than it always did."""
+        classes = self.class_set
+        if classes.by_threshold:
+            return self
+        decision = classes.decision(self.threshold)
+        return replace(self, kind=kind, mapped=classes.mapped, decision=decision)
 
     def as_gdal(self) -> dict[str, str]:
         """The tags as GDAL metadata, for `dataset.update_tags(**tags.as_gdal())`."""
@@ -88,7 +107,13 @@ class PredictionTags:
             "BUILTUP_THRESHOLD": repr(float(self.threshold)),
             "BUILTUP_CLASSES": ",".join(self.classes),
         }
-        return {**tags, "BUILTUP_DATE": self.date} if self.date else tags
+        further = {
+            "BUILTUP_DATE": self.date,
+            "BUILTUP_KIND": self.kind,
+            "BUILTUP_MAPPED": self.mapped,
+            "BUILTUP_DECISION": self.decision,
+        }
+        return tags | {name: value for name, value in further.items() if value}
 
 
 def write_tags(dataset: DatasetWriter, tags: PredictionTags) -> None:
@@ -128,6 +153,9 @@ def _parse(raw: dict[str, str], name: str) -> PredictionTags:
         threshold=threshold,
         classes=tuple(filter(None, raw.get("BUILTUP_CLASSES", "").split(","))),
         date=raw.get("BUILTUP_DATE", ""),
+        kind=raw.get("BUILTUP_KIND", ""),
+        mapped=raw.get("BUILTUP_MAPPED", ""),
+        decision=raw.get("BUILTUP_DECISION", ""),
     )
 
 

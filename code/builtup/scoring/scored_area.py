@@ -26,12 +26,11 @@ from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.vectors import PolygonSet, read_polygons, reproject
 from builtup.geo.windows import Window, aligned
 from builtup.runs.results import CityRasters, PredictionTags, Results, read_tags
-from builtup.sensors.classes import BUILT_UP, Classes
+from builtup.sensors.classes import Classes
 
 __all__ = [
     "SCORED_AREA",
     "ScoredCity",
-    "classes_of",
     "find_truths",
     "open_scored_city",
     "read_scored_area",
@@ -128,11 +127,6 @@ class ScoredCity:
         return aligned(self.grid.width, self.grid.height, WINDOW)
 
 
-def classes_of(tags: PredictionTags) -> Classes:
-    """The classes of a raster by its tags."""
-    return Classes.of(tags.classes) if len(tags.classes) > 1 else BUILT_UP
-
-
 @contextmanager
 def open_scored_city(
     rasters: CityRasters, truth: Path, scored_area: PolygonSet | None
@@ -148,7 +142,7 @@ def open_scored_city(
             mask,
             prob,
             tags,
-            classes_of(tags),
+            tags.class_set,
             grid,
             polygons,
             Burner.of(polygons, grid, all_touched=True),

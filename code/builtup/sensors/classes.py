@@ -103,6 +103,11 @@ class Classes:
         return len(self.names) == 2
 
     @property
+    def bands(self) -> tuple[str, ...]:
+        """The class of each band of a raster of probabilities: of two the mapped one alone."""
+        return (self.mapped,) if self.by_threshold else self.names
+
+    @property
     def scored(self) -> tuple[int, ...]:
         """The numbers of the classes that count in means."""
         return tuple(i for i, name in enumerate(self.names) if name not in self.unscored)
