@@ -34,8 +34,9 @@ from torch import Tensor
 from builtup.jobs.allocator import keep_freed_memory
 from builtup.models.channels import Channels
 from builtup.models.segmenter import Segmenter
-from builtup.prediction import network as predictor
 from builtup.prediction.backends import BACKENDS
+from builtup.prediction.network import make_stream
+from builtup.prediction.scene import predict_scene
 from builtup.prediction.windows import Stream
 
 __all__ = ["Round", "build", "measure_rounds", "prepared_scene"]
@@ -121,7 +122,7 @@ def measure_rounds(
     for number in range(rounds):
         clock.reset()
         started, busy = time.perf_counter(), time.process_time()
-        done = predictor.predict_with(image, timed, output)
+        done = predict_scene(image, timed, output)
         scene, scene_cpu = time.perf_counter() - started, time.process_time() - busy
         inside, batches = clock.seconds, clock.batches
         started, busy = time.perf_counter(), time.process_time()
@@ -172,7 +173,7 @@ def main() -> int:
     torch.set_num_threads(given.threads)
     image = prepared_scene(given.size)
     scratch = ROOT / "output" / "bench" / str(given.size) / "scratch" / "limit"
-    stream = predictor.make_stream(
+    stream = make_stream(
         build(),
         window=given.window,
         overlap=given.overlap,

@@ -33,7 +33,8 @@ from builtup.jobs.allocator import keep_freed_memory
 from builtup.prediction.backends.int8 import quantise
 from builtup.prediction.backends.openvino import convert, save_network
 from builtup.prediction.backends.probabilities import Probabilities
-from builtup.prediction.network import make_stream, predict_with
+from builtup.prediction.network import make_stream
+from builtup.prediction.scene import predict_scene
 from builtup.prediction.windows import Stream
 
 #: Least ratio to PyTorch: in float32 forward, in 8 bits from file to file.
@@ -53,7 +54,7 @@ def main() -> int:
         power = _sample(image, given.window, given.batch)
         jobs = {
             "forward": lambda s: s.probabilities(torch.from_numpy(power)),
-            "scene": lambda s: predict_with(image, s, scratch / "prob.tif"),
+            "scene": lambda s: predict_scene(image, s, scratch / "prob.tif"),
         }
         ratios = {
             name: _race(name, job, streams, given.rounds if name == "scene" else 3 * given.rounds)

@@ -148,11 +148,12 @@ def measure(data: Path, output: Path, count: int, model: str) -> list[Row]:
     with cluster(count):
         found = {"prepare": prepare(input_path=data, output_path=output, tiles_path=output / "t")}
         if model:
-            from builtup.prediction.predict import predict
+            from builtup.prediction.predict import PredictOptions, predict
+            from builtup.prediction.recipe import Recipe
 
             scenes = str(data / "train")
             maps = output / "maps"
-            found["predict"] = predict(model=model, input_path=scenes, output_path=str(maps))
+            found["predict"] = predict(Recipe(model), PredictOptions(scenes, str(maps)))
     return [Row(of, s.step, s.seconds, s.pixels) for of in found for s in found[of] if s.pixels]
 
 

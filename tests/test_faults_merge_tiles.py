@@ -16,7 +16,7 @@ from builtup.geo.grid import Grid
 from builtup.geo.windows import tiling
 from builtup.maps.cities import all_agg_by_city
 from builtup.maps.mosaic import merge_tiles
-from builtup.prediction.network import write_tile
+from builtup.prediction.tiles import write_tile
 from builtup.runs.results import PredictionTags
 from builtup.tiles.tile import tile_name
 from forks import processes_with

@@ -10,7 +10,8 @@ import torch
 from builtup.jobs.allocator import keep_freed_memory
 from builtup.models.channels import Channels
 from builtup.models.segmenter import Segmenter
-from builtup.prediction.network import predict_scene
+from builtup.prediction.network import make_stream
+from builtup.prediction.scene import predict_scene
 
 keep_freed_memory()  # as the command line does at its start
 
@@ -26,7 +27,6 @@ def load(image: str, output: str, window: int, overlap: int, batch_size: int, th
 def run(state: Any) -> dict[str, float]:
     """Predict into a COG; work in megapixels."""
     model, image, output, window, overlap, batch_size = state
-    done = predict_scene(
-        image, model, output, window=window, overlap=overlap, batch_size=batch_size, device="cpu"
-    )
+    stream = make_stream(model, window=window, overlap=overlap, batch_size=batch_size, device="cpu")
+    done = predict_scene(image, stream, output)
     return {"work": done.pixels / 1e6}

@@ -31,8 +31,7 @@ from builtup.config import load as configs
 from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE, LEVELS, NODATA, encode, level_of
 from builtup.maps.forest import fit_forest, forest_probability
-from builtup.prediction.network import make_stream, predict_array
-from builtup.prediction.tile_reader import mark_invalid
+from builtup.prediction.network import make_stream, mark_invalid, predict_array
 from builtup.runs.tracking import recording
 from builtup.scoring.blocks import BlockCounter, BlockRow, BlockTable, read_blocks, write_blocks
 from builtup.scoring.counts import level_histogram

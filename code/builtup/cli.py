@@ -10,6 +10,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -388,6 +389,10 @@ def _whole_number(text: str) -> int | None:
 @work
 def predict(**options: Any) -> None:
     """Map new scenes with a trained model: probabilities, masks, polygons."""
+    from builtup.prediction.predict import PredictOptions
     from builtup.prediction.predict import predict as run
+    from builtup.prediction.recipe import Recipe
 
-    _report(*run(**options))
+    names = {of.name for of in fields(Recipe)} & options.keys()
+    recipe = Recipe(**{name: options.pop(name) for name in names})
+    _report(*run(recipe, PredictOptions(**options)))

@@ -18,7 +18,8 @@ from builtup.geo.grid import Grid
 from builtup.geo.probability import NODATA
 from builtup.geo.windows import tiling
 from builtup.maps.mosaic import merge_tiles
-from builtup.prediction.network import predict_array, write_tile
+from builtup.prediction.network import predict_array
+from builtup.prediction.tiles import write_tile
 from builtup.prediction.windows import Stream
 from builtup.runs.results import PredictionTags, read_tags
 from builtup.tiles.tile import tile_name

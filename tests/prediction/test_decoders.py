@@ -19,7 +19,8 @@ from builtup.models.channels import Channels
 from builtup.models.segmenter import Segmenter
 from builtup.prediction import decoders
 from builtup.prediction.decoders import decoding, number_of_decoders
-from builtup.prediction.network import predict_scene
+from builtup.prediction.network import make_stream
+from builtup.prediction.scene import predict_scene
 from builtup.sensors.radar.merge import generate_3b_images
 from decoded import broken_at_ten, killed_at_ten, locked, marking, numbered, opened
 from helpers import speckle, write_scene
@@ -134,9 +135,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def predicted(image: Path, output: Path, count: int) -> bytes:
     torch.manual_seed(0)
     model = Segmenter(Channels("db_3b", (-15.0,) * 3, (5.0,) * 3), nn.Conv2d(3, 2, 3, padding=1))
-    predict_scene(
-        image, model, output, window=32, overlap=8, batch_size=3, device="cpu", decoders=count
-    )
+    cut = {"window": 32, "overlap": 8, "batch_size": 3}
+    stream = make_stream(model, device="cpu", decoders=count, **cut)  # type: ignore[arg-type]
+    predict_scene(image, stream, output)
     return output.read_bytes()
 
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from builtup.errors import BuiltupError, ConfigError, InputError
+from builtup.errors import BuiltupError, ConfigError
 from builtup.geo.probability import NODATA
 from builtup.geo.windows import Window, blend_weights, tiling
-from builtup.prediction.network import make_stream, predict_array, predict_scene
+from builtup.prediction.network import Halving, make_stream, predict_array, within_memory
 from builtup.prediction.windows import Stream, predict_stream
-from helpers import write_raster
+from builtup.sensors.classes import Classes
 
 Float = NDArray[np.float32]
 
@@ -181,26 +180,8 @@ class Pixelwise(nn.Module):
         return self.conv(power.nan_to_num(0))
 
 
-def test_a_scene_is_predicted_as_the_array_it_holds(tmp_path: Path) -> None:
-    scene = np.random.default_rng(1).random((3, 70, 90), dtype=np.float32)
-    scene[:, :20, :50] = np.nan
-    path = write_raster(tmp_path / "scene.tif", scene, nodata=float("nan"))
-    done = predict_scene(
-        path, Pixelwise(), tmp_path / "out.tif", window=32, overlap=8, device="cpu"
-    )
-    stream = make_stream(Pixelwise(), window=32, overlap=8, device="cpu")
-    with rasterio.open(tmp_path / "out.tif") as out, rasterio.open(path) as source:
-        assert out.transform == source.transform
-        assert out.crs == source.crs
-        assert out.nodata == NODATA
-        assert out.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        np.testing.assert_array_equal(out.read(), predict_array(scene[:2], stream))
-    assert done.pixels == 70 * 90
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.tif", "scene.tif"]
-
-
 def test_more_than_two_classes_give_a_band_each_that_sum_to_one() -> None:
-    stream = make_stream(Pixelwise(3), window=8, overlap=2, num_classes=3, device="cpu")
+    stream = make_stream(Pixelwise(3), window=8, overlap=2, classes=Classes.of("abc"), device="cpu")
     result = predict_array(np.random.default_rng(0).random((2, 20, 9), dtype=np.float32), stream)
     assert result.shape == (3, 20, 9)
     assert np.abs(result.astype(int).sum(axis=0) - 254).max() <= 1
@@ -231,10 +212,67 @@ def test_settings_without_sense_are_named(setting: dict[str, object]) -> None:
         make_stream(Pixelwise(), **setting)  # type: ignore[arg-type]
 
 
-def test_a_truncated_scene_leaves_nothing_behind(tmp_path: Path) -> None:
-    scene = np.random.default_rng(1).random((3, 64, 64), dtype=np.float32)
-    path = write_raster(tmp_path / "scene.tif", scene)
-    path.write_bytes(path.read_bytes()[:9000])
-    with pytest.raises(InputError, match=r"scene\.tif"):
-        predict_scene(path, Pixelwise(), tmp_path / "out" / "out.tif", window=32, overlap=8)
-    assert list((tmp_path / "out").iterdir()) == []
+# --- memory of the device -----------------------------------------------------------------------
+
+
+class Small:
+    """A device that holds so many windows at once."""
+
+    def __init__(self, fits: int) -> None:
+        self.fits = fits
+        self.tried: list[int] = []
+
+    def __call__(self, power: Tensor) -> Tensor:
+        self.tried.append(len(power))
+        if len(power) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return power[:, :1].clone()
+
+
+@pytest.mark.parametrize("fits", [1, 2, 3, 5, 8])
+def test_batches_are_halved_until_they_fit(fits: int, caplog: pytest.LogCaptureFixture) -> None:
+    power = torch.rand(8, 2, 4, 4)
+    device = Small(fits)
+    with caplog.at_level(logging.WARNING):
+        torch.testing.assert_close(Halving(device)(power), power[:, :1])
+    assert ("out of memory" in caplog.text) == (fits < 8)
+
+
+def test_it_is_learnt_once() -> None:
+    device = Small(2)
+    whole = Halving(device)
+    for _ in range(3):
+        whole(torch.rand(4, 2, 4, 4))
+    assert device.tried == [4, 2, 2, 2, 2, 2, 2]
+
+
+def test_one_window_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(BuiltupError, match="one window of 4 x 4 does not fit; use a smaller"):
+        Halving(Small(0))(torch.rand(4, 2, 4, 4))
+
+
+def test_other_errors_pass() -> None:
+    def broken(power: Tensor) -> Tensor:
+        raise RuntimeError("shape")
+
+    with pytest.raises(RuntimeError, match="shape"):
+        Halving(broken)(torch.rand(4, 2, 4, 4))
+
+
+def test_memory_that_lacks_beside_the_network_is_one_line() -> None:
+    def copied() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 GiB")
+
+    with pytest.raises(
+        BuiltupError, match=r"^x: out of memory .* 9 GiB\); use a smaller window"
+    ) as e:
+        within_memory("x", copied)
+    assert e.value.__context__ is None  # whose frames would hold on to what is there
+    assert within_memory("x", lambda: 3) == 3
+
+
+def test_a_stream_predicts_the_same() -> None:
+    scene = np.random.default_rng(0).random((2, 40, 50), dtype=np.float32)
+    cut = {"window": 16, "overlap": 4, "batch_size": 4}
+    plain = predict_array(scene, Stream(Small(4), **cut))
+    np.testing.assert_array_equal(predict_array(scene, Stream(Halving(Small(1)), **cut)), plain)

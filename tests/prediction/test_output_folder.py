@@ -12,9 +12,8 @@ import rasterio
 
 from builtup.errors import InputError, OutputError
 from builtup.jobs.steps import Summary
-from builtup.prediction.predict import predict
 from helpers import TRANSFORM, speckle, write_scene
-from tiny_model import SINGLE_PIXELS, use_store, write_trained
+from tiny_model import SINGLE_PIXELS, map_scenes, use_store, write_trained
 
 SIZE = (70, 80)
 FIRST, SECOND = "20150101", "20150113"
@@ -45,7 +44,7 @@ def place(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(root: Path, city: str, date: str = "", **options: Any) -> list[Summary]:
     inputs = Path("test", f"{city}_2015").rglob(f"*_{date}*.tif")
-    return predict(
+    return map_scenes(
         model=str(root / "trained"),
         input_path=";".join(map(str, sorted(inputs))),
         **{"output_path": "out", **options},

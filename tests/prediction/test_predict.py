@@ -24,7 +24,6 @@ from builtup.geo.probability import NODATA
 from builtup.jobs import executors
 from builtup.jobs.steps import Job, Summary
 from builtup.maps.submission import to_submission
-from builtup.prediction.predict import predict
 from builtup.report.images import find_images
 from builtup.report.lineage import trace
 from builtup.runs import tracking
@@ -32,7 +31,7 @@ from builtup.runs.results import read_tags, resolve_results
 from builtup.sensors.radar.merge import generate_3b_images
 from builtup.tiles.cut import generate_tiles
 from helpers import ROOT, TRANSFORM, speckle, write_raster, write_scene
-from tiny_model import SINGLE_PIXELS, use_store, write_trained
+from tiny_model import SINGLE_PIXELS, map_scenes, use_store, write_trained
 
 SIZE = (120, 150)
 CUT: dict[str, Any] = {"window": 64, "overlap": 16, "batch_size": 3, "device": "cpu"}
@@ -70,7 +69,7 @@ def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
 
 def run(root: Path, output: Path, **options: Any) -> list[Summary]:
     settings = {"model": str(root / "trained"), "input_path": str(root / "test"), **CUT}
-    return predict(**{**settings, "output_path": str(output), "num_workers": 1, **options})
+    return map_scenes(**{**settings, "output_path": str(output), "num_workers": 1, **options})
 
 
 def rasters(folder: Path) -> dict[str, np.ndarray]:

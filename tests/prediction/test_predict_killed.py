@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from builtup.prediction.predict import predict
 from forks import processes_with
 from helpers import speckle, write_scene
-from tiny_model import use_store, write_trained
+from tiny_model import map_scenes, use_store, write_trained
 
 KILLS = 6
 SIZE = 400
@@ -43,7 +42,7 @@ def test_killed_and_run_again_the_same_bytes(
         "device": "cpu",
     }
     calm, hunted = tmp_path / "calm", tmp_path / "hunted"
-    predict(output_path=str(calm), **options)
+    map_scenes(output_path=str(calm), **options)
     expected = outputs(calm)
     hunted.mkdir()  # goes on with the same run, as after a kill
     (hunted / "inference.json").write_bytes((calm / "inference.json").read_bytes())
@@ -52,7 +51,7 @@ def test_killed_and_run_again_the_same_bytes(
     with processes_with("builtup.prediction.predict", "mlflow") as processes:
         for _ in range(KILLS):
             process = processes.Process(
-                target=predict, kwargs={"output_path": str(hunted), **hunting}
+                target=map_scenes, kwargs={"output_path": str(hunted), **hunting}
             )
             started = time.monotonic()
             process.start()
@@ -69,6 +68,6 @@ def test_killed_and_run_again_the_same_bytes(
                     if path.is_file():
                         path.unlink()
     assert hits >= 2
-    predict(output_path=str(hunted), **options)
+    map_scenes(output_path=str(hunted), **options)
     assert outputs(hunted).keys() == expected.keys()
     assert outputs(hunted) == expected

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
 import torch
 
 from builtup.config import load as configs
+from builtup.jobs.steps import Summary
+from builtup.options import PolygonOptions
 
 TRAINING = """
 import torch
@@ -41,6 +45,21 @@ def write_trained(folder: Path, network: str = WITH_CONTEXT) -> Path:
     torch.save(config.build("model").state_dict(), folder / "weights" / "best.pt")
     (folder / "summary.json").write_text(json.dumps({"threshold": 0.4}))
     return folder
+
+
+def map_scenes(**options: Any) -> list[Summary]:
+    """`predict` by the names that the command line has for its options."""
+    from builtup.prediction.predict import PredictOptions, predict
+    from builtup.prediction.recipe import Recipe
+
+    polygons = {of.name for of in fields(PolygonOptions)} & options.keys()
+    recipe = {of.name for of in fields(Recipe)} & options.keys()
+    return predict(
+        Recipe(**{name: options.pop(name) for name in recipe}),
+        PredictOptions(
+            polygons=PolygonOptions(**{name: options.pop(name) for name in polygons}), **options
+        ),
+    )
 
 
 def use_store(root: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:

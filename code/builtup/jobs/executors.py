@@ -50,6 +50,7 @@ __all__ = [
     "LocalProcesses",
     "WorkerPool",
     "chosen",
+    "is_remote",
     "map_threads",
     "using",
     "worker_pool",
@@ -93,6 +94,12 @@ def using(executor: Executor[Any, Any]) -> Iterator[None]:
 def chosen() -> Executor[Any, Any] | None:
     """The executor of `using`; None where local processes shall run the jobs."""
     return _CHOSEN.get()
+
+
+def is_remote() -> bool:
+    """Whether jobs run on other machines than this one."""
+    executor = chosen()
+    return executor is not None and executor.remote
 
 
 @dataclass(frozen=True)

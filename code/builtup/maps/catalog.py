@@ -25,6 +25,7 @@ from shapely.geometry.polygon import orient
 from builtup.geo.grid import Grid
 from builtup.geo.probability import SCALE
 from builtup.runs.results import PredictionTags
+from builtup.sensors.classes import BUILT_UP
 
 __all__ = ["CATALOG", "DateRange", "catalog", "date_range", "item"]
 
@@ -101,16 +102,17 @@ def item(
         "geometry": mapping(footprint),
         "bbox": _bbox(footprint),
         "properties": {
-            "title": f"Buildings and settlements of {tags.city}",
+            "title": _title(tags),
             "datetime": None,
             "start_datetime": dates.start,
             "end_datetime": dates.end,
             **projection,
             "builtup:threshold": tags.threshold,
             "builtup:run_id": tags.run_id,
+            **({"builtup:classes": list(tags.classes)} if tags.decision else {}),
         },
         "links": [_link("root", CATALOG), _link("parent", CATALOG)],
-        "assets": _assets(tags.city, files, bands, counted),
+        "assets": _assets(tags, files, bands, counted),
     }
     return _json(document)
 
@@ -150,12 +152,29 @@ def _json(document: Any) -> str:
 # --- assets -----------------------------------------------------------------------------------
 
 
-def _assets(city: str, files: Sequence[Path], bands: int, counted: str) -> dict[str, Any]:
+def _title(tags: PredictionTags) -> str:
+    classes = tags.class_set
+    if classes.by_threshold and classes.mapped == BUILT_UP.mapped:
+        return f"Buildings and settlements of {tags.city}"
+    return f"{_named(classes.mapped)} of {tags.city}"
+
+
+def _named(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _assets(
+    tags: PredictionTags, files: Sequence[Path], bands: int, counted: str
+) -> dict[str, Any]:
     """What is known of each file by the end of its name."""
+    city, classes = tags.city, tags.class_set
+    probabilities = f"{_named(classes.mapped)} probability" if bands == 1 else "Probabilities"
+    by_class = ", ".join(f"{i} {name}" for i, name in enumerate(classes.names))
+    label = "Built-up mask" if classes.by_threshold else f"Classes: {by_class}"
     probability = {"data_type": "uint8", "nodata": 255, "scale": 1 / SCALE, "offset": 0}
     known: dict[str, tuple[str, dict[str, Any]]] = {
-        "_prob.tif": ("probability", _raster("Building probability", *[probability] * bands)),
-        ".tif": ("mask", _raster("Built-up mask", {"data_type": "uint8", "nodata": 255})),
+        "_prob.tif": ("probability", _raster(probabilities, *[probability] * bands)),
+        ".tif": ("mask", _raster(label, {"data_type": "uint8", "nodata": 255})),
         "_std.tif": (
             "disagreement",
             _raster("Disagreement of the dates", {"data_type": "float32", "nodata": "nan"}),

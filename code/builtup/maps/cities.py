@@ -1,14 +1,16 @@
-"""Averaging the dates of each city into its probability, disagreement, count and mask.
+"""The dates of each city, averaged into its probability, disagreement, count and classes.
 
 The dates are averaged on the grid that most of them have; the others are warped onto it. A date
-counts where it is valid, so a gap in one date weakens nothing in the others.
+counts where it is valid, so a gap in one date weakens nothing in the others. Which scenes are dates
+of one city their tags say, or, before they are predicted, `with_cities`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +24,9 @@ from rasterio.vrt import WarpedVRT
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid
-from builtup.geo.probability import NODATA, SCALE, level_of, parse_threshold
+from builtup.geo.probability import NODATA, SCALE, mapped_band, parse_threshold
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
+from builtup.geo.target_grid import shared_ground, square_of
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.runs.results import (
@@ -35,14 +38,20 @@ from builtup.runs.results import (
     upload_results,
     write_tags,
 )
-from builtup.sensors.radar.names import SceneName
+from builtup.sensors.classes import Classes
+from builtup.sensors.radar.headers import SceneHeaders
+from builtup.sensors.radar.names import SceneName, city_key
 
-__all__ = ["all_agg_by_city"]
+__all__ = ["all_agg_by_city", "with_cities"]
 
 STEP = Step("all_agg_by_city", 2)
 #: Side of the blocks that are worked on, and of those of the COGs.
 BLOCK = 512
 _BYTES: dict[str, Any] = {"dtype": "uint8", "nodata": NODATA}
+#: Scenes of one name are dates of one city where they share this much of the smaller one.
+SAME_PLACE = 0.5
+#: Endings that our rasters of a city have.
+_OURS = re.compile(r"_(prob|std|count)$")
 
 
 def all_agg_by_city(
@@ -56,10 +65,11 @@ def all_agg_by_city(
     """Average the dates of each city of a set of predictions and threshold the mean.
 
     Writes, as COGs on one grid, `raw/<TILE>_<City>_prob.tif` (mean, uint8, 255 no-data),
-    `_std.tif` (float32, standard deviation of the dates' probabilities over all dates, NaN below
-    two), `_count.tif` (valid dates; uint8, above 254 dates uint16) and the mask
-    `raw/<TILE>_<City>.tif` (0, 1, 255).
-    `threshold` replaces that of the tags. Raises InputError where scenes do not fit together.
+    `_std.tif` (float32, standard deviation of the dates' probabilities of the mapped class, NaN
+    below two), `_count.tif` (valid dates; uint8, above 254 dates uint16) and the class of each
+    pixel `raw/<TILE>_<City>.tif` (uint8, 255 no-data): the mask 0, 1 of two classes, by threshold,
+    or of more the likeliest. `threshold` replaces that of the tags. Raises InputError where scenes
+    do not fit together.
     """
     results = resolve_results(input_path, run_id)
     chosen = parse_threshold(threshold)
@@ -123,7 +133,7 @@ def _read_date(path: Path) -> _Date:
 def _job(city: str, dates: Sequence[_Date], threshold: float | None, raw: Path) -> Job:
     first = dates[0]
     for date in dates[1:]:
-        if date.bands != first.bands or date.tags.classes != first.tags.classes:
+        if date.bands != first.bands or date.tags.class_set != first.tags.class_set:
             raise InputError(
                 date.path, f"other classes than {first.path.name}", "aggregate one run at a time"
             )
@@ -137,40 +147,36 @@ def _job(city: str, dates: Sequence[_Date], threshold: float | None, raw: Path) 
     value = first.tags.threshold if threshold is None else threshold
     grid = common_grid([d.grid for d in sorted(dates, key=lambda d: d.date)])
     names = ("_prob", "_std", "_count", "")
+    classes = first.tags.class_set
+    decision = {} if classes.by_threshold else {"decision": classes.decision(value)}
     return Job(
         name=city,
         inputs=tuple(date.path for date in dates),
         outputs=tuple(raw / f"{city}{name}.tif" for name in names),
-        settings={"threshold": value},
+        settings={"threshold": value, **decision},
         pixels=grid.pixels * len(dates),
-        context=_City(city, tuple(dates), grid, value),
+        context=_City(tuple(dates), grid, value, classes),
     )
 
 
 @dataclass(frozen=True)
 class _City:
-    """A city's dates, the grid they are averaged on, and the threshold of the mean."""
+    """A city's dates, the grid they are averaged on, and how its pixels are decided."""
 
-    key: str
     dates: tuple[_Date, ...]
     grid: Grid
     threshold: float
+    classes: Classes
 
-    @property
-    def tags(self) -> PredictionTags:
-        """What the city's rasters say of themselves: no scene, the common grid."""
+    def tags(self, kind: str) -> PredictionTags:
+        """What a raster of the city says of itself: no scene, the common grid."""
         return replace(
             self.dates[0].tags,
             scene="",
             width=self.grid.width,
             height=self.grid.height,
             threshold=self.threshold,
-        )
-
-    @property
-    def building_band(self) -> int:
-        """Index of the building's band: the only one, or that of class 1."""
-        return 0 if self.dates[0].bands == 1 else 1
+        ).of_kind(kind)
 
 
 def _aggregate(job: Job) -> dict[str, int]:
@@ -193,8 +199,8 @@ def _aggregate(job: Job) -> dict[str, int]:
         )
         prob = stack.enter_context(create_cog(prob_path, city.grid, count=bands, **_BYTES))
         prob.descriptions = sources[0].descriptions
-        for out in (mask, count, std, prob):
-            write_tags(out, city.tags)
+        for kind, out in (("classes", mask), ("count", count), ("std", std), ("prob", prob)):
+            write_tags(out, city.tags(kind))
         _average_blocks(city, sources, _Outputs(prob, std, count, mask))
     warped = sum(not d.grid.matches(city.grid, SAME_CITY_TOLERANCE) for d in city.dates)
     return {"dates": len(city.dates), **({"warped": warped} if warped else {})}
@@ -237,16 +243,15 @@ class _Outputs:
 
 
 def _average_blocks(city: _City, sources: Sequence[DatasetReader], out: _Outputs) -> None:
-    level = level_of(city.threshold)
+    mapped = mapped_band(city.dates[0].bands, city.classes.mapped_index) - 1
     for block in _blocks(city.grid):
         average = _Average.of([read_window(source, block) for source in sources])
         mean = average.mean()
-        building = mean[city.building_band]
-        mask = np.where(building == NODATA, np.uint8(NODATA), (building >= level).astype(np.uint8))
+        label = city.classes.decide(mean, city.threshold)
         out.prob.write(mean, window=block.rasterio)
-        out.std.write(average.deviation(city.building_band), 1, window=block.rasterio)
+        out.std.write(average.deviation(mapped), 1, window=block.rasterio)
         out.count.write(average.count.astype(out.count.dtypes[0]), 1, window=block.rasterio)
-        out.mask.write(mask, 1, window=block.rasterio)
+        out.mask.write(label, 1, window=block.rasterio)
 
 
 def _blocks(grid: Grid) -> Iterator[Window]:
@@ -289,3 +294,48 @@ class _Average:
         total, squares = self.total[band].astype(np.int64), self.squares[band].astype(np.int64)
         deviation = np.sqrt(n * squares - total * total) / (np.maximum(n, 1) * SCALE)
         return np.where(n >= 2, deviation, np.nan).astype(np.float32)
+
+
+# --- which scenes are dates of one city ---------------------------------------------------------
+
+
+def with_cities(scenes: Sequence[SceneHeaders]) -> dict[str, tuple[SceneHeaders, ...]]:
+    """The scenes of each city, by its key `<TILE>_<City>`.
+
+    A UNOSAT name holds its tile. Other scenes of one city's name are sorted by the ground that they
+    share; the tile is the MGRS square of the first one's centre.
+    """
+    cities: dict[str, list[SceneHeaders]] = defaultdict(list)
+    unnamed: dict[str, list[SceneHeaders]] = defaultdict(list)
+    for headers in scenes:
+        name = _OURS.sub(r"-\1", headers.scene.city)
+        if headers.scene.tile:
+            cities[city_key(headers.scene.tile, name)].append(headers)
+        else:
+            unnamed[name].append(headers)
+    for name, some in unnamed.items():
+        places: dict[str, SceneHeaders] = {}
+        for headers in sorted(some, key=lambda h: (h.scene.date, h.scene.scene_id)):
+            cities[_place_of(headers, name, places)].append(headers)
+    return {key: tuple(_renamed(h, cities) for h in some) for key, some in cities.items()}
+
+
+def _place_of(headers: SceneHeaders, name: str, places: dict[str, SceneHeaders]) -> str:
+    """The key of the place of that name that a scene lies at, a new one where it is at none."""
+    for key, first in places.items():
+        if shared_ground(headers.grid, first.grid) >= SAME_PLACE:
+            return key
+    base = city_key(square_of(headers.grid), name)
+    key, number = base, 2
+    while key in places:
+        key, number = f"{base}_{number}", number + 1
+    places[key] = headers
+    return key
+
+
+def _renamed(headers: SceneHeaders, cities: Collection[str]) -> SceneHeaders:
+    """The scene under another id where a city has its name: their rasters would be one file."""
+    plain = headers.scene.plain_id
+    if plain not in cities:
+        return headers
+    return replace(headers, scene=replace(headers.scene, scene_id=f"{plain}_scene_{{}}"))

@@ -34,7 +34,6 @@ from builtup.runs.results import (
     upload_results,
     write_tags,
 )
-from builtup.sensors.radar.names import SceneName
 
 __all__ = ["merge_tiles"]
 
@@ -81,13 +80,12 @@ def _job(folder: Path, raw: Path) -> Job:
     if not paths:
         raise InputError(folder, "no tile_<x>_<y>.tif in it", _AGAIN)
     tags = read_tags(paths[0])
-    name = SceneName.parse(f"{tags.scene.replace('{}', 'prob')}.tif")
-    if name is None:
+    if tags.scene.count("{}") != 1 or "/" in tags.scene:
         raise InputError(paths[0], f"its tag BUILTUP_SCENE is {tags.scene!r}", _AGAIN)
     return Job(
         name=tags.scene,
         inputs=tuple(paths),
-        outputs=(raw / f"{name.stem}.tif",),
+        outputs=(raw / f"{tags.scene.replace('{}', 'prob')}.tif",),
         settings={},
         pixels=tags.width * tags.height,
     )
@@ -124,7 +122,7 @@ def _merge(job: Job) -> dict[str, int]:
         mosaic = _read_mosaic(job.inputs)
         profile: dict[str, Any] = {"count": mosaic.bands, "dtype": "uint8", "nodata": NODATA}
         with create_cog(job.outputs[0], mosaic.grid, **profile) as out:
-            write_tags(out, mosaic.tags)
+            write_tags(out, mosaic.tags.of_kind("scene"))
             out.descriptions = mosaic.pieces[0].descriptions
             _blend_blocks(mosaic, out)
     return {"tiles": len(mosaic.pieces)}
@@ -167,7 +165,7 @@ def _read_piece(path: Path) -> _Piece:
 
 
 def _check_alike(first: _Piece, piece: _Piece) -> None:
-    for name in ("scene", "city", "width", "height", "run_id", "threshold", "classes"):
+    for name in ("scene", "city", "width", "height", "run_id", "threshold", "classes", "mapped"):
         one, other = getattr(first.tags, name), getattr(piece.tags, name)
         if one != other:
             problem = f"its {name} is {other}, that of {first.path.name} is {one}"

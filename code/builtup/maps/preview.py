@@ -25,7 +25,8 @@ from builtup.geo.rasters import gdal_env, open_raster
 from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
 from builtup.maps.scale_bar import scale_bar
-from builtup.runs.results import read_tags
+from builtup.runs.results import PredictionTags, read_tags
+from builtup.sensors.classes import BUILT_UP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,17 +73,18 @@ class _View:
 def write_preview(prob: Path, polygons: Path, final: Path) -> None:
     """Write a PNG of a city's probability (8-bit COG) with the polygons of its GeoPackage.
 
-    On the right, where the map is larger than it is shown, its most built-up part in full.
+    Both are of the mapped class. On the right, where the map is larger than it is shown, its part
+    with most of it in full.
     """
     with gdal_env(), open_raster(prob) as dataset:
-        city = read_tags(dataset).city
+        tags = read_tags(dataset)
         everything = Window(0, 0, dataset.height, dataset.width)
         larger = max(dataset.shape) > LONGEST
         whole = _view(dataset, everything, polygons, 1 if larger else 2)
         place = _busiest(whole, Grid.of(dataset))
         detail = None if place is None else _view(dataset, place, polygons, 2)
     with atomic_path(final) as temporary:
-        _draw(city, whole, detail, temporary)
+        _draw(tags, whole, detail, temporary)
 
 
 def _view(dataset: DatasetReader, window: Window, polygons: Path, line: int) -> _View:
@@ -92,7 +94,7 @@ def _view(dataset: DatasetReader, window: Window, polygons: Path, line: int) -> 
     ground = np.array((part.width * across, part.height * down))
     width, height = (max(1, round(side)) for side in ground * LONGEST / ground.max())
     values = dataset.read(
-        mapped_band(dataset.count),
+        mapped_band(dataset.count, read_tags(dataset).class_set.mapped_index),
         window=window.rasterio,
         out_shape=(height, width),
         resampling=Resampling.average if width < window.width else Resampling.nearest,
@@ -151,7 +153,7 @@ def _read(polygons: Path, box: Box) -> Iterator[NDArray[np.object_]]:
 # --- drawing ----------------------------------------------------------------------------------
 
 
-def _draw(city: str, whole: _View, detail: _View | None, path: Path) -> None:
+def _draw(tags: PredictionTags, whole: _View, detail: _View | None, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
@@ -162,8 +164,11 @@ def _draw(city: str, whole: _View, detail: _View | None, path: Path) -> None:
     size = np.array((width, height + _HEAD + _MARGIN))
     figure = Figure(figsize=tuple(size / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
+    mapped = tags.class_set.mapped
+    built_up = mapped == BUILT_UP.mapped
+    most = "its most built-up part" if built_up else f"the part with most {mapped}"
     left, axes = _MARGIN, []
-    for view, title in zip(views, (city, "its most built-up part"), strict=False):
+    for view, title in zip(views, (tags.city, most), strict=False):
         shape = np.array((view.grid.width, view.grid.height))
         place = (left, size[1] - _HEAD - shape[1]) / size
         axes.append(figure.add_axes((*place, *(shape / size))))
@@ -173,7 +178,7 @@ def _draw(city: str, whole: _View, detail: _View | None, path: Path) -> None:
         _mark(axes[0], whole.grid, detail.grid)
     place = (left, _MARGIN + 0.15 * height) / size
     bar = figure.add_axes((*place, *((_BAR, 0.7 * height) / size)))
-    figure.colorbar(ScalarMappable(cmap="viridis"), cax=bar).set_label("building probability")
+    figure.colorbar(ScalarMappable(cmap="viridis"), cax=bar).set_label(f"{mapped} probability")
     with warnings.catch_warnings():
         # signs that no font of this machine has are boxes; the file's name tells the city as well
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)

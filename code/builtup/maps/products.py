@@ -15,7 +15,12 @@ from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.maps.catalog import CATALOG, DateRange, catalog, date_range, item
 from builtup.maps.preview import write_preview
-from builtup.maps.styles import disagreement_style, mask_style, probability_style
+from builtup.maps.styles import (
+    class_style,
+    disagreement_style,
+    mask_style,
+    probability_style,
+)
 from builtup.maps.vector_formats import write_flatgeobuf, write_geoparquet
 from builtup.runs.results import CityRasters, Results, city_rasters, read_tags
 
@@ -108,9 +113,11 @@ def _work(job: Job) -> dict[str, int]:
     city: _City = job.context
     rasters, gpkg = city.rasters, city.beside(".gpkg")
     with gdal_env(), open_raster(rasters.prob) as prob:
-        band, bands = mapped_band(prob.count), prob.count
-        grid, tags = Grid.of(prob), read_tags(prob)
-    write_text_atomically(city.beside(".qml"), mask_style())
+        grid, tags, bands = Grid.of(prob), read_tags(prob), prob.count
+    classes = tags.class_set
+    shown = mask_style() if classes.by_threshold else class_style(classes)
+    write_text_atomically(city.beside(".qml"), shown)
+    band = mapped_band(bands, classes.mapped_index)
     write_text_atomically(city.beside("_prob.qml"), probability_style(band))
     write_text_atomically(city.beside("_std.qml"), disagreement_style())
     write_flatgeobuf(gpkg, city.beside(".fgb"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from xml.sax.saxutils import quoteattr
 
 from builtup.geo.layer_styles import QGIS_VERSION, polygon_renderer
 from builtup.geo.probability import SCALE
+from builtup.sensors.classes import Classes
 
-__all__ = ["disagreement_style", "mask_style", "probability_style"]
+__all__ = ["class_style", "disagreement_style", "mask_style", "probability_style"]
 
 #: Viridis, at equal steps from 0 to 1.
 _VIRIDIS = ("#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725")
@@ -38,14 +40,30 @@ def mask_style() -> str:
 
     The mask and its polygons have one name and so one .qml: QGIS takes from it what it needs.
     """
-    renderer = (
+    entries = [("#ffffff", 0, "not built-up"), (_BUILT_UP, 255, "built-up")]
+    return _document(_palette(entries), polygon_renderer())
+
+
+def class_style(classes: Classes) -> str:
+    """Each class in its colour, and the polygons' own style."""
+    entries = [
+        (f"#{red:02x}{green:02x}{blue:02x}", 255, quoteattr(name)[1:-1])
+        for name, (red, green, blue) in zip(classes.names, classes.colours, strict=True)
+    ]
+    return _document(_palette(entries), polygon_renderer())
+
+
+def _palette(entries: Sequence[tuple[str, int, str]]) -> str:
+    """A renderer of the values 0, 1, …: their colour, alpha and label."""
+    lines = "".join(
+        f'    <paletteEntry value="{value}" color="{colour}" alpha="{alpha}" label="{label}"/>\n'
+        for value, (colour, alpha, label) in enumerate(entries)
+    )
+    return (
         '  <rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" nodataColor="">\n'
-        "   <rasterTransparency/>\n   <colorPalette>\n"
-        '    <paletteEntry value="0" color="#ffffff" alpha="0" label="not built-up"/>\n'
-        f'    <paletteEntry value="1" color="{_BUILT_UP}" alpha="255" label="built-up"/>\n'
+        f"   <rasterTransparency/>\n   <colorPalette>\n{lines}"
         "   </colorPalette>\n  </rasterrenderer>"
     )
-    return _document(renderer, polygon_renderer())
 
 
 def _pseudocolour(band: int, items: Sequence[tuple[float, str, str]]) -> str:

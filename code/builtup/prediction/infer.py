@@ -1,49 +1,41 @@
-"""What an inference is made of, from its config, and what it says to MLflow."""
+"""The tiles of an inference config: what they are predicted with, and what MLflow is told.
+
+Also going on with an earlier inference (`resume_from`): what it predicted, and whether that is the
+same.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from builtup.config.device import pick_device
 from builtup.config.load import Config
-from builtup.errors import ConfigError
-from builtup.geo.probability import moved_threshold
-from builtup.prediction.backends import BACKENDS
-from builtup.prediction.network import make_stream
-from builtup.prediction.resume import (
-    Previous,
-    find_previous,
-    predictions_of,
-    require_same,
-    require_same_data,
-)
-from builtup.prediction.selection import Selection, select_all, select_held_out
-from builtup.prediction.tiles import Tally, TileWork
-from builtup.prediction.windows import Stream
+from builtup.errors import ConfigError, InputError, RunError
+from builtup.prediction.recipe import Loaded, Recipe, ready
+from builtup.prediction.tiles import Selection, Tally, TileWork, select_all, select_held_out
 from builtup.runs import tracking
 from builtup.runs.lineage import find_artifacts, tuned_ground
 from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
-from builtup.runs.records import MARK, InferenceRecord
+from builtup.runs.records import MARK, InferenceRecord, Tuned
+from builtup.runs.results import local_copy
 from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import scores
-from builtup.sensors.classes import Classes
+from builtup.tiles.tile import Tile
 from builtup.training.checkpoints import (
     Trained,
     load_state,
     load_trained,
     set_weights,
-    weights_digest,
 )
-
-if TYPE_CHECKING:
-    from builtup.prediction.backends.int8 import Quantisation
 
 __all__ = ["Plan", "log_plan", "log_tally", "make_work", "output_folder", "plan", "upload"]
 
@@ -55,14 +47,16 @@ NAMED = {"best", "last", "soup"}
 
 @dataclass(frozen=True)
 class Plan:
-    """The tiles, what predicts them, and the run that this was learnt in."""
+    """The tiles, what predicts them, and the folder of the earlier run to go on with, if any."""
 
     selection: Selection
-    stream: Stream
-    trained: Trained
-    threshold: float
-    record: InferenceRecord
-    previous: Path | None
+    loaded: Loaded
+    previous: Path | None = None
+
+    @property
+    def record(self) -> InferenceRecord:
+        """What the pixels depend on."""
+        return self.loaded.record(self.selection.fold_name)
 
 
 def plan(config: Config) -> Plan:
@@ -70,30 +64,20 @@ def plan(config: Config) -> Plan:
 
     Raises ConfigError, RunError or InputError, in one line.
     """
-    before = find_previous(config)
-    backend = _backend(config, before)
+    before = _find_earlier(config)
     trained = _trained(config)
     selection = _selection(config, trained)
-    temperature = _temperature(config, trained)
-    stream = _stream(config, trained, selection, temperature, backend)
-    record = InferenceRecord(
-        training_run=trained.run_id,
-        weights=weights_digest(trained.model.state_dict()),
-        classes=trained.class_names,
-        tta=_tta(config),
-        window=stream.window,
-        overlap=stream.overlap,
-        blend=stream.blend,
-        held_out=selection.fold_name,
-        temperature=temperature,
-        backend=stream.backend,
-    )
-    if before is not None:
-        require_same(config, before.record, record)
-        require_same_data(config, before.folder, selection.tiles)
-    threshold = _threshold(config, trained, temperature)
-    folder = None if before is None else before.folder
-    return Plan(selection, stream, trained, threshold, record, folder)
+    recipe = _recipe(config, trained, selection)
+    if before is not None and recipe.backend == "auto":  # go on with what it chose
+        recipe = replace(recipe, backend=before.record.backend)
+    with _naming(config):
+        loaded = ready(recipe, trained)
+    if before is None:
+        return Plan(selection, loaded)
+    prepared = Plan(selection, loaded, before.folder)
+    _require_same(config, before.record, prepared.record)
+    _require_same_data(config, before.folder, selection.tiles)
+    return prepared
 
 
 def _selection(config: Config, trained: Trained) -> Selection:
@@ -148,58 +132,30 @@ def _newest_training(config: Config) -> str:
     return str(run.info.run_id)
 
 
-def _stream(
-    config: Config,
-    trained: Trained,
-    selection: Selection,
-    temperature: float | None,
-    backend: str,
-) -> Stream:
+def _recipe(config: Config, trained: Trained, selection: Selection) -> Recipe:
     window, overlap = config.get("window", 512), config.get("overlap", 64)
     if window is None:  # a tile at a time
-        window = max(max(tile.width, tile.height) for tile in selection.tiles)
-        overlap = 0
-    overlap = 64 if overlap is None else overlap
-    quantised = None
-    if backend == "openvino-int8":
-        from builtup.prediction.backends.int8 import quantised_network
-
-        quantised = quantised_network(
-            _quantisation(config, trained, window, overlap, temperature or 1.0)
-        )
-    return make_stream(
-        trained.model,
-        window=window,
-        overlap=overlap,
-        batch_size=config.get("batch_size", 4),
+        window, overlap = max(max(tile.width, tile.height) for tile in selection.tiles), 0
+    return Recipe(
+        model=trained.run_id,
         tta=_tta(config),
-        device=pick_device(config.get("device", "auto"), config.path),
-        amp=config.get("amp") is not False,
-        num_classes=max(2, len(trained.class_names)),
-        blend=config.get("blend", "ramp"),
-        temperatures=(temperature or 1.0,),
-        backend=backend,
-        quantised=quantised,
-        decoders=config.get("decoders"),
-    )
-
-
-def _quantisation(
-    config: Config, trained: Trained, window: int, overlap: int, temperature: float
-) -> Quantisation:
-    """What the 8-bit network is made from: the training run's own data, or `calibration_path`."""
-    from builtup.prediction.backends.int8 import Quantisation
-
-    given = config.get("calibration_path")
-    data = {"data_path": Path(given)} if given else {}
-    return Quantisation.of(
-        trained,
-        threshold=moved_threshold(trained.threshold, temperature),
         window=window,
-        overlap=overlap,
-        temperature=temperature,
-        **data,
+        overlap=64 if overlap is None else overlap,
+        batch_size=config.get("batch_size", 4),
+        blend=config.get("blend", "ramp"),
+        threshold=_text(config.get("threshold")),
+        temperature=_text(config.get("temperature")),
+        device=config.get("device", "auto"),
+        backend=config.get("backend", "torch"),
+        decoders=config.get("decoders"),
+        amp=config.get("amp") is not False,
+        calibration_path=_text(config.get("calibration_path")),
     )
+
+
+def _text(value: Any) -> str:
+    """A setting that may be a number as an option of the command line has it."""
+    return "" if value is None else str(value)
 
 
 def _tta(config: Config) -> str:
@@ -211,54 +167,78 @@ def _tta(config: Config) -> str:
     return name
 
 
-def _temperature(config: Config, trained: Trained) -> float | None:
-    """What logits are divided by: a number, that of the training run, or nothing."""
-    given = config.get("temperature")
-    if given in (None, ""):
+@contextmanager
+def _naming(config: Config) -> Iterator[None]:
+    """Name the config where its settings make no sense."""
+    try:
+        yield
+    except ConfigError as e:
+        raise ConfigError(f"{config.path}: {e}") from e
+
+
+# --- going on with an earlier run ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """An inference to go on with: its folder, and what its pixels depend on."""
+
+    folder: Path
+    record: InferenceRecord
+
+
+def _find_earlier(config: Config) -> _Earlier | None:
+    """The run that `resume_from` names, or None where it is empty."""
+    if not config.resume_from:
         return None
-    if given == "run":
-        if trained.temperature is None:
-            raise ConfigError(
-                f"{config.path}: temperature = run: the training run {trained.run_id} has none; "
-                "take one with validation, a fold of cross_validate, or give a number"
-            )
-        return trained.temperature
+    given = Path(config.resume_from)
+    folder = given if given.is_dir() else _existing(config.resume_from)
     try:
-        value = float(given)
-    except ValueError:
-        value = -1.0
-    if not value > 0:
+        return _Earlier(folder, InferenceRecord.read(folder))
+    except InputError as e:
+        raise RunError(
+            f"resume_from={config.resume_from}: no {InferenceRecord.NAME} can be read in {folder}; "
+            "give an inference run"
+        ) from e
+
+
+def _existing(run_id: str) -> Path:
+    """An earlier run's predictions; a killed one has a copy here that its store lacks."""
+    folder = tracking.artifact_folder(tracking.find_run(run_id))
+    return folder or local_copy(run_id, InferenceRecord.NAME)
+
+
+def _require_same(config: Config, before: InferenceRecord, record: InferenceRecord) -> None:
+    """ConfigError where the run to go on with predicted otherwise."""
+    for key, (was, value) in before.differences(record).items():
         raise ConfigError(
-            f"{config.path}: temperature = {given!r}: expected run or a number above 0"
+            f"{config.path}: resume_from={config.resume_from} was predicted with "
+            f"{key}={was!r}, not {value!r}; leave resume_from out, or set {key} so"
         )
-    return value
 
 
-def _threshold(config: Config, trained: Trained, temperature: float | None) -> float:
-    """The threshold of this inference's probabilities; that of the run is moved with them."""
-    given = config.get("threshold")
-    if given in (None, ""):
-        return moved_threshold(trained.threshold, temperature)
-    try:
-        value = float(given)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
-        raise ConfigError(f"{config.path}: threshold = {given!r}: expected a number in (0, 1]")
-    return value
+def _require_same_data(config: Config, folder: Path, tiles: Sequence[Tile]) -> None:
+    """ConfigError where what the run in `folder` read has other contents now (asked by rank 0)."""
+    before = DataManifest.find(folder) if idist.get_rank() == 0 else None
+    if before is None:
+        return
+    changed = DataManifest.of(Path(config.data_path), tiles).changed_since(before)
+    if changed:
+        raise ConfigError(
+            f"{config.path}: resume_from={config.resume_from} was predicted from other contents of "
+            f"{changed[0]} ({len(changed)} changed in {config.data_path}); leave resume_from out"
+        )
 
 
-def _backend(config: Config, before: Previous | None) -> str:
-    """The setting `backend`; `auto` goes on with what it chose before."""
-    name = config.get("backend", "torch")
-    if name not in BACKENDS:
-        raise ConfigError(f"{config.path}: backend = {name!r}: unknown; use {', '.join(BACKENDS)}")
-    return before.record.backend if name == "auto" and before else str(name)
+# --- a run --------------------------------------------------------------------------------------
 
 
 def output_folder(recorder: Recorder) -> Path:
     """Where the run's predictions go: its artifacts, or output/predictions/<run id>."""
-    return predictions_of(recorder.run_id) if recorder.run_id else recorder.folder
+    if not recorder.run_id:
+        return recorder.folder
+    run = tracking.find_run(recorder.run_id)
+    return tracking.artifact_folder(run) or Path("output") / "predictions" / recorder.run_id
 
 
 def upload(recorder: Recorder, folder: Path) -> None:
@@ -273,11 +253,11 @@ def make_work(config: Config, prepared: Plan, folder: Path, run_id: str) -> Tile
     pictures = config.get("save_overlays", False)
     return TileWork(
         selection=prepared.selection,
-        stream=prepared.stream,
-        folder=folder,
+        stream=prepared.loaded.stream,
+        threshold=prepared.loaded.threshold,
+        classes=prepared.loaded.trained.classes,
         run_id=run_id,
-        threshold=prepared.threshold,
-        classes=prepared.trained.class_names,
+        folder=folder,
         save=config.get("save_raw_predictions", True),
         scored=config.has_targets,
         overlays=len(prepared.selection.tiles) if pictures is True else int(pictures),
@@ -287,35 +267,33 @@ def make_work(config: Config, prepared: Plan, folder: Path, run_id: str) -> Tile
 
 def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -> None:
     """Log settings, provenance and the config before the first tile."""
+    loaded, selection = prepared.loaded, prepared.selection
     write_config(config, recorder.folder / "config")
     prepared.record.write(folder)
     recorder.params(
         {
             **config.settings,
-            "threshold": prepared.threshold,
+            "threshold": loaded.threshold,
             "overrides": " ".join(config.overrides),
             "processes": idist.get_world_size(),
         }
     )
     recorder.tags(
         {
-            "training_run": prepared.trained.run_id,
+            "training_run": loaded.trained.run_id,
             "config": config.path.stem,
             "git_commit": git_commit(),
-            "fold": prepared.selection.fold_name,
-            "city": ", ".join(prepared.selection.cities),
-            "weights_sha256": prepared.record.weights,
+            "fold": selection.fold_name,
+            "city": ", ".join(selection.cities),
+            "weights_sha256": loaded.weights,
         }
     )
-    tiles = prepared.selection.tiles
-    manifest = DataManifest.of(Path(config.data_path), tiles)
+    manifest = DataManifest.of(Path(config.data_path), selection.tiles)
     manifest.write(folder)
-    recorder.inputs([used_data(tiles, manifest, "inference")])
+    recorder.inputs([used_data(selection.tiles, manifest, "inference")])
     log.info(
         "%d tiles of %s, threshold %.3f",
-        len(prepared.selection.tiles),
-        ", ".join(prepared.selection.cities),
-        prepared.threshold,
+        *(len(selection.tiles), ", ".join(selection.cities), loaded.threshold),
     )
 
 
@@ -337,29 +315,33 @@ def log_tally(work: TileWork, tally: Tally, seconds: float, recorder: Recorder) 
         *(predicted, kept, pixels / 1e6, slowest, pixels / 1e6 / slowest),
     )
     if work.scored:
-        figures |= _scores(work.selection.cities, matrix, Classes.of(work.classes))
+        figures |= _scores(work, matrix)
         if idist.get_rank() == 0:
-            _say_scores(work, figures, recorder)
+            _log_headline(work, figures, recorder)
     recorder.metrics(figures, step=0)
 
 
-def _say_scores(work: TileWork, figures: dict[str, float], recorder: Recorder) -> None:
-    """The headline, marked where its ground chose the threshold or the weights."""
-    tuned = tuned_ground(work.folder)
+def _log_headline(work: TileWork, figures: dict[str, float], recorder: Recorder) -> None:
+    """F1 and IoU of the mapped class, marked where their ground chose threshold or weights."""
+    tuned = Tuned() if work.folder is None else tuned_ground(work.folder)
     marked = [city for city in work.selection.cities if tuned.on(city)]
     recorder.tags({"tuned_on": ", ".join(marked) or "nothing"})
     mark = f" ({MARK} {', '.join(marked)})" if marked else ""
     log.info(
-        "building F1 %.3f, IoU %.3f at the threshold%s", figures["val/f1"], figures["val/iou"], mark
+        "%s F1 %.3f, IoU %.3f at the threshold%s",
+        *(work.classes.mapped, figures["val/f1"], figures["val/iou"], mark),
     )
 
 
-def _scores(cities: tuple[str, ...], matrix: np.ndarray, classes: Classes) -> dict[str, float]:
+def _scores(work: TileWork, matrix: NDArray[np.int64]) -> dict[str, float]:
     """Scores over all cities and for each."""
-    found = {f"val/{name}": value for name, value in scores(matrix.sum(axis=0), classes).items()}
-    for city, counts in zip(cities, matrix, strict=True):
-        found |= {f"val/{city}/{name}": value for name, value in scores(counts, classes).items()}
-    return found
+    places = {"": matrix.sum(axis=0)}
+    places |= {f"{city}/": own for city, own in zip(work.selection.cities, matrix, strict=True)}
+    return {
+        f"val/{place}{name}": value
+        for place, counts in places.items()
+        for name, value in scores(counts, work.classes).items()
+    }
 
 
 def _summed(counts: torch.Tensor) -> list[int]:

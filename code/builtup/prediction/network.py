@@ -1,80 +1,72 @@
-"""A network over a tile or a scene: overlapping windows in, 8-bit building probability out."""
+"""A trained network as a `Stream`: on its device, checked, run by a backend, views averaged.
+
+model        power (B, inputs, H, W) → logits (B, classes, H, W)
+Probabilities  logits / temperature → softmax; of two classes the mapped one alone
+backend      PyTorch, or OpenVINO, that runs both
+views        all of a batch's views together (B · views, …), their probabilities averaged
+Halving      batches in parts where the device's memory does not hold them
+Stream       cuts a raster into windows, and blends what comes out (windows.py)
+"""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import ignite.distributed as idist
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from builtup.config.device import pick_device
-from builtup.errors import ConfigError
-from builtup.geo.grid import Grid
-from builtup.geo.probability import NODATA
-from builtup.geo.rasters import create_cog, create_raster, gdal_env, open_raster
+from builtup.errors import BuiltupError, ConfigError, one_line
+from builtup.geo.rasters import as_nan
 from builtup.geo.windows import Window
-from builtup.jobs.files import atomic_path
 from builtup.prediction.backends.choose import Task, choose_backend
 from builtup.prediction.backends.probabilities import Probabilities
-from builtup.prediction.decoders import decoding, number_of_decoders
-from builtup.prediction.tile_reader import CACHE_BYTES, mark_invalid, scene_power
+from builtup.prediction.decoders import number_of_decoders
 from builtup.prediction.tta import average_views, views_of
-from builtup.prediction.windows import BLENDS, Stream, predict_stream, windows_of
-from builtup.runs.results import PredictionTags, write_tags
+from builtup.prediction.windows import BLENDS, Stream, predict_stream
+from builtup.sensors.classes import BUILT_UP, Classes
 
-__all__ = [
-    "Prediction",
-    "make_stream",
-    "predict_array",
-    "predict_scene",
-    "predict_with",
-    "write_tile",
-]
+__all__ = ["Halving", "make_stream", "mark_invalid", "predict_array", "within_memory"]
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a prediction did: windows that the network saw, pixels written."""
-
-    windows: int
-    pixels: int
+T = TypeVar("T")
+_REMEDY = "use a smaller window, tta=none, or device=cpu"
 
 
 def make_stream(
     model: nn.Module,
     *,
+    classes: Classes = BUILT_UP,
     window: int = 512,
     overlap: int = 64,
     batch_size: int = 4,
     tta: str = "none",
     device: str | torch.device = "auto",
     amp: bool = True,
-    num_classes: int = 2,
     blend: str = "ramp",
     temperatures: tuple[float, ...] = (1.0,),
     backend: str = "torch",
     quantised: Path | None = None,
     decoders: int | None = None,
 ) -> Stream:
-    """Make what predicts windows from `model`: power (B, C, H, W) to logits (B, classes, H, W).
+    """Make what predicts windows from `model`: (B, inputs, H, W) to logits (B, classes, H, W).
 
     The model is moved to the device (channels last where it filters) and set to evaluation. Two
-    classes give one band, the building's probability (class 1); more give a band each. `amp` (half
+    classes give one band, the mapped class's probability; more give a band each. `amp` (half
     precision) acts on CUDA only. Logits are divided by a temperature (Guo et al. 2017) before
     views are averaged; of several each gives its own bands. `backend` is torch, openvino,
     openvino-int8 (which needs `quantised`, see `builtup.prediction.backends.int8`) or auto.
     `decoders` processes read ahead: by default those that the cores allow, at most 8, for a GPU,
-    and none for a CPU, for which a thread is enough. Raises ConfigError for settings that make no
-    sense, BuiltupError where a backend does not agree with PyTorch.
+    and none for a CPU, for which a thread is enough. A batch that the device's memory does not
+    hold is halved. Raises ConfigError for settings that make no sense, BuiltupError where a
+    backend does not agree with PyTorch.
     """
     if window < 1 or not 0 <= overlap < window:
         raise ConfigError(f"window={window} overlap={overlap}: overlap must be below the window")
@@ -94,14 +86,15 @@ def make_stream(
     if any(isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1 for m in model.modules()):
         # four times as fast on a CPU for real networks; 1x1 convolutions only lose by it
         model = model.to(memory_format=torch.channels_last)
-    network = Probabilities(model, temperatures).eval()
+    network = Probabilities(model, temperatures, classes.mapped_index).eval()
     half = amp and place.type == "cuda"
     task = Task(network, window, place, half, quantised)
     backend, probabilities = choose_backend(backend, task)
 
     return Stream(
-        lambda power: average_views(probabilities, power, views),
-        bands=len(temperatures) * (1 if num_classes == 2 else num_classes),
+        Halving(lambda power: average_views(probabilities, power, views)),
+        bands=len(temperatures) * len(classes.bands),
+        inputs=network.inputs,
         window=window,
         overlap=overlap,
         batch_size=batch_size,
@@ -113,7 +106,7 @@ def make_stream(
 
 
 def predict_array(power: NDArray[np.float32], stream: Stream) -> NDArray[np.uint8]:
-    """Predict an array (C, H, W) of linear power, NaN where invalid: (bands, H, W) uint8."""
+    """Predict an array (inputs, H, W), NaN where invalid: (bands, H, W) uint8, see `Stream`."""
     power = mark_invalid(power)
     _, height, width = power.shape
     out = np.empty((stream.bands, height, width), np.uint8)
@@ -130,81 +123,74 @@ def predict_array(power: NDArray[np.float32], stream: Stream) -> NDArray[np.uint
     return out
 
 
-def predict_scene(
-    path: Path,
-    model: nn.Module,
-    output_path: Path,
-    *,
-    window: int = 512,
-    overlap: int = 64,
-    batch_size: int = 4,
-    tta: str = "none",
-    device: str | torch.device = "auto",
-    amp: bool = True,
-    num_classes: int = 2,
-    backend: str = "torch",
-    decoders: int | None = None,
-    tags: PredictionTags | None = None,
-) -> Prediction:
-    """Predict a whole 3-band scene into a COG of 8-bit probabilities, in flat memory.
+def mark_invalid(power: NDArray[np.float32], nodata: float | None = None) -> NDArray[np.float32]:
+    """Make what is not finite, or the declared no-data value, NaN."""
+    if nodata is not None and not np.isnan(nodata):
+        power = as_nan(power, nodata)
+    infinite = np.isinf(power)
+    return np.where(infinite, np.float32(np.nan), power) if infinite.any() else power
 
-    `model` maps VH and VV power (B, 2, window, window) to logits. The result lies on the scene's
-    grid; it appears whole or not at all.
+
+# --- memory of the device -----------------------------------------------------------------------
+
+
+def within_memory(name: str, work: Callable[[], T]) -> T:
+    """What `work` returns; BuiltupError where the device's memory does not hold the rest of it.
+
+    That is the network itself, or what is held beside its batches.
     """
-    stream = make_stream(
-        model,
-        window=window,
-        overlap=overlap,
-        batch_size=batch_size,
-        tta=tta,
-        device=device,
-        amp=amp,
-        num_classes=num_classes,
-        backend=backend,
-        decoders=decoders,
-    )
-    return predict_with(path, stream, output_path, tags)
+    try:
+        return work()
+    except torch.OutOfMemoryError as e:
+        reason = one_line(e, 120)
+    # outside of the handler nothing holds on to what did not fit
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise BuiltupError(f"{name}: out of memory on the device ({reason}); {_REMEDY}")
 
 
-def predict_with(
-    path: Path, stream: Stream, output_path: Path, tags: PredictionTags | None = None
-) -> Prediction:
-    """Predict a whole 3-band scene with a stream that is made already, see `predict_scene`."""
-    profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
-    with gdal_env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as scene:
-        grid = Grid.of(scene)
-    places = windows_of(grid.width, grid.height, stream)
-    with (
-        gdal_env(GDAL_CACHEMAX=CACHE_BYTES),
-        create_cog(output_path, grid, **profile) as out,
-        # closed first: its cached blocks are gone when the COG is made
-        decoding(partial(scene_power, path), places, stream.decoders, stream.values) as read,
-    ):
+class Halving:
+    """Probabilities of a batch, in as many parts as the device's memory asks for.
 
-        def write(window: Window, values: NDArray[np.uint8]) -> None:
-            out.write(values, window=window.rasterio)
-
-        windows = predict_stream(read, write, grid.width, grid.height, stream)
-        if tags is not None:
-            write_tags(out, tags)
-    return Prediction(windows, grid.pixels)
-
-
-def write_tile(path: Path, values: NDArray[np.uint8], grid: Grid, tags: PredictionTags) -> None:
-    """Write a tile's prediction (bands, H, W) on its own `grid`, whole or not at all.
-
-    The band's description is the class it holds: the last one where there is one band.
+    Once a batch was halved, later ones are not tried whole again. Raises BuiltupError where even
+    one window does not fit.
     """
-    layout = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "ZSTD"}
-    place = {"crs": grid.crs, "transform": grid.transform}
-    size = {"width": grid.width, "height": grid.height, "count": len(values)}
-    with (
-        gdal_env(),
-        atomic_path(path) as temporary,
-        create_raster(
-            temporary, dtype="uint8", nodata=NODATA, **layout, **place, **size
-        ) as dataset,
-    ):
-        write_tags(dataset, tags)
-        dataset.descriptions = tags.classes[-len(values) :] or ("building",)
-        dataset.write(values)
+
+    def __init__(self, probabilities: Callable[[Tensor], Tensor]) -> None:
+        self.probabilities = probabilities
+        self.most: int | None = None
+
+    def __call__(self, power: Tensor) -> Tensor:
+        """(B, inputs, H, W) power to (B, bands, H, W) probabilities."""
+        parts = []
+        start = 0
+        while start < len(power):
+            size = min(self.most or len(power), len(power) - start)
+            part = self._try(power[start : start + size])
+            if part is None:
+                self._halve(size, power)
+                continue
+            parts.append(part)
+            start += size
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _try(self, part: Tensor) -> Tensor | None:
+        try:
+            return self.probabilities(part)
+        except torch.OutOfMemoryError:
+            return None  # outside of the handler nothing holds on to what did not fit
+
+    def _halve(self, size: int, power: Tensor) -> None:
+        if power.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if size == 1:
+            side = power.shape[-1]
+            raise BuiltupError(
+                f"out of memory on {power.device}: one window of {side} x {side} does not fit; "
+                + _REMEDY
+            )
+        self.most = size // 2
+        log.warning(
+            "out of memory on %s: batches of %d windows instead of %d; set batch_size=%d",
+            *(power.device, self.most, size, self.most),
+        )

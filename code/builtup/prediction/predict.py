@@ -1,11 +1,11 @@
-"""From scenes to maps and polygons in one command."""
+"""From scenes to maps and polygons in one command: what is to do, the scenes, their maps."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,58 +16,54 @@ from builtup.geo.probability import parse_threshold
 from builtup.jobs import executors
 from builtup.jobs.executors import map_threads
 from builtup.jobs.steps import Job, Summary, is_done, run_step
-from builtup.maps.cities import all_agg_by_city
-from builtup.maps.city_keys import with_cities
+from builtup.maps.cities import all_agg_by_city, with_cities
 from builtup.maps.polygonize import polygonize
 from builtup.maps.products import write_products
 from builtup.options import PolygonOptions
-from builtup.prediction.output_folder import check_earlier
+from builtup.prediction.output_folder import (
+    OutputRun,
+    backend_before,
+    begin,
+    check_folder,
+    find_run,
+    finish,
+)
 from builtup.prediction.progress import progress
-from builtup.prediction.recipe import Loaded, Recipe, load, load_for_workers
-from builtup.prediction.record import Run, begin, describe, finish, known_backend
+from builtup.prediction.recipe import Loaded, Recipe, load_for_jobs
 from builtup.prediction.scene import STEP, SceneWork, predict_job, scene_job
 from builtup.runs.results import RAW, PredictionTags
-from builtup.runs.tracking import Recorder, recording
+from builtup.runs.tracking import recording
 from builtup.sensors.radar.discovery import find_scenes
 from builtup.sensors.radar.headers import PREDICT, SceneHeaders, read_each
+from builtup.sensors.radar.scenes import Scene
 from builtup.sensors.radar.units import judge_units, parse_units
 
-__all__ = ["predict"]
+__all__ = ["PredictOptions", "predict"]
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class _Work:
-    """The scenes to predict, by city, and what is refused."""
+@dataclass(frozen=True)
+class PredictOptions:
+    """What is predicted, where to, and how its maps are made.
 
-    cities: dict[str, tuple[SceneHeaders, ...]]
-    problems: list[BuiltupError]
+    `input_path` are scenes or STAC items, several separated by `;`, and `allow` prefixes of what
+    the items may point to besides; `area` a polygon file, or minx,miny,maxx,maxy in degrees;
+    `units` those of the scenes. `run_name` is the name of the run in MLflow.
+    """
+
+    input_path: str
+    output_path: str = "output/predict"
+    area: str = ""
+    units: str = "auto"
+    polygons: PolygonOptions = PolygonOptions()
+    allow: str = ""
+    run_name: str = "predict"
+    num_workers: int = 2
+    on_error: str = "stop"
 
 
-def predict(
-    *,
-    model: str,
-    input_path: str,
-    output_path: str = "output/predict",
-    area: str = "",
-    tta: str = "none",
-    window: int = 512,
-    overlap: int = 64,
-    batch_size: int = 4,
-    blend: str = "ramp",
-    threshold: str = "",
-    temperature: str = "",
-    units: str = "auto",
-    polygons: PolygonOptions = PolygonOptions(),
-    device: str = "auto",
-    backend: str = "torch",
-    decoders: int | None = None,
-    num_workers: int = 2,
-    on_error: str = "stop",
-    allow: str = "",
-    run_name: str = "predict",
-) -> list[Summary]:
+def predict(recipe: Recipe, options: PredictOptions) -> list[Summary]:
     """Predict all scenes of `input_path` with a trained model, and map their cities.
 
     Writes `<output_path>/raw/`: a probability COG of each scene, and of each city its mean
@@ -76,151 +72,166 @@ def predict(
 
     Raises InputError, GridError, RunError, ConfigError or BuiltupError, in one line.
     """
-    folder, trusted = Path(output_path), Allow.parse(allow)
-    check_allow(trusted)
-    parse_threshold(threshold)
-    given, limits = parse_units(units), parse_area(area)
-    found = find_scenes(input_path, trusted)
-    backend = known_backend(folder) if backend == "auto" else backend
-    recipe = Recipe(
-        *(model, tta, window, overlap, batch_size, blend, temperature, device, backend, decoders)
-    )
-    executor = executors.chosen()
-    loaded = load_for_workers(recipe) if executor and executor.remote else load(recipe)
-    work = _survey(found.scenes, list(found.problems), limits, on_error)
-    run = describe(folder, loaded)
-    jobs = _jobs(work, run, loaded, given, limits, on_error)
-    pending = [job for job in jobs if not is_done(STEP, job)]
-    check_earlier(run, jobs, skipping=bool(work.problems))
-    context: Any = nullcontext(Recorder())
-    if pending or not run.finished:
-        context = recording("Inferences", run_name, run_id=run.run_id)
-    settings = {"input_path": input_path, "area": area, "threshold": threshold, "units": units}
-    with context as recorder:
-        run = begin(run, recorder, loaded, settings)
-        jobs = [_of_run(job, run.run_id) for job in jobs]
-        with progress(sum(job.pixels for job in pending)):
-            predicted = run_step(
-                STEP, jobs, predict_job, num_workers=1, on_error=on_error, problems=work.problems
-            )
-        if not predicted.done + predicted.up_to_date:
-            raise predicted.skipped[0]
-        if len(predicted.skipped) > len(work.problems):  # what failed may have an earlier raster
-            done = [job for job in jobs if is_done(STEP, job)]
-            check_earlier(run, done, skipping=True)
-        maps = _maps(folder, threshold, polygons, num_workers, on_error)
+    plan = _plan(recipe, options)
+    begins = bool(plan.pending) or not plan.run.finished
+    run_id = plan.run.run_id
+    with recording("Inferences", options.run_name, active=begins, run_id=run_id) as recorder:
+        settings = {
+            "input_path": options.input_path,
+            "area": options.area,
+            "threshold": recipe.threshold,
+            "units": options.units,
+        }
+        run = begin(plan.run, recorder, plan.loaded, settings)
+        jobs = [_of_run(job, run.run_id) for job in plan.jobs]
+        predicted = _predict_scenes(plan, run, jobs, options.on_error)
+        maps = _make_maps(recipe.threshold, options)
         finish(run, recorder, jobs, predicted)
     return [predicted, *maps]
 
 
-def _maps(
-    folder: Path,
-    threshold: str,
-    polygons: PolygonOptions,
-    num_workers: int,
-    on_error: str,
-) -> list[Summary]:
-    """Dates to cities, cities to polygons and products."""
-    how: dict[str, Any] = {"num_workers": num_workers, "on_error": on_error}
-    place = str(folder)
-    return [
-        all_agg_by_city(input_path=place, threshold=threshold, **how),
-        polygonize(input_path=place, polygons=polygons, **how),
-        write_products(folder, **how),
-    ]
+# --- what is to do ------------------------------------------------------------------------------
 
 
-def _survey(
-    scenes: list[Any], problems: list[BuiltupError], limits: Area | None, on_error: str
-) -> _Work:
-    """Read the headers of the scenes; leave out those that the area does not meet."""
-    surveys: list[SceneHeaders] = []
-    beside = 0
-    for scene, found in zip(scenes, read_each(scenes, PREDICT), strict=True):
-        if isinstance(found, BuiltupError):
-            problems.append(found)
-            continue
-        if limits is not None and limits.on(found.grid) is None:
-            beside += 1
-            continue
-        for remark in found.remarks:
-            log.warning("%s: %s", scene.plain_id, remark)
-        surveys.append(found)
-    if problems and on_error == "stop":
+@dataclass(frozen=True)
+class _Plan:
+    """The model, the run, a job for each scene, those not done yet, and what is refused."""
+
+    loaded: Loaded
+    run: OutputRun
+    jobs: tuple[Job, ...]
+    pending: tuple[Job, ...]
+    problems: tuple[BuiltupError, ...]
+
+
+def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
+    """Look at scenes, model and folder; refuse what cannot work before anything is written."""
+    folder, trusted = Path(options.output_path), Allow.parse(options.allow)
+    check_allow(trusted)
+    parse_threshold(recipe.threshold)
+    units, area = parse_units(options.units), parse_area(options.area)
+    found = find_scenes(options.input_path, trusted)
+    if recipe.backend == "auto":
+        recipe = replace(recipe, backend=backend_before(folder))
+    loaded = load_for_jobs(recipe)
+    headers, problems = _read_headers(found.scenes, area)
+    problems = [*found.problems, *problems]
+    if problems and (options.on_error == "stop" or not headers):
         raise problems[0]
+    if not headers:
+        where = "area" if area is None else area.name
+        raise InputError(where, "meets no scene", "check its place and its CRS")
+    run = find_run(folder, loaded)
+    jobs = []
+    for job in _jobs(headers, run, loaded, units, area):
+        if not isinstance(job, BuiltupError):
+            jobs.append(job)
+        elif options.on_error == "stop":
+            raise job
+        else:
+            problems.append(job)
+    pending = tuple(job for job in jobs if not is_done(STEP, job))
+    check_folder(run, jobs, skipping=bool(problems))
+    return _Plan(loaded, run, tuple(jobs), pending, tuple(problems))
+
+
+def _read_headers(
+    scenes: Sequence[Scene], area: Area | None
+) -> tuple[list[SceneHeaders], list[BuiltupError]]:
+    """The headers of the scenes that the area meets, and a problem for each that cannot be used."""
+    usable: list[SceneHeaders] = []
+    problems: list[BuiltupError] = []
+    beside = 0
+    for headers in read_each(scenes, PREDICT):
+        if isinstance(headers, BuiltupError):
+            problems.append(headers)
+        elif area is not None and area.on(headers.grid) is None:
+            beside += 1
+        else:
+            for remark in headers.remarks:
+                log.warning("%s: %s", headers.scene.plain_id, remark)
+            usable.append(headers)
     if beside:
         log.info("%d of %d scenes lie outside of area", beside, len(scenes))
-    if not surveys:
-        raise (
-            problems[0]
-            if problems
-            else InputError(
-                limits.name if limits else "area", "meets no scene", "check its place and its CRS"
-            )
-        )
-    return _Work(with_cities(surveys), problems)
+    return usable, problems
 
 
 def _jobs(
-    work: _Work,
-    run: Run,
+    headers: Sequence[SceneHeaders],
+    run: OutputRun,
     loaded: Loaded,
-    given: str,
-    limits: Area | None,
-    on_error: str,
-) -> list[Job]:
-    """A job a scene; the units of those that are not done are made sure of first."""
+    units: str,
+    area: Area | None,
+) -> list[Job | BuiltupError]:
+    """A job a scene, or why there is none."""
     settings = {
         **run.record.settings(),
-        "threshold": loaded.threshold,
-        "units": given,
-        "area": "" if limits is None else limits.digest,
+        "threshold": loaded.model_threshold,
+        "units": units,
+        "area": "" if area is None else area.digest,
     }
-    jobs = []
-    scenes = [(city, found) for city, surveys in work.cities.items() for found in surveys]
-    for job in map_threads(lambda of: _job(*of, run, loaded, settings, limits), scenes):
-        if not isinstance(job, BuiltupError):
-            jobs.append(job)
-        elif on_error == "stop":
-            raise job
-        else:
-            work.problems.append(job)
-    return jobs
+    scenes = []
+    for city, dates in with_cities(headers).items():
+        for scene in dates:
+            tags = PredictionTags(
+                scene=scene.scene.scene_id,
+                city=city,
+                width=scene.grid.width,
+                height=scene.grid.height,
+                run_id=run.run_id,
+                threshold=loaded.model_threshold,
+                classes=loaded.trained.class_names,
+                date=scene.scene.date,
+            ).of_kind("scene")
+            where = "" if area is None else area.name
+            scenes.append(SceneWork(scene, loaded.recipe, tags, where))
+    return list(map_threads(partial(_job, raw=run.folder / RAW, settings=settings), scenes))
 
 
-def _job(
-    city: str,
-    found: SceneHeaders,
-    run: Run,
-    loaded: Loaded,
-    settings: Mapping[str, Any],
-    limits: Area | None,
-) -> Job:
-    tags = PredictionTags(
-        scene=found.scene.scene_id,
-        city=city,
-        width=found.grid.width,
-        height=found.grid.height,
-        run_id=run.run_id,
-        threshold=loaded.threshold,
-        classes=loaded.trained.class_names,
-        date=found.scene.date,
-    )
-    raw = run.folder / RAW
-    work = SceneWork(found, loaded.recipe, tags, "" if limits is None else limits.name)
-    elsewhere = [place.shown for place in found.scene.locations if place.remote]
-    given = str(settings["units"])
+def _job(work: SceneWork, *, raw: Path, settings: Mapping[str, Any]) -> Job:
+    """The job of a scene; of one that is not done the units are made sure of first."""
+    headers, units = work.headers, str(settings["units"])
+    elsewhere = [place.shown for place in headers.scene.locations if place.remote]
     if elsewhere:  # no sha256 of what lies elsewhere: what was sampled tells it apart
-        judged = judge_units(found, given)
+        judged = judge_units(headers, units)
         settings = {**settings, "elsewhere": elsewhere, "sampled": judged.sampled}
         return scene_job(replace(work, headers=judged), raw, settings)
     job = scene_job(work, raw, settings)
     if is_done(STEP, job):
         return job
-    return scene_job(replace(work, headers=judge_units(found, given)), raw, settings)
+    return scene_job(replace(work, headers=judge_units(headers, units)), raw, settings)
 
 
 def _of_run(job: Job, run_id: str) -> Job:
     """The job, writing under the id of its run."""
     work: SceneWork = job.context
     return replace(job, context=replace(work, tags=replace(work.tags, run_id=run_id)))
+
+
+# --- scenes and maps ----------------------------------------------------------------------------
+
+
+def _predict_scenes(plan: _Plan, run: OutputRun, jobs: Sequence[Job], on_error: str) -> Summary:
+    """The scenes that are not done; raises where there is none in the end."""
+    pixels = sum(job.pixels for job in plan.pending)
+    with progress("predict", pixels, position=1) as advance:  # below the bar of the scenes
+        work = predict_job if executors.is_remote() else partial(predict_job, advance=advance)
+        predicted = run_step(
+            STEP, jobs, work, num_workers=1, on_error=on_error, problems=plan.problems
+        )
+    if not predicted.done + predicted.up_to_date:
+        raise predicted.skipped[0]
+    if len(predicted.skipped) > len(plan.problems):  # what failed may have an earlier raster
+        check_folder(run, [job for job in jobs if is_done(STEP, job)], skipping=True)
+    return predicted
+
+
+def _make_maps(threshold: str, options: PredictOptions) -> list[Summary]:
+    """Dates to cities, cities to polygons and products."""
+    folder = options.output_path
+    how: dict[str, Any] = {"num_workers": options.num_workers, "on_error": options.on_error}
+    return [
+        all_agg_by_city(input_path=folder, threshold=threshold, **how),
+        polygonize(input_path=folder, polygons=options.polygons, **how),
+        write_products(Path(folder), **how),
+    ]

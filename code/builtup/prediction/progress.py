@@ -1,41 +1,38 @@
-"""How far a prediction is: one bar for all its scenes, with Mpx/s and the time left."""
+"""How far a prediction is: one bar for all that is predicted, with Mpx/s and the time left."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
 
-__all__ = ["advance", "progress"]
+__all__ = ["Advance", "progress"]
+
+#: Counts pixels that are done.
+Advance = Callable[[int], object]
 
 _FORMAT = (
     "{desc}: {percentage:3.0f} % |{bar}| {n:.1f}/{total:.1f} Mpx, {rate_fmt}, {remaining} left"
 )
-_shown: list[tqdm] = []
 
 
 @contextmanager
-def progress(pixels: int) -> Iterator[None]:
-    """Show a bar of `pixels` while the context lasts; nothing where there is no terminal."""
-    bar = tqdm(
+def progress(
+    name: str, pixels: int, *, position: int = 0, quiet: bool = False
+) -> Iterator[Advance]:
+    """Show a bar of `pixels` while the context lasts, and give what counts them.
+
+    Nothing is shown where there is no terminal, or where it is `quiet`. `position` is the bar's
+    line below the first one.
+    """
+    with tqdm(
         total=max(pixels, 1) / 1e6,
-        desc="predict",
+        desc=name,
         unit="Mpx",
         bar_format=_FORMAT,
-        disable=None,
+        disable=True if quiet else None,
         leave=False,
-        position=1,  # below that of the scenes
-    )
-    _shown.append(bar)
-    try:
-        with bar:
-            yield
-    finally:
-        _shown.remove(bar)
-
-
-def advance(pixels: int) -> None:
-    """Count pixels that were written; nothing is shown outside of `progress` (on a worker)."""
-    if _shown:
-        _shown[-1].update(pixels / 1e6)
+        position=position,
+    ) as bar:
+        yield lambda count: bar.update(count / 1e6)

@@ -1,4 +1,9 @@
-"""The trained network that predicts, checked: it takes VV and VH, and what it depends on."""
+"""How pixels become probabilities: what is chosen, and the trained network that does it, checked.
+
+The tile script and `predict` choose a `Recipe`, from a config or from options, and make it ready
+here: weights, temperature, threshold, the 8-bit network and the stream come from one place, and
+one record says what the pixels depend on.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +15,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from builtup.errors import BuiltupError, ConfigError, RunError, one_line
-from builtup.geo.probability import moved_threshold
-from builtup.prediction.memory import halving, within_memory
-from builtup.prediction.network import make_stream
+from builtup.errors import BuiltupError, ConfigError, one_line
+from builtup.geo.probability import moved_threshold, parse_threshold
+from builtup.jobs import executors
+from builtup.models.channels import inputs_of
+from builtup.prediction.network import make_stream, within_memory
 from builtup.prediction.windows import Stream
 from builtup.runs.records import InferenceRecord
 from builtup.training.checkpoints import Trained, load_trained, weights_digest
 
-__all__ = ["Loaded", "Recipe", "load", "load_for_workers"]
+__all__ = ["Loaded", "Recipe", "load", "load_for_jobs", "ready"]
 
 #: Side of the image that a network is tried with.
 _SIDE = 64
@@ -26,7 +32,14 @@ _SIDE = 64
 
 @dataclass(frozen=True)
 class Recipe:
-    """How scenes are predicted; `model` is a run id, models:/…, an artifact folder or weights."""
+    """How pixels are predicted.
+
+    `model` is a run id, models:/…, an artifact folder or a file of weights. `window` and `overlap`
+    are pixels, `batch_size` windows. `threshold` is a number in (0, 1], empty for the model's own;
+    `temperature` a number above 0, `run` for the one fitted to the model, empty for none. `amp`
+    (half precision on a GPU) is as in the training where it is None. `calibration_path` is the
+    folder of training tiles that `backend=openvino-int8` is made from, the run's own where empty.
+    """
 
     model: str
     tta: str = "none"
@@ -34,17 +47,21 @@ class Recipe:
     overlap: int = 64
     batch_size: int = 4
     blend: str = "ramp"
+    threshold: str = ""
     temperature: str = ""
     device: str = "auto"
     backend: str = "torch"
     decoders: int | None = None
+    amp: bool | None = None
+    calibration_path: str = ""
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A recipe, ready: the stream, the model it is of, and the temperature that it divides by.
 
-    `device` is the one of the stream, or the workers' as the recipe names it.
+    `weights` is their sha256; `device` the one of the stream, or the workers' as the recipe names
+    it.
     """
 
     recipe: Recipe
@@ -54,26 +71,31 @@ class Loaded:
     temperature: float | None
     device: str
 
-    @property
-    def record(self) -> InferenceRecord:
-        """What the pixels of a prediction depend on."""
-        recipe = self.recipe
+    def record(self, held_out: str = "") -> InferenceRecord:
+        """What the pixels depend on; `held_out` names the fold that is predicted."""
         return InferenceRecord(
             training_run=self.trained.run_id,
             weights=self.weights,
             classes=self.trained.class_names,
-            tta=recipe.tta,
-            window=recipe.window,
-            overlap=recipe.overlap,
-            blend=recipe.blend,
+            tta=self.recipe.tta,
+            window=self.stream.window,
+            overlap=self.stream.overlap,
+            blend=self.stream.blend,
+            held_out=held_out,
             temperature=self.temperature,
             backend=self.stream.backend,
         )
 
     @property
-    def threshold(self) -> float:
+    def model_threshold(self) -> float:
         """The model's own threshold, moved with its probabilities where there is a temperature."""
         return moved_threshold(self.trained.threshold, self.temperature)
+
+    @property
+    def threshold(self) -> float:
+        """The threshold that was given, else the model's own."""
+        given = parse_threshold(self.recipe.threshold)
+        return self.model_threshold if given is None else given
 
 
 @lru_cache(maxsize=1)
@@ -81,39 +103,20 @@ def load(recipe: Recipe) -> Loaded:
     """Load the model and make its stream, once in a process.
 
     Raises InputError, RunError or ConfigError for a model that cannot be had, takes other bands
-    than VV and VH, or settings that make no sense.
+    than its sensor gives, or settings that make no sense.
     """
-    trained = load_trained(recipe.model)
-    classes = _classes(trained, recipe.model)
-    temperature = _temperature(recipe.temperature, trained)
-    weights = weights_digest(trained.model.state_dict())
-    made = partial(
-        make_stream,
-        trained.model,
-        window=recipe.window,
-        overlap=recipe.overlap,
-        batch_size=recipe.batch_size,
-        tta=recipe.tta,
-        device=recipe.device,
-        amp=trained.settings.get("amp") is not False,
-        num_classes=classes,
-        blend=recipe.blend,
-        temperatures=(temperature or 1.0,),
-        backend=recipe.backend,
-        quantised=_quantised(recipe, trained, temperature),
-        decoders=recipe.decoders,
-    )
-    stream = halving(within_memory(f"model={recipe.model}", made))
-    return Loaded(recipe, stream, trained, weights, temperature, str(stream.device))
+    return ready(recipe, load_trained(recipe.model))
 
 
-def load_for_workers(recipe: Recipe) -> Loaded:
-    """The model, checked on the CPU of this machine, for workers that may have another device.
+def load_for_jobs(recipe: Recipe) -> Loaded:
+    """The model where the jobs of the next step run: `load` on this machine.
 
-    They do without `backend=auto`, which a race on this machine would decide. Raises as `load`.
+    For workers of a cluster, which may have another device, it is checked on the CPU of this
+    machine; they do without `backend=auto`, which a race on this machine would decide.
     """
-    elsewhere = recipe.device == "auto" or recipe.device.startswith("cuda")
-    if not elsewhere:
+    if not executors.is_remote():
+        return load(recipe)
+    if recipe.device != "auto" and not recipe.device.startswith("cuda"):
         loaded = load(recipe)
         return replace(loaded, recipe=replace(recipe, backend=loaded.stream.backend))
     if recipe.backend.startswith("openvino") and recipe.device != "auto":
@@ -122,15 +125,44 @@ def load_for_workers(recipe: Recipe) -> Loaded:
     return replace(load(replace(recipe, device="cpu")), recipe=recipe, device=recipe.device)
 
 
+def ready(recipe: Recipe, trained: Trained) -> Loaded:
+    """Check a trained model and make its stream; raises as `load`."""
+    parse_threshold(recipe.threshold)
+    _check_network(recipe.model, trained)
+    temperature = _temperature(recipe.temperature, trained)
+    weights = weights_digest(trained.model.state_dict())
+    own = trained.settings.get("amp") is not False
+    made = partial(
+        make_stream,
+        trained.model,
+        classes=trained.classes,
+        window=recipe.window,
+        overlap=recipe.overlap,
+        batch_size=recipe.batch_size,
+        tta=recipe.tta,
+        device=recipe.device,
+        amp=own if recipe.amp is None else recipe.amp,
+        blend=recipe.blend,
+        temperatures=(temperature or 1.0,),
+        backend=recipe.backend,
+        quantised=_quantised(recipe, trained, temperature),
+        decoders=recipe.decoders,
+    )
+    stream = within_memory(f"model={recipe.model}", made)
+    return Loaded(recipe, stream, trained, weights, temperature, str(stream.device))
+
+
 def _quantised(recipe: Recipe, trained: Trained, temperature: float | None) -> Path | None:
-    """The folder of the 8-bit network, calibrated and judged on the training run's own data."""
+    """The folder of the 8-bit network, where that is what shall run."""
     if recipe.backend != "openvino-int8":
         return None
     from builtup.prediction.backends.int8 import Quantisation, quantised_network
 
+    data = Path(recipe.calibration_path) if recipe.calibration_path else None
     return quantised_network(
         Quantisation.of(
             trained,
+            data_path=data,
             threshold=moved_threshold(trained.threshold, temperature),
             window=recipe.window,
             overlap=recipe.overlap,
@@ -140,23 +172,28 @@ def _quantised(recipe: Recipe, trained: Trained, temperature: float | None) -> P
 
 
 @torch.inference_mode()
-def _classes(trained: Trained, name: str) -> int:
-    """The number of classes of a network; BuiltupError where it does not take VH and VV."""
-    power = torch.full((1, 2, _SIDE, _SIDE), 0.1)
+def _check_network(name: str, trained: Trained) -> None:
+    """BuiltupError where a network does not take its sensor's bands, or give its classes."""
+    inputs, classes = inputs_of(trained.model), trained.classes
+    power = torch.full((1, len(inputs), _SIDE, _SIDE), 0.1)
     try:
-        logits = trained.model(power)
-        shape = tuple(logits.shape)
+        shape = tuple(trained.model(power).shape)
     except (RuntimeError, ValueError, IndexError, TypeError) as e:
+        wanted = " and ".join(inputs)
         raise BuiltupError(
-            f"model={name}: takes {_bands(trained.model)}, not VH and VV ({one_line(e, 120)}); "
-            "choose a model that was trained on VV and VH"
+            f"model={name}: takes {_bands(trained.model)}, not {wanted} ({one_line(e, 120)}); "
+            f"choose a model that was trained on {wanted}"
         ) from e
     if len(shape) != 4 or shape[0] != 1 or shape[2:] != power.shape[2:] or shape[1] < 2:
         raise BuiltupError(
             f"model={name}: gives {shape} for an image of {tuple(power.shape)}, not logits of each "
             "class and pixel; choose a model for segmentation"
         )
-    return max(2, len(trained.class_names), shape[1])
+    if shape[1] != len(classes):
+        raise BuiltupError(
+            f"model={name}: gives {shape[1]} classes, and its run names {len(classes)} "
+            f"({', '.join(classes.names)}); train it with class_names for every class"
+        )
 
 
 def _bands(model: nn.Module) -> str:
@@ -170,9 +207,9 @@ def _temperature(given: str, trained: Trained) -> float | None:
         return None
     if given == "run":
         if trained.temperature is None:
-            raise RunError(
-                f"temperature=run: the training run {trained.run_id} has none; "
-                "take a fold of cross_validate, or give a number"
+            raise ConfigError(
+                f"temperature=run: the training run {trained.run_id} has none; take one with "
+                "validation, a fold of cross_validate, or give a number"
             )
         return trained.temperature
     try:

@@ -1,9 +1,15 @@
-"""One scene from VV and VH to its probability raster, in one pass and in flat memory."""
+"""A scene to its raster of probabilities, in one pass and in flat memory.
+
+`predict_raster` does it for whatever can be read by windows: a scene as it is stored, which
+`predict` hands over as a job, and a 3-band scene of the chain. A tile is a small scene that is held
+in memory (`builtup.prediction.network.predict_array`).
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,24 +20,87 @@ from numpy.typing import NDArray
 
 from builtup.errors import InputError
 from builtup.geo.area import GridArea, parse_area
+from builtup.geo.grid import Grid
 from builtup.geo.probability import NODATA
-from builtup.geo.rasters import create_cog, gdal_env
+from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step
-from builtup.prediction.decoders import decoding
-from builtup.prediction.memory import within_memory
-from builtup.prediction.progress import advance
+from builtup.prediction.decoders import Opening, decoding
+from builtup.prediction.network import mark_invalid, within_memory
+from builtup.prediction.progress import Advance
 from builtup.prediction.recipe import Recipe, load
-from builtup.prediction.windows import predict_stream, windows_of
+from builtup.prediction.windows import Stream, predict_stream, windows_of
 from builtup.runs.results import PredictionTags, write_tags
+from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.headers import SceneHeaders
 from builtup.sensors.radar.reader import cache_bytes, power_within
 
-__all__ = ["STEP", "SceneWork", "predict_job", "scene_job"]
+__all__ = ["STEP", "Predicted", "SceneWork", "predict_job", "predict_scene", "scene_job"]
 
 log = logging.getLogger(__name__)
 
 STEP = Step("predict", 3)
+#: Bytes of GDAL's cache: enough for the blocks that neighbouring windows of tiled files share.
+CACHE_BYTES = 16_000_000
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a prediction did: windows that the network saw, pixels written, any of them valid."""
+
+    windows: int
+    pixels: int
+    valid: bool
+
+
+def predict_raster(
+    opening: Opening[Window],
+    grid: Grid,
+    stream: Stream,
+    final: Path,
+    tags: PredictionTags | None = None,
+    *,
+    name: str,
+    cache: int = CACHE_BYTES,
+    area: GridArea | None = None,
+    advance: Advance = lambda pixels: None,
+) -> Predicted:
+    """Predict a raster on `grid` into the COG `final` of 8-bit probabilities, whole or not at all.
+
+    `opening` opens what reads windows of it, (inputs, h, w) float32, NaN where invalid; GDAL's
+    cache holds `cache` bytes meanwhile. Outside of `area` all is no-data. Raises InputError, which
+    begins with `name`, where no pixel is valid, and as reading does.
+    """
+    profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
+    places = windows_of(grid.width, grid.height, stream)
+    with (
+        gdal_env(GDAL_CACHEMAX=cache),
+        create_cog(final, grid, **profile) as out,
+        # closed first: its cached blocks are gone when the COG is made
+        decoding(opening, places, stream.decoders, stream.values) as read,
+    ):
+        if tags is not None:
+            write_tags(out, tags)
+            out.descriptions = tags.class_set.bands
+        valid = False
+
+        def write(window: Window, values: NDArray[np.uint8]) -> None:
+            nonlocal valid
+            if area is not None:
+                values = np.where(area.holds(window), values, np.uint8(NODATA))
+            valid = valid or bool((values != NODATA).any())
+            out.write(values, window=window.rasterio)
+            advance(window.height * window.width)
+
+        wanted = None if area is None else area.meets
+        windows = predict_stream(read, write, grid.width, grid.height, stream, wanted=wanted)
+        if windows == 0 and area is None:
+            names = " and ".join(DEFAULT.names)
+            raise InputError(name, f"no pixel is valid in both {names}", "remove the scene")
+    return Predicted(windows, grid.pixels, valid)
+
+
+# --- a scene as it is stored --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -59,52 +128,52 @@ def scene_job(work: SceneWork, raw: Path, settings: Mapping[str, Any]) -> Job:
     )
 
 
-def predict_job(job: Job) -> dict[str, int]:
+def predict_job(job: Job, advance: Advance = lambda pixels: None) -> dict[str, int]:
     """Predict a scene; InputError where it cannot be read to its end or has no valid pixel.
 
     BuiltupError where the device's memory does not hold its work.
     """
-    return within_memory(job.name, partial(_predict, job))
+    return within_memory(job.name, partial(_predict, job, advance))
 
 
-def _predict(job: Job) -> dict[str, int]:
+def _predict(job: Job, advance: Advance) -> dict[str, int]:
     work: SceneWork = job.context
-    found, stream = work.headers, load(work.recipe).stream
-    grid, name = found.grid, found.scene.vv.location.shown
+    headers, stream = work.headers, load(work.recipe).stream
     limits = parse_area(work.area)
-    area = None if limits is None else limits.on(grid)
-    profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
     with gdal_env():
-        cache = cache_bytes(found, stream.window)
-    opening = partial(power_within, found, work.area, cache)
-    places = windows_of(grid.width, grid.height, stream)
-    with (
-        gdal_env(GDAL_CACHEMAX=cache),
-        create_cog(job.outputs[0], grid, **profile) as out,
-        # closed first: its cached blocks are gone when the COG is made
-        decoding(opening, places, stream.decoders, stream.values) as read,
-    ):
-        write_tags(out, work.tags)
-        out.descriptions = work.tags.classes[-stream.bands :] or ("building",)
-
-        held = False
-
-        def write(window: Window, values: NDArray[np.uint8]) -> None:
-            nonlocal held
-            if area is not None:
-                values = _limited(values, window, area)
-            held = held or bool((values != NODATA).any())
-            out.write(values, window=window.rasterio)
-            advance(window.height * window.width)
-
-        wanted = None if area is None else area.meets
-        windows = predict_stream(read, write, grid.width, grid.height, stream, wanted=wanted)
-        if windows == 0 and area is None:
-            raise InputError(name, "no pixel is valid in both VV and VH", "remove the scene")
-        if not held:  # no error: another date may have some
-            log.warning("%s: none of its valid pixels lies in area=%s", job.name, work.area)
-    return {"windows": windows}
+        cache = cache_bytes(headers, stream.window)
+    predicted = predict_raster(
+        partial(power_within, headers, work.area, cache),
+        headers.grid,
+        stream,
+        job.outputs[0],
+        work.tags,
+        name=headers.scene.shown,
+        cache=cache,
+        area=None if limits is None else limits.on(headers.grid),
+        advance=advance,
+    )
+    if not predicted.valid:  # no error: another date may have some
+        log.warning("%s: none of its valid pixels lies in area=%s", job.name, work.area)
+    return {"windows": predicted.windows}
 
 
-def _limited(values: NDArray[np.uint8], window: Window, area: GridArea) -> NDArray[np.uint8]:
-    return np.where(area.holds(window), values, np.uint8(NODATA))
+# --- a 3-band scene -----------------------------------------------------------------------------
+
+
+def predict_scene(
+    path: Path, stream: Stream, final: Path, tags: PredictionTags | None = None
+) -> Predicted:
+    """Predict a whole 3-band scene into a COG of 8-bit probabilities on its grid."""
+    with gdal_env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as scene:
+        grid = Grid.of(scene)
+    return predict_raster(partial(_stored, path), grid, stream, final, tags, name=str(path))
+
+
+@contextmanager
+def _stored(path: Path) -> Iterator[Callable[[Window], NDArray[np.float32]]]:
+    """Open a scene of the chain: what reads a window's bands, NaN where invalid."""
+    indexes = list(DEFAULT.read)
+    with gdal_env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as scene:
+        nodata = scene.nodata
+        yield lambda window: mark_invalid(read_window(scene, window, indexes), nodata)

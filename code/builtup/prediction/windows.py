@@ -1,10 +1,26 @@
 """Windowed prediction as a stream: windows in, blended 8-bit probabilities out, in flat memory.
 
-Windows are taken row by row, some neighbours at a time. What is kept between them is what later
-windows will still see: the overlapping columns to the right and the overlapping rows below (on
-disk, where the scene is wide), not a strip of the scene. Overlaps are blended by running means,
-first across, then down: weights are products of a row's and a column's, so the order gives the mean
-by weight, no sum of weights is stored, and where only one window looks nothing is computed.
+A raster is covered by equal windows, evenly spread along each axis (`AxisBlend`), the last flush
+with the edge. Windows are taken row by row, in a row some neighbours (a group, at most
+`batch_size`) at a time. Here window 8, overlap 2, four windows in a row, two in a group:
+
+       x  0     6 8   12 14 18 20    26
+    w0    ######%%                        #  seen by this window alone: kept as it is
+    w1          %%####%%                  %  seen by two: blended
+    w2                %%####%%
+    w3                      %%######
+          group 0 (w0, w1) reads columns 0…14, finishes 0…12; 12…14 go to the right
+                      group 1 (w2, w3) reads 12…26, and what came from the left; finishes all
+
+       y  0  ##########################   rows 0…6 of the first row of windows: finished, written
+          6  %%%%%%%%%%%%%%%%%%%%%%%%%%   rows 6…8 go below, where the next row is mixed in
+
+So what is kept between groups are the columns to the right (bands, window, overlap) and the rows
+below (bands, overlap, width of the raster), not a strip of the scene. Overlaps are blended by
+running means, first across, then down: mean += share · (value − mean), where a pixel's share is
+its weight over the sum of the weights so far. Weights are products of a row's and a column's, so
+the order gives the mean by weight, no sum of weights is stored, and where only one window looks
+nothing is computed. Blending is in float32 on the network's device; rounding to 8 bits is last.
 
 A pixel is valid where no band is NaN. That is a property of the scene, so it has the same validity
 in every window, takes no part in the weights, and is applied when the pixel is finished.
@@ -29,6 +45,7 @@ from builtup.geo.blend import AxisBlend
 from builtup.geo.prefetch import running_ahead
 from builtup.geo.probability import NODATA, SCALE
 from builtup.geo.windows import Window
+from builtup.sensors.catalogue import DEFAULT
 
 __all__ = ["BLENDS", "Stream", "ahead", "predict_stream", "windows_of"]
 
@@ -47,15 +64,17 @@ Write = Callable[[Window, NDArray[np.uint8]], None]
 class Stream:
     """How a raster is cut and what predicts a batch of windows.
 
-    `probabilities` maps linear power (B, C, window, window), NaN where invalid, on `device`, to
-    probabilities (B, bands, window, window), float32. `batch_size` windows go through together.
-    Where windows overlap, the weight of a prediction rises from its window's edge (`blend` is
-    "ramp"), or all weigh the same ("mean"). `backend` is what `probabilities` runs on. `decoders`
-    processes read ahead, where there are files to be read; with 0 a thread does.
+    `probabilities` maps values as they are in memory (B, inputs, window, window), float32, NaN
+    where invalid, on `device`, to probabilities (B, bands, window, window), float32. `batch_size`
+    windows go through together. Where windows overlap (by `overlap` pixels at least), the weight of
+    a prediction rises from its window's edge (`blend` is "ramp"), or all weigh the same ("mean").
+    `backend` is what `probabilities` runs on. `decoders` processes read ahead, where there are
+    files to be read; with 0 a thread does.
     """
 
     probabilities: Callable[[Tensor], Tensor]
     bands: int = 1
+    inputs: int = len(DEFAULT.read)
     window: int = 512
     overlap: int = 64
     batch_size: int = 4
@@ -66,18 +85,9 @@ class Stream:
 
     @property
     def values(self) -> int:
-        """The most values of power of VH and VV that are read at once."""
+        """The most values that are read at once: of all inputs, for a group of windows."""
         row = self.window + (self.batch_size - 1) * (self.window - self.overlap)
-        return 2 * self.window * row
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Neighbouring windows of one row, predicted together: window indexes [first, last]."""
-
-    row: int
-    first: int
-    last: int
+        return self.inputs * self.window * row
 
 
 @torch.inference_mode()
@@ -92,21 +102,19 @@ def predict_stream(
 ) -> int:
     """Predict a raster of `width` x `height` pixels; return the number of windows predicted.
 
-    `read` gives power (C, h, w), float32, NaN where invalid; it is called from another thread,
+    `read` gives power (inputs, h, w), float32, NaN where invalid; it is called from another thread,
     one group of windows ahead, and so is `wanted`. `write` takes (bands, h, w), uint8,
     round(254 · p) or 255, each pixel once; it is called from a third thread, one group behind, in
     order. Windows without a valid pixel are skipped, and those that are not `wanted`: the pixels
     that these hold must not be made use of.
     """
-    ramp = BLENDS[stream.blend]
-    rows = AxisBlend.of(height, stream.window, stream.overlap, ramp)
-    columns = AxisBlend.of(width, stream.window, stream.overlap, ramp)
-    blend = _Blend(rows, columns, stream)
-    groups = list(_groups(len(rows), len(columns), stream.batch_size))
+    cut = _Cut.of(width, height, stream)
+    blend = _Blend(cut, stream)
+    groups = cut.groups(stream.batch_size)
     windows = 0
 
     def take(group: _Group) -> _Taken:
-        return _take(read, group, rows, columns, stream.device, wanted)
+        return _take(read, group, cut, stream.device, wanted)
 
     def finish(window: Window, block: Tensor, valid: Mask) -> None:
         write(window, _to_bytes(block, valid))
@@ -116,7 +124,7 @@ def predict_stream(
         for group, taken in zip(groups, ahead(take, groups), strict=True):
             windows += sum(taken.alive)
             power = taken.power.to(stream.device, non_blocking=True)
-            parts = _predict(power, taken.offsets, taken.alive, columns.size, stream)
+            parts = _predict(power, taken.offsets, taken.alive, cut.columns.size, stream)
             block = blend.down(group, blend.across(group, parts))
             part = Window(taken.place.y, taken.place.x, block.shape[1], block.shape[2])
             put(part, block, taken.valid[: part.height, : part.width])
@@ -125,28 +133,47 @@ def predict_stream(
 
 def windows_of(width: int, height: int, stream: Stream) -> list[Window]:
     """What `predict_stream` reads of a raster, in its order."""
-    ramp = BLENDS[stream.blend]
-    rows = AxisBlend.of(height, stream.window, stream.overlap, ramp)
-    columns = AxisBlend.of(width, stream.window, stream.overlap, ramp)
-    return [
-        _place(group, rows, columns)
-        for group in _groups(len(rows), len(columns), stream.batch_size)
-    ]
+    cut = _Cut.of(width, height, stream)
+    return [cut.place(group) for group in cut.groups(stream.batch_size)]
 
 
-def _groups(rows: int, columns: int, batch_size: int) -> Iterator[_Group]:
-    count = -(-columns // batch_size)
-    edges = [i * columns // count for i in range(count + 1)]
-    for row in range(rows):
-        for start, end in pairwise(edges):
-            yield _Group(row, start, end - 1)
+@dataclass(frozen=True)
+class _Group:
+    """Neighbouring windows of one row, predicted together: window indexes [first, last]."""
+
+    row: int
+    first: int
+    last: int
 
 
-def _place(group: _Group, rows: AxisBlend, columns: AxisBlend) -> Window:
-    """The pixels that a group's windows cover."""
-    x = columns.offsets[group.first]
-    width = columns.offsets[group.last] + columns.size - x
-    return Window(rows.offsets[group.row], x, rows.size, width)
+@dataclass(frozen=True)
+class _Cut:
+    """A raster's windows: those of its rows and columns, each with each."""
+
+    rows: AxisBlend
+    columns: AxisBlend
+
+    @classmethod
+    def of(cls, width: int, height: int, stream: Stream) -> _Cut:
+        """The windows of a raster of `width` x `height` pixels."""
+        how = (stream.window, stream.overlap, BLENDS[stream.blend])
+        return cls(AxisBlend.of(height, *how), AxisBlend.of(width, *how))
+
+    def groups(self, batch_size: int) -> list[_Group]:
+        """All windows in their order, at most `batch_size` in a group; groups are about alike."""
+        count = -(-len(self.columns) // batch_size)
+        edges = [i * len(self.columns) // count for i in range(count + 1)]
+        return [
+            _Group(row, start, end - 1)
+            for row in range(len(self.rows))
+            for start, end in pairwise(edges)
+        ]
+
+    def place(self, group: _Group) -> Window:
+        """The pixels that a group's windows cover."""
+        x = self.columns.offsets[group.first]
+        width = self.columns.offsets[group.last] + self.columns.size - x
+        return Window(self.rows.offsets[group.row], x, self.rows.size, width)
 
 
 def ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
@@ -177,7 +204,7 @@ def _behind(write: Callable[Arguments, None]) -> Iterator[Callable[Arguments, No
 
 @dataclass(frozen=True)
 class _Taken:
-    """The pixels of a group: power (C, h, w), in pinned memory if a GPU is next, and validity.
+    """The pixels of a group: power (inputs, h, w), in pinned memory if a GPU is next, and validity.
 
     `offsets` are the columns in it where the windows begin; `alive` says which are predicted.
     """
@@ -192,18 +219,17 @@ class _Taken:
 def _take(
     read: Read,
     group: _Group,
-    rows: AxisBlend,
-    columns: AxisBlend,
+    cut: _Cut,
     device: torch.device,
     wanted: Callable[[Window], bool] | None,
 ) -> _Taken:
-    place = _place(group, rows, columns)
+    place, width = cut.place(group), cut.columns.size
     values = read(place)
     valid = _valid(values)
-    offsets = [columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
+    offsets = [cut.columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
     alive = [
-        (wanted is None or wanted(Window(place.y, place.x + x, rows.size, columns.size)))
-        and bool(valid[:, x : x + columns.size].any())
+        (wanted is None or wanted(Window(place.y, place.x + x, place.height, width)))
+        and bool(valid[:, x : x + width].any())
         for x in offsets
     ]
     power = torch.from_numpy(values)
@@ -217,8 +243,8 @@ def _valid(power: NDArray[np.float32]) -> Mask:
     total = power[0] if len(power) == 1 else power[0] + power[1]
     for band in power[2:]:
         total = total + band
-    found: Mask = total == total
-    return found
+    valid: Mask = total == total
+    return valid
 
 
 def _predict(
@@ -236,21 +262,26 @@ def _predict(
         batch = torch.full(shape, torch.nan, device=power.device)
     for i, x in enumerate(chosen):
         batch[i, :, :height, :width] = power[:, :, x : x + width]
-    found = iter(stream.probabilities(batch)[:, :, :height, :width])
-    return [next(found) if yes else None for yes in alive]
+    predicted = iter(stream.probabilities(batch)[:, :, :height, :width])
+    return [next(predicted) if yes else None for yes in alive]
 
 
 class _Blend:
-    """The running means, and what of them is carried from group to group and row to row."""
+    """The running means, and what of them is carried from group to group and row to row.
 
-    def __init__(self, rows: AxisBlend, columns: AxisBlend, stream: Stream) -> None:
-        self.rows, self.columns, self.stream = rows, columns, stream
-        self.across_shares = [torch.from_numpy(s).to(stream.device) for s in columns.shares]
-        self.down_shares = [torch.from_numpy(s).to(stream.device)[:, None] for s in rows.shares]
-        self.right = torch.empty((stream.bands, rows.size, 0), device=stream.device)
-        self.below = torch.zeros(
-            stream.bands * rows.most_carried * columns.length, device=stream.device
-        )
+    All of it is float32 on the stream's device: `right` (bands, window, columns) for the group to
+    the right, empty at the start of a row; `below` (bands, rows, columns of a group) for the row
+    below, one group's after the other. What was never written below is not looked at.
+    """
+
+    def __init__(self, cut: _Cut, stream: Stream) -> None:
+        self.rows, self.columns, self.stream = cut.rows, cut.columns, stream
+        device = stream.device
+        self.across_shares = [torch.from_numpy(s).to(device) for s in cut.columns.shares]
+        self.down_shares = [torch.from_numpy(s).to(device)[:, None] for s in cut.rows.shares]
+        self.right = torch.empty((stream.bands, cut.rows.size, 0), device=device)
+        below = stream.bands * cut.rows.most_carried * cut.columns.length
+        self.below = torch.zeros(below, device=device)
 
     def across(self, group: _Group, parts: Sequence[Tensor | None]) -> Tensor:
         """Mix a group's windows; return the columns (bands, h, w) that no later group will see."""

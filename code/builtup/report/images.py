@@ -21,7 +21,7 @@ from builtup.geo.locations import Allow
 from builtup.geo.rasters import open_raster
 from builtup.geo.target_grid import shared_ground
 from builtup.geo.windows import aligned
-from builtup.maps.city_keys import with_cities
+from builtup.maps.cities import with_cities
 from builtup.runs import tracking
 from builtup.runs.manifest import LoggedConfig
 from builtup.runs.records import InferenceRecord, member_runs

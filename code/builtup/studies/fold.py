@@ -167,12 +167,12 @@ def _stream(
     size = min(512 if window is None else window, largest)
     return make_stream(
         model,
+        classes=classes_of(config),
         window=size,
         overlap=min(64 if overlap is None else overlap, size // 2),
         tta=config.get("tta") or "none",
         device=pick_device(config.get("device", "auto"), config.path),
         amp=config.amp is not False,
-        num_classes=config.num_classes,
         blend=config.get("blend", "ramp"),
         temperatures=temperatures,
     )

@@ -25,6 +25,7 @@ from builtup.jobs.files import atomic_path
 from builtup.models.channels import with_signature
 from builtup.runs.lineage import find_artifacts
 from builtup.runs.records import Summary
+from builtup.sensors.classes import BUILT_UP, Classes
 from builtup.training.learner import Learner
 
 __all__ = [
@@ -76,6 +77,11 @@ class Trained:
     temperature: float | None = None  # fitted by cross_validate
     held_out: int | str | None = None
     trained_on: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> Classes:
+        """What it maps; background and building where its run names nothing."""
+        return Classes.of(self.class_names or BUILT_UP.names)
 
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:

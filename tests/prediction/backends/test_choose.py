@@ -24,6 +24,7 @@ from builtup.prediction.backends.choose import Task
 from builtup.prediction.backends.openvino import cache_folder, network_digest
 from builtup.prediction.backends.probabilities import Probabilities
 from builtup.prediction.network import make_stream, predict_array
+from builtup.sensors.classes import Classes
 from helpers import ROOT, speckle
 
 WINDOW, OVERLAP = 32, 8
@@ -105,8 +106,8 @@ def test_openvino_gives_the_probabilities_of_torch_for_every_channel_set(
     # a view that is not contiguous: its copy was once freed before it was read
     power = power.unfold(2, WINDOW, WINDOW).reshape(2, 4, WINDOW, WINDOW).transpose(0, 1)
     with torch.inference_mode():
-        wanted = stream(model, "torch", num_classes=8).probabilities(power)
-        found = stream(model, "openvino", num_classes=8).probabilities(power)
+        wanted = stream(model, "torch", classes=Classes.of("abcdefgh")).probabilities(power)
+        found = stream(model, "openvino", classes=Classes.of("abcdefgh")).probabilities(power)
     assert wanted.shape[1] == len(channel_sets())
     assert (wanted.std(dim=(0, 2, 3)) > 1e-3).all()
     assert (found - wanted).abs().max() < 2e-5
@@ -116,13 +117,13 @@ def test_openvino_gives_the_probabilities_of_torch_for_every_channel_set(
     "settings",
     [
         {"batch_size": 3, "tta": "rotations"},
-        {"classes": 3, "num_classes": 3, "temperatures": (1.0, 2.5)},
+        {"classes": Classes.of("abc"), "temperatures": (1.0, 2.5)},
     ],
     ids=str,
 )
 def test_a_scene_is_the_same_within_one_unit(openvino: None, settings: dict) -> None:
     settings = dict(settings)
-    model = segmenter(classes=settings.pop("classes", 2))
+    model = segmenter(classes=len(settings.get("classes", "ab")))
     wanted = predict_array(scene(), stream(model, "torch", **settings))
     found = predict_array(scene(), stream(model, "openvino", **settings))
     assert found.shape == wanted.shape

@@ -22,10 +22,12 @@ from builtup.prediction.backends.int8 import Quantisation, quantised_network, re
 from builtup.prediction.infer import plan
 from builtup.prediction.tiles import TileWork, predict_tiles
 from builtup.runs.manifest import write_config
+from builtup.sensors.classes import Classes
 from builtup.tiles.cut import generate_tiles
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.training.checkpoints import load_trained
 from helpers import TRANSFORM, speckle, write_raster, write_scene
+from tiny_model import map_scenes
 
 SIZE, WINDOW = 60, 32
 TRAINING = """
@@ -137,10 +139,9 @@ def test_an_8_bit_network_is_judged_once_and_then_predicts_the_same_buildings(
     for backend in ("torch", "openvino-int8"):
         config = configs.load(root / "validate_x.py", f"backend={backend}")
         prepared = plan(config)
-        assert prepared.record.backend == prepared.stream.backend == backend
-        work = TileWork(
-            prepared.selection, prepared.stream, root / backend, "", 0.5, ("a", "b"), scored=True
-        )
+        stream = prepared.loaded.stream
+        assert prepared.record.backend == stream.backend == backend
+        work = TileWork(prepared.selection, stream, 0.5, Classes.of("ab"), scored=True)
         levels[backend] = predict_tiles(work, work.selection.tiles, quiet=True).matrix
     apart = np.abs(levels["torch"] - levels["openvino-int8"]).sum() / levels["torch"].sum()
     assert 0 <= apart < 0.02
@@ -235,8 +236,6 @@ def test_a_run_goes_on_with_the_backend_that_auto_chose(
 def test_predict_maps_the_same_buildings_in_8_bits(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from builtup.prediction.predict import predict
-
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     mlflow.set_tracking_uri(uri)
@@ -247,7 +246,7 @@ def test_predict_maps_the_same_buildings_in_8_bits(
     write_scene(tmp_path / "scenes", "Alpha_2015", "38SLF", "20150101", vv=vv, vh=vh)
     masks = []
     for backend in ("torch", "openvino-int8"):
-        predict(
+        map_scenes(
             model=str(root / "trained"),
             input_path=str(tmp_path / "scenes"),
             output_path=str(tmp_path / backend),

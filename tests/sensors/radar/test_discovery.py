@@ -10,7 +10,7 @@ import pytest
 
 from builtup.errors import InputError
 from builtup.geo.locations import Allow
-from builtup.maps.city_keys import with_cities
+from builtup.maps.cities import with_cities
 from builtup.sensors.radar.discovery import find_scenes, scenes_of_split
 from builtup.sensors.radar.headers import PREDICT, read_headers
 from helpers import TRANSFORM, speckle, write_raster, write_scene

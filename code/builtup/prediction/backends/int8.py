@@ -32,15 +32,17 @@ from builtup.prediction.backends.openvino import (
 )
 from builtup.prediction.backends.probabilities import Probabilities
 from builtup.prediction.network import make_stream
-from builtup.prediction.selection import Selection, select_held_out
-from builtup.prediction.tile_reader import INDEXES
-from builtup.prediction.tiles import TileWork, predict_tiles
+from builtup.prediction.tiles import (
+    Selection,
+    TileWork,
+    predict_tiles,
+    read_power,
+    select_held_out,
+)
 from builtup.scoring.counts import scores
-from builtup.sensors.classes import Classes
 from builtup.sensors.radar.bands import NODATA_POWER
 from builtup.tiles.folds import FOLDS_JSON, Folds
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
-from builtup.tiles.tile import read_tile
 from builtup.training.checkpoints import Trained
 
 __all__ = [
@@ -83,12 +85,32 @@ class Quantisation:
     temperature: float = 1.0
 
     @classmethod
-    def of(cls, trained: Trained, **given: Any) -> Quantisation:
-        """Of a trained network, on the data of its own run where none are `given`."""
-        given.setdefault("data_path", Path(trained.settings.get("data_path", "")))
-        given.setdefault("val_fold", trained.held_out)
-        given.setdefault("threshold", trained.threshold)
-        return cls(trained, **given)
+    def of(
+        cls,
+        trained: Trained,
+        *,
+        data_path: Path | None = None,
+        threshold: float | None = None,
+        window: int = 512,
+        overlap: int = 64,
+        temperature: float = 1.0,
+    ) -> Quantisation:
+        """Of a trained network, on the data of its own run where none are given."""
+        return cls(
+            trained,
+            Path(trained.settings.get("data_path", "")) if data_path is None else data_path,
+            trained.held_out,
+            trained.threshold if threshold is None else threshold,
+            window,
+            overlap,
+            temperature,
+        )
+
+    @property
+    def network(self) -> Probabilities:
+        """What is converted and quantised."""
+        mapped = self.trained.classes.mapped_index
+        return Probabilities(self.trained.model, (self.temperature,), mapped).eval()
 
 
 def quantised_network(made_of: Quantisation) -> Path:
@@ -110,7 +132,7 @@ def quantised_network(made_of: Quantisation) -> Path:
             "no such file, and an 8-bit network is calibrated and judged on its training tiles",
             "give calibration_path=<the folder of the training tiles>, or use backend=openvino",
         )
-    network = Probabilities(made_of.trained.model, (made_of.temperature,)).eval()
+    network = made_of.network
     folder = cache_folder() / _digest(network, made_of)
     verdict = _known(folder)
     if verdict is None:
@@ -194,7 +216,7 @@ def _spread(tiles: Sequence[TrainTile], most: int) -> list[TrainTile]:
 
 def _window(t: TrainTile, window: int) -> NDArray[np.float32]:
     """The middle of a tile (2, window, window); NaN where the tile is smaller, as in prediction."""
-    power = read_tile(t.tile, INDEXES)
+    power = read_power(t.tile)
     y, x = (max(0, (side - window) // 2) for side in power.shape[1:])
     part = power[:, y : y + window, x : x + window]
     out = np.full((len(part), window, window), np.nan, np.float32)
@@ -203,30 +225,21 @@ def _window(t: TrainTile, window: int) -> NDArray[np.float32]:
 
 
 def _f1(made_of: Quantisation, selection: Selection, backend: str, quantised: Path | None) -> float:
-    """Building F1 over the held-out ground; ConfigError where it holds no building."""
-    trained = made_of.trained
+    """F1 of the mapped class over the held-out ground; ConfigError where it holds none."""
+    classes = made_of.trained.classes
     stream = make_stream(
-        trained.model,
+        made_of.trained.model,
+        classes=classes,
         window=made_of.window,
         overlap=made_of.overlap,
         device="cpu",
-        num_classes=max(2, len(trained.class_names)),
         temperatures=(made_of.temperature,),
         backend=backend,
         quantised=quantised,
     )
-    work = TileWork(
-        selection=selection,
-        stream=stream,
-        folder=made_of.data_path / ".nothing-is-written",
-        run_id=trained.run_id,
-        threshold=made_of.threshold,
-        classes=trained.class_names,
-        save=False,
-        scored=True,
-    )
+    work = TileWork(selection, stream, made_of.threshold, classes, scored=True)
     matrix = predict_tiles(work, selection.tiles, quiet=True).matrix.sum(axis=0)
-    f1 = scores(matrix, Classes.of(trained.class_names))["f1"]
+    f1 = scores(matrix, classes)["f1"]
     if not np.isfinite(f1):
         raise ConfigError(
             f"backend=openvino-int8: the held-out ground of {selection.fold_name} has no building "

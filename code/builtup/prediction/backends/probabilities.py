@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from builtup.models.channels import Channels
-from builtup.sensors.catalogue import DEFAULT, sensor_of
-from builtup.sensors.sensor import Sensor
+from builtup.models.channels import inputs_of
 
-__all__ = ["ByTorch", "Probabilities", "class_probabilities", "sensor_of_network"]
+__all__ = ["ByTorch", "Probabilities", "class_probabilities"]
 
 
 class Probabilities(nn.Module):
@@ -33,7 +31,7 @@ class Probabilities(nn.Module):
     @property
     def inputs(self) -> int:
         """How many bands the network reads."""
-        return len(sensor_of_network(self.model).read)
+        return len(inputs_of(self.model))
 
     def forward(self, power: Tensor) -> Tensor:
         """Probabilities of a batch, see the class."""
@@ -70,9 +68,3 @@ def class_probabilities(logits: Tensor, mapped: int = 1) -> Tensor:
         other = 1 - mapped
         return (logits[:, mapped : mapped + 1] - logits[:, other : other + 1]).sigmoid_()
     return logits.softmax(dim=1)
-
-
-def sensor_of_network(model: nn.Module) -> Sensor:
-    """The sensor that a network's channels are computed from."""
-    channels = next((m for m in model.modules() if isinstance(m, Channels)), None)
-    return DEFAULT if channels is None else sensor_of(channels.channel_set)
