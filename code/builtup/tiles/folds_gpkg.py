@@ -13,10 +13,9 @@ from rasterio.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
 from builtup.errors import OutputError
-from builtup.geo.windows import Window
+from builtup.geo.ground import ground_polygon, in_crs
 from builtup.jobs.files import SPACE_REMEDY, atomic_path
 from builtup.tiles.folds import Folds
-from builtup.tiles.leakage import ground_polygon, reproject
 
 __all__ = ["FOLDS_GPKG", "write_folds_gpkg"]
 
@@ -58,8 +57,8 @@ def write_folds_gpkg(path: Path, folds: Folds) -> None:
 
 def _outline(folds: Folds, scene: str, crs: CRS) -> BaseGeometry:
     grid = folds.scenes[scene].grid
-    whole = ground_polygon(grid, Window(0, 0, grid.height, grid.width))
-    return reproject([whole], grid.crs, crs)[0]
+    whole = ground_polygon(grid)
+    return in_crs([whole], grid.crs, crs)[0]
 
 
 def _held_out(
@@ -78,8 +77,8 @@ def _held_out(
         dx, dy = block.gap
         own = shapely.box(left, bottom, right, top)
         wide = shapely.box(left - dx, bottom - dy, right + dx, top + dy)
-        blocks.append(reproject([own], block.crs, crs)[0])
-        gaps.append(reproject([wide.difference(own)], block.crs, crs)[0])
+        blocks.append(in_crs([own], block.crs, crs)[0])
+        gaps.append(in_crs([wide.difference(own)], block.crs, crs)[0])
     return {"folds": blocks, "gaps": gaps}
 
 
