@@ -19,13 +19,12 @@ from builtup.config.load import Config
 from builtup.data.contract import SampleLoader, as_tile_loader
 from builtup.data.separation import require_separate
 from builtup.errors import ConfigError, InputError
-from builtup.runs.lineage import find_artifacts
+from builtup.runs.lineage import find_artifacts, inherited_threshold
 from builtup.runs.records import InheritedThreshold
 from builtup.scoring.counts import SCORES
 from builtup.sensors.classes import Classes
 from builtup.tiles.normalisation import channel_statistics
 from builtup.training.checkpoints import Progress, load_state, made_with, restore
-from builtup.training.cross_validated_threshold import inherited_threshold
 from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.learner import Learner
 from builtup.training.trainer import optimiser_steps
