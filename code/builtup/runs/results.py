@@ -366,7 +366,9 @@ def _tags(path: Path) -> Mapping[str, str]:
             raise InputError(path, "holds no raster of results", "give a folder of predictions")
         return read_tags(rasters[0]).as_gdal()
     if path.suffix == ".gpkg":
-        own = _geopackage_tags(path)
+        from builtup.geo.vectors import layer_metadata  # late: with it comes another GDAL
+
+        own = layer_metadata(path)
         if own:
             return own
     if path.suffix in {".gpkg", ".shp"}:
@@ -375,17 +377,6 @@ def _tags(path: Path) -> Mapping[str, str]:
             raise InputError(path, "has no mask of its name beside it", "give run_id")
         return read_tags(mask).as_gdal()
     return read_tags(path).as_gdal()
-
-
-def _geopackage_tags(path: Path) -> Mapping[str, str]:
-    import pyogrio
-    from pyogrio.errors import DataSourceError
-
-    try:
-        layer = str(pyogrio.list_layers(path)[0][0])
-        return pyogrio.read_info(path, layer=layer)["layer_metadata"] or {}
-    except (DataSourceError, IndexError) as e:
-        raise InputError(path, f"cannot be read ({e})", "give a GeoPackage of polygonize") from e
 
 
 def upload_results(results: Results) -> None:
