@@ -347,7 +347,7 @@ def table(rows: dict[str, list[BlockRow]], base: str, uses: Container[str] = ())
 
     `uses` are other ways to use the trainings of `base`: their seeds are drawn together.
     """
-    candidates = [Candidate(name, BlockTable.of(found), {}) for name, found in rows.items()]
+    candidates = [Candidate(name, BlockTable.of(found)) for name, found in rows.items()]
     first = next(c for c in candidates if c.name == base)
     head = ["variant", "F1", "over seeds", "F1 at 0.5", "IoU", "worst city"]
     lines = [[*head, "difference in F1", "interval", "verdict"]]

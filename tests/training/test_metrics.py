@@ -1,4 +1,4 @@
-"""What a network says of tiles, counted in batches: held to scikit-learn's scores."""
+"""What a network predicts for tiles, counted in batches: held to scikit-learn's scores."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Scoring the maps of cities against polygons of ground truth.
 
-Which pixels count is said in `builtup.scoring.scored_area`. Polygon F1 compares the exact outlines
-of the map's regions with the polygons as they were given, touching ones not joined; both are cut at
-the border of the pixels that count.
+Which pixels count is decided in `builtup.scoring.scored_area`. Polygon F1 compares the exact
+outlines of the map's regions with the polygons as they were given, touching ones not joined; both
+are cut at the border of the pixels that count.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
     return "\n".join([_table(scores, rows, marked), *notes])
 
 
-# --- what is counted ----------------------------------------------------------------------------
+# --- counts --------------------------------------------------------------------------------------
 
 
 def _score_city(rasters: CityRasters, truth: Path, scored_area: PolygonSet | None) -> CityScore:
@@ -143,7 +143,7 @@ def _outlines(
     return np.asarray(shapely.transform(outlines, city.grid.to_ground))
 
 
-# --- what is said -------------------------------------------------------------------------------
+# --- text, files and metrics ---------------------------------------------------------------------
 
 
 def _rows(scores: list[CityScore]) -> dict[str, dict[str, float]]:

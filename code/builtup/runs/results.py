@@ -35,7 +35,6 @@ __all__ = [
     "ResultFile",
     "Results",
     "city_rasters",
-    "kind_of",
     "local_copy",
     "read_tags",
     "resolve_results",
@@ -276,40 +275,34 @@ class CityRasters:
     prob: Path
 
 
-def kind_of(path: Path) -> str:
-    """What a raster in raw/ is: `scene` (a scene's probability), `classes` (a city's map), or "".
+def scene_rasters(results: Results) -> list[Path]:
+    """The probability rasters of single scenes in raw/, by their tags, sorted.
 
-    The names of two-class rasters tell it, and any other raster's tag BUILTUP_KIND. One that is
-    named like a scene's probability and cannot be read is taken for one: reading it then says so.
+    One whose name says that it is one is among them though it may lack tags or be unreadable:
+    reading it then says so.
     """
+    return [path for path in sorted(results.raw.glob("*.tif")) if _is_of_scene(path)]
+
+
+def _is_of_scene(path: Path) -> bool:
     name = SceneName.parse(path)
     if name is not None:
-        return "scene" if name.kind == "prob" else ""
-    if _CITY_MASK.fullmatch(path.stem):
-        return "classes"
-    named_so = path.stem.endswith("_prob")
+        return name.kind == "prob"
+    if not path.stem.endswith("_prob"):
+        return False
     try:
         with open_raster(path) as dataset:
-            tags = dataset.tags()
+            return bool(dataset.tags().get("BUILTUP_SCENE"))
     except InputError:
-        return "scene" if named_so else ""
-    return tags.get("BUILTUP_KIND") or ("scene" if named_so and tags.get("BUILTUP_SCENE") else "")
-
-
-def _rasters(results: Results, kind: str) -> list[Path]:
-    return [path for path in sorted(results.raw.glob("*.tif")) if kind_of(path) == kind]
-
-
-def scene_rasters(results: Results) -> list[Path]:
-    """The probability rasters of single scenes in raw/, sorted."""
-    return _rasters(results, "scene")
+        return True
 
 
 def city_rasters(results: Results) -> list[CityRasters]:
     """The cities' rasters, sorted; InputError where there is no mask."""
     found = [
         CityRasters(mask.stem, mask, mask.with_name(f"{mask.stem}_prob.tif"))
-        for mask in _rasters(results, "classes")
+        for mask in sorted(results.raw.glob("*.tif"))
+        if _CITY_MASK.fullmatch(mask.stem)
     ]
     if not found:
         raise InputError(results.raw, "no city masks in it", "run all_agg_by_city first")
@@ -366,9 +359,7 @@ def _tags(path: Path) -> Mapping[str, str]:
             raise InputError(path, "holds no raster of results", "give a folder of predictions")
         return read_tags(rasters[0]).as_gdal()
     if path.suffix == ".gpkg":
-        from builtup.geo.vectors import layer_metadata  # late: with it comes another GDAL
-
-        own = layer_metadata(path)
+        own = _geopackage_tags(path)
         if own:
             return own
     if path.suffix in {".gpkg", ".shp"}:
@@ -377,6 +368,17 @@ def _tags(path: Path) -> Mapping[str, str]:
             raise InputError(path, "has no mask of its name beside it", "give run_id")
         return read_tags(mask).as_gdal()
     return read_tags(path).as_gdal()
+
+
+def _geopackage_tags(path: Path) -> Mapping[str, str]:
+    import pyogrio
+    from pyogrio.errors import DataSourceError
+
+    try:
+        layer = str(pyogrio.list_layers(path)[0][0])
+        return pyogrio.read_info(path, layer=layer)["layer_metadata"] or {}
+    except (DataSourceError, IndexError) as e:
+        raise InputError(path, f"cannot be read ({e})", "give a GeoPackage of polygonize") from e
 
 
 def upload_results(results: Results) -> None:

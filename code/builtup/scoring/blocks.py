@@ -1,7 +1,7 @@
 """Counts of held-out pixels by blocks of ground: what intervals and comparisons are made from.
 
 A block is a square of the ground, the same for every date of a city and for every model, so that
-resampling blocks keeps all that is known of one place together.
+resampling blocks keeps what belongs to one place together.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ class BlockCounter:
         blocks = (int(rows.max()) - first_row + 1) * across
         inside, of_class = block[valid], true[valid]
         counts = np.zeros((blocks, len(mapped), len(CELLS)), np.int64)
-        for i, found in enumerate(mapped):
-            cell = np.where(found[valid], ~of_class, np.where(of_class, 2, 3))
+        for i, at_threshold in enumerate(mapped):
+            cell = np.where(at_threshold[valid], ~of_class, np.where(of_class, 2, 3))
             by_cell = np.bincount(inside * len(CELLS) + cell, minlength=blocks * len(CELLS))
             counts[:, i] = by_cell.reshape(blocks, len(CELLS))
         for number in np.flatnonzero(counts[:, 0].sum(axis=1)).tolist():

@@ -36,7 +36,7 @@ def write_curves(
     city. The figures are average_precision, calibration_error and brier, NaN where undefined.
     """
     curve, bins = threshold_curve(histogram), reliability(histogram)
-    found = {
+    figures = {
         "average_precision": average_precision(histogram),
         "calibration_error": bins.ece,
         "brier": brier(histogram),
@@ -48,7 +48,7 @@ def write_curves(
             "precision": curve.precision,
             "recall": curve.recall,
             "f1": curve.f1,
-            "average_precision": found["average_precision"],
+            "average_precision": figures["average_precision"],
             "chosen_threshold": threshold,
         },
     )
@@ -59,7 +59,7 @@ def write_curves(
             "observed": bins.share,
             "pixels": bins.pixels,
             "expected_calibration_error": bins.ece,
-            "brier": found["brier"],
+            "brier": figures["brier"],
         },
     )
     _write_json(
@@ -68,13 +68,15 @@ def write_curves(
     )
     total = np.sum([np.asarray(matrix, np.int64) for matrix in confusion.values()], axis=0)
     pictures = {
-        "precision_recall": _draw_threshold(curve, threshold, found["average_precision"], classes),
+        "precision_recall": _draw_threshold(
+            curve, threshold, figures["average_precision"], classes
+        ),
         "calibration": _draw_calibration(bins, classes),
         "confusion": _draw_confusion(total, classes),
     }
     for name, figure in pictures.items():
         _save(figure, folder / f"{name}.png")
-    return found
+    return figures
 
 
 def draw_reliability(path: Path, curves: Mapping[str, Reliability]) -> None:

@@ -149,8 +149,8 @@ def worst_city_f1(matrices: Counts, mapped: int) -> float:
 
     `matrices` (cities, C, C).
     """
-    found = f1([one_against_rest(matrix)[mapped] for matrix in matrices])
-    defined = found[~np.isnan(found)]
+    of_city = f1([one_against_rest(matrix)[mapped] for matrix in matrices])
+    defined = of_city[~np.isnan(of_city)]
     return float(defined.min()) if len(defined) else float("nan")
 
 
@@ -170,7 +170,7 @@ def rank_tiles(tiles: Counts, cities: Sequence[int]) -> dict[int, dict[str, int]
     `tiles` (N, 4) are cells; tiles without the class are left out. `cities` are the tiles' cities
     as indices.
     """
-    found: dict[int, dict[str, int]] = {}
+    ranked: dict[int, dict[str, int]] = {}
     city_of, of_tile = np.asarray(cities), overlap(tiles)
     for city in np.unique(city_of):
         numbers = np.flatnonzero((city_of == city) & ~np.isnan(of_tile))
@@ -178,8 +178,8 @@ def rank_tiles(tiles: Counts, cities: Sequence[int]) -> dict[int, dict[str, int]
             continue
         order = numbers[np.argsort(of_tile[numbers], kind="stable")]
         chosen = {"worst": order[0], "median": order[(len(order) - 1) // 2], "best": order[-1]}
-        found[int(city)] = {name: int(number) for name, number in chosen.items()}
-    return found
+        ranked[int(city)] = {name: int(number) for name, number in chosen.items()}
+    return ranked
 
 
 # --- a map against polygons ---------------------------------------------------------------------

@@ -51,7 +51,7 @@ def find_truths(
 
     InputError where a city's polygons stand twice, or where no city has any.
     """
-    found, unknown = [], []
+    known, unknown = [], []
     for rasters in cities:
         files = sorted(root.glob(f"*/{rasters.city}.shp"))
         if len(files) > 1:
@@ -61,16 +61,16 @@ def find_truths(
                 "give a folder that holds one of them",
             )
         if files:
-            found.append((rasters, files[0]))
+            known.append((rasters, files[0]))
         else:
             unknown.append(rasters.city)
-    if not found:
+    if not known:
         raise InputError(
             root,
             f"no ground truth of any predicted city ({', '.join(unknown)})",
             "give the split that holds <City>_<year>/<TILE>_<City>.shp",
         )
-    return found, unknown
+    return known, unknown
 
 
 def read_scored_area(results: Results) -> PolygonSet | None:
@@ -109,14 +109,14 @@ class ScoredCity:
         InputError where one of them has none.
         """
         band = mapped_band(self.prob.count, self.classes.mapped_index)
-        found: NDArray[np.uint8] = read_window(self.prob, window, band)[counted]
-        if (found == NODATA).any():
+        levels: NDArray[np.uint8] = read_window(self.prob, window, band)[counted]
+        if (levels == NODATA).any():
             raise InputError(
                 self.mask.name,
                 f"valid where {Path(self.prob.name).name} has no data",
                 "run all_agg_by_city again",
             )
-        return found
+        return levels
 
     def mapped(self, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which pixels of a window's mask are of the mapped class."""

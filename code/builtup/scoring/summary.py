@@ -39,7 +39,7 @@ class Figures:
 
     `by_fold` are the folds' scores; `spread` is their standard deviation (n − 1) and
     `spread_over_seeds` that of the seeds' macro means, NaN below two. `undefined` names the folds
-    without a score. Intervals are over blocks of ground: they say how much the figure depends on
+    without a score. Intervals are over blocks of ground: they show how much the figure depends on
     which ground of these cities was held out, not how another city would do.
     """
 
@@ -69,12 +69,12 @@ def figures_of(
 ) -> list[Figures]:
     """Figures of F1 and IoU at the chosen threshold and at 0.5."""
     drawn = resample(table.counts, table.strata, resamples=resamples, seed=seed)
-    found = []
+    figures = []
     for t, threshold in enumerate(LEVELS_AT):
         for name, score in SCORES.items():
             by_fold = score(table.by_fold()[:, :, t])  # folds, seeds
             pooled, macro = statistics(drawn[:, :, :, t], score)
-            found.append(
+            figures.append(
                 _figures(
                     table,
                     name,
@@ -86,7 +86,7 @@ def figures_of(
                     resamples,
                 )
             )
-    return found
+    return figures
 
 
 def summary_lines(figures: Sequence[Figures], kind: str) -> list[str]:

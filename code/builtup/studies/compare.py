@@ -1,7 +1,7 @@
 """Several cross-validations side by side, compared on the same blocks of ground.
 
 Differences are paired: each resample draws the same blocks for all. Where a config was trained
-with several seeds, these are drawn as well, so that the interval knows of training's own chance.
+with several seeds, these are drawn as well, so that the interval covers the chance in training.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.config.load import config_name
-from builtup.errors import BuiltupError, NoSuchRunError, RunError
+from builtup.errors import BuiltupError, InputError, NoSuchRunError, RunError
 from builtup.jobs.files import write_text_atomically
 from builtup.runs import tracking
-from builtup.runs.records import CrossValidation
 from builtup.runs.tracking import recording
 from builtup.scoring.blocks import LEVELS_AT, BlockTable, read_blocks
 from builtup.scoring.bootstrap import LEVEL, RESAMPLES, SEED, Interval, interval, resample
 from builtup.scoring.summary import SCORES, Figures, Score, figures_of, mean_of_defined
 from builtup.scoring.tables import as_json, markdown, span, three_decimals
-from builtup.studies.cross_validate import BLOCKS_CSV, FOLDER
+from builtup.studies.cross_validate import BLOCKS_CSV, CROSS_JSON, FOLDER
 
 __all__ = ["Candidate", "Difference", "compare", "differences", "read_candidate", "require_same"]
 
@@ -37,18 +36,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cross-validation to compare: its name, its counts, and what it says of itself."""
+    """A cross-validation to compare: its name, its counts, the overrides that it was run with."""
 
     name: str
     table: BlockTable
-    record: CrossValidation
+    overrides: str = ""
 
 
 @dataclass(frozen=True)
 class Difference:
     """One candidate's score minus another's, pooled and as the macro mean over folds.
 
-    `apart` says whether zero lies outside the interval of the macro difference (of the pooled one
+    `apart` tells whether zero lies outside the interval of the macro difference (of the pooled one
     where there is one fold). `by_fold` are the folds' differences.
     """
 
@@ -102,12 +101,12 @@ def compare(
     candidates = _distinct([read_candidate(name) for name in names])
     require_same(candidates)
     figures = {c.name: figures_of(c.table, level=level, resamples=resamples) for c in candidates}
-    found = differences(candidates, level=level, resamples=resamples)
-    text = _text(candidates, figures, found)
+    pairs = differences(candidates, level=level, resamples=resamples)
+    text = _text(candidates, figures, pairs)
     target = Path(output) if output else Path("output") / "compare"
     with recording("Trainings", "comparison of " + ", ".join(c.name for c in candidates)) as to:
         for folder in (to.folder / "compare", target):
-            _write(folder, figures, found, text)
+            _write(folder, figures, pairs, text)
         to.tags({"compared": "; ".join(names)})
         for name, of in figures.items():
             macro = {f"{name}/macro_over_folds_{f.score}": f.macro for f in of[: len(SCORES)]}
@@ -118,9 +117,15 @@ def compare(
 def read_candidate(name: str) -> Candidate:
     """A cross-validation by folder, run id or config; RunError or InputError for anything else."""
     folder, label = _folder_of(name)
-    record = CrossValidation.read(folder)
-    table = BlockTable.of(read_blocks(folder / BLOCKS_CSV))
-    return Candidate(label or record.config, table, record)
+    path = folder / CROSS_JSON
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        own, overrides = str(record["config"]), str(record.get("overrides") or "")
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(
+            path, f"no cross-validation ({e})", "give what cross_validate wrote, or its run"
+        ) from e
+    return Candidate(label or own, BlockTable.of(read_blocks(folder / BLOCKS_CSV)), overrides)
 
 
 def _folder_of(name: str) -> tuple[Path, str]:
@@ -146,7 +151,7 @@ def _distinct(candidates: list[Candidate]) -> list[Candidate]:
     """Number candidates that share a name."""
     names = [c.name for c in candidates]
     return [
-        c if names.count(c.name) == 1 else Candidate(f"{c.name} ({i + 1})", c.table, c.record)
+        c if names.count(c.name) == 1 else Candidate(f"{c.name} ({i + 1})", c.table, c.overrides)
         for i, c in enumerate(candidates)
     ]
 
@@ -193,7 +198,7 @@ def differences(
 ) -> list[Difference]:
     """All pairs, at the chosen threshold and at 0.5, F1 and IoU.
 
-    `same_trainings` says that a seed is one training in all candidates, used in several ways: each
+    `same_trainings` means that a seed is one training in all candidates, used in several ways: each
     resample then draws the same seeds for all.
     """
     counts = np.concatenate([c.table.counts for c in candidates], axis=1)
@@ -203,7 +208,7 @@ def differences(
     seeds = _draw_seeds(parts, resamples, seed)
     if same_trainings:
         seeds = [seeds[0]] * len(parts)
-    found = []
+    pairs = []
     for t, threshold in enumerate(LEVELS_AT):
         for name, score in SCORES.items():
             observed = [_observed(c.table, t, score) for c in candidates]
@@ -213,7 +218,7 @@ def differences(
             ]
             for i, j in combinations(range(len(candidates)), 2):
                 one, other = candidates[i], candidates[j]
-                found.append(
+                pairs.append(
                     Difference(
                         one=one.name,
                         other=other.name,
@@ -235,7 +240,7 @@ def differences(
                         seeds=(len(one.table.seeds), len(other.table.seeds)),
                     )
                 )
-    return found
+    return pairs
 
 
 def _draw_seeds(parts: Sequence[slice], resamples: int, seed: int) -> list[NDArray[np.int64]]:
@@ -260,11 +265,13 @@ def _redrawn(
     return pooled.mean(axis=1), by_fold.mean(axis=2)
 
 
-# --- what is said -------------------------------------------------------------------------------
+# --- text and files -----------------------------------------------------------------------------
 
 
 def _text(
-    candidates: Sequence[Candidate], figures: dict[str, list[Figures]], found: list[Difference]
+    candidates: Sequence[Candidate],
+    figures: dict[str, list[Figures]],
+    pairs: list[Difference],
 ) -> str:
     rows = [["config", "F1 macro over folds", "interval", "worst", "spread", "F1 pooled"]]
     rows[0] += ["interval", "IoU macro", "F1 macro at 0.5", "seeds", "overrides"]
@@ -276,13 +283,13 @@ def _text(
                 *(f"{three_decimals(f1.worst)} ({f1.worst_fold})", three_decimals(f1.spread)),
                 *(three_decimals(f1.pooled), span(f1.pooled_interval), three_decimals(iou.macro)),
                 *(three_decimals(half.macro), str(len(c.table.seeds))),
-                c.record.overrides or "–",
+                c.overrides or "–",
             ]
         )
-    of_f1 = [d for d in found if d.score == "f1" and d.threshold == "chosen"]
-    pairs = [["building F1", "pooled", "interval", *candidates[0].table.folds]]
+    of_f1 = [d for d in pairs if d.score == "f1" and d.threshold == "chosen"]
+    of_folds = [["building F1", "pooled", "interval", *candidates[0].table.folds]]
     for d in of_f1:
-        pairs.append(
+        of_folds.append(
             [
                 f"{d.one} − {d.other}",
                 f"{d.pooled:+.3f}",
@@ -290,11 +297,11 @@ def _text(
                 *(f"{value:+.3f}" for value in d.by_fold.values()),
             ]
         )
-    lines = [markdown(rows), "", *(d.sentence() for d in of_f1), "", markdown(pairs), ""]
+    lines = [markdown(rows), "", *(d.sentence() for d in of_f1), "", markdown(of_folds), ""]
     return "\n".join([*lines, *_notes(candidates, of_f1)])
 
 
-def _notes(candidates: Sequence[Candidate], found: Sequence[Difference]) -> list[str]:
+def _notes(candidates: Sequence[Candidate], pairs: Sequence[Difference]) -> list[str]:
     notes = [
         f"n = {len(candidates[0].table.places)} blocks of ground, drawn together for all; "
         "the intervals say how sure a difference is on ground of these cities, not of others"
@@ -304,20 +311,20 @@ def _notes(candidates: Sequence[Candidate], found: Sequence[Difference]) -> list
         notes.append(
             f"one seed only ({', '.join(single)}): the chance of training is not in the intervals"
         )
-    if len(found) > 1:
-        wrong = (1 - found[0].macro_interval.level) * len(found)
+    if len(pairs) > 1:
+        wrong = (1 - pairs[0].macro_interval.level) * len(pairs)
         notes.append(
-            f"{len(found)} pairs were looked at: about {wrong:.1g} may come out apart by chance"
+            f"{len(pairs)} pairs were looked at: about {wrong:.1g} may come out apart by chance"
         )
     return notes
 
 
 def _write(
-    folder: Path, figures: dict[str, list[Figures]], found: list[Difference], text: str
+    folder: Path, figures: dict[str, list[Figures]], pairs: list[Difference], text: str
 ) -> None:
     record = {
         "figures": {name: [f.to_json() for f in of] for name, of in figures.items()},
-        "differences": [{**asdict(d), "apart": d.apart, "sentence": d.sentence()} for d in found],
+        "differences": [{**asdict(d), "apart": d.apart, "sentence": d.sentence()} for d in pairs],
     }
     write_text_atomically(folder / "compare.json", json.dumps(as_json(record), indent=1) + "\n")
     write_text_atomically(folder / "compare.md", text + "\n")

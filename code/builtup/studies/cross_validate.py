@@ -26,7 +26,7 @@ from builtup.errors import BuiltupError, ConfigError
 from builtup.jobs.files import write_text_atomically
 from builtup.runs import tracking
 from builtup.runs.manifest import git_commit
-from builtup.runs.records import CrossValidation, Summary
+from builtup.runs.records import Summary
 from builtup.runs.tracking import Recorder, recording
 from builtup.scoring.blocks import BlockTable, write_blocks
 from builtup.scoring.calibration import reliability
@@ -46,12 +46,12 @@ from builtup.studies.launch_runs import (
 from builtup.text_table import text_table
 from builtup.tiles.folds import Folds
 from builtup.training.build import classes_of
+from builtup.training.cross_validated_threshold import CROSS_JSON, FOLDER
 
-__all__ = ["Scored", "cross_validate"]
+__all__ = ["CROSS_JSON", "FOLDER", "Scored", "cross_validate"]
 
 log = logging.getLogger(__name__)
 
-FOLDER = CrossValidation.FOLDER
 BLOCKS_CSV, FOLDS_CSV = "blocks.csv", "folds.csv"
 RELIABILITY_PNG = "reliability.png"
 _OURS = frozenset({"val_fold", "validate", "es_patience", "resume_from", "log_model", "register"})
@@ -207,9 +207,9 @@ def _threshold_fold(config: Config, known: Folds, fold: int) -> list[str]:
 
 
 def _seeds(text: str, config: Config) -> list[int]:
-    words = [word.strip() for word in text.split(";") if word.strip()]
+    numbers = [part.strip() for part in text.split(";") if part.strip()]
     try:
-        return list(dict.fromkeys(int(word) for word in words)) or [int(config.seed)]
+        return list(dict.fromkeys(map(int, numbers))) or [int(config.seed)]
     except ValueError as e:
         raise ConfigError(f"seeds={text}: expected integers separated by ;, such as 0;1;2") from e
 
@@ -232,8 +232,8 @@ def _fold(task: FoldTask, parent_id: str, num_gpus: int) -> Scored:
 def _log_score(run: FoldRun, score: FoldScore) -> None:
     """Log a fold's scores to its run, and put its threshold into the run's summary."""
     own = tracking.client()
-    found = FoldLine.of(run, score).figures()
-    for name, value in found.items():
+    figures = FoldLine.of(run, score).figures()
+    for name, value in figures.items():
         if math.isfinite(value):
             own.log_metric(run.run_id, f"val/{name}", value)
     own.set_tag(run.run_id, "threshold_tuned_on", ", ".join(score.tuned_on))
@@ -248,7 +248,7 @@ def _log_score(run: FoldRun, score: FoldScore) -> None:
         temperature=score.temperature,
         temperature_tuned_on=score.tuned_on if score.temperature else (),
         val_fold=score.fold,
-        held_out_scores=as_json(found),
+        held_out_scores=as_json(figures),
     ).write(run.folder)
     if tracking.artifact_folder(tracking.find_run(run.run_id)) is None:
         own.log_artifacts(run.run_id, str(run.folder / FOLDER), FOLDER)
@@ -265,21 +265,21 @@ def _conclude(
     folds = [FoldLine.of(s.run, s.score) for s in scored]
     calibrated = _calibration(scored, folder)
     notes = _notes(scored)
-    record = CrossValidation(
-        config=scored[0].task.config.name,
-        overrides=overrides,
-        kind=kind,
-        ground=tuple(sorted({s.score.fold for s in scored})),
-        seeds=tuple(sorted({s.score.seed for s in scored})),
-        weights=tuple(sorted({s.score.weights for s in scored})),
-        folds=tuple(asdict(line) for line in folds),
-        figures=tuple(f.to_json() for f in figures),
-        calibration=calibrated,
-        notes=tuple(notes),
-    )
+    record = {
+        "config": scored[0].task.config.name,
+        "overrides": overrides,
+        "kind": kind,
+        "ground": sorted({s.score.fold for s in scored}),
+        "seeds": sorted({s.score.seed for s in scored}),
+        "weights": sorted({s.score.weights for s in scored}),
+        "folds": [asdict(line) for line in folds],
+        "figures": [f.to_json() for f in figures],
+        "calibration": calibrated,
+        "notes": notes,
+    }
     write_blocks(folder / BLOCKS_CSV, rows)
     write_text_atomically(folder / FOLDS_CSV, _as_csv(folds))
-    record.write(folder)
+    write_text_atomically(folder / CROSS_JSON, json.dumps(record, indent=1) + "\n")
     recorder.metrics(metrics_of(figures, kind), step=0)
     recorder.metrics({f"val/{name}": value for name, value in calibrated.items()}, step=0)
     ece = (
@@ -338,11 +338,11 @@ def _as_csv(folds: Sequence[FoldLine]) -> str:
 
 def metrics_of(figures: Sequence[Figures], kind: str) -> dict[str, float]:
     """Names for the dashboard: val/f1 is pooled at the chosen threshold, and so on."""
-    found = {"val/worst_city_f1": figures[0].worst} if kind == "city" else {}
+    named = {"val/worst_city_f1": figures[0].worst} if kind == "city" else {}
     for f in figures:
         end = "" if f.threshold == "chosen" else "_at_half"
         s = f"{f.score}{end}"
-        found |= {
+        named |= {
             f"val/{s}": f.pooled,
             f"val/{s}_low": f.pooled_interval.low,
             f"val/{s}_high": f.pooled_interval.high,
@@ -353,4 +353,4 @@ def metrics_of(figures: Sequence[Figures], kind: str) -> dict[str, float]:
             f"val/spread_over_folds_{s}": f.spread,
             f"val/spread_over_seeds_{s}": f.spread_over_seeds,
         }
-    return found
+    return named

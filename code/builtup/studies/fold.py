@@ -32,7 +32,6 @@ from builtup.scoring.counts import Counts, level_histogram
 from builtup.scoring.curves import choose_threshold
 from builtup.sensors.classes import Classes
 from builtup.tiles.folds import Folds
-from builtup.tiles.leakage import training_tiles
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 from builtup.training.build import classes_of
 from builtup.training.checkpoints import load_trained
@@ -107,8 +106,8 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
         raise InputError(data_path, f"nothing to score in {fold_name}", "hold out another fold")
     largest = max(max(t.tile.width, t.tile.height) for t in (*held, *seen.tiles))
     left_in = np.zeros((2, LEVELS), np.int64)
-    for found in _predictions(seen, _stream(model, config, largest), classes):
-        left_in += found.histogram(0, classes)
+    for predicted in _predictions(seen, _stream(model, config, largest), classes):
+        left_in += predicted.histogram(0, classes)
     chosen = choose_threshold(left_in)
     notes = [] if chosen else ["no building on the left-in ground: the threshold is 0.5"]
     threshold = 0.5 if chosen is None else chosen.value
@@ -116,10 +115,10 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     counter = BlockCounter(fold_name, config.seed)
     stream = _stream(model, config, largest, (1.0, temperature or 1.0))
     plain, tempered = np.zeros((2, LEVELS), np.int64), np.zeros((2, LEVELS), np.int64)
-    for found in _predictions(ValidationTiles(held, tiles, folds, fold), stream, classes):
-        _count(found, folds, counter, classes, threshold)
-        plain += found.histogram(0, classes)
-        tempered += found.histogram(1, classes)
+    for predicted in _predictions(ValidationTiles(held, tiles, folds, fold), stream, classes):
+        _count(predicted, folds, counter, classes, threshold)
+        plain += predicted.histogram(0, classes)
+        tempered += predicted.histogram(1, classes)
     return FoldScore(
         fold=fold_name,
         city=folds.city_of(fold),
@@ -127,7 +126,7 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
         weights=weights,
         threshold=threshold,
         tuned_on=ground.names,
-        threshold_ground=ground.words,
+        threshold_ground=ground.description,
         threshold_tiles=(len(seen), ground.number),
         temperature=temperature,
         held_out=plain,
@@ -139,18 +138,18 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
 
 
 def _count(
-    found: _Predicted, folds: Folds, counter: BlockCounter, classes: Classes, threshold: float
+    predicted: _Predicted, folds: Folds, counter: BlockCounter, classes: Classes, threshold: float
 ) -> None:
     """Count a held-out tile by block: as maps are decided, and where the probability is 0.5."""
-    values, tile = found.values[0], found.tile.tile
+    values, tile = predicted.values[0], predicted.tile.tile
     level, mapped = _mapped(values, classes), classes.mapped_index
     counter.add(
         tile.city,
         tile.scene,
         folds.grid_of(tile).window(tile.x, tile.y, tile.width, tile.height),
         np.stack([classes.decide(values, threshold) == mapped, level >= level_of(0.5)]),
-        found.truth == mapped,
-        (found.truth != IGNORE) & (level != NODATA),
+        predicted.truth == mapped,
+        (predicted.truth != IGNORE) & (level != NODATA),
     )
 
 
@@ -186,7 +185,7 @@ class _LeftIn:
     tiles: ValidationTiles
     number: int
     names: tuple[str, ...]
-    words: str
+    description: str
 
 
 def _left_in(config: Config, folds: Folds, tiles: list[TrainTile], fold: int) -> _LeftIn:
@@ -194,26 +193,27 @@ def _left_in(config: Config, folds: Folds, tiles: list[TrainTile], fold: int) ->
     names = [n for i, n in enumerate(folds.names) if i != fold]
     if config.threshold_fold is not None:
         inner = folds.index_of(config.threshold_fold)
-        found = folds.validation_tiles(tiles, inner)
-        names, words = [folds.names[inner]], f"{folds.names[inner]}, held out of training as well"
+        usable = folds.validation_tiles(tiles, inner)
+        names = [folds.names[inner]]
+        description = f"{names[0]}, held out of training as well"
     else:
-        inner, words = fold, "training ground, which the network has learnt from"
-        found = training_tiles(folds, tiles, fold, drop_common=config.folds_drop)
-    if not found:
+        inner, description = fold, "training ground, which the network has learnt from"
+        usable = folds.training_tiles(tiles, fold, config.folds_drop)
+    if not usable:
         raise InputError(
             config.data_path, f"nothing left when {folds.names[fold]} is held out", "add scenes"
         )
-    most = min(len(found), config.threshold_tiles or len(found))
-    chosen = [found[i * len(found) // most] for i in range(most)]
+    most = min(len(usable), config.threshold_tiles or len(usable))
+    chosen = [usable[i * len(usable) // most] for i in range(most)]
     of_training = config.threshold_fold is None
     dataset = ValidationTiles(chosen, tiles, folds, inner, of_training=of_training)
-    return _LeftIn(dataset, len(found), tuple(names), words)
+    return _LeftIn(dataset, len(usable), tuple(names), description)
 
 
 def _predictions(
     dataset: ValidationTiles, stream: Stream, classes: Classes
 ) -> Iterator[_Predicted]:
-    """What the network says of each tile, of two classes the mapped one's probability alone."""
+    """The network's probabilities of each tile; of two classes those of the mapped one alone."""
     bands = 1 if classes.by_threshold else len(classes)
     samples = ahead(dataset.__getitem__, list(range(len(dataset))))
     for tile, sample in zip(dataset.tiles, samples, strict=True):
@@ -223,7 +223,7 @@ def _predictions(
 
 
 def write_score(score: FoldScore, folder: Path, key: str) -> None:
-    """Write blocks.csv, then fold.json, which says that all is there."""
+    """Write blocks.csv, then fold.json, whose presence means that all is there."""
     write_blocks(folder / BLOCKS_CSV, score.rows)
     record = {
         "key": key,

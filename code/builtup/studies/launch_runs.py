@@ -85,7 +85,7 @@ class FoldRun:
 def training_key(config: Config, data: str) -> str:
     """A digest of all that a training's weights depend on; `data` is that of the data."""
     ignored = _WITHOUT_EFFECT | SCORING_SETTINGS
-    # a default says nothing: settings may be added to the contract
+    # a default leaves no trace: settings may be added to the contract
     settings = {
         k: v
         for k, v in sorted(config.settings.items())
@@ -133,9 +133,9 @@ def train_fold(task: FoldTask, parent_id: str, num_gpus: int) -> FoldRun:
     if status != 0:
         if run.info.status == "RUNNING":
             own.set_terminated(run_id, "KILLED")
-        said = run.data.tags.get("error", f"exit status {status}")
+        reason = run.data.tags.get("error", f"exit status {status}")
         raise RunError(
-            f"fold {task.fold}: its training failed ({said}); correct that and run the same "
+            f"fold {task.fold}: its training failed ({reason}); correct that and run the same "
             "command again: finished folds are kept"
         )
     for key, value in _tags(task, parent_id).items():
@@ -167,9 +167,9 @@ def _earlier(key: str) -> list[Run]:
 
 
 def _end_killed(earlier: Sequence[Run], parent_id: str) -> None:
-    """Say KILLED of runs, and of their parents, that say RUNNING because nobody could end them.
+    """Mark as KILLED what a killed process left RUNNING: runs, and their parents.
 
-    One that is at work after all says how it ended when it does.
+    One that still runs after all sets its own status when it ends.
     """
     own = tracking.client()
     parents = {run.data.tags.get(PARENT, "") for run in earlier} - {"", parent_id}

@@ -14,14 +14,13 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
-from builtup.data.contract import Places, SampleLoader
 from builtup.runs.records import Summary
 from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import rank_tiles
 from builtup.scoring.curves import choose_threshold
 from builtup.scoring.tables import as_json, three_decimals
 from builtup.training.checkpoints import Progress, full_state, save_state
-from builtup.training.evaluator import evaluate
+from builtup.training.evaluator import Places, deal_batches, evaluate
 from builtup.training.learner import Learner
 from builtup.training.metrics import SegmentationScores
 from builtup.training.trainer import Step
@@ -46,12 +45,12 @@ class Saver:
     """Writes checkpoints of full state, weights and the summary into the run's artifacts.
 
     `summary` holds facts of the run, to which the best validation is added; `made` is what
-    checkpoints say that they were `made_with`.
+    checkpoints record as `made_with`.
     """
 
     learner: Learner
     progress: Progress
-    loader: SampleLoader
+    loader: Any
     folder: Path
     summary: Summary
     made: Mapping[str, Any]
@@ -97,7 +96,7 @@ class Validation:
 
     learner: Learner
     evaluator: Engine
-    loader: SampleLoader
+    loader: Any
     recorder: Recorder
     saver: Saver
     names: Sequence[str]
@@ -108,7 +107,7 @@ class Validation:
     last: dict[str, Any] = field(default_factory=dict)  # as `Progress.best`
 
     def __post_init__(self) -> None:
-        self.loader = self.loader.dealt()
+        self.loader = deal_batches(self.loader)
 
     def run(self, iteration: int) -> None:
         """Validate now, unless these weights were validated already."""
@@ -117,26 +116,26 @@ class Validation:
         self.validated = iteration
         started = time.monotonic()
         self.learner.sync_buffers()
-        found = evaluate(self.evaluator, self.learner.weights, self.loader)
-        self._log(found, iteration)
-        self.last = _as_record(found, self.evaluator.scores, self.loader.places)
+        scores = evaluate(self.evaluator, self.learner.weights, self.loader)
+        self._log(scores, iteration)
+        self.last = _as_record(scores, self.evaluator.scores, Places.of(self.loader))
         if self.prefix != "train":
-            self._compare(found, iteration)
+            self._compare(scores, iteration)
         self.seconds = time.monotonic() - started
 
-    def _log(self, found: dict[str, float], iteration: int) -> None:
+    def _log(self, scores: dict[str, float], iteration: int) -> None:
         wanted = {
             f"{self.prefix}/{name}": value
-            for name, value in found.items()
+            for name, value in scores.items()
             if name.rpartition("/")[2] in (*self.names, "worst_city_f1")
         }
         self.recorder.metrics(wanted, iteration)
-        headline = ", ".join(f"{name} {three_decimals(found[name])}" for name in self.names)
+        headline = ", ".join(f"{name} {three_decimals(scores[name])}" for name in self.names)
         log.info("iteration %d: %s %s", iteration, self.prefix, headline)
 
-    def _compare(self, found: dict[str, float], iteration: int) -> None:
+    def _compare(self, scores: dict[str, float], iteration: int) -> None:
         progress = self.saver.progress
-        score = found[self.names[0]]
+        score = scores[self.names[0]]
         if math.isnan(score) or score <= progress.best_score:
             progress.without_better += 1
             return
@@ -157,31 +156,34 @@ class Validation:
 
 
 def _as_record(
-    found: dict[str, float], scores: SegmentationScores, places: Places
+    scores: dict[str, float], counts: SegmentationScores, places: Places
 ) -> dict[str, Any]:
-    threshold = choose_threshold(scores.histogram)
+    threshold = choose_threshold(counts.histogram)
     return {
-        "scores": as_json(found),
+        "scores": as_json(scores),
         "threshold": 0.5 if threshold is None else threshold.value,
-        "threshold_f1": found["f1"] if threshold is None else threshold.f1,
+        "threshold_f1": scores["f1"] if threshold is None else threshold.f1,
         "confusion": {
             city: matrix.tolist()
-            for city, matrix in zip(scores.cities or ("all",), scores.matrices, strict=True)
+            for city, matrix in zip(counts.cities or ("all",), counts.matrices, strict=True)
         },
-        "histogram": scores.histogram.tolist(),
+        "histogram": counts.histogram.tolist(),
         "tiles": {
-            scores.cities[city]: chosen
-            for city, chosen in rank_tiles(scores.tiles, places.city_indices).items()
+            counts.cities[city]: chosen
+            for city, chosen in rank_tiles(counts.tiles, places.city_indices).items()
         },
     }
 
 
-def attach_epochs(trainer: Engine, progress: Progress, loader: SampleLoader) -> None:
-    """Count iterations and epochs; tell the loader which epoch begins."""
+def attach_epochs(trainer: Engine, progress: Progress, loader: Any) -> None:
+    """Count iterations and epochs; tell the loader's samplers which epoch begins."""
+    owners = [loader, *(getattr(loader, name, None) for name in ("sampler", "batch_sampler"))]
 
     @trainer.on(Events.EPOCH_STARTED)
     def tell() -> None:
-        loader.set_epoch(trainer.state.epoch)
+        for owner in owners:
+            if owner is not None and hasattr(owner, "set_epoch"):
+                owner.set_epoch(trainer.state.epoch)
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def count() -> None:

@@ -1,4 +1,4 @@
-"""What a network says of validation tiles, counted on the device and over all processes."""
+"""What a network predicts for validation tiles, counted on the device and over all processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Predicted", "SegmentationScores", "quantise"]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What the evaluator says of a batch.
+    """What the evaluator gives for a batch.
 
     `level` (B, H, W) uint8: probability of the mapped class, 0 to 254. `label` and `target`
     (B, H, W) int64, the likeliest class and the truth with 255 ignored. `place`: for each image an
@@ -100,8 +100,13 @@ class SegmentationScores(Metric):
         if self.num_tiles == 0 or len(output.number) == 0:
             return
         valid, mapped = output.target != IGNORE, self.classes.mapped_index
-        true, found = (output.target == mapped) & valid, (output.label == mapped) & valid
-        cells = (true & found, ~true & found, true & ~found, valid & ~true & ~found)
+        true, predicted = (output.target == mapped) & valid, (output.label == mapped) & valid
+        cells = (
+            true & predicted,
+            ~true & predicted,
+            true & ~predicted,
+            valid & ~true & ~predicted,
+        )
         counts = torch.stack([cell.sum((1, 2)) for cell in cells], dim=1)
         number = torch.as_tensor(list(output.number), device=self._device)
         self._tiles.index_add_(0, number, counts.to(self._device))
@@ -111,9 +116,9 @@ class SegmentationScores(Metric):
         self.matrices = idist.all_reduce(self._matrices.clone()).cpu().numpy()
         self.histogram = idist.all_reduce(self._histogram.clone()).cpu().numpy()
         self.tiles = idist.all_reduce(self._tiles.clone()).cpu().numpy()
-        found = scores(self.matrices.sum(0), self.classes)
-        found["worst_city_f1"] = worst_city_f1(self.matrices, self.classes.mapped_index)
+        computed = scores(self.matrices.sum(0), self.classes)
+        computed["worst_city_f1"] = worst_city_f1(self.matrices, self.classes.mapped_index)
         for city, matrix in zip(self.cities, self.matrices, strict=False):
             own = scores(matrix, self.classes)
-            found |= {f"{city}/{name}": value for name, value in own.items()}
-        return found
+            computed |= {f"{city}/{name}": value for name, value in own.items()}
+        return computed

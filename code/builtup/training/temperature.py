@@ -69,5 +69,5 @@ def fit_temperature(histogram: Histogram) -> float | None:
         return float((building * np.logaddexp(0, -z) + background * np.logaddexp(0, z)).sum())
 
     low, high = np.log(_BOUNDS)
-    found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    best = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(best.x))

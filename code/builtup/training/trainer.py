@@ -15,10 +15,9 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from builtup.data.contract import Places
 from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE
-from builtup.training.evaluator import PrepareBatch, prepare_batch
+from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
 from builtup.training.learner import Learner
 
 __all__ = ["Step", "create_trainer", "optimiser_steps"]
@@ -58,7 +57,7 @@ def create_trainer(
     """
     update = _Update(learner, places, prepare, accumulation_steps, clip_grad_norm)
     trainer = Engine(update)
-    trainer.logger.disabled = True  # its lines say what ours say
+    trainer.logger.disabled = True  # its lines repeat ours
     return trainer
 
 

@@ -22,7 +22,6 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from builtup.data.contract import SampleLoader
 from builtup.training.checkpoints import load_state, save_state
 from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.handlers import Saver, Validation
@@ -51,7 +50,7 @@ class Soup:
     count: int
     learner: Learner
     saver: Saver
-    loader: SampleLoader
+    loader: Any
     validation: Validation | None = None
     prepare: PrepareBatch = prepare_batch
 
@@ -70,7 +69,7 @@ class Soup:
         for old in self._kept()[: -self.count]:
             old.unlink()
 
-    def cook(self, iteration: int) -> None:
+    def average(self, iteration: int) -> None:
         """Average, measure statistics, validate, save. All processes must call this."""
         kept = self._kept() if idist.get_rank() == 0 else []
         number = int(idist.broadcast(float(len(kept)), src=0))
@@ -85,7 +84,7 @@ class Soup:
             refresh_norms(self.learner, self.loader, self.prepare)
             record = {
                 "iterations": [int(path.stem) for path in kept],
-                **({} if self.validation is None else self._taste(self.validation, iteration)),
+                **({} if self.validation is None else self._validate(self.validation, iteration)),
             }
             if idist.get_rank() == 0:
                 save_state(weights.state_dict(), self.saver.folder / "weights" / "soup.pt")
@@ -93,12 +92,12 @@ class Soup:
         self.saver.write_summary(finished=True)
         log.info("soup of %d epochs: weights/soup.pt", number)
 
-    def _taste(self, validation: Validation, iteration: int) -> dict[str, Any]:
-        tasting = copy.copy(validation)
-        tasting.prefix, tasting.validated = "soup", -1
+    def _validate(self, validation: Validation, iteration: int) -> dict[str, Any]:
+        own = copy.copy(validation)
+        own.prefix, own.validated = "soup", -1
         before = self.saver.progress.best_score
-        tasting.run(iteration)
-        return {**tasting.last, "is_best": self.saver.progress.best_score > before}
+        own.run(iteration)
+        return {**own.last, "is_best": self.saver.progress.best_score > before}
 
     def _kept(self) -> list[Path]:
         return sorted(self.folder.glob("*.pt"))
@@ -112,8 +111,8 @@ def attach_soup(trainer: Engine, soup: Soup) -> None:
         soup.keep(trainer.state.iteration)
 
     @trainer.on(Events.COMPLETED)
-    def cook() -> None:
-        soup.cook(trainer.state.iteration)
+    def average() -> None:
+        soup.average(trainer.state.iteration)
 
 
 def mean_of(paths: Sequence[Path]) -> dict[str, Tensor]:
@@ -131,9 +130,7 @@ def mean_of(paths: Sequence[Path]) -> dict[str, Tensor]:
     }
 
 
-def refresh_norms(
-    learner: Learner, loader: SampleLoader, prepare: PrepareBatch = prepare_batch
-) -> None:
+def refresh_norms(learner: Learner, loader: Any, prepare: PrepareBatch = prepare_batch) -> None:
     """Measure the batch-norm statistics of the learner's weights on training batches.
 
     As inference sees them: without dropout. The mean of all batches counts, over all processes.
@@ -142,7 +139,8 @@ def refresh_norms(
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return
-    loader.set_epoch(0)  # a stream of its own, the same whenever this is done
+    if hasattr(loader, "set_epoch"):
+        loader.set_epoch(0)  # a stream of its own, the same whenever this is done
     with _measuring(model, norms), torch.no_grad(), learner.autocast():
         for batch in islice(loader, MOST_BATCHES):
             model(prepare(batch, learner.device, learner.device.type == "cuda")[0])
