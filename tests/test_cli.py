@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import fields
 
 import click
 import pytest
 import yaml
 
 from builtup.cli import cli
+from builtup.options import PolygonOptions
 from helpers import ROOT
 
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
@@ -117,3 +119,15 @@ def test_commands_speak():
     assert all(
         isinstance(command, click.Command) and command.help for command in cli.commands.values()
     )
+
+
+def test_predict_has_the_defaults_of_its_recipe_and_options():
+    from builtup.prediction.predict import PredictOptions
+    from builtup.prediction.recipe import Recipe
+
+    options = {option.name: option for option in cli.commands["predict"].params}
+    known = {of.name: of.default for kind in (Recipe, PredictOptions) for of in fields(kind)}
+    shared = options.keys() & known.keys()
+    assert options.keys() - shared == {"scheduler", *(f.name for f in fields(PolygonOptions))}
+    for name in shared - {"model", "input_path"}:
+        assert options[name].default == ("" if known[name] is None else known[name]), name

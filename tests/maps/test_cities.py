@@ -183,3 +183,51 @@ def test_more_dates_than_a_byte_counts(tmp_path: Path) -> None:
     assert read(tmp_path, "_count").tolist() == [[260, 1]]
     assert read(tmp_path, "_prob").tolist() == [[127, 7]]
     assert read(tmp_path, "_std")[0, 0] == 0.5
+
+
+# --- more than two classes ----------------------------------------------------------------------
+
+THREE = ("water", "building", "street")
+
+
+def write_three(root: Path, date: str, values: ArrayLike) -> Path:
+    """A scene's probabilities of three classes (3, H, W)."""
+    array = np.asarray(values, dtype=np.uint8)
+    _, height, width = array.shape
+    path = root / "raw" / f"s1a_38SLF_prob_{date}.tif"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profile = {"crs": CRS, "transform": TRANSFORM, "width": width, "height": height}
+    with rasterio.open(
+        path, "w", driver="GTiff", count=3, dtype="uint8", nodata=NODATA, **profile
+    ) as dataset:
+        dataset.write(array)
+        dataset.descriptions = THREE
+        own = (f"s1a_38SLF_{{}}_{date}", "38SLF_Alpha", width, height, "run", 0.1, THREE)
+        write_tags(dataset, PredictionTags(*own).of_kind("scene"))
+    return path
+
+
+def test_of_more_than_two_classes_the_likeliest_is_mapped(tmp_path: Path) -> None:
+    # building is above its threshold everywhere, and the likeliest in one pixel only
+    write_three(tmp_path, "20150101", [[[200, 20, 255]], [[44, 214, 255]], [[10, 20, 255]]])
+    write_three(tmp_path, "20150102", [[[100, 30, 255]], [[54, 194, 255]], [[100, 30, 255]]])
+    assert aggregate(tmp_path) == {"dates": 2}
+    np.testing.assert_array_equal(read(tmp_path), [[0, 1, NODATA]])
+    deviation = read(tmp_path, "_std")
+    np.testing.assert_allclose(deviation[0, :2], [5 / 254, 10 / 254], rtol=1e-6)
+    with rasterio.open(tmp_path / "raw" / "38SLF_Alpha_prob.tif") as prob:
+        assert prob.descriptions == THREE
+        assert prob.read()[:, 0, 0].tolist() == [150, 49, 55]
+    kinds = {"": "classes", "_prob": "prob", "_std": "std", "_count": "count"}
+    for end, kind in kinds.items():
+        tags = read_tags(tmp_path / "raw" / f"38SLF_Alpha{end}.tif")
+        assert (tags.kind, tags.mapped, tags.decision) == (kind, "building", "argmax")
+
+
+def test_two_classes_say_what_they_always_said(tmp_path: Path) -> None:
+    write_date(tmp_path, "20150101", [[254, 0]])
+    aggregate(tmp_path)
+    with rasterio.open(tmp_path / "raw" / "38SLF_Alpha.tif") as mask:
+        known = {name for name in mask.tags() if name.startswith("BUILTUP_")}
+    names = ("CITY", "GRID", "RUN_ID", "THRESHOLD", "CLASSES")  # an empty scene is none
+    assert known == {f"BUILTUP_{name}" for name in names}

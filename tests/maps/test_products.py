@@ -4,6 +4,7 @@ import hashlib
 import json
 import resource
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -26,6 +27,7 @@ from builtup.maps.catalog import date_range
 from builtup.maps.polygonize import polygonize
 from builtup.maps.products import write_products
 from builtup.runs.results import PredictionTags
+from builtup.sensors.classes import Classes
 from helpers import CRS, TRANSFORM, write_raster
 
 CITY = "38SLF_Alpha"
@@ -275,3 +277,32 @@ def test_products_without_polygons_are_refused_or_skipped(tmp_path: Path) -> Non
     summary = write_products(tmp_path, on_error="skip")
     assert (summary.done, len(summary.skipped)) == (0, 1)
     assert not (raw / f"{CITY}.parquet").exists()
+
+
+def test_products_of_more_classes_show_the_mapped_one_and_name_all(tmp_path: Path) -> None:
+    classes = Classes.of(("water & ice", "street", "building"))
+    label = np.where(MASK == 1, 2, MASK).astype(np.uint8)
+    levels = np.stack([np.where(label == k, 200, 27) for k in range(3)]).astype(np.uint8)
+    levels[:, label == 255] = 255
+    raw = tmp_path / "raw"
+    tags = PredictionTags("", CITY, 80, 60, "run", 0.5, classes.names)
+    for name, values, kind in ((CITY, label, "classes"), (f"{CITY}_prob", levels, "prob")):
+        path = write_raster(raw / f"{name}.tif", values, TRANSFORM, CRS, nodata=255)
+        with rasterio.open(path, "r+") as dataset:
+            dataset.update_tags(**tags.of_kind(kind).as_gdal())
+    scene = replace(tags, scene="s1a_38SLF_{}_20150214").of_kind("scene")
+    path = write_raster(raw / "s1a_38SLF_prob_20150214.tif", levels, TRANSFORM, CRS, nodata=255)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(**scene.as_gdal())
+    assert polygonize(input_path=str(tmp_path)).counts["polygons"] == 2
+    assert write_products(tmp_path).counts == {"polygons": 2}
+    item = json.loads((raw / f"{CITY}.json").read_text())
+    assert item["properties"]["title"] == f"Building of {CITY}"
+    assert item["properties"]["builtup:classes"] == list(classes.names)
+    assert item["assets"]["mask"]["title"] == "Classes: 0 water & ice, 1 street, 2 building"
+    assert len(item["assets"]["probability"]["raster:bands"]) == 3
+    entries = ElementTree.parse(raw / f"{CITY}.qml").iter("paletteEntry")
+    assert [entry.get("label") for entry in entries] == list(classes.names)
+    shader = next(ElementTree.parse(raw / f"{CITY}_prob.qml").iter("rasterrenderer"))
+    assert shader.get("band") == "3"
+    assert Image.open(raw / f"{CITY}_preview.png").size[0] > 100

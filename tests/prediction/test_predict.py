@@ -346,18 +346,11 @@ def test_a_gpu_that_is_not_here_is_refused(
         run(root, tmp_path / "out", device="cuda", backend="openvino")
 
 
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        ("torch.nn.Conv2d(4, 2, 1)", "takes 4 bands, not VH and VV"),
-        ("torch.nn.Conv2d(3, 1, 1)", "not logits of each class"),
-    ],
-)
-def test_a_model_of_other_bands_is_refused(
-    root: Path, tmp_path: Path, network: str, message: str
+def test_a_model_of_other_bands_is_refused_before_anything_is_written(
+    root: Path, tmp_path: Path
 ) -> None:
-    write_trained(tmp_path / "other", network)
-    with pytest.raises(BuiltupError, match=message):
+    write_trained(tmp_path / "other", "torch.nn.Conv2d(4, 2, 1)")
+    with pytest.raises(BuiltupError, match="takes 4 bands, not VH and VV"):
         run(root, tmp_path / "out", model=str(tmp_path / "other"))
     assert not (tmp_path / "out").exists()
 
