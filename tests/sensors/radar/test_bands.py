@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from builtup.sensors.radar.bands import CHANNEL_SETS, invalid, mean_power, to_db
+from builtup.sensors.radar.bands import CHANNEL_SETS, Gaps, invalid, mean_power, to_db, unmeasured
 
 #: Powers with the special values of the rule well represented.
 POWER = st.one_of(
@@ -77,3 +77,13 @@ def test_third_band_in_decibels_is_that_of_the_mean_power() -> None:
 def test_the_ratio_in_decibels_does_not_explode_at_zero() -> None:
     zero, one = np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)
     assert np.abs(CHANNEL_SETS["db_5b"].compute(zero, one)).max() < 50.001
+
+
+@given(pairs=st.lists(PAIRS, min_size=1, max_size=40), nodata=st.sampled_from([None, 0.0, 1.0]))
+def test_gaps_of_two_polarisations_are_joined_by_the_rule(
+    pairs: list[tuple[float, float]], nodata: float | None
+) -> None:
+    vh, vv = (np.array([values], dtype=np.float32) for values in zip(*pairs, strict=True))
+    one, other = (Gaps.of(unmeasured(power, nodata), power == 0) for power in (vh, vv))
+    expected = invalid(vh, vv, nodata, nodata)
+    np.testing.assert_array_equal(one.joined(other, vh.shape), expected)
