@@ -12,7 +12,6 @@ apart. Finished folds are kept.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,11 @@ from commands import builtup, use_project_database
 
 from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE, NODATA, encode, level_of
-from builtup.jobs.files import write_text_atomically
 from builtup.maps.forest import fit_forest, forest_probability
+from builtup.runs.records import CrossValidation
 from builtup.scoring.blocks import BlockCounter, BlockRow, write_blocks
 from builtup.sensors.scene_files import find_rasters
-from builtup.studies.cross_validate import BLOCKS_CSV, CROSS_JSON
+from builtup.studies.cross_validate import BLOCKS_CSV
 
 #: What each config is trained with instead of its own: 16 crops of 96 pixels an iteration.
 CROPS = "crop=96 batch_size=16 scale=none samples_per_epoch=640 accumulation_steps=1"
@@ -52,7 +51,7 @@ def main() -> None:
     for kind, folder in (("images", "images_3b"), ("masks", "masks")):
         builtup("generate_tiles", input_path=train / folder, output_path=tiles / kind)
     builtup("generate_tiles_stats", input_path=tiles, output_path=tiles, folds="city")
-    if not (out / FOREST / CROSS_JSON).is_file():
+    if not (out / FOREST / CrossValidation.NAME).is_file():
         leave_out_forest(train, out / FOREST)
     folders = [out / FOREST]
     wanted = [name for name in arguments.only.split(";") if name] or list(SETTINGS)
@@ -90,8 +89,8 @@ def leave_out_forest(train: Path, folder: Path) -> None:
             counter.add(city, scene_id.replace("_{}", ""), grid, mapped, truth == 1, valid)
         rows += counter.rows()
     write_blocks(folder / BLOCKS_CSV, rows)
-    record = {"config": FOREST, "kind": "city", "ground": sorted(scenes), "seeds": [0]}
-    write_text_atomically(folder / CROSS_JSON, json.dumps(record, indent=1) + "\n")
+    record = CrossValidation(config=FOREST, kind="city", ground=tuple(sorted(scenes)), seeds=(0,))
+    record.write(folder)
 
 
 if __name__ == "__main__":

@@ -98,14 +98,16 @@ def train(out: Path, block: str, minutes: float) -> dict:
         "Trainings",
         f"data_path={out / 'train_tiles'} val_fold={block} max_minutes={minutes}",
     )
+    from builtup.runs.records import Summary
     from builtup.runs.tracking import run_artifacts
 
-    summary = json.loads((run_artifacts(run_id) / "summary.json").read_text())
+    summary = Summary.read(run_artifacts(run_id))
+    scores = summary.metrics or {}
     return {
         "block": block,
         "run_id": run_id,
-        "iterations": summary["iterations"],
-        **{key: summary["metrics"].get(key) for key in ("f1", "iou", "precision", "recall")},
+        "iterations": summary.iterations,
+        **{key: scores.get(key) for key in ("f1", "iou", "precision", "recall")},
     }
 
 

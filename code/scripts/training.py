@@ -18,7 +18,7 @@ from builtup.training.build import (
     start_at,
 )
 from builtup.training.checkpoints import made_with
-from builtup.training.evaluator import Places, create_evaluator
+from builtup.training.evaluator import create_evaluator
 from builtup.training.handlers import (
     Saver,
     Validation,
@@ -57,7 +57,7 @@ def train(config: Config, recorder: Recorder) -> None:
 
     # trainer and validations
     trainer = create_trainer(
-        learner, data.places, data.prepare, config.accumulation_steps, config.clip_grad_norm
+        learner, data.train.places, data.prepare, config.accumulation_steps, config.clip_grad_norm
     )
     made = made_with(learner, data.length, config.accumulation_steps)
     summary = summary_of(config, data)
@@ -67,7 +67,7 @@ def train(config: Config, recorder: Recorder) -> None:
         if loader is None
         else Validation(
             learner,
-            create_evaluator(learner, Places.of(loader), data.classes, data.prepare),
+            create_evaluator(learner, loader.places, data.classes, data.prepare),
             loader,
             recorder,
             saver,

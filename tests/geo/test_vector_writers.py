@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import signal
+import sqlite3
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+import fiona
 import numpy as np
 import pyogrio.raw
 import pytest
@@ -28,7 +33,7 @@ def ids(path: Path) -> list[int]:
 def test_batches_are_appended_in_both_formats(tmp_path: Path) -> None:
     with (
         shapefile(tmp_path / "a.shp", city="Ağrı", crs=CRS) as shp,
-        geopackage(tmp_path / "a.gpkg", city="Ağrı", crs=CRS) as gpkg,
+        geopackage(tmp_path / "a.gpkg", city="Ağrı", crs=CRS, style="") as gpkg,
     ):
         for writer in (shp, gpkg):
             writer.write(boxes(3))
@@ -61,7 +66,7 @@ def test_a_failure_leaves_the_old_files_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.993, 0.999])
 @pytest.mark.parametrize("suffix", [".shp", ".gpkg"])
 def test_a_full_disk_is_noticed_at_any_byte(tmp_path: Path, suffix: str, share: float) -> None:
-    write = {".shp": shapefile, ".gpkg": geopackage}[suffix]
+    write = {".shp": shapefile, ".gpkg": partial(geopackage, style="")}[suffix]
     with write(tmp_path / f"a{suffix}", city="A", crs=CRS) as writer:
         writer.write(boxes(3000))
     largest = max(path.stat().st_size for path in tmp_path.iterdir())
@@ -99,9 +104,47 @@ def test_what_a_dead_process_left_is_swept_away(tmp_path: Path) -> None:
     journal.write_text("half")
     with (
         shapefile(tmp_path / "a.shp", city="A", crs=CRS),
-        geopackage(tmp_path / "a.gpkg", city="A", crs=CRS),
+        geopackage(tmp_path / "a.gpkg", city="A", crs=CRS, style=""),
     ):
         pass
     assert not left.exists()
     assert not journal.exists()
     assert ids(tmp_path / "a.shp") == []
+
+
+# --- GeoPackages with a style -------------------------------------------------------------------
+
+
+def styled(path: Path) -> Path:
+    box = np.asarray([shapely.box(0, 0, 1, 1)])
+    with geopackage(path, city="A", crs=CRS, style="<qgis/>") as writer:
+        writer.write(Features(box, np.ones(1, np.int32), np.ones(1), np.full(1, 0.6)))
+    return path
+
+
+def test_a_geopackage_carries_its_style_as_the_default_of_its_layer(tmp_path: Path) -> None:
+    path = styled(tmp_path / "38SLF_Ağrı.gpkg")
+    with closing(sqlite3.connect(path)) as database:
+        rows = database.execute(
+            # the columns by which QGIS looks for a layer's default
+            "SELECT styleQML FROM layer_styles WHERE f_table_catalog = '' AND f_table_schema = '' "
+            "AND f_table_name = ? AND f_geometry_column = 'geom' AND useAsDefault",
+            [path.stem],
+        ).fetchall()
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert not database.execute("PRAGMA foreign_key_check").fetchall()
+    assert rows == [("<qgis/>",)]
+
+
+def test_readers_find_the_polygons_first_and_the_styles_as_a_table(tmp_path: Path) -> None:
+    path = styled(tmp_path / "a.gpkg")
+    assert pyogrio.list_layers(path).tolist() == [["a", "Polygon"], ["layer_styles", None]]
+    with fiona.open(path) as layer:  # another GDAL
+        assert layer.name == "a"
+        assert len(layer) == 1
+
+
+def test_the_bytes_of_a_styled_geopackage_are_the_same_again(tmp_path: Path) -> None:
+    first = styled(tmp_path / "a.gpkg").read_bytes()
+    shutil.rmtree(tmp_path)
+    assert styled(tmp_path / "a.gpkg").read_bytes() == first

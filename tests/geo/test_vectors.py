@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gc
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import fiona
 import numpy as np
+import pyogrio.raw
 import pyproj
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builtup.errors import InputError
@@ -24,9 +26,8 @@ from builtup.geo.vectors import (
     read_polygons,
     reproject,
     stream_polygons,
-    vector_files,
 )
-from helpers import write_polygons
+from helpers import ROOT, write_polygons
 
 SQUARE = shapely.box(300_000, 3_999_000, 300_100, 3_999_100)
 BOWTIE = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
@@ -60,7 +61,6 @@ def test_other_formats_are_read_too(tmp_path: Path) -> None:
         ' "geometry": {"type": "Polygon", "coordinates": [[[1, 2], [3, 2], [3, 4], [1, 2]]]}}]}'
     )
     assert read_polygons(path).geometries[0].area == 2
-    assert vector_files(path) == (path,)
 
 
 def test_streamed_batches_hold_the_polygons_that_are_read_at_once(
@@ -162,12 +162,6 @@ def test_other_geometries_are_refused(tmp_path: Path) -> None:
         read_polygons(path)
 
 
-def test_side_files_in_capitals_are_found(tmp_path: Path) -> None:
-    path = write_polygons(tmp_path / "a.shp", [SQUARE])
-    path.with_suffix(".prj").rename(tmp_path / "a.PRJ")
-    assert tmp_path / "a.PRJ" in vector_files(path)
-
-
 @given(x=st.floats(200_000, 800_000), y=st.floats(10_000, 8_000_000), size=st.floats(1, 5000))
 def test_reprojection_there_and_back_moves_nothing(
     tmp_path_factory: pytest.TempPathFactory, x: float, y: float, size: float
@@ -235,18 +229,6 @@ def test_a_file_without_polygons_is_refused_when_it_is_read_in_parts(tmp_path: P
         list(PolygonFile(write_polygons(tmp_path / "empty.shp", [])).parts())
 
 
-def test_a_plain_shapefile_that_is_not_read_to_its_end_ends_no_other_reading(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(vectors, "BATCH", 1)
-    path = write_polygons(tmp_path / "a.shp", [SQUARE, RING])
-    given_up = stream_polygons(path)
-    next(given_up)
-    with fiona.open(path):  # fails at its end where the environment is gone
-        del given_up
-        gc.collect()
-
-
 def test_several_polygons_in_a_shape_are_not_read_further_than_they_are_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,3 +242,150 @@ def test_several_polygons_in_a_shape_are_not_read_further_than_they_are_wanted(
     with fiona.open(path):
         del parts
         gc.collect()
+
+
+# --- shapefiles, through fiona and through Arrow ------------------------------------------------
+
+
+@pytest.fixture(params=["few", "many"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are read as if they held few polygons, or many."""
+    monkeypatch.setattr(vectors, "MANY", 0 if request.param == "many" else 2**60)
+
+
+def write_shapes(path: Path, shapes: list[bytes], deleted: tuple[int, ...] = ()) -> Path:
+    """A shapefile of records as they are (ESRI Shapefile Technical Description, 1998), some of
+    them deleted."""
+    write_polygons(path, [SQUARE] * len(shapes))
+    header = bytearray(path.read_bytes()[:100])
+    records, index, at = b"", b"", 50
+    for number, shape in enumerate(shapes, 1):
+        words = len(shape) // 2
+        records += struct.pack(">2i", number, words) + shape
+        index += struct.pack(">2i", at, words)
+        at += 4 + words
+    for file, body in ((path, records), (path.with_suffix(".shx"), index)):
+        header[24:28] = struct.pack(">i", (100 + len(body)) // 2)
+        file.write_bytes(bytes(header) + body)
+    dbf = bytearray(path.with_suffix(".dbf").read_bytes())
+    start, length = struct.unpack("<HH", dbf[8:12])
+    for row in deleted:
+        dbf[start + row * length] = ord("*")
+    path.with_suffix(".dbf").write_bytes(bytes(dbf))
+    return path
+
+
+def shape(*rings: list[tuple[float, float]]) -> bytes:
+    """A polygon record: its rings as they stand, in whichever direction."""
+    points = [xy for ring in rings for xy in ring]
+    firsts = np.cumsum([0] + [len(ring) for ring in rings])[:-1].tolist()
+    box = (*np.min(points, axis=0), *np.max(points, axis=0))
+    return struct.pack("<i4d2i", 5, *box, len(rings), len(points)) + struct.pack(
+        f"<{len(rings)}i{2 * len(points)}d", *firsts, *(v for xy in points for v in xy)
+    )
+
+
+def ring(x: float, y: float, side: float, clockwise: bool = True) -> list[tuple[float, float]]:
+    made = [(x, y), (x, y + side), (x + side, y + side), (x + side, y), (x, y)]
+    return made if clockwise else made[::-1]
+
+
+NULL = struct.pack("<i", 0)
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([shape(ring(0, 0, 9), ring(2, 2, 3, False))], [72]),
+        ([shape(ring(2, 2, 3, False), ring(0, 0, 9))], [72]),  # the hole before its shell
+        ([shape(ring(0, 0, 9, False))], [81]),  # a shell that runs the wrong way
+        ([shape(ring(0, 0, 9), ring(2, 2, 3))], [81, 9]),  # it says that this is no hole
+        ([shape(ring(0, 0, 9), ring(20, 0, 2))], [81, 4]),  # two shells are two polygons
+        ([shape(ring(0, 0, 9), ring(2, 2, 5, False), ring(3, 3, 2))], [56, 4]),  # an island
+        ([NULL, shape(ring(0, 0, 9)), NULL], [81]),
+        ([shape(ring(0, 0, 9), ring(2, 2, 3, False)[:2])], [81]),  # a ring of two points
+        ([shape(ring(0, 0, 9)), shape([(0, 0), (1, 1), (0, 0)])], [81]),
+        ([shape(ring(0, 0, 9)), shape([(0, 0), (0, np.inf), (1, 1), (0, 0)])], [81]),
+    ],
+)
+def test_the_variants_of_shapes_give_the_polygons_that_are_meant(
+    tmp_path: Path, records: list[bytes], expected: list[float]
+) -> None:
+    found = read_polygons(write_shapes(tmp_path / "a.shp", records))
+    assert sorted(shapely.area(found.geometries), reverse=True) == expected
+    assert shapely.is_valid(found.geometries).all()
+
+
+@pytest.mark.usefixtures("either_way")
+def test_deleted_rows_are_left_out(tmp_path: Path) -> None:
+    records = [shape(ring(0, 0, side)) for side in (1, 2, 3, 4, 5)]
+    found = read_polygons(write_shapes(tmp_path / "a.shp", records, deleted=(0, 3)))
+    assert shapely.area(found.geometries).tolist() == [4, 9, 25]
+
+
+@pytest.mark.usefixtures("either_way")
+def test_heights_multipolygons_and_repairs_are_the_same_either_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "BATCH", 2)
+    shapes = [SQUARE, RING, shapely.MultiPolygon([SQUARE, RING]), BOWTIE, shapely.Polygon()]
+    flat = read_polygons(write_polygons(tmp_path / "a.shp", shapes))
+    assert (len(flat), flat.repaired) == (6, 1)
+    raised = [shapely.force_3d(one, 3.0) for one in shapes[:3]]
+    found = read_polygons(write_polygons(tmp_path / "b.shp", raised))
+    assert not shapely.has_z(found.geometries).any()
+    assert shapely.equals_exact(found.geometries, flat.geometries[:4]).all()
+
+
+places = st.tuples(st.floats(-170, 170), st.floats(-80, 80), st.floats(1, 5), st.integers(0, 3))
+
+
+def holed(x: float, y: float, side: float, holes: int) -> shapely.Polygon:
+    step = side / (holes + 1)
+    inner = [
+        shapely.box(x + i * step + 0.2 * step, y + 0.1, x + i * step + 0.6 * step, y + 0.3).exterior
+        for i in range(holes)
+    ]
+    return shapely.Polygon(shapely.box(x, y, x + side, y + side).exterior, inner)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(places, min_size=1, max_size=6))
+def test_polygons_with_holes_are_the_same_either_way(
+    tmp_path_factory: pytest.TempPathFactory, squares: list[tuple[float, float, float, int]]
+) -> None:
+    path = write_polygons(
+        tmp_path_factory.mktemp("shp") / "a.shp", [holed(*s) for s in squares], "EPSG:4326"
+    )
+    few = read_polygons(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors, "MANY", 0)
+        many = read_polygons(path)
+    assert few.crs == many.crs
+    assert shapely.equals_exact(few.geometries, many.geometries).all()
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("name", ["a.geojson", "a.gpkg"])
+def test_other_formats_are_the_same_either_way(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    shapes = np.array([SQUARE, RING])
+    pyogrio.raw.write(
+        path, shapely.to_wkb(shapes), [], [], geometry_type="Polygon", crs="EPSG:4326"
+    )
+    assert shapely.equals(read_polygons(path).geometries, shapes).all()
+    line = tmp_path / "line.geojson"
+    line.write_text('{"type": "LineString", "coordinates": [[0, 0], [1, 1]]}')
+    with pytest.raises(InputError, match="holds a LineString"):
+        read_polygons(line)
+
+
+def test_fiona_and_pyogrio_stand_behind_these_modules_alone() -> None:
+    package = ROOT / "code" / "builtup"
+    having = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"^\s*(import|from) (fiona|pyogrio)", path.read_text(), re.MULTILINE)
+    }
+    assert having == {"geo/vectors.py", "geo/vector_writers.py"}

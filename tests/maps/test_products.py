@@ -91,27 +91,10 @@ def test_geoparquet_holds_the_same_polygons_with_valid_metadata(tmp_path: Path) 
     assert column["bbox"] == shapely.total_bounds(shapely.from_wkb(wkb)).tolist()
 
 
-def test_flatgeobuf_holds_the_same_polygons_with_an_index(tmp_path: Path) -> None:
-    raw = make(tmp_path)
-    write_products(tmp_path)
-    path = raw / f"{CITY}.fgb"
-    meta, _, wkb, fields = pyogrio.raw.read(path)
-    found = dict(zip(meta["fields"], fields, strict=True))
-    order = np.argsort(found["id"])  # the index sorts them by place
-    expected, attributes = geopackage(raw)
-    assert [bytes(wkb[i]) for i in order] == expected
-    for name, values in attributes.items():
-        assert [found[name][i] for i in order] == values
-    info = pyogrio.read_info(path)
-    assert info["crs"] == CRS
-    assert info["capabilities"]["fast_spatial_filter"]
-
-
 def test_a_city_without_polygons_gives_valid_files(tmp_path: Path) -> None:
     raw = make(tmp_path, mask=np.zeros((20, 20), np.uint8))
     assert write_products(tmp_path).counts == {"polygons": 0}
     assert pq.read_table(raw / f"{CITY}.parquet").num_rows == 0
-    assert len(pyogrio.raw.read(raw / f"{CITY}.fgb")[2]) == 0
     meta = json.loads(pq.read_schema(raw / f"{CITY}.parquet").metadata[b"geo"])
     assert meta["columns"]["geom"]["geometry_types"] == []
     assert "bbox" not in meta["columns"]["geom"]
@@ -159,7 +142,7 @@ def test_an_item_names_the_files_of_any_city_by_valid_addresses(tmp_path: Path, 
     links = json.loads((raw / "catalog.json").read_text())["links"]
     hrefs = [asset["href"] for asset in item["assets"].values()]
     hrefs += [link["href"] for link in links if link["rel"] == "item"]
-    assert len(hrefs) == 11
+    assert len(hrefs) == 10
     for href in hrefs:
         assert not set(href) & set(" #[]")
         assert (raw / unquote(href)).is_file()

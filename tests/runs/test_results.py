@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,12 @@ from rasterio.transform import from_origin
 from builtup.errors import InputError, RunError
 from builtup.runs.results import (
     PredictionTags,
+    Results,
+    city_rasters,
+    kind_of,
     read_tags,
     resolve_results,
+    scene_rasters,
     upload_results,
     write_tags,
 )
@@ -79,6 +84,50 @@ def test_a_raster_without_sound_tags_is_refused_in_one_line(
     with pytest.raises(InputError, match=r"a\.tif: .*tags.*; ") as e:
         read_tags(path)
     assert "\n" not in str(e.value)
+
+
+def test_tags_of_two_classes_are_the_same_as_ever() -> None:
+    assert " ".join(TAGS.as_gdal()) == (
+        "BUILTUP_SCENE BUILTUP_CITY BUILTUP_GRID BUILTUP_RUN_ID BUILTUP_THRESHOLD BUILTUP_CLASSES"
+    )
+
+
+def test_more_classes_say_what_a_raster_is_and_how_it_was_decided(tmp_path: Path) -> None:
+    tags = replace(TAGS, kind="classes", mapped="building", decision="argmax")
+    assert read_tags(write_raster(tmp_path / "a.tif", tags.as_gdal())) == tags
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "kind"),
+    [
+        ("s1a_38SLF_prob_ASC_20150101", {}, "scene"),  # reading it says that it lacks its tags
+        ("s1a_38SLF_3b_ASC_20150101", {}, ""),
+        ("38SLF_Alpha", {}, "classes"),
+        ("38SLF_Alpha_prob", TAGS.as_gdal() | {"BUILTUP_SCENE": ""}, ""),
+        ("38SLF_Alpha_std", {}, ""),
+        ("38SLF_Alpha_count", {}, ""),
+        ("beirut_prob", TAGS.as_gdal(), "scene"),  # a foreign scene that `predict` named so
+        ("beirut_prob", {}, ""),
+        ("beirut", {}, ""),
+        ("beirut", {"BUILTUP_KIND": "classes"}, "classes"),
+        ("beirut_prob", {"BUILTUP_KIND": "prob"}, "prob"),
+        ("beirut_prob", None, "scene"),  # unreadable: reading it says so
+        ("beirut", None, ""),
+    ],
+)
+def test_what_a_raster_is_its_name_or_its_tags_say(
+    tmp_path: Path, name: str, tags: dict[str, str] | None, kind: str
+) -> None:
+    path = tmp_path / "raw" / f"{name}.tif"
+    path.parent.mkdir()
+    if tags is None:
+        path.write_bytes(b"torn")
+    else:
+        write_raster(path, tags)
+    assert kind_of(path) == kind
+    assert (path in scene_rasters(Results(tmp_path))) is (kind == "scene")
+    if kind == "classes":
+        assert [of.mask for of in city_rasters(Results(tmp_path))] == [path]
 
 
 def test_the_input_path_wins_and_may_be_the_raw_folder(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_tile_with_nothing_labelled_left_is_dropped(tmp_path: Path) -> None:
     mask[:, 52:] = 255  # nothing is known east of the gap of the western blocks
     add_scene(tmp_path, mask=mask)
     folds, tiles = prepared(tmp_path, blocks="1x2")
-    assert folds.training_tiles(tiles, 0, False) != []
+    assert folds.training_tiles(tiles, 0) != []
     for t in folds.training_tiles(tiles, 0):
         allowed = folds.training_allowed(t, 0)
         assert allowed is not None

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import csv
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform
-from shapely import box
 
-from builtup.errors import LeakageError
-from builtup.tiles.folds import check_folds
-from builtup.tiles.leakage import leaks, reproject
-from tile_data import add_scene, moved, prepared
+from builtup.errors import InputError, LeakageError
+from builtup.tiles.folds import Folds
+from builtup.tiles.leakage import check_folds, leaks, require_same_data, training_tiles
+from builtup.tiles.stats import generate_tiles_stats
+from builtup.tiles.table import read_tile_stats
+from tile_data import add_scene, moved, prepared, tile_all
 
 NEIGHBOUR = {"city": "Beta_2015", "tile": "38SMF"}
 
@@ -57,7 +63,7 @@ def test_folds_drop_leaves_out_the_common_ground_and_nothing_else(tmp_path: Path
     add_scene(tmp_path, **NEIGHBOUR, transform=moved(60, 0))
     folds, tiles = prepared(tmp_path)
     beta = folds.index_of("Beta")
-    kept = folds.training_tiles(tiles, beta, drop_common=True)
+    kept = training_tiles(folds, tiles, beta, drop_common=True)
     assert {t.tile.x for t in kept} == {0, 19}
     check_folds(folds, tiles, beta, folds_drop=True)
 
@@ -80,16 +86,6 @@ def test_common_ground_is_found_across_utm_zones(tmp_path: Path) -> None:
     folds, tiles = prepared(tmp_path)
     with pytest.raises(LeakageError, match="37SGF"):
         check_folds(folds, tiles, folds.index_of("Beta"))
-
-
-def test_reprojection_agrees_with_gdal() -> None:
-    source, target = CRS.from_epsg(32638), CRS.from_epsg(32637)
-    (found,) = reproject([box(300_000, 4_000_000, 300_500, 4_000_500)], source, target)
-    (left, right), (bottom, top) = transform(
-        source, target, [300_000, 300_500], [4_000_000, 4_000_500]
-    )
-    assert found.distance(box(left, bottom, left, bottom)) < 1e-3
-    assert found.distance(box(right, top, right, top)) < 1e-3
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (0.4, -0.3), (10, 4)])
@@ -120,3 +116,100 @@ def test_no_validation_means_no_leak(tmp_path: Path) -> None:
     add_scene(tmp_path, **NEIGHBOUR, transform=moved(60, 0))
     folds, tiles = prepared(tmp_path)
     check_folds(folds, tiles, None)
+
+
+@pytest.fixture(scope="module")
+def cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cities")
+    for number, (city, tile) in enumerate((("Alpha", "38SLF"), ("Beta", "38SLG"))):
+        for date in ("20150101", "20150113"):
+            place = moved(2000 * number, 0)
+            add_scene(root, f"{city}_2015", tile, date, transform=place)
+    return tile_and_measure(root)
+
+
+def tile_and_measure(root: Path, **options: Any) -> Path:
+    tiles = tile_all(root)
+    generate_tiles_stats(input_path=tiles, output_path=tiles, num_workers=1, **options)
+    return tiles
+
+
+def check(folder: Path) -> None:
+    require_same_data(folder, read_tile_stats(folder / "tile_stats.csv"), Folds.read(folder))
+
+
+def edit_folds(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / "folds.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+@pytest.fixture
+def copy(cities: Path, tmp_path: Path) -> Path:
+    shutil.copytree(cities, tmp_path / "tiles")
+    return tmp_path / "tiles"
+
+
+def test_what_belongs_together_passes(cities: Path) -> None:
+    check(cities)
+
+
+def test_folds_of_other_data_are_refused(copy: Path, tmp_path: Path) -> None:
+    for date in ("20150101", "20150113"):
+        add_scene(tmp_path / "other", "Alpha_2015", "38SLF", date)
+    add_scene(tmp_path / "other", "Delta_2015", "38SMA", "20150101", transform=moved(4000, 0))
+    other = tile_and_measure(tmp_path / "other")
+    shutil.copyfile(other / "folds.json", copy / "folds.json")
+    with pytest.raises(InputError, match=r"folds\.json: from other data: scene .*38SLG.* is in"):
+        check(copy)
+
+
+def test_a_scene_moved_to_another_city_s_fold_is_refused(copy: Path) -> None:
+    def move(values: dict[str, Any]) -> None:
+        scene = next(s for s in values["scenes"] if "38SLF" in s)
+        values["scenes"][scene]["city"] = "38SLG_Beta"
+
+    edit_folds(copy, move)
+    with pytest.raises(InputError, match=r"in 38SLG_Beta, tile_stats\.csv in 38SLF_Alpha"):
+        check(copy)
+
+
+def test_a_scene_said_to_lie_elsewhere_is_refused(copy: Path) -> None:
+    def move(values: dict[str, Any]) -> None:
+        scene = next(s for s in values["scenes"] if "38SLG" in s)
+        values["scenes"][scene]["transform"][2] += 5000
+
+    edit_folds(copy, move)
+    with pytest.raises(InputError, match=r"lies elsewhere \(grids up to 500 pixels apart"):
+        check(copy)
+
+
+def test_a_fold_that_was_removed_is_refused(copy: Path) -> None:
+    edit_folds(copy, lambda values: values["names"].remove("38SLG_Beta"))
+    with pytest.raises(InputError, match="no fold holds out 38SLG_Beta"):
+        check(copy)
+
+
+def test_a_tile_put_into_another_fold_is_refused(copy: Path) -> None:
+    path = copy / "tile_stats.csv"
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    rows[0]["fold_index"] = "1"
+    with path.open("w") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(InputError, match=r"lies in fold 0, tile_stats\.csv says 1"):
+        check(copy)
+
+
+def test_lists_that_agree_but_leak_are_found_on_the_ground(tmp_path: Path) -> None:
+    """One date of Alpha is called Gamma everywhere: only the ground shows that it leaks."""
+    for city, tile, date in (("Alpha", "38SLF", "20150101"), ("Gamma", "38SMF", "20150113")):
+        add_scene(tmp_path, f"{city}_2015", tile, date)
+    tiles = tile_and_measure(tmp_path)
+    check(tiles)
+    rows, folds = read_tile_stats(tiles / "tile_stats.csv"), Folds.read(tiles)
+    with pytest.raises(LeakageError, match="come within 32 pixels of the validation ground"):
+        check_folds(folds, rows, 0)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from builtup.config import load as config
+from builtup.data.contract import as_tile_loader
 from builtup.errors import ConfigError, InputError
 from builtup.runs.manifest import write_config
 from builtup.training.checkpoints import (
@@ -46,7 +47,7 @@ def learner_of(seed: int) -> Learner:
 
 def loader_of(seed: int) -> Any:
     generator = torch.Generator().manual_seed(seed)
-    return DataLoader(list(range(10)), shuffle=True, generator=generator)
+    return as_tile_loader(DataLoader(list(range(10)), shuffle=True, generator=generator))
 
 
 def test_a_state_comes_back_whole(tmp_path: Path) -> None:

@@ -5,37 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import ignite.distributed as idist
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from builtup.data.contract import Places, as_tile_loader
 from builtup.errors import BuiltupError
 from builtup.sensors.classes import BUILT_UP
-from builtup.training.evaluator import Places, create_evaluator, deal_batches, evaluate
+from builtup.training.evaluator import create_evaluator, evaluate
 from builtup.training.learner import Learner
-
-
-def dealt(count: int, batch_size: int, rank: int, processes: int) -> list[list[int]]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(idist, "get_rank", lambda: rank)
-        patch.setattr(idist, "get_world_size", lambda: processes)
-        loader = deal_batches(DataLoader(list(range(count)), batch_size))
-        batches = [batch.tolist() for batch in loader]
-        assert len(loader) == len(batches)
-        return batches
-
-
-@given(st.integers(1, 20), st.integers(1, 5), st.integers(1, 4))
-def test_processes_share_the_batches_of_one_without_a_sample_twice(
-    count: int, batch_size: int, processes: int
-) -> None:
-    alone = dealt(count, batch_size, 0, 1)
-    parts = [dealt(count, batch_size, rank, processes) for rank in range(processes)]
-    assert sorted(batch for part in parts for batch in part) == sorted(alone)
 
 
 def tile(number: int, city: str) -> Any:
@@ -56,7 +35,7 @@ def test_scores_go_to_the_city_of_each_sample() -> None:
     ]
     loader: Any = DataLoader(data, 2)  # type: ignore[arg-type]
     tiles = [tile(0, "B"), tile(1, "A"), tile(2, "B")]
-    places = Places.of(SimpleNamespace(dataset=SimpleNamespace(tiles=tiles)))
+    places = as_tile_loader(SimpleNamespace(dataset=SimpleNamespace(tiles=tiles))).places
     model = Answers()
     parameter = nn.Parameter(torch.zeros(1))
     learner = Learner(model, nn.MSELoss(), torch.optim.SGD([parameter], lr=0.1))

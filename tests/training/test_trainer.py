@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from builtup.data.contract import Places
 from builtup.errors import BuiltupError
-from builtup.training.evaluator import Places
 from builtup.training.learner import Learner
 from builtup.training.schedules import poly
 from builtup.training.trainer import create_trainer, optimiser_steps

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from builtup.config.launch import run_script
+from builtup.data.contract import as_tile_loader
 from builtup.errors import ConfigError
 from builtup.runs import tracking
 from builtup.training.checkpoints import load_state, load_trained, save_state
@@ -57,7 +58,11 @@ def test_norms_are_measured_over_all_batches_without_dropout() -> None:
     model.train()
     learner = Learner(model, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.1))
     batches = [{"image": torch.randn(4, 1, 8, 8) + i} for i in range(3)]
-    refresh_norms(learner, batches, lambda batch, device, wait: (batch["image"], batch["image"]))
+    refresh_norms(
+        learner,
+        as_tile_loader(batches),
+        lambda batch, device, wait: (batch["image"], batch["image"]),
+    )
     images = torch.stack([batch["image"] for batch in batches])
     torch.testing.assert_close(model[1].running_mean[0], images.mean())
     torch.testing.assert_close(model[1].running_var[0], images.flatten(1).var(dim=1).mean())
@@ -67,7 +72,7 @@ def test_norms_are_measured_over_all_batches_without_dropout() -> None:
 def test_a_network_without_norms_reads_no_batch() -> None:
     model = nn.Conv2d(1, 1, 1)
     learner = Learner(model, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.1))
-    refresh_norms(learner, iter(()))
+    refresh_norms(learner, as_tile_loader(()))
 
 
 @pytest.fixture(scope="module")

@@ -10,27 +10,28 @@ import ignite.distributed as idist
 import torch
 from torch.utils.data import DataLoader
 
+from builtup.data.contract import SampleLoader
 from builtup.data.datasets import Batch, TrainTiles, ValidationTiles, collate
 from builtup.data.radar import Radar
 from builtup.data.samplers import TrainingBatches, ValidationBatches
 from builtup.data.transforms import Crop, RandomCrop, RandomResizedCrop, dihedral
 from builtup.errors import ConfigError, InputError
 from builtup.sensors.sensor import Sensor
-from builtup.tiles.consistency import require_same_data
-from builtup.tiles.folds import Folds, check_folds
+from builtup.tiles.folds import Folds
+from builtup.tiles.leakage import check_folds, require_same_data, training_tiles
 from builtup.tiles.normalisation import read_sensor
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 
 __all__ = ["TileLoader", "train_eval_loader", "train_loader", "val_loader"]
 
 
-class TileLoader:
-    """Batches (`builtup.data.datasets.Batch`) on the CPU, and what they were made from.
+class TileLoader(SampleLoader):
+    """Batches of the tiles of a folder, whose folds are known.
 
-    `tiles` are all rows of the folder's tile_stats.csv, `dataset.tiles[index]` those in use;
-    `folds`, `val_fold` and `threshold_fold` (their indices, or None) and `drop_common` say what is
-    held out. It holds a DataLoader and is none: its batches are those of this process already, and
-    code that shares a DataLoader out among processes must not do it twice.
+    `dataset.tiles[index]` are those in use, `drop_common` says whether ground that other cities
+    share with the held-out one is left out. It holds a DataLoader and is none: its batches are
+    those of this process already, and code that shares a DataLoader out among processes must not
+    do it twice.
     """
 
     def __init__(
@@ -46,8 +47,8 @@ class TileLoader:
         self.threshold_fold = threshold_fold
         self.dataset = dataset
         self.batch_sampler = batch_sampler
-        self.tiles = list(tiles)
-        self.folds = dataset.folds
+        self.tiles: list[TrainTile] = list(tiles)
+        self.folds: Folds = dataset.folds
         self.val_fold = dataset.val_fold
         self.drop_common = drop_common
         self._loader = DataLoader(
@@ -70,6 +71,25 @@ class TileLoader:
         """Choose the stream of an epoch (see `builtup.data.samplers`); validation has one only."""
         if isinstance(self.batch_sampler, TrainingBatches):
             self.batch_sampler.set_epoch(epoch)
+
+    def generators(self) -> Iterator[torch.Generator]:
+        """That of the batches; validation draws nothing."""
+        if isinstance(self.batch_sampler, TrainingBatches):
+            yield self.batch_sampler.generator
+
+    def dealt(self) -> SampleLoader:
+        """Itself: its batches are those of this process already."""
+        return self
+
+    @property
+    def sample_tiles(self) -> Sequence[TrainTile]:
+        """The tiles in use."""
+        return self.dataset.tiles
+
+    @property
+    def knows_folds(self) -> bool:
+        """Always."""
+        return True
 
     def check_folds(self) -> None:
         """Raise LeakageError where training ground lies within the gap of validation ground."""
@@ -106,10 +126,8 @@ def train_loader(
     the folder has no statistics, the fold is unknown or no tile is left.
     """
     tiles, folds, held, sensor = _open(folder, val_fold)
-    usable = folds.training_tiles(tiles, held, drop_common)
     inner = None if threshold_fold is None else folds.index_of(threshold_fold)
-    if inner is not None:
-        usable = folds.clear_of(usable, tiles, inner)
+    usable = training_tiles(folds, tiles, held, drop_common=drop_common, threshold_fold=inner)
     chosen = _spread(usable, max_tiles)
     _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
     how: Crop
@@ -166,7 +184,7 @@ def train_eval_loader(
 ) -> TileLoader:
     """Training tiles as validation sees its own: whole, not augmented, each pixel scored once."""
     tiles, folds, held, sensor = _open(folder, val_fold)
-    chosen = _spread(folds.training_tiles(tiles, held, drop_common), max_tiles)
+    chosen = _spread(training_tiles(folds, tiles, held, drop_common=drop_common), max_tiles)
     _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
     dataset = ValidationTiles(chosen, tiles, folds, held, of_training=True, sensor=sensor)
     return _whole_tiles(dataset, batch_size, tiles, num_workers, drop_common)

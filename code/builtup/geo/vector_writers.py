@@ -1,38 +1,72 @@
-"""Shapefiles and GeoPackages written from arrays, whole or not at all, always the same bytes.
+"""Shapefiles, GeoPackages and GeoParquet written from arrays: whole, and always the same bytes.
 
-Each GDAL binding carries its own GDAL; writing goes through pyogrio, which takes arrays (about ten
-times the rate of fiona).
+pyogrio writes, which takes arrays (about ten times the rate of fiona).
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyproj
 import shapely
 from numpy.typing import NDArray
 
 from builtup.errors import OutputError, one_line
 from builtup.geo.columns import Columns
 from builtup.geo.grid import Grid
-from builtup.geo.layer_styles import DATE, add_layer_style
+from builtup.geo.vectors import open_layer
 from builtup.jobs.files import SPACE_REMEDY, atomic_files, atomic_path
 
-__all__ = ["SHAPEFILE_PARTS", "Features", "Writer", "geopackage", "shapefile"]
+__all__ = [
+    "SHAPEFILE_PARTS",
+    "Features",
+    "Writer",
+    "geopackage",
+    "shapefile",
+    "write_geoparquet",
+    "write_layer",
+]
 
 #: The files of a shapefile, the one that readers open last.
 SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".shp")
 
+#: Files hold the date of writing unless they are told one.
+_DATE = "2000-01-01"
+_MOMENT = f"{_DATE}T00:00:00.000Z"
 #: A shapefile counts its bytes in 31 bits.
 _SHAPEFILE_BYTES = 2**31 - 1
 #: Polygons wait until they would make this much of a shapefile: some 5,000, as many as a small
 #: city has, so that memory does not grow with a larger one.
 _WORTH_WRITING = 2_000_000
+#: Features in a row group of GeoParquet, and in memory at once.
+_ROW_GROUP = 16_384
+Objects = NDArray[np.object_]
+
+#: As QGIS makes it, but for the default of update_time.
+_STYLE_TABLE = """
+CREATE TABLE layer_styles (
+  id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256),
+  f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30),
+  styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT(30),
+  ui TEXT(30), update_time DATETIME)
+"""
+_STYLE_ROW = """
+INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column,
+  styleName, styleQML, styleSLD, useAsDefault, description, owner, ui, update_time)
+VALUES ('', '', ?, 'geom', 'builtup', ?, '', 1, 'filled by mean probability', '', NULL, ?)
+"""
+_STYLE_CONTENTS = """
+INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change, srs_id)
+VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?, 0)
+"""
 
 
 @dataclass(frozen=True)
@@ -103,13 +137,25 @@ class Writer:
             raise OutputError(self._final, "was not written to its end", SPACE_REMEDY)
 
     def _flush(self) -> None:
-        _write(
-            self._final,
+        batch = self._waiting
+        options: dict[str, Any] = {}
+        if not self._begun and self._path.suffix == ".gpkg":
+            options["layer_metadata"] = self._metadata or None
+            options["dataset_options"] = {"VERSION": "1.2"}  # GDAL before 3.7 warns of newer ones
+        write_layer(
             self._path,
-            self._waiting,
-            self._city,
-            self._crs,
-            None if self._begun else self._metadata,
+            batch.polygons,
+            {
+                "id": batch.id,
+                "city": np.full(len(batch), self._city, object),
+                "area_m2": batch.area_m2,
+                "mean_prob": batch.mean_prob,
+            },
+            crs=self._crs,
+            layer=self._final.stem,
+            append=self._begun,
+            final=self._final,
+            **options,
         )
         self._begun = True
         self._waiting, self._waiting_bytes = Features.none(), 0
@@ -127,53 +173,114 @@ def shapefile(path: Path, *, city: str, crs: str) -> Iterator[Writer]:
 
 @contextmanager
 def geopackage(
-    path: Path, *, city: str, crs: str, metadata: Mapping[str, str] | None = None
+    path: Path, *, city: str, crs: str, style: str, metadata: Mapping[str, str] | None = None
 ) -> Iterator[Writer]:
-    """Write a GeoPackage whose layer bears the name of the file, its style, and the metadata."""
+    """Write a GeoPackage whose layer bears the name of the file, the metadata, and a `style` (QML).
+
+    The style stands in the table `layer_styles`, from which QGIS takes it on opening.
+    """
     with atomic_path(path) as temporary:
         writer = Writer(temporary, path, city, crs, metadata)
         yield writer
         writer.finish()
         try:
-            add_layer_style(temporary, path.stem)
+            with closing(sqlite3.connect(temporary)) as database, database:
+                database.execute(_STYLE_TABLE)
+                database.execute(_STYLE_CONTENTS, (_MOMENT,))
+                database.execute(_STYLE_ROW, (path.stem, style, _MOMENT))
         except sqlite3.Error as e:
             raise OutputError(path, f"cannot be written ({e})", SPACE_REMEDY) from e
 
 
-def _write(
-    final: Path,
+def write_layer(
     path: Path,
-    batch: Features,
-    city: str,
+    polygons: Objects,
+    fields: Mapping[str, NDArray[Any]],
+    *,
     crs: str,
-    metadata: Mapping[str, str] | None,
+    layer: str = "",
+    append: bool = False,
+    final: Path | None = None,
+    geometry_type: str = "Polygon",
+    **options: Any,
 ) -> None:
-    """Begin a file with `metadata` (a shapefile has no place for any), or append where None."""
-    import pyogrio  # takes seconds, as it imports pandas where that is installed
+    """Write or append polygons (n) and their attributes (n each) to a .shp or .gpkg file.
+
+    `crs` is WKT or a name, `layer` that of the file by default; further options are those of
+    `pyogrio.raw.write`. Raises OutputError, for `final` where that is the file's later name.
+    """
+    import pyogrio  # takes long, as it imports pandas where that is installed
     import pyogrio.raw
     from pyogrio.errors import DataLayerError, DataSourceError
 
-    is_shapefile, append = path.suffix == ".shp", metadata is None
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{DATE}T00:00:00.000Z"})
+    is_shapefile = path.suffix == ".shp"
+    if is_shapefile:
+        options["encoding"] = "UTF-8"
+        options["layer_options"] = {} if append else {"DBF_DATE_LAST_UPDATE": _DATE}
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _MOMENT})
     try:
         pyogrio.raw.write(
             path,
-            np.asarray(shapely.to_wkb(batch.polygons)),
-            [batch.id, np.full(len(batch), city, object), batch.area_m2, batch.mean_prob],
-            ["id", "city", "area_m2", "mean_prob"],
-            layer=final.stem,
+            np.asarray(shapely.to_wkb(polygons)),
+            list(fields.values()),
+            list(fields),
+            layer=layer or path.stem,
             driver="ESRI Shapefile" if is_shapefile else "GPKG",
-            geometry_type="Polygon",
+            geometry_type=geometry_type,
             crs=crs,
-            encoding="UTF-8",
             append=append,
-            layer_metadata=metadata or None,
-            # GDAL before 3.7 warns of newer ones
-            dataset_options={} if is_shapefile or append else {"VERSION": "1.2"},
-            layer_options={"DBF_DATE_LAST_UPDATE": DATE} if is_shapefile and not append else {},
+            **options,
         )
     except (DataSourceError, DataLayerError, RuntimeError) as e:
-        raise OutputError(final, f"cannot be written ({one_line(e, 160)})", SPACE_REMEDY) from e
+        problem = f"cannot be written ({one_line(e, 160)})"
+        raise OutputError(final or path, problem, SPACE_REMEDY) from e
+
+
+def write_geoparquet(source: Path, final: Path) -> int:
+    """Copy the layer of a GeoPackage to GeoParquet 1.0; return the number of features.
+
+    Geometries are WKB in a column `geom`; the metadata holds the CRS as PROJJSON, the geometry
+    types and the bounds. Raises InputError where the layer cannot be read, OutputError where the
+    disk is full.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    remedy = "run polygonize again"
+    with (
+        open_layer(source, source.stem, remedy, batch_size=_ROW_GROUP) as (meta, batches),
+        atomic_path(final) as temporary,
+    ):
+        # in the schema, not only in the file's metadata: there readers look for it
+        fields = (field.remove_metadata() for field in batches.schema)
+        schema = pa.schema(fields, _geoparquet_metadata(source, meta["crs"]))
+        count = 0
+        try:
+            with pq.ParquetWriter(temporary, schema, compression="zstd") as out:
+                for batch in batches:
+                    out.write_batch(batch.cast(schema), row_group_size=_ROW_GROUP)
+                    count += batch.num_rows
+        except (OSError, pa.ArrowException) as e:
+            problem = f"cannot be written ({one_line(e, 160)})"
+            raise OutputError(final, problem, SPACE_REMEDY) from e
+    return count
+
+
+def _geoparquet_metadata(source: Path, crs: str) -> dict[str, str]:
+    """File metadata by the GeoParquet specification 1.0.0."""
+    import pyogrio
+
+    info = pyogrio.read_info(source, layer=source.stem, force_total_bounds=True)
+    present = info["features"] > 0
+    column: dict[str, Any] = {
+        "encoding": "WKB",
+        "geometry_types": ["Polygon"] if present else [],
+        "crs": pyproj.CRS.from_user_input(crs).to_json_dict(),
+        "edges": "planar",
+        **({"bbox": list(info["total_bounds"])} if present else {}),
+    }
+    columns = {"version": "1.0.0", "primary_column": "geom", "columns": {"geom": column}}
+    return {"geo": json.dumps(columns)}
 
 
 def _geopackage_is_whole(path: Path, layer: str, count: int) -> bool:

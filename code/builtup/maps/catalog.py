@@ -192,10 +192,6 @@ def _assets(
             "polygons_geoparquet",
             _file("Polygons, GeoParquet", "application/vnd.apache.parquet", "data"),
         ),
-        ".fgb": (
-            "polygons_flatgeobuf",
-            _file("Polygons, FlatGeobuf", "application/vnd.flatgeobuf", "data"),
-        ),
         "_preview.png": (
             "preview",
             _file("Probability and polygons", "image/png", "overview", "thumbnail"),

@@ -28,6 +28,7 @@ from builtup.geo.regions import Regions, trace
 from builtup.geo.vector_writers import SHAPEFILE_PARTS, Features, geopackage, shapefile
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.maps.styles import polygon_style
 from builtup.options import PolygonOptions
 from builtup.runs.results import (
     CityRasters,
@@ -129,7 +130,9 @@ def polygonize_city(rasters: CityRasters, polygons: PolygonOptions) -> dict[str,
         city, gpkg = tags.city, rasters.mask.with_suffix(".gpkg")
         with (
             shapefile(rasters.mask.with_suffix(".shp"), city=city, crs=crs) as exact,
-            geopackage(gpkg, city=city, crs=crs, metadata=tags.as_gdal()) as work,
+            geopackage(
+                gpkg, city=city, crs=crs, style=polygon_style(), metadata=tags.as_gdal()
+            ) as work,
             iterating_ahead(trace(grid.width, grid.height, _reader(mask, prob))) as traced,
         ):
             generaliser = Generaliser(polygons, grid)

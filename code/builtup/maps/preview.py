@@ -7,7 +7,6 @@ polygons are drawn a batch at a time; the detail is a window.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from rasterio.io import DatasetReader
 from builtup.geo.grid import Grid
 from builtup.geo.probability import SCALE, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
+from builtup.geo.vectors import polygons_near
 from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
 from builtup.maps.scale_bar import scale_bar
@@ -44,8 +44,6 @@ _OUTLINE = np.array((255, 40, 40), np.float32)
 _NOTHING = np.array((228, 228, 228), np.float32)
 #: Around and between the maps, and of the colour bar, in pixels.
 _MARGIN, _HEAD, _BAR = 12, 34, 16
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -128,26 +126,13 @@ def _outlines(polygons: Path, grid: Grid, line: int) -> NDArray[np.float32]:
     """How opaque the outlines of polygons are (H, W); thin, so that dense towns stay readable."""
     canvas = Image.new("L", (grid.width * FINER, grid.height * FINER))
     draw = ImageDraw.Draw(canvas)
-    for batch in _read(polygons, grid.bounds):
+    for batch in polygons_near(polygons, grid.bounds, BATCH):
         rings = shapely.get_rings(batch)
         xy, ring = shapely.get_coordinates(rings, return_index=True)
         points = grid.to_pixels(xy) * FINER
         for part in np.split(points, np.flatnonzero(np.diff(ring)) + 1):
             draw.line(part.ravel().tolist(), fill=255, width=line * FINER)
     return np.asarray(canvas.reduce(FINER), np.float32) / np.float32(255)
-
-
-def _read(polygons: Path, box: Box) -> Iterator[NDArray[np.object_]]:
-    """The polygons of a layer that meet `box`, a batch at a time."""
-    import pyogrio.raw
-
-    stream = pyogrio.raw.open_arrow(
-        polygons, layer=polygons.stem, columns=[], bbox=box, batch_size=BATCH, use_pyarrow=True
-    )
-    with stream as (meta, reader):
-        for batch in reader:
-            wkb = batch.column(meta["geometry_name"]).to_numpy(zero_copy_only=False)
-            yield np.asarray(shapely.from_wkb(wkb))
 
 
 # --- drawing ----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
 from builtup.geo.probability import mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
+from builtup.geo.vector_writers import write_geoparquet
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.maps.catalog import CATALOG, DateRange, catalog, date_range, item
@@ -21,23 +22,22 @@ from builtup.maps.styles import (
     mask_style,
     probability_style,
 )
-from builtup.maps.vector_formats import write_flatgeobuf, write_geoparquet
 from builtup.runs.results import CityRasters, Results, city_rasters, read_tags
 
 __all__ = ["write_products"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("write_products", 2)
+STEP = Step("write_products", 3)
 #: What the names of a city's products end in; the first bears the manifest.
-ENDS = (".parquet", ".fgb", ".qml", "_prob.qml", "_std.qml", "_preview.png")
+ENDS = (".parquet", ".qml", "_prob.qml", "_std.qml", "_preview.png")
 ITEM = ".json"
 
 
 def write_products(folder: Path, *, num_workers: int = 1, on_error: str = "stop") -> Summary:
     """Write the products of each city of a set of predictions, beside its rasters in raw/.
 
-    After all_agg_by_city and polygonize: `<city>.parquet` and `<city>.fgb` (the polygons of the
+    After all_agg_by_city and polygonize: `<city>.parquet` (the polygons of the
     GeoPackage), `<city>_prob.qml`, `<city>_std.qml` and `<city>.qml` (colours for QGIS),
     `<city>_preview.png`, and `<city>.json`, a STAC item, beside `catalog.json`. The item's dates
     are those of the city's scenes: their tag BUILTUP_DATE, else their names; without any there is
@@ -120,7 +120,6 @@ def _work(job: Job) -> dict[str, int]:
     band = mapped_band(bands, classes.mapped_index)
     write_text_atomically(city.beside("_prob.qml"), probability_style(band))
     write_text_atomically(city.beside("_std.qml"), disagreement_style())
-    write_flatgeobuf(gpkg, city.beside(".fgb"))
     count = write_geoparquet(gpkg, city.beside(".parquet"))
     write_preview(rasters.prob, gpkg, city.beside("_preview.png"))
     if city.dates is not None:

@@ -1,15 +1,28 @@
-"""QGIS styles (.qml) that lie beside rasters: average overviews and colour tables do not mix."""
+"""QGIS styles (QML) of the maps and of their polygons.
+
+Those of rasters lie beside them as .qml files: average overviews and colour tables do not mix. That
+of polygons stands in the GeoPackage, and for other formats in the .qml of the mask, whose name is
+theirs too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
-from builtup.geo.layer_styles import QGIS_VERSION, polygon_renderer
 from builtup.geo.probability import SCALE
 from builtup.sensors.classes import Classes
 
-__all__ = ["class_style", "disagreement_style", "mask_style", "probability_style"]
+__all__ = [
+    "class_style",
+    "disagreement_style",
+    "mask_style",
+    "polygon_style",
+    "probability_style",
+]
+
+#: The oldest QGIS whose words the styles use (the long-term release that Debian 12 has).
+QGIS_VERSION = "3.22.0"
 
 #: Viridis, at equal steps from 0 to 1.
 _VIRIDIS = ("#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725")
@@ -18,6 +31,9 @@ _MAGMA = ("#000004", "#2c115f", "#721f81", "#b73779", "#f1605d", "#feb078", "#fc
 _BUILT_UP = "#d7301f"
 #: Of values from 0 to 1 the standard deviation is at most a half; dates differ by less.
 _MOST_DISAGREEMENT = 0.4
+#: Lower ends of the classes of mean probability, and their colours from pale to strong.
+_CLASSES = ((0.0, "255,237,160"), (0.5, "254,178,76"), (0.7, "240,59,32"), (0.85, "128,0,38"))
+_OUTLINE = "60,10,20,255"
 
 
 def probability_style(band: int) -> str:
@@ -41,7 +57,7 @@ def mask_style() -> str:
     The mask and its polygons have one name and so one .qml: QGIS takes from it what it needs.
     """
     entries = [("#ffffff", 0, "not built-up"), (_BUILT_UP, 255, "built-up")]
-    return _document(_palette(entries), polygon_renderer())
+    return _document(_palette(entries), _polygon_renderer())
 
 
 def class_style(classes: Classes) -> str:
@@ -50,7 +66,7 @@ def class_style(classes: Classes) -> str:
         (f"#{red:02x}{green:02x}{blue:02x}", 255, quoteattr(name)[1:-1])
         for name, (red, green, blue) in zip(classes.names, classes.colours, strict=True)
     ]
-    return _document(_palette(entries), polygon_renderer())
+    return _document(_palette(entries), _polygon_renderer())
 
 
 def _palette(entries: Sequence[tuple[str, int, str]]) -> str:
@@ -63,6 +79,15 @@ def _palette(entries: Sequence[tuple[str, int, str]]) -> str:
         '  <rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" nodataColor="">\n'
         f"   <rasterTransparency/>\n   <colorPalette>\n{lines}"
         "   </colorPalette>\n  </rasterrenderer>"
+    )
+
+
+def polygon_style() -> str:
+    """The style of a layer of polygons, as a QML document."""
+    return (
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+        f'<qgis version="{QGIS_VERSION}" styleCategories="Symbology">\n'
+        f"{_polygon_renderer()}\n <layerGeometryType>2</layerGeometryType>\n</qgis>\n"
     )
 
 
@@ -89,4 +114,41 @@ def _document(raster_renderer: str, vector_renderer: str = "") -> str:
         f" <pipe>\n{raster_renderer}\n </pipe>\n"
         + (f"{vector_renderer}\n" if vector_renderer else "")
         + "</qgis>\n"
+    )
+
+
+def _polygon_renderer() -> str:
+    """The part of a QML document that draws polygons, graduated by `mean_prob`."""
+    ends = [lower for lower, _ in _CLASSES[1:]] + [1.0]
+    ranges = "\n".join(
+        f'   <range symbol="{i}" lower="{lower:.2f}" upper="{upper:.2f}" '
+        f'label="{lower:.2f} – {upper:.2f}" render="true"/>'
+        for i, ((lower, _), upper) in enumerate(zip(_CLASSES, ends, strict=True))
+    )
+    symbols = "\n".join(_symbol(i, colour) for i, (_, colour) in enumerate(_CLASSES))
+    return (
+        ' <renderer-v2 type="graduatedSymbol" attr="mean_prob" graduatedMethod="GraduatedColor" '
+        'symbollevels="0" forceraster="0" enableorderby="0">\n'
+        f"  <ranges>\n{ranges}\n  </ranges>\n  <symbols>\n{symbols}\n  </symbols>\n </renderer-v2>"
+    )
+
+
+def _symbol(name: int, colour: str) -> str:
+    options = {
+        "color": f"{colour},120",
+        "outline_color": _OUTLINE,
+        "outline_style": "solid",
+        "outline_width": "0.2",
+        "outline_width_unit": "MM",
+        "style": "solid",
+    }
+    # QGIS before 3.26 reads <prop>, later ones <Option>
+    props = "".join(f'<prop k="{key}" v="{value}"/>' for key, value in options.items())
+    mapped = "".join(
+        f'<Option name="{key}" type="QString" value="{value}"/>' for key, value in options.items()
+    )
+    return (
+        f'   <symbol name="{name}" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">'
+        '<layer class="SimpleFill" enabled="1" locked="0" pass="0">'
+        f'<Option type="Map">{mapped}</Option>{props}</layer></symbol>'
     )

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Self
 
-from builtup.errors import BuiltupError, InputError, NoSuchRunError, RunError
+from builtup.errors import BuiltupError, ConfigError, InputError, NoSuchRunError, RunError
 from builtup.runs import registry, tracking
 from builtup.runs.manifest import DataFile, DataManifest, LoggedConfig
 from builtup.runs.records import (
+    CrossValidation,
     EnsembleRecord,
     InferenceRecord,
+    InheritedThreshold,
     Summary,
     Tuned,
     prediction_record,
@@ -39,6 +42,7 @@ __all__ = [
     "Training",
     "chain_of",
     "find_artifacts",
+    "inherited_threshold",
     "tuned_ground",
 ]
 
@@ -289,6 +293,63 @@ def chain_of(run_id: str) -> Chain:
             "give one of those, or a file of results"
         )
     return Chain((), None, Training(run_id, folder))
+
+
+def inherited_threshold(source: str, folds: Sequence[str]) -> InheritedThreshold:
+    """The mean threshold of a cross-validation over `folds`, the folds of the data trained on.
+
+    A network that was trained on everything has no unseen ground to choose on; what its config's
+    cross-validation chose, fold by fold, is the best that is known. `source` is a config's name
+    (`recommended_cpu`: its newest finished cross-validation), a run id or a folder. Raises
+    ConfigError, in one line, where there is none, or it held out other ground.
+    """
+    folder, name = _cross_validation(source)
+    path = folder / CrossValidation.NAME
+    try:
+        record = CrossValidation.read(folder)
+        thresholds = record.thresholds()
+    except (InputError, KeyError, TypeError, ValueError) as e:
+        problem = e.problem if isinstance(e, InputError) else str(e)
+        raise ConfigError(
+            f"threshold_from = {source}: {path} cannot be read ({problem}); run cross_validate "
+            "again"
+        ) from e
+    if set(thresholds) != set(folds):
+        differ = sorted(set(thresholds) ^ set(folds))
+        raise ConfigError(
+            f"threshold_from = {source}: its cross-validation held out other ground than these "
+            f"data have (of one only: {', '.join(differ)}); cross_validate on this data_path, or "
+            "set threshold_from=none for 0.5"
+        )
+    mean, overrides = fmean(thresholds.values()), record.overrides or ""
+    log.info(
+        "threshold %.3f, from the cross-validation %s%s",
+        *(mean, name, f", trained with overrides {overrides}" if overrides else ""),
+    )
+    return InheritedThreshold(
+        threshold=mean, tuned_on=tuple(sorted(thresholds)), source=name, overrides=overrides
+    )
+
+
+def _cross_validation(source: str) -> tuple[Path, str]:
+    """The folder of its files, and the run or folder that it is known by."""
+    folder = Path(source)
+    if folder.is_dir():
+        inner = folder / CrossValidation.FOLDER
+        return (inner if inner.is_dir() else folder), str(folder)
+    try:
+        run = tracking.newest_run("Trainings", cross_validation_of=source)
+    except NoSuchRunError:
+        try:
+            run = tracking.find_run(source)
+        except NoSuchRunError as e:
+            raise ConfigError(
+                f"threshold_from = {source}: no finished cross-validation of a config of that "
+                "name, no run and no folder; run cross_validate first, or set "
+                "threshold_from=none for 0.5"
+            ) from e
+    run_id = str(run.info.run_id)
+    return tracking.run_artifacts(run_id) / CrossValidation.FOLDER, run_id
 
 
 def find_artifacts(run_id_or_path: str | Path) -> tuple[Path, str]:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, ClassVar, Self
 
 from builtup.errors import InputError
@@ -20,6 +21,7 @@ from builtup.jobs.files import write_text_atomically
 
 __all__ = [
     "MARK",
+    "CrossValidation",
     "EnsembleMember",
     "EnsembleRecord",
     "InferenceRecord",
@@ -211,6 +213,38 @@ class Summary(Record):
         """What holds for the weights of the soup: its threshold, where it has one."""
         own = (self.soup or {}).get("threshold")
         return self if own is None else replace(self, threshold=float(own))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidation(Record):
+    """What a cross-validation says of itself; `folds` are its lines of folds.csv.
+
+    It lies in the folder FOLDER of its run's artifacts. `ground` are the folds held out, `weights`
+    which of each fold's were scored, `figures` and `calibration` the scores over all folds.
+    """
+
+    NAME: ClassVar[str] = "cross_validation.json"
+    PROBLEM: ClassVar[str] = "no cross-validation"
+    REMEDY: ClassVar[str] = "give what cross_validate wrote, or its run"
+    FOLDER: ClassVar[str] = "cross_validation"
+
+    config: str = ""
+    overrides: str | None = None
+    kind: str | None = None
+    ground: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    weights: tuple[str, ...] | None = None
+    folds: tuple[Mapping[str, Any], ...] | None = None
+    figures: tuple[Mapping[str, Any], ...] | None = None
+    calibration: Mapping[str, float] | None = None
+    notes: tuple[str, ...] | None = None
+
+    def thresholds(self) -> dict[str, float]:
+        """The threshold of each fold, the mean over its seeds."""
+        found: dict[str, list[float]] = {}
+        for fold in self.folds or ():
+            found.setdefault(fold["fold"], []).append(float(fold["threshold"]))
+        return {name: fmean(values) for name, values in found.items()}
 
 
 @dataclass(frozen=True)

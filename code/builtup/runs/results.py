@@ -35,6 +35,7 @@ __all__ = [
     "ResultFile",
     "Results",
     "city_rasters",
+    "kind_of",
     "local_copy",
     "read_tags",
     "resolve_results",
@@ -275,34 +276,40 @@ class CityRasters:
     prob: Path
 
 
-def scene_rasters(results: Results) -> list[Path]:
-    """The probability rasters of single scenes in raw/, by their tags, sorted.
+def kind_of(path: Path) -> str:
+    """What a raster in raw/ is: `scene` (a scene's probability), `classes` (a city's map), or "".
 
-    One whose name says that it is one is among them though it may lack tags or be unreadable:
-    reading it then says so.
+    The names of two-class rasters tell it, and any other raster's tag BUILTUP_KIND. One that is
+    named like a scene's probability and cannot be read is taken for one: reading it then says so.
     """
-    return [path for path in sorted(results.raw.glob("*.tif")) if _is_of_scene(path)]
-
-
-def _is_of_scene(path: Path) -> bool:
     name = SceneName.parse(path)
     if name is not None:
-        return name.kind == "prob"
-    if not path.stem.endswith("_prob"):
-        return False
+        return "scene" if name.kind == "prob" else ""
+    if _CITY_MASK.fullmatch(path.stem):
+        return "classes"
+    named_so = path.stem.endswith("_prob")
     try:
         with open_raster(path) as dataset:
-            return bool(dataset.tags().get("BUILTUP_SCENE"))
+            tags = dataset.tags()
     except InputError:
-        return True
+        return "scene" if named_so else ""
+    return tags.get("BUILTUP_KIND") or ("scene" if named_so and tags.get("BUILTUP_SCENE") else "")
+
+
+def _rasters(results: Results, kind: str) -> list[Path]:
+    return [path for path in sorted(results.raw.glob("*.tif")) if kind_of(path) == kind]
+
+
+def scene_rasters(results: Results) -> list[Path]:
+    """The probability rasters of single scenes in raw/, sorted."""
+    return _rasters(results, "scene")
 
 
 def city_rasters(results: Results) -> list[CityRasters]:
     """The cities' rasters, sorted; InputError where there is no mask."""
     found = [
         CityRasters(mask.stem, mask, mask.with_name(f"{mask.stem}_prob.tif"))
-        for mask in sorted(results.raw.glob("*.tif"))
-        if _CITY_MASK.fullmatch(mask.stem)
+        for mask in _rasters(results, "classes")
     ]
     if not found:
         raise InputError(results.raw, "no city masks in it", "run all_agg_by_city first")
@@ -359,7 +366,9 @@ def _tags(path: Path) -> Mapping[str, str]:
             raise InputError(path, "holds no raster of results", "give a folder of predictions")
         return read_tags(rasters[0]).as_gdal()
     if path.suffix == ".gpkg":
-        own = _geopackage_tags(path)
+        from builtup.geo.vectors import layer_metadata  # late: with it comes another GDAL
+
+        own = layer_metadata(path)
         if own:
             return own
     if path.suffix in {".gpkg", ".shp"}:
@@ -368,17 +377,6 @@ def _tags(path: Path) -> Mapping[str, str]:
             raise InputError(path, "has no mask of its name beside it", "give run_id")
         return read_tags(mask).as_gdal()
     return read_tags(path).as_gdal()
-
-
-def _geopackage_tags(path: Path) -> Mapping[str, str]:
-    import pyogrio
-    from pyogrio.errors import DataSourceError
-
-    try:
-        layer = str(pyogrio.list_layers(path)[0][0])
-        return pyogrio.read_info(path, layer=layer)["layer_metadata"] or {}
-    except (DataSourceError, IndexError) as e:
-        raise InputError(path, f"cannot be read ({e})", "give a GeoPackage of polygonize") from e
 
 
 def upload_results(results: Results) -> None:

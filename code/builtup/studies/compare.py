@@ -19,15 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.config.load import config_name
-from builtup.errors import BuiltupError, InputError, NoSuchRunError, RunError
+from builtup.errors import BuiltupError, NoSuchRunError, RunError
 from builtup.jobs.files import write_text_atomically
 from builtup.runs import tracking
+from builtup.runs.records import CrossValidation
 from builtup.runs.tracking import recording
 from builtup.scoring.blocks import LEVELS_AT, BlockTable, read_blocks
 from builtup.scoring.bootstrap import LEVEL, RESAMPLES, SEED, Interval, interval, resample
 from builtup.scoring.summary import SCORES, Figures, Score, figures_of, mean_of_defined
 from builtup.scoring.tables import as_json, markdown, span, three_decimals
-from builtup.studies.cross_validate import BLOCKS_CSV, CROSS_JSON, FOLDER
+from builtup.studies.cross_validate import BLOCKS_CSV, FOLDER
 
 __all__ = ["Candidate", "Difference", "compare", "differences", "read_candidate", "require_same"]
 
@@ -117,15 +118,9 @@ def compare(
 def read_candidate(name: str) -> Candidate:
     """A cross-validation by folder, run id or config; RunError or InputError for anything else."""
     folder, label = _folder_of(name)
-    path = folder / CROSS_JSON
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        own, overrides = str(record["config"]), str(record.get("overrides") or "")
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(
-            path, f"no cross-validation ({e})", "give what cross_validate wrote, or its run"
-        ) from e
-    return Candidate(label or own, BlockTable.of(read_blocks(folder / BLOCKS_CSV)), overrides)
+    record = CrossValidation.read(folder)
+    table = BlockTable.of(read_blocks(folder / BLOCKS_CSV))
+    return Candidate(label or record.config, table, record.overrides or "")
 
 
 def _folder_of(name: str) -> tuple[Path, str]:

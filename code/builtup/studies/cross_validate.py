@@ -26,7 +26,7 @@ from builtup.errors import BuiltupError, ConfigError
 from builtup.jobs.files import write_text_atomically
 from builtup.runs import tracking
 from builtup.runs.manifest import git_commit
-from builtup.runs.records import Summary
+from builtup.runs.records import CrossValidation, Summary
 from builtup.runs.tracking import Recorder, recording
 from builtup.scoring.blocks import BlockTable, write_blocks
 from builtup.scoring.calibration import reliability
@@ -46,12 +46,12 @@ from builtup.studies.launch_runs import (
 from builtup.text_table import text_table
 from builtup.tiles.folds import Folds
 from builtup.training.build import classes_of
-from builtup.training.cross_validated_threshold import CROSS_JSON, FOLDER
 
-__all__ = ["CROSS_JSON", "FOLDER", "Scored", "cross_validate"]
+__all__ = ["Scored", "cross_validate"]
 
 log = logging.getLogger(__name__)
 
+FOLDER = CrossValidation.FOLDER
 BLOCKS_CSV, FOLDS_CSV = "blocks.csv", "folds.csv"
 RELIABILITY_PNG = "reliability.png"
 _OURS = frozenset({"val_fold", "validate", "es_patience", "resume_from", "log_model", "register"})
@@ -265,21 +265,21 @@ def _conclude(
     folds = [FoldLine.of(s.run, s.score) for s in scored]
     calibrated = _calibration(scored, folder)
     notes = _notes(scored)
-    record = {
-        "config": scored[0].task.config.name,
-        "overrides": overrides,
-        "kind": kind,
-        "ground": sorted({s.score.fold for s in scored}),
-        "seeds": sorted({s.score.seed for s in scored}),
-        "weights": sorted({s.score.weights for s in scored}),
-        "folds": [asdict(line) for line in folds],
-        "figures": [f.to_json() for f in figures],
-        "calibration": calibrated,
-        "notes": notes,
-    }
+    record = CrossValidation(
+        config=scored[0].task.config.name,
+        overrides=overrides,
+        kind=kind,
+        ground=tuple(sorted({s.score.fold for s in scored})),
+        seeds=tuple(sorted({s.score.seed for s in scored})),
+        weights=tuple(sorted({s.score.weights for s in scored})),
+        folds=tuple(asdict(line) for line in folds),
+        figures=tuple(f.to_json() for f in figures),
+        calibration=calibrated,
+        notes=tuple(notes),
+    )
     write_blocks(folder / BLOCKS_CSV, rows)
     write_text_atomically(folder / FOLDS_CSV, _as_csv(folds))
-    write_text_atomically(folder / CROSS_JSON, json.dumps(record, indent=1) + "\n")
+    record.write(folder)
     recorder.metrics(metrics_of(figures, kind), step=0)
     recorder.metrics({f"val/{name}": value for name, value in calibrated.items()}, step=0)
     ece = (

@@ -32,6 +32,7 @@ from builtup.scoring.counts import Counts, level_histogram
 from builtup.scoring.curves import choose_threshold
 from builtup.sensors.classes import Classes
 from builtup.tiles.folds import Folds
+from builtup.tiles.leakage import training_tiles
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 from builtup.training.build import classes_of
 from builtup.training.checkpoints import load_trained
@@ -198,7 +199,7 @@ def _left_in(config: Config, folds: Folds, tiles: list[TrainTile], fold: int) ->
         description = f"{names[0]}, held out of training as well"
     else:
         inner, description = fold, "training ground, which the network has learnt from"
-        usable = folds.training_tiles(tiles, fold, config.folds_drop)
+        usable = training_tiles(folds, tiles, fold, drop_common=config.folds_drop)
     if not usable:
         raise InputError(
             config.data_path, f"nothing left when {folds.names[fold]} is held out", "add scenes"

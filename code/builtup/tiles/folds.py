@@ -27,7 +27,7 @@ from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TrainTile
 from builtup.tiles.tile import Tile, read_tile
 
-__all__ = ["FOLDS_JSON", "Folds", "SceneGround", "check_folds", "plan_folds"]
+__all__ = ["FOLDS_JSON", "Folds", "SceneGround", "plan_folds"]
 
 FOLDS_JSON = "folds.json"
 
@@ -184,31 +184,12 @@ class Folds:
         held = self.held_out(tile, val_fold, with_gap=True)
         return None if held is None else held.intersection(tile.window)
 
-    def training_tiles(
-        self, tiles: Sequence[TrainTile], val_fold: int | None, drop_common: bool = False
-    ) -> list[TrainTile]:
+    def training_tiles(self, tiles: Sequence[TrainTile], val_fold: int | None) -> list[TrainTile]:
         """The tiles on which something valid and labelled is left for training.
 
-        `drop_common` leaves out those that touch ground which another city's tiles share with the
-        validation ground.
+        Ground that cities share is looked at by `builtup.tiles.leakage.training_tiles`.
         """
-        kept = [t for t in tiles if not t.skip and self._something_left(t, val_fold)]
-        if drop_common and val_fold is not None:
-            from builtup.tiles.leakage import leaks
-
-            leaking = {leak.training.tile.tile_id for leak in leaks(self, tiles, kept, val_fold)}
-            kept = [t for t in kept if t.tile.tile_id not in leaking]
-        return kept
-
-    def clear_of(
-        self, tiles: Sequence[TrainTile], all_tiles: Sequence[TrainTile], fold: int
-    ) -> list[TrainTile]:
-        """Those of `tiles` that keep away from a fold's ground and its gap, whole."""
-        from builtup.tiles.leakage import leaks
-
-        kept = [t for t in tiles if self._forbidden(t.tile, fold) is None]
-        near = {leak.training.tile.tile_id for leak in leaks(self, all_tiles, kept, fold)}
-        return [t for t in kept if t.tile.tile_id not in near]
+        return [t for t in tiles if not t.skip and self._something_left(t, val_fold)]
 
     def _something_left(self, tile: TrainTile, val_fold: int | None) -> bool:
         inside = self._forbidden(tile.tile, val_fold)
@@ -278,19 +259,3 @@ def plan_folds(
         )
     ]
     return Folds("blocks", tuple(b.name for b in cut), gap, scenes, tuple(cut))
-
-
-def check_folds(
-    folds: Folds, tiles: Sequence[TrainTile], val_fold: int | None, *, folds_drop: bool = False
-) -> None:
-    """Raise LeakageError where training ground comes within the gap of validation ground.
-
-    It tests the ground that `training_tiles` (with `folds_drop` as its `drop_common`) and
-    `validation_tiles` give, wherever the tiles came from; see `builtup.tiles.leakage`.
-    """
-    if val_fold is None:
-        return
-    from builtup.tiles.leakage import require_no_leaks
-
-    training = folds.training_tiles(tiles, val_fold, folds_drop)
-    require_no_leaks(folds, tiles, training, val_fold)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
-from builtup.errors import OutputError
-from builtup.geo.windows import Window
-from builtup.jobs.files import SPACE_REMEDY, atomic_path
+from builtup.geo.ground import ground_polygon, in_crs
+from builtup.geo.vector_writers import write_layer
+from builtup.jobs.files import atomic_path
 from builtup.tiles.folds import Folds
-from builtup.tiles.leakage import ground_polygon, reproject
 
 __all__ = ["FOLDS_GPKG", "write_folds_gpkg"]
 
@@ -30,36 +29,37 @@ def write_folds_gpkg(path: Path, folds: Folds) -> None:
     They are in the CRS of the scenes where that is one, else in EPSG:4326. Raises OutputError
     where the file cannot be written.
     """
-    import pyogrio  # late: it brings pandas along, which takes a second
-    import pyogrio.errors
-
-    logging.getLogger("pyogrio").setLevel(logging.WARNING)  # it reports every layer
     systems = {g.grid.crs.to_wkt(): g.grid.crs for g in folds.scenes.values()}
     crs = next(iter(systems.values())) if len(systems) == 1 else _WGS84
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z"})
     outlines = {scene: _outline(folds, scene, crs) for scene in sorted(folds.scenes)}
+    cities = [folds.scenes[scene].city for scene in outlines]
     with atomic_path(path) as temporary:
-        try:
-            _layer(
+
+        def write(layer: str, shapes: Iterable[BaseGeometry], **fields: NDArray[Any]) -> None:
+            several = [shapely.multipolygons(shapely.get_parts(shape)) for shape in shapes]
+            write_layer(
                 temporary,
-                "scenes",
-                crs,
-                list(outlines.values()),
-                scene=list(outlines),
-                city=[folds.scenes[scene].city for scene in outlines],
+                np.array(several, dtype=object),
+                fields,
+                crs=crs.to_string(),
+                layer=layer,
+                append=temporary.exists(),
+                final=path,
+                geometry_type="MultiPolygon",
             )
-            for layer, shapes in _held_out(folds, outlines, crs).items():
-                numbers = np.arange(len(shapes), dtype=np.int32)
-                _layer(temporary, layer, crs, shapes, fold_index=numbers, name=list(folds.names))
-        except pyogrio.errors.DataSourceError as e:
-            raise OutputError(path, f"cannot be written ({e})", SPACE_REMEDY) from e
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+        names = np.array(list(outlines), dtype=object)
+        write("scenes", outlines.values(), scene=names, city=np.array(cities, dtype=object))
+        names = np.array(folds.names, dtype=object)
+        for layer, shapes in _held_out(folds, outlines, crs).items():
+            numbers = np.arange(len(shapes), dtype=np.int32)
+            write(layer, shapes, fold_index=numbers, name=names)
 
 
 def _outline(folds: Folds, scene: str, crs: CRS) -> BaseGeometry:
     grid = folds.scenes[scene].grid
-    whole = ground_polygon(grid, Window(0, 0, grid.height, grid.width))
-    return reproject([whole], grid.crs, crs)[0]
+    whole = ground_polygon(grid)
+    return in_crs([whole], grid.crs, crs)[0]
 
 
 def _held_out(
@@ -78,32 +78,6 @@ def _held_out(
         dx, dy = block.gap
         own = shapely.box(left, bottom, right, top)
         wide = shapely.box(left - dx, bottom - dy, right + dx, top + dy)
-        blocks.append(reproject([own], block.crs, crs)[0])
-        gaps.append(reproject([wide.difference(own)], block.crs, crs)[0])
+        blocks.append(in_crs([own], block.crs, crs)[0])
+        gaps.append(in_crs([wide.difference(own)], block.crs, crs)[0])
     return {"folds": blocks, "gaps": gaps}
-
-
-def _layer(
-    path: Path,
-    layer: str,
-    crs: CRS,
-    shapes: Sequence[BaseGeometry],
-    **fields: list[str] | NDArray[np.int32],
-) -> None:
-    import pyogrio.raw
-
-    geometry = np.empty(len(shapes), dtype=object)
-    geometry[:] = [shapely.to_wkb(shapely.multipolygons(shapely.get_parts(s))) for s in shapes]
-    pyogrio.raw.write(
-        path,
-        geometry=geometry,
-        field_data=[
-            v if isinstance(v, np.ndarray) else np.array(v, dtype=object) for v in fields.values()
-        ],
-        fields=np.array(list(fields), dtype=object),
-        layer=layer,
-        driver="GPKG",
-        geometry_type="MultiPolygon",
-        crs=crs.to_string(),
-        append=path.exists(),
-    )

@@ -1,43 +1,46 @@
-"""Whether training comes within the gap of validation ground: tested on the ground itself.
+"""What keeps training away from validation: one check on polygons of ground, and its premises.
 
 Cities on neighbouring Sentinel-2 tiles share about 10 km of ground, often in two UTM zones; tile
 numbers and folds say nothing about that. So the rectangles that training learns from and those
-that validation scores are laid over one another in one CRS.
+that validation scores are laid over one another in one CRS. That would pass on a fiction where
+the file of folds were of other data than the tiles: `require_same_data` sees to that.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
-from pyproj import Transformer
 from rasterio.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
-from builtup.errors import LeakageError
-from builtup.geo.grid import Grid
+from builtup.errors import InputError, LeakageError
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
+from builtup.geo.ground import ground_polygon, in_crs
 from builtup.geo.windows import Window
+from builtup.tiles.folds import FOLDS_JSON, Folds
 from builtup.tiles.partition import exclusive_cores
-from builtup.tiles.table import TrainTile
+from builtup.tiles.table import TILE_STATS_CSV, TrainTile
+from builtup.tiles.tile import Tile, open_tile_grid
 
-if TYPE_CHECKING:
-    from builtup.tiles.folds import Folds
-
-__all__ = ["Leak", "ground_polygon", "leaks", "reproject", "require_no_leaks"]
+__all__ = [
+    "Leak",
+    "check_folds",
+    "leaks",
+    "require_apart",
+    "require_same_data",
+    "training_tiles",
+]
 
 #: Dates whose grids are shifted against each other put a pixel on one side of a block's edge or
 #: the other by its centre: a distance is known to within one pixel.
 _SHIFT = 1.0
-#: Straight edges of one UTM zone are curves in the next: points every so many CRS units.
-_SEGMENT = 1_000.0
 _NAMED = 3
-
-Polygons = NDArray[Any]
+_REMEDY = "run generate_tiles_stats again"
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,49 @@ class Leak:
     validation: TrainTile
 
 
-def require_no_leaks(
-    folds: Folds, tiles: Sequence[TrainTile], training: Sequence[TrainTile], val_fold: int
+def training_tiles(
+    folds: Folds,
+    tiles: Sequence[TrainTile],
+    val_fold: int | None,
+    *,
+    drop_common: bool = False,
+    threshold_fold: int | None = None,
+) -> list[TrainTile]:
+    """The tiles on which something valid and labelled is left for training.
+
+    `drop_common` leaves out those that touch ground which another city's tiles share with the
+    validation ground; `threshold_fold` is another fold that whole tiles keep away from, with its
+    gap.
+    """
+    kept = folds.training_tiles(tiles, val_fold)
+    if drop_common and val_fold is not None:
+        kept = _clear_of(folds, tiles, kept, val_fold)
+    if threshold_fold is not None:
+        outside = [t for t in kept if folds.training_allowed(t, threshold_fold) is None]
+        kept = _clear_of(folds, tiles, outside, threshold_fold)
+    return kept
+
+
+def _clear_of(
+    folds: Folds, tiles: Sequence[TrainTile], training: Sequence[TrainTile], fold: int
+) -> list[TrainTile]:
+    near = {leak.training.tile.tile_id for leak in leaks(folds, tiles, training, fold)}
+    return [t for t in training if t.tile.tile_id not in near]
+
+
+def check_folds(
+    folds: Folds, tiles: Sequence[TrainTile], val_fold: int | None, *, folds_drop: bool = False
 ) -> None:
-    """Raise LeakageError, naming tiles and scenes, where `leaks` finds any."""
-    found = leaks(folds, tiles, training, val_fold)
+    """Raise LeakageError, naming tiles and scenes, where training comes too near to validation.
+
+    It tests the ground that `training_tiles` (with `folds_drop` as its `drop_common`) and
+    `Folds.validation_tiles` give, wherever the tiles came from.
+    """
+    if val_fold is None:
+        return
+    found = leaks(
+        folds, tiles, training_tiles(folds, tiles, val_fold, drop_common=folds_drop), val_fold
+    )
     if not found:
         return
     train = _some(sorted({leak.training.tile.tile_id for leak in found}))
@@ -80,71 +121,149 @@ def leaks(
     validation tile its own core inside the held-out ground.
     """
     validation = folds.validation_tiles(tiles, val_fold)
-    scored = _scored_ground(folds, tiles, validation, val_fold)
-    by_crs: dict[str, list[TrainTile]] = defaultdict(list)
-    for t in training:
-        by_crs[folds.grid_of(t.tile).crs.to_wkt()].append(t)
-    found = []
-    for wkt, of_crs in by_crs.items():
-        crs = CRS.from_wkt(wkt)
-        pixel = max(folds.grid_of(of_crs[0].tile).resolution)
-        near = shapely.buffer(
-            np.concatenate([reproject(p, own, crs) for own, p in scored]),
-            (folds.gap - _SHIFT) * pixel,
-            join_style="mitre",
-        )
-        owners = [t for own, _ in scored for t in validation if folds.grid_of(t.tile).crs == own]
-        learnt = np.array([_learnt_ground(folds, t, val_fold) for t in of_crs], dtype=object)
-        which, whose = shapely.STRtree(near).query(learnt, predicate="intersects")
-        common = shapely.area(shapely.intersection(learnt[which], near[whose]))
-        for i in np.flatnonzero(common > (0.1 * pixel) ** 2):
-            found.append(Leak(of_crs[which[i]], owners[whose[i]]))
-    return found
-
-
-def _scored_ground(
-    folds: Folds, tiles: Sequence[TrainTile], validation: Sequence[TrainTile], val_fold: int
-) -> list[tuple[CRS, Polygons]]:
-    """The rectangles that each of `validation` scores, by CRS, in the order of the tiles."""
     cores = exclusive_cores(t.tile for t in tiles)
-    by_crs: list[tuple[CRS, list[BaseGeometry]]] = []
-    for t in validation:
-        grid = folds.grid_of(t.tile)
-        held = folds.held_out(t.tile, val_fold)
-        part = held.intersection(cores[t.tile.tile_id]) if held is not None else None
-        polygon = ground_polygon(grid, part) if part is not None else shapely.Polygon()
-        for crs, polygons in by_crs:
-            if crs == grid.crs:
-                polygons.append(polygon)
-                break
-        else:
-            by_crs.append((grid.crs, [polygon]))
-    return [(crs, np.array(polygons, dtype=object)) for crs, polygons in by_crs]
-
-
-def _learnt_ground(folds: Folds, tile: TrainTile, val_fold: int) -> BaseGeometry:
-    grid = folds.grid_of(tile.tile)
-    ground = ground_polygon(grid, tile.tile.window)
-    held = folds.held_out(tile.tile, val_fold, with_gap=True)
-    part = held.intersection(tile.tile.window) if held is not None else None
-    return ground if part is None else ground.difference(ground_polygon(grid, part))
-
-
-def ground_polygon(grid: Grid, window: Window) -> BaseGeometry:
-    """The outline of a window of a grid, in CRS units."""
-    return shapely.Polygon(grid.window(window.x, window.y, window.width, window.height).corners)
-
-
-def reproject(polygons: Iterable[BaseGeometry], source: CRS, target: CRS) -> Polygons:
-    """Polygons in another CRS, their edges followed at every kilometre."""
-    shapes = np.array(list(polygons), dtype=object)
-    if source == target:
-        return shapes
-    transformer = Transformer.from_crs(source.to_wkt(), target.to_wkt(), always_xy=True)
-    segment = _SEGMENT if source.is_projected else 0.01
-    dense = shapely.segmentize(shapes, segment)
-    return np.asarray(
-        shapely.transform(
-            dense, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
-        )
+    pairs = _too_near(
+        [_learnt(folds, t.tile, val_fold) for t in training],
+        [_scored(folds, t.tile, cores[t.tile.tile_id], val_fold) for t in validation],
+        folds.gap - _SHIFT,
     )
+    return [Leak(training[i], validation[j]) for i, j, _ in pairs]
+
+
+def require_apart(
+    training: Sequence[Tile], validation: Sequence[Tile], gap: int, *, where: object, remedy: str
+) -> None:
+    """Raise LeakageError, naming two tiles, where whole tiles come within `gap` pixels.
+
+    Their ground is that of their files; `where` begins the message, `remedy` ends it.
+    """
+    learnt, scored = (
+        [_Ground(grid, ground_polygon(grid)) for grid in map(open_tile_grid, tiles)]
+        for tiles in (training, validation)
+    )
+    pairs = list(_too_near(learnt, scored, gap))
+    if pairs:
+        first = min(i for i, _, _ in pairs)
+        nearest = max((common, -j) for i, j, common in pairs if i == first)
+        tile, other = training[first], validation[-nearest[1]]
+        raise LeakageError(
+            f"{where}: training tile {tile.tile_id} of scene {tile.scene} comes within {gap} "
+            f"pixels of validation tile {other.tile_id} of scene {other.scene}; {remedy}"
+        )
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """A polygon in the CRS of a grid."""
+
+    grid: Grid
+    polygon: BaseGeometry
+
+
+def _learnt(folds: Folds, tile: Tile, val_fold: int) -> _Ground:
+    grid = folds.grid_of(tile)
+    ground = ground_polygon(grid, tile.window)
+    held = folds.held_out(tile, val_fold, with_gap=True)
+    part = held.intersection(tile.window) if held is not None else None
+    return _Ground(grid, ground if part is None else ground.difference(ground_polygon(grid, part)))
+
+
+def _scored(folds: Folds, tile: Tile, core: Window, val_fold: int) -> _Ground:
+    grid = folds.grid_of(tile)
+    held = folds.held_out(tile, val_fold)
+    part = held.intersection(core) if held is not None else None
+    return _Ground(grid, shapely.Polygon() if part is None else ground_polygon(grid, part))
+
+
+def _too_near(
+    learnt: Sequence[_Ground], scored: Sequence[_Ground], gap: float
+) -> Iterator[tuple[int, int, float]]:
+    """Pairs (number of `learnt`, number of `scored`) less than `gap` pixels of the first apart.
+
+    The third number is the area that they have in common when the second is widened by the gap,
+    in squared units of the first one's CRS.
+    """
+    if not scored:
+        return
+    for crs, pixel, numbers in _alike(learnt):
+        others = list(_alike(scored))
+        moved = [in_crs((scored[j].polygon for j in of), own, crs) for own, _, of in others]
+        near = shapely.buffer(np.concatenate(moved), gap * pixel, join_style="mitre")
+        owners = [j for _, _, of in others for j in of]
+        polygons = np.array([learnt[i].polygon for i in numbers], dtype=object)
+        which, whose = shapely.STRtree(near).query(polygons, predicate="intersects")
+        common = shapely.area(shapely.intersection(polygons[which], near[whose]))
+        for k in np.flatnonzero(common > (0.1 * pixel) ** 2):
+            yield numbers[which[k]], owners[whose[k]], float(common[k])
+
+
+def _alike(grounds: Sequence[_Ground]) -> Iterator[tuple[CRS, float, list[int]]]:
+    """The numbers of the grounds of one CRS and pixel size."""
+    kinds: dict[int, tuple[str, float]] = {}
+    groups: dict[tuple[str, float], list[int]] = defaultdict(list)
+    for number, ground in enumerate(grounds):
+        grid = ground.grid
+        if id(grid) not in kinds:  # a scene's tiles have one grid, and WKT takes time
+            kinds[id(grid)] = (grid.crs.to_wkt(), max(grid.resolution))
+        groups[kinds[id(grid)]].append(number)
+    for (_, pixel), numbers in groups.items():
+        yield grounds[numbers[0]].grid.crs, pixel, numbers
+
+
+def require_same_data(folder: Path, tiles: Sequence[TrainTile], folds: Folds) -> None:
+    """Hold folds.json to tile_stats.csv, and both to the tiles' own georeference.
+
+    Scenes, cities, windows and fold numbers are compared for every tile, the georeference for the
+    first and last image and mask of each scene. Raises InputError, in one line.
+    """
+    path = folder / FOLDS_JSON
+    listed = {t.tile.scene for t in tiles}
+    for scene in sorted(set(folds.scenes) ^ listed):
+        where = TILE_STATS_CSV if scene in listed else FOLDS_JSON
+        raise InputError(path, f"from other data: scene {scene} is in {where} only", _REMEDY)
+    strange = {folds.scenes[scene].city for scene in listed}
+    strange -= {folds.city_of(i) for i in range(len(folds.names))}
+    if strange:
+        raise InputError(path, f"no fold holds out {', '.join(sorted(strange))}", _REMEDY)
+    ends: dict[str, tuple[TrainTile, TrainTile]] = {}
+    for t in tiles:
+        _require_fold(path, t, folds)
+        ends[t.tile.scene] = (ends.get(t.tile.scene, (t, t))[0], t)
+    for first, last in ends.values():
+        for tile in dict.fromkeys((first.tile, first.mask, last.tile, last.mask)):
+            _require_place(path, tile, folds.grid_of(tile))
+
+
+def _require_fold(path: Path, t: TrainTile, folds: Folds) -> None:
+    tile, ground = t.tile, folds.scenes[t.tile.scene]
+    if tile.city != ground.city:
+        raise InputError(
+            path,
+            f"from other data: it has scene {tile.scene} in {ground.city}, {TILE_STATS_CSV} in "
+            f"{tile.city}",
+            _REMEDY,
+        )
+    whole = Window(0, 0, ground.grid.height, ground.grid.width)
+    if tile.window.intersection(whole) != tile.window:
+        raise InputError(
+            path,
+            f"from other data: tile {tile.tile_id} reaches over its scene of "
+            f"{ground.grid.width}x{ground.grid.height} pixels",
+            _REMEDY,
+        )
+    if t.fold_index != folds.fold_index(tile):
+        raise InputError(
+            path,
+            f"from other data: tile {tile.tile_id} lies in fold {folds.fold_index(tile)}, "
+            f"{TILE_STATS_CSV} says {t.fold_index}",
+            _REMEDY,
+        )
+
+
+def _require_place(path: Path, tile: Tile, scene: Grid) -> None:
+    expected = scene.window(tile.x, tile.y, tile.width, tile.height)
+    difference = expected.difference(open_tile_grid(tile), SAME_CITY_TOLERANCE)
+    if difference:
+        raise InputError(
+            path, f"from other data: {tile.path} lies elsewhere ({difference})", _REMEDY
+        )

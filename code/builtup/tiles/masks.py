@@ -17,7 +17,8 @@ from builtup.geo.burn import BlockBurner, Burner
 from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE
 from builtup.geo.rasters import create_raster, gdal_env
-from builtup.geo.vectors import PolygonFile, PolygonSet, distance_to, reproject, vector_files
+from builtup.geo.vector_files import vector_files
+from builtup.geo.vectors import PolygonFile, PolygonSet, distance_to, reproject
 from builtup.geo.windows import aligned
 from builtup.jobs.files import atomic_path
 from builtup.jobs.steps import Job, Step, Summary, run_step

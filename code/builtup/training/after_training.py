@@ -56,8 +56,9 @@ def finish(
         recorder.metrics(
             {f"val/{name}": value for name, value in figures.items()}, progress.best_iteration
         )
-    if best and isinstance(getattr(data.val, "dataset", None), ValidationTiles):
-        _fit_temperature(model, data, progress, recorder)
+    if best and data.val is not None and isinstance(data.val.dataset, ValidationTiles):
+        temperature = temperature_on(model, data.val.dataset)
+        _keep_temperature(temperature, data, progress, recorder)
     if config.log_predictions > 0 and best.get("tiles"):
         PictureMaker(learner, data, recorder, 0).extremes(model, best["tiles"])
     if config.log_model and recorder.run_id:
@@ -71,9 +72,10 @@ def _best(learner: Learner, folder: Path) -> nn.Module:
     return model.eval()
 
 
-def _fit_temperature(model: nn.Module, data: Data, progress: Progress, recorder: Recorder) -> None:
+def _keep_temperature(
+    temperature: float | None, data: Data, progress: Progress, recorder: Recorder
+) -> None:
     """Into the summary, for inferences with temperature=run; nothing where none can be fitted."""
-    temperature = temperature_on(model, data.val.dataset)
     if temperature is None:
         return
     recorder.metrics({"val/temperature": temperature}, progress.best_iteration)
@@ -100,10 +102,10 @@ def _log_model(
         channels=model.channels.describe() if isinstance(model, Segmenter) else {},
         training_run=recorder.run_id,
         config=config.name,
-        fold=data.held_out,
+        fold=data.train.held_out,
     )
     step = progress.best_iteration if best else progress.iteration
-    score = registry.Score(_f1(progress), data.held_out, _digest(data, recorder.folder))
+    score = registry.Score(_f1(progress), data.train.held_out, _digest(data, recorder.folder))
     name = config.register or config.name.replace("/", "-")
     try:
         logged = log_model(
@@ -127,4 +129,4 @@ def _digest(data: Data, folder: Path) -> str:
     if manifest is None:
         return ""
     loaders = [loader for loader in (data.train, data.val) if loader is not None]
-    return " ".join(used_data(loader.dataset.tiles, manifest, "").digest for loader in loaders)
+    return " ".join(used_data(loader.sample_tiles or (), manifest, "").digest for loader in loaders)

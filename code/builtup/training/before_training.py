@@ -30,17 +30,16 @@ def log_run(config: Config, data: Data, learner: Learner, recorder: Recorder) ->
         {
             "git_commit": git_commit(),
             "config": config.name,
-            "fold": data.held_out,
+            "fold": data.train.held_out,
             "city": ", ".join(data.val_cities) or _city_of_fold(data),
             "threshold_tuned_on": ", ".join(data.val_cities) or "nothing",
         }
     )
-    tiles = getattr(data.train, "tiles", None)
-    if tiles is not None:
-        manifest = DataManifest.of(Path(config.data_path), tiles)
+    if data.train.tiles is not None:
+        manifest = DataManifest.of(Path(config.data_path), data.train.tiles)
         manifest.write(recorder.folder)
         recorder.inputs(
-            used_data(loader.dataset.tiles, manifest, context)
+            used_data(loader.sample_tiles or (), manifest, context)
             for loader, context in ((data.train, "training"), (data.val, "validation"))
             if loader is not None
         )
@@ -48,17 +47,17 @@ def log_run(config: Config, data: Data, learner: Learner, recorder: Recorder) ->
 
 def _city_of_fold(data: Data) -> str:
     """The city of the fold that is held out, which need not be validated on."""
-    fold, folds = getattr(data.train, "val_fold", None), getattr(data.train, "folds", None)
-    return "" if fold is None or folds is None else str(folds.city_of(fold))
+    fold, folds = data.train.val_fold, data.train.folds
+    return "" if fold is None or folds is None else folds.city_of(fold)
 
 
 def summary_of(config: Config, data: Data) -> Summary:
     """What summary.json says of the run besides its scores."""
     return Summary(
         config=config.path.name,
-        val_fold=data.held_out or None,
+        val_fold=data.train.held_out or None,
         val_cities=tuple(data.val_cities),
-        trained_on=tuple(data.trained_on),
+        trained_on=tuple(data.train.learnt_from),
         num_classes=config.num_classes,
         class_names=tuple(config.class_names),
         seed=config.seed,
@@ -76,5 +75,5 @@ def _derived(config: Config, data: Data, learner: Learner) -> dict[str, Any]:
         "processes": idist.get_world_size(),
         "training_device": str(learner.device),
         "batches_per_epoch": data.length,
-        "folds": ", ".join(getattr(getattr(data.train, "folds", None), "names", ())),
+        "folds": ", ".join(data.train.fold_names),
     }

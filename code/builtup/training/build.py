@@ -16,16 +16,16 @@ from ignite.utils import manual_seed
 
 from builtup.config.device import pick_device
 from builtup.config.load import Config
+from builtup.data.contract import SampleLoader, as_tile_loader
+from builtup.data.separation import require_separate
 from builtup.errors import ConfigError, InputError
-from builtup.runs.lineage import find_artifacts
+from builtup.runs.lineage import find_artifacts, inherited_threshold
 from builtup.runs.records import InheritedThreshold
 from builtup.scoring.counts import SCORES
 from builtup.sensors.classes import Classes
 from builtup.tiles.normalisation import channel_statistics
 from builtup.training.checkpoints import Progress, load_state, made_with, restore
-from builtup.training.cross_validated_threshold import inherited_threshold
-from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
-from builtup.training.leakage import require_separate
+from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.learner import Learner
 from builtup.training.trainer import optimiser_steps
 
@@ -50,38 +50,18 @@ class Data:
     `inherited` is the threshold of a training without validation, where `threshold_from` says so.
     """
 
-    train: Any
-    val: Any
-    train_eval: Any
+    train: SampleLoader
+    val: SampleLoader | None
+    train_eval: SampleLoader | None
     prepare: PrepareBatch
     length: int
     classes: Classes
     inherited: InheritedThreshold | None = None
 
     @property
-    def places(self) -> Places:
-        """Where the training samples lie."""
-        return Places.of(self.train)
-
-    @property
-    def held_out(self) -> str:
-        """The name of the fold held out, or nothing."""
-        fold, folds = getattr(self.train, "val_fold", None), getattr(self.train, "folds", None)
-        return "" if fold is None or folds is None else str(folds.names[fold])
-
-    @property
-    def trained_on(self) -> list[str]:
-        """The folds learnt from (cities, or blocks of one); cities where there are no folds."""
-        folds = getattr(self.train, "folds", None)
-        if folds is None:
-            return list(self.places.cities)
-        inner = getattr(self.train, "threshold_fold", None)
-        return [n for i, n in enumerate(folds.names) if i not in (self.train.val_fold, inner)]
-
-    @property
     def val_cities(self) -> list[str]:
         """The cities validated on."""
-        return [] if self.val is None else list(Places.of(self.val).cities)
+        return [] if self.val is None else list(self.val.places.cities)
 
 
 def check_settings(config: Config) -> None:
@@ -122,10 +102,10 @@ def build_data(config: Config) -> Data:
     """Run the builders of loaders; refuse validation ground that training can see."""
     config.provide(device=pick_device(config.get("device", "auto"), config.path))
     config.build("model")  # comes first in the contract: its settings fail before data are read
-    train = config.build("train_loader")
-    val = config.build("val_loader") if config.validate else None
+    train = as_tile_loader(config.build("train_loader"))
+    val = _optional(config.build("val_loader") if config.validate else None)
     require_separate(config, train, val)
-    train_eval = config.build("train_eval_loader")
+    train_eval = _optional(config.build("train_eval_loader"))
     length = int(idist.all_reduce(len(train), op="MIN"))
     if length == 0:
         raise InputError(config.path, "train_loader gives no batch", "lower batch_size")
@@ -135,18 +115,20 @@ def build_data(config: Config) -> Data:
     )
 
 
-def _inherited(config: Config, train: Any) -> InheritedThreshold | None:
+def _optional(loader: Any) -> SampleLoader | None:
+    return None if loader is None else as_tile_loader(loader)
+
+
+def _inherited(config: Config, train: SampleLoader) -> InheritedThreshold | None:
     if config.threshold_from is None:
         return None
-    if getattr(train, "val_fold", None) is not None:
+    if train.val_fold is not None:
         raise ConfigError(
             f"{config.path}: threshold_from = {config.threshold_from!r} is for a training on all "
             "data, which has no validation to choose a threshold on; set val_fold=none or "
             "threshold_from=none"
         )
-    return inherited_threshold(
-        config.threshold_from, getattr(getattr(train, "folds", None), "names", ())
-    )
+    return inherited_threshold(config.threshold_from, train.fold_names)
 
 
 def build_learner(config: Config, data: Data) -> Learner:
@@ -180,7 +162,7 @@ def _normalise(config: Config, model: Any, data: Data) -> None:
             f"{config.path}: normalisation = {config.normalisation!r}: expected config or stats"
         )
     mean, std = channel_statistics(
-        Path(config.data_path), model.channels.channel_set, getattr(data.train, "val_fold", None)
+        Path(config.data_path), model.channels.channel_set, data.train.val_fold
     )
     model.channels.set_normalisation(mean, std)
 
@@ -251,7 +233,9 @@ def _copy_kept(source: Path, target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
-def start_at(trainer: Engine, loader: Any, progress: Progress, length: int, num_epochs: int) -> Any:
+def start_at(
+    trainer: Engine, loader: SampleLoader, progress: Progress, length: int, num_epochs: int
+) -> Any:
     """Set the trainer to where `progress` stands; return what it is to iterate over.
 
     A run that stopped within an epoch takes the rest of that epoch's batches.
@@ -267,7 +251,7 @@ def start_at(trainer: Engine, loader: Any, progress: Progress, length: int, num_
 class _Rest:
     """A loader whose first iteration leaves out the first batches."""
 
-    def __init__(self, loader: Any, skip: int) -> None:
+    def __init__(self, loader: SampleLoader, skip: int) -> None:
         self.loader, self.skip = loader, skip
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ import logging
 import pickle
 import random
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from builtup.config import load as configs
+from builtup.data.contract import SampleLoader
 from builtup.errors import InputError
 from builtup.jobs.files import atomic_path
 from builtup.models.channels import with_signature
@@ -123,7 +124,7 @@ def made_with(learner: Learner, epoch_length: int, accumulation_steps: int) -> d
 
 
 def full_state(
-    learner: Learner, progress: Progress, loader: Any, made: Mapping[str, Any]
+    learner: Learner, progress: Progress, loader: SampleLoader, made: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Everything that a continued run needs to go on as if it had not stopped.
 
@@ -139,12 +140,12 @@ def full_state(
         "ema": None if learner.ema is None else learner.ema.state_dict(),
         "progress": vars(progress).copy(),
         "random": _random_state(),
-        "generators": [generator.get_state() for generator in _generators(loader)],
+        "generators": [generator.get_state() for generator in loader.generators()],
     }
 
 
 def restore(
-    state: Mapping[str, Any], path: Path, learner: Learner, progress: Progress, loader: Any
+    state: Mapping[str, Any], path: Path, learner: Learner, progress: Progress, loader: SampleLoader
 ) -> None:
     """Put a full state back; InputError where it does not fit (all missing keys listed)."""
     if state.get("version") != VERSION:
@@ -166,7 +167,7 @@ def restore(
     for name, value in state["progress"].items():
         setattr(progress, name, value)
     _set_random_state(state["random"])
-    for generator, saved in zip(_generators(loader), state["generators"], strict=False):
+    for generator, saved in zip(loader.generators(), state["generators"], strict=False):
         generator.set_state(saved)
 
 
@@ -277,17 +278,3 @@ def _set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _generators(loader: Any) -> Iterator[torch.Generator]:
-    """The random generators that a loader and its samplers hold, each once."""
-    seen: set[int] = set()
-    owners = [loader]
-    for name in ("sampler", "batch_sampler"):
-        owner = getattr(loader, name, None)
-        owners += [owner, getattr(owner, "sampler", None)]
-    for owner in owners:
-        generator = getattr(owner, "generator", None)
-        if isinstance(generator, torch.Generator) and id(generator) not in seen:
-            seen.add(id(generator))
-            yield generator

@@ -14,13 +14,14 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from builtup.data.contract import Places, SampleLoader
 from builtup.runs.records import Summary
 from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import rank_tiles
 from builtup.scoring.curves import choose_threshold
 from builtup.scoring.tables import as_json, three_decimals
 from builtup.training.checkpoints import Progress, full_state, save_state
-from builtup.training.evaluator import Places, deal_batches, evaluate
+from builtup.training.evaluator import evaluate
 from builtup.training.learner import Learner
 from builtup.training.metrics import SegmentationScores
 from builtup.training.trainer import Step
@@ -50,7 +51,7 @@ class Saver:
 
     learner: Learner
     progress: Progress
-    loader: Any
+    loader: SampleLoader
     folder: Path
     summary: Summary
     made: Mapping[str, Any]
@@ -96,7 +97,7 @@ class Validation:
 
     learner: Learner
     evaluator: Engine
-    loader: Any
+    loader: SampleLoader
     recorder: Recorder
     saver: Saver
     names: Sequence[str]
@@ -107,7 +108,7 @@ class Validation:
     last: dict[str, Any] = field(default_factory=dict)  # as `Progress.best`
 
     def __post_init__(self) -> None:
-        self.loader = deal_batches(self.loader)
+        self.loader = self.loader.dealt()
 
     def run(self, iteration: int) -> None:
         """Validate now, unless these weights were validated already."""
@@ -118,7 +119,7 @@ class Validation:
         self.learner.sync_buffers()
         scores = evaluate(self.evaluator, self.learner.weights, self.loader)
         self._log(scores, iteration)
-        self.last = _as_record(scores, self.evaluator.scores, Places.of(self.loader))
+        self.last = _as_record(scores, self.evaluator.scores, self.loader.places)
         if self.prefix != "train":
             self._compare(scores, iteration)
         self.seconds = time.monotonic() - started
@@ -175,15 +176,12 @@ def _as_record(
     }
 
 
-def attach_epochs(trainer: Engine, progress: Progress, loader: Any) -> None:
-    """Count iterations and epochs; tell the loader's samplers which epoch begins."""
-    owners = [loader, *(getattr(loader, name, None) for name in ("sampler", "batch_sampler"))]
+def attach_epochs(trainer: Engine, progress: Progress, loader: SampleLoader) -> None:
+    """Count iterations and epochs; tell the loader which epoch begins."""
 
     @trainer.on(Events.EPOCH_STARTED)
     def tell() -> None:
-        for owner in owners:
-            if owner is not None and hasattr(owner, "set_epoch"):
-                owner.set_epoch(trainer.state.epoch)
+        loader.set_epoch(trainer.state.epoch)
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def count() -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from builtup.data.contract import Places
 from builtup.jobs.files import atomic_path
 from builtup.models.segmenter import Segmenter
 from builtup.runs.tracking import Recorder
 from builtup.scoring.tile_picture import tile_picture
 from builtup.sensors.catalogue import DEFAULT, sensor_of
 from builtup.training.build import Data
-from builtup.training.evaluator import Places
 from builtup.training.learner import Learner
 
 __all__ = ["PictureMaker"]
@@ -32,9 +32,11 @@ class PictureMaker:
         self.learner = learner
         self.data = data
         self.recorder = recorder
-        self.dataset = getattr(data.val, "dataset", None)
-        self.places = Places.of(data.val)
-        self.indices = [] if self.dataset is None else _spread(self.dataset, count)
+        self.dataset: Any = None
+        self.places, self.indices = Places(), list[int]()
+        if data.val is not None and data.val.dataset is not None:
+            self.dataset, self.places = data.val.dataset, data.val.places
+            self.indices = _spread(len(self.dataset), data.val.sample_tiles, count)
 
     def __call__(self, iteration: int) -> None:
         """Predict and draw the tiles with the weights as they are now."""
@@ -61,7 +63,7 @@ class PictureMaker:
         return self.places.names({"index": [index]})[0]
 
     def _draw(self, model: nn.Module, index: int, title: str, file: str) -> None:
-        sample = self.dataset[index]  # type: ignore[index]
+        sample = self.dataset[index]
         batch = {
             "image": sample["image"][None],
             "mask": torch.as_tensor(sample["mask"])[None],
@@ -85,9 +87,8 @@ class PictureMaker:
             picture.save(path)
 
 
-def _spread(dataset: Any, count: int) -> list[int]:
-    tiles = getattr(dataset, "tiles", None)
-    known = list(range(len(dataset)))
+def _spread(samples: int, tiles: Sequence[Any] | None, count: int) -> list[int]:
+    known = list(range(samples))
     if tiles is not None:
         built = [i for i in known if getattr(tiles[i], "target_ratio", 1) > 0]
         known = built or known

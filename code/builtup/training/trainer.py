@@ -15,9 +15,10 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from builtup.data.contract import Places
 from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE
-from builtup.training.evaluator import Places, PrepareBatch, prepare_batch
+from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.learner import Learner
 
 __all__ = ["Step", "create_trainer", "optimiser_steps"]

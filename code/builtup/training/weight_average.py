@@ -22,6 +22,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from builtup.data.contract import SampleLoader
 from builtup.training.checkpoints import load_state, save_state
 from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.handlers import Saver, Validation
@@ -50,7 +51,7 @@ class Soup:
     count: int
     learner: Learner
     saver: Saver
-    loader: Any
+    loader: SampleLoader
     validation: Validation | None = None
     prepare: PrepareBatch = prepare_batch
 
@@ -130,7 +131,9 @@ def mean_of(paths: Sequence[Path]) -> dict[str, Tensor]:
     }
 
 
-def refresh_norms(learner: Learner, loader: Any, prepare: PrepareBatch = prepare_batch) -> None:
+def refresh_norms(
+    learner: Learner, loader: SampleLoader, prepare: PrepareBatch = prepare_batch
+) -> None:
     """Measure the batch-norm statistics of the learner's weights on training batches.
 
     As inference sees them: without dropout. The mean of all batches counts, over all processes.
@@ -139,8 +142,7 @@ def refresh_norms(learner: Learner, loader: Any, prepare: PrepareBatch = prepare
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return
-    if hasattr(loader, "set_epoch"):
-        loader.set_epoch(0)  # a stream of its own, the same whenever this is done
+    loader.set_epoch(0)  # a stream of its own, the same whenever this is done
     with _measuring(model, norms), torch.no_grad(), learner.autocast():
         for batch in islice(loader, MOST_BATCHES):
             model(prepare(batch, learner.device, learner.device.type == "cuda")[0])

@@ -257,7 +257,7 @@ def _other_name(lone: _Half, other: str) -> str:
     """The name that the file of the other polarisation should have."""
     if lone.scene.tile:
         return lone.scene.output_name(other)
-    return f"the file of the same name with {other.upper()}"
+    return f"the file of the same name with {other}"
 
 
 def _twice(first: Scene, second: Scene) -> InputError:

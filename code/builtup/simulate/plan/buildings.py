@@ -12,7 +12,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from builtup.errors import InputError, one_line
+from builtup.errors import InputError
+from builtup.geo.vectors import polygons_with_number
 
 __all__ = ["Buildings", "boxes", "footprint_files", "read_footprints"]
 
@@ -174,7 +175,7 @@ def read_footprints(files: tuple[Path, ...]) -> tuple[NDArray[Any], Float]:
     """
     parts, heights, zone = [], [], None
     for file in files:
-        polygons, tall, crs = _read_file(file)
+        polygons, tall, crs = polygons_with_number(file, HEIGHT_FIELDS)
         if zone is None:
             zone = _utm_zone(polygons, crs)
         parts.append(_project(polygons, crs, zone))
@@ -184,30 +185,6 @@ def read_footprints(files: tuple[Path, ...]) -> tuple[NDArray[Any], Float]:
     middle = np.array([(low_x + high_x) / 2, (low_y + high_y) / 2])
     local = shapely.transform(polygons, lambda p: (p - middle) * np.array([1.0, -1.0]))
     return local, np.concatenate(heights)
-
-
-def _read_file(path: Path) -> tuple[NDArray[Any], Float, Any]:
-    import pyogrio
-    from pyogrio.errors import DataSourceError, FieldError
-    from pyogrio.raw import read
-
-    try:
-        fields = {str(name).lower(): str(name) for name in pyogrio.read_info(path)["fields"]}
-        column = next((fields[name] for name in HEIGHT_FIELDS if name in fields), None)
-        meta, _, wkb, values = read(path, columns=[column] if column else [], force_2d=True)
-    except (DataSourceError, FieldError, OSError) as e:
-        problem = f"not a readable vector file ({one_line(e, 120)})"
-        raise InputError(path, problem, "export it again") from e
-    if meta["crs"] is None:
-        raise InputError(path, "has no CRS", "add the .prj file, or export it with its CRS")
-    geometries = shapely.from_wkb(wkb)
-    tall = values[0].astype(np.float32) if column else np.full(len(geometries), np.nan, np.float32)
-    keep = (shapely.get_type_id(geometries) == 3) | (shapely.get_type_id(geometries) == 6)
-    keep &= ~shapely.is_empty(geometries)
-    single, index = shapely.get_parts(geometries[keep], return_index=True)
-    if not len(single):
-        raise InputError(path, "holds no polygon", "give a file of building polygons")
-    return single, tall[keep][index], meta["crs"]
 
 
 def _utm_zone(polygons: NDArray[Any], crs: Any) -> Any:

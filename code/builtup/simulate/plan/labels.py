@@ -12,6 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from builtup.geo.vector_writers import write_layer
 from builtup.geo.windows import tiling
 from builtup.simulate.plan.buildings import Buildings
 from builtup.simulate.plan.city import PIXEL
@@ -98,9 +99,7 @@ def write_polygons(path: Path, polygons: NDArray[Any], epsg: int, corner: Any) -
 
     `polygons` are metres east and south of `corner` (easting, northing) in `epsg`.
     """
-    import pyogrio
     import pyproj
-    from pyogrio.raw import write
 
     transformer = pyproj.Transformer.from_crs(epsg, 4326, always_xy=True)
 
@@ -108,16 +107,5 @@ def write_polygons(path: Path, polygons: NDArray[Any], epsg: int, corner: Any) -
         x, y = corner[0] + points[:, 0], corner[1] - points[:, 1]
         return np.stack(transformer.transform(x, y), axis=1)
 
-    geometry = shapely.to_wkb(shapely.transform(polygons, to_degrees))
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z"})
-    write(
-        path,
-        geometry,
-        [np.full(len(geometry), 255, np.int32)],
-        fields=["DN"],
-        geometry_type="Polygon",
-        crs="EPSG:4326",
-        driver="ESRI Shapefile",
-        encoding="UTF-8",
-        layer_options={"DBF_DATE_LAST_UPDATE": "2000-01-01"},
-    )
+    values = {"DN": np.full(len(polygons), 255, np.int32)}
+    write_layer(path, shapely.transform(polygons, to_degrees), values, crs="EPSG:4326")

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from builtup.config import load as configs
+from builtup.data.contract import SampleLoader, as_tile_loader
 from builtup.data.loaders import train_loader, val_loader
+from builtup.data.separation import require_separate
 from builtup.errors import LeakageError
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.table import read_tile_stats
 from builtup.training.build import build_data
-from builtup.training.leakage import require_separate
 from tile_data import add_scene, moved, tile_all
 from tiny_training import write_tiny
 
@@ -73,13 +74,13 @@ def test_a_training_that_will_be_scored_later_must_hold_that_fold_out(
     with pytest.raises(LeakageError, match="does not hold out 38SLF_Alpha, which will be scored"):
         build_data(load(tmp_path, tiles, "validate=false held=Beta"))
     data = build_data(load(tmp_path, tiles, "validate=false"))
-    assert data.val is None and data.held_out == "38SLF_Alpha"
+    assert data.val is None and data.train.held_out == "38SLF_Alpha"
 
 
-def own_loader(tiles: Path, *cities: str) -> Any:
+def own_loader(tiles: Path, *cities: str) -> SampleLoader:
     """What a config's own loader may look like: no folds, but a list of tiles."""
     rows = [t for t in read_tile_stats(tiles / "tile_stats.csv") if t.tile.city.endswith(cities)]
-    return SimpleNamespace(dataset=SimpleNamespace(tiles=rows))
+    return as_tile_loader(SimpleNamespace(dataset=SimpleNamespace(tiles=rows)))
 
 
 @pytest.mark.parametrize(
@@ -121,12 +122,12 @@ def test_what_cannot_be_checked_is_said(
 ) -> None:
     config = load(tmp_path, tiles)
     with caplog.at_level(logging.WARNING):
-        require_separate(config, object(), object())
+        require_separate(config, as_tile_loader(object()), as_tile_loader(object()))
         data = build_data(configs.load(write_tiny(tmp_path)))
     assert data.val is not None
     assert "cannot be checked" in caplog.text and "only their names were compared" in caplog.text
     with pytest.raises(LeakageError, match="does not say what it learns from"):
-        require_separate(load(tmp_path, tiles, "validate=false"), object(), None)
+        require_separate(load(tmp_path, tiles, "validate=false"), as_tile_loader(object()), None)
 
 
 def test_loaders_of_one_fold_pass(tiles: Path, tmp_path: Path) -> None:

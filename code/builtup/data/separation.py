@@ -1,8 +1,8 @@
 """The last check before the first step: training ground keeps away from validation ground.
 
-Loaders of `builtup.data` know their folds and are checked pixel by pixel (`tiles.leakage`). Of a
-config's own loaders the ground is taken from their tiles' files, with the same distance; where
-tiles have no files, their names are compared.
+Loaders of `builtup.data` know their folds and are checked pixel by pixel. Of a config's own loaders
+the ground is taken from their tiles' files, with the same distance; where tiles have no files,
+their names are compared.
 """
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import shapely
-
 from builtup.config.load import Config
+from builtup.data.contract import SampleLoader
 from builtup.errors import LeakageError
-from builtup.geo.grid import Grid
 from builtup.tiles.folds import FOLDS_JSON, Folds
-from builtup.tiles.leakage import reproject
+from builtup.tiles.leakage import require_apart
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
-from builtup.tiles.tile import Tile, open_tile_grid
+from builtup.tiles.tile import Tile
 
 __all__ = ["GAP", "require_separate"]
 
@@ -31,19 +28,17 @@ log = logging.getLogger(__name__)
 GAP = 32
 
 
-def require_separate(config: Config, train: Any, val: Any) -> None:
+def require_separate(config: Config, train: SampleLoader, val: SampleLoader | None) -> None:
     """Raise LeakageError, in one line, where training sees validation ground.
 
-    `train` and `val` are the config's loaders, `val` may be None. What cannot be checked is said
-    in a warning.
+    `val` is None without validation. What cannot be checked is said in a warning.
     """
-    if hasattr(train, "check_folds"):
-        train.check_folds()
+    train.check_folds()
     if val is None:
         if not config.validate and config.get("val_fold") is not None:
             _require_held_out(config, train)
         return
-    if hasattr(train, "check_folds") and hasattr(val, "check_folds"):
+    if train.knows_folds and val.knows_folds:
         _require_same_fold(config, train, val)
         return
     ours, theirs = _tiles(train), _tiles(val)
@@ -66,12 +61,12 @@ def require_separate(config: Config, train: Any, val: Any) -> None:
         log.warning("%s: its tiles have no files: only their names were compared", config.path)
 
 
-def _require_held_out(config: Config, train: Any) -> None:
+def _require_held_out(config: Config, train: SampleLoader) -> None:
     """Training without validation: the fold `val_fold` will be scored when it is over."""
     folder = Path(config.data_path)
     folds = Folds.read(folder)
     fold = folds.index_of(config.val_fold)
-    if hasattr(train, "check_folds"):
+    if train.knows_folds:
         if train.val_fold != fold or train.folds != folds:
             raise LeakageError(
                 f"{config.path}: train_loader does not hold out {folds.names[fold]}, which will be "
@@ -98,12 +93,9 @@ def _require_held_out(config: Config, train: Any) -> None:
     _require_distance(config, ours, [t.tile for t in held])
 
 
-def _require_same_fold(config: Config, train: Any, val: Any) -> None:
+def _require_same_fold(config: Config, train: SampleLoader, val: SampleLoader) -> None:
     """Two loaders of ours must hold out the same fold of the same data."""
-    names = [
-        "nothing" if loader.val_fold is None else loader.folds.names[loader.val_fold]
-        for loader in (train, val)
-    ]
+    names = [loader.held_out or "nothing" for loader in (train, val)]
     if names[0] != names[1] or train.folds != val.folds:
         other = "" if names[0] != names[1] else " of other data"
         raise LeakageError(
@@ -112,36 +104,12 @@ def _require_same_fold(config: Config, train: Any, val: Any) -> None:
         )
 
 
-def _tiles(loader: Any) -> list[Any] | None:
-    found = getattr(getattr(loader, "dataset", None), "tiles", None)
+def _tiles(loader: SampleLoader) -> list[Any] | None:
+    found = loader.sample_tiles
     return None if found is None else [getattr(tile, "tile", tile) for tile in found]
 
 
 def _require_distance(config: Config, ours: Sequence[Tile], theirs: Sequence[Tile]) -> None:
-    gap = _gap(config)
-    scored = [(tile, open_tile_grid(tile)) for tile in theirs]
-    for tile in ours:
-        grid = open_tile_grid(tile)
-        pixel = max(grid.resolution)
-        near = shapely.buffer(
-            np.concatenate([reproject([_outline(g)], g.crs, grid.crs) for _, g in scored]),
-            gap * pixel,
-            join_style="mitre",
-        )
-        common = shapely.area(shapely.intersection(_outline(grid), near))
-        if (common > (0.1 * pixel) ** 2).any():
-            other = scored[int(common.argmax())][0]
-            raise LeakageError(
-                f"{config.path}: training tile {tile.tile_id} of scene {tile.scene} comes within "
-                f"{gap} pixels of validation tile {other.tile_id} of scene {other.scene}; leave "
-                "it out of train_loader"
-            )
-
-
-def _outline(grid: Grid) -> shapely.Polygon:
-    return shapely.Polygon(grid.corners)
-
-
-def _gap(config: Config) -> int:
     folder = Path(str(config.get("data_path", "")))
-    return Folds.read(folder).gap if (folder / FOLDS_JSON).is_file() else GAP
+    gap = Folds.read(folder).gap if (folder / FOLDS_JSON).is_file() else GAP
+    require_apart(ours, theirs, gap, where=config.path, remedy="leave it out of train_loader")
