@@ -15,7 +15,7 @@ from builtup.models.segmenter import Segmenter
 from builtup.training.export import (
     ExportError,
     ProbabilityMap,
-    example_power,
+    example_bands,
     export,
     load_program,
     save_program,
@@ -41,7 +41,7 @@ class Tiny(nn.Sequential):
 
 
 def test_probabilities_sum_to_one_and_gaps_are_nan() -> None:
-    power = example_power(2, 3, 32, 64)
+    power = example_bands(2, 3, 32, 64)
     power[0, :, 10:12] = torch.nan
     power[1, :, 20] = -9999.0
     probability = ProbabilityMap(segmenter(Tiny(3)))(power)
@@ -59,7 +59,7 @@ def test_a_saved_program_is_the_network_for_any_batch_height_and_width(tmp_path:
     save_program(export(model), tmp_path / "model.pt2")
     program = load_program(tmp_path / "model.pt2")
     for shape in ((1, 2, 32, 32), (1, 3, 96, 32), (5, 2, 64, 160)):
-        power = example_power(*shape)
+        power = example_bands(*shape)
         power[:, :, -3:] = torch.nan
         wanted = ProbabilityMap(model)(power)
         torch.testing.assert_close(program(power), wanted, equal_nan=True)
@@ -70,7 +70,7 @@ def test_sides_that_are_no_multiple_of_the_stride_are_refused() -> None:
     network.stride = 32
     program = export(segmenter(network)).module()
     with pytest.raises((AssertionError, RuntimeError)):
-        program(example_power(1, 2, 48, 32))
+        program(example_bands(1, 2, 48, 32))
 
 
 def test_a_program_needs_neither_this_package_nor_its_config(tmp_path: Path) -> None:

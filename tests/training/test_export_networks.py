@@ -9,7 +9,7 @@ from builtup.models.channels import Channels
 from builtup.models.networks import create_network
 from builtup.models.segmenter import Segmenter
 from builtup.models.small import SmallUNet
-from builtup.training.export import example_power, export
+from builtup.training.export import example_bands, export
 
 NETWORKS = (
     "small",
@@ -34,4 +34,4 @@ def test_every_network_can_be_exported_with_free_sizes(name: str) -> None:
     model = Segmenter(Channels("db_3b", (-20.0,) * 3, (6.0,) * 3), network).eval()
     program = export(model).module()  # it compares at three other sizes
     with torch.no_grad():
-        assert program(example_power(2, 2, 64, 32)).shape == (2, 2, 64, 32)
+        assert program(example_bands(2, 2, 64, 32)).shape == (2, 2, 64, 32)

@@ -21,7 +21,7 @@ from builtup.runs import registry, tracking
 from builtup.runs.lineage import find_artifacts
 from builtup.runs.registry import Score, verdict
 from builtup.training.checkpoints import load_trained
-from builtup.training.export import ProbabilityMap, example_power
+from builtup.training.export import ProbabilityMap, example_bands
 from tiny_training import write_tiny
 
 SCRIPT = Path(__file__).parents[2] / "code" / "scripts" / "training.py"
@@ -46,7 +46,7 @@ def trained(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_the_registered_model_gives_the_run_s_probabilities(trained: Any, project: Path) -> None:
     model = mlflow.pyfunc.load_model("models:/tiny@champion")
     own = load_trained(trained.info.run_id).model
-    power = example_power(3, 3, 64, 96).numpy()
+    power = example_bands(3, 3, 64, 96).numpy()
     power[:, :, 5] = np.nan
     wanted = ProbabilityMap(own)(torch.from_numpy(power)).detach().numpy()
     np.testing.assert_allclose(model.predict(power), wanted, atol=1e-5)
@@ -61,6 +61,9 @@ def test_the_model_says_what_a_user_must_know(trained: Any, project: Path) -> No
     assert card["class_names"] == ["background", "building"]
     assert card["channels"]["set"] == "db_3b" and card["channels"]["std"] == [6.0] * 3
     assert card["training_run"] == trained.info.run_id
+    assert card["input"].startswith("(N, 2 or 3, H, W) float32 linear power: VH, VV;")
+    assert card["no_data"].startswith("NaN, infinite, at or below -9999")
+    assert card["rule"] == "building where the probability of class 1 is at or above the threshold"
     assert [spec.shape for spec in info.signature.inputs] == [(-1, -1, -1, -1)]
     assert [spec.shape for spec in info.signature.outputs] == [(-1, 2, -1, -1)]
     folder = Path(mlflow.artifacts.download_artifacts("models:/tiny@champion"))
@@ -99,7 +102,7 @@ def test_mlflow_models_predict_works_without_this_package(
     values = np.array(json.loads(found.read_text())["predictions"], np.float64)
     assert values.shape == (1, 2, 32, 32)
     own = load_trained(trained.info.run_id).model
-    wanted = ProbabilityMap(own)(example_power()).detach().numpy()
+    wanted = ProbabilityMap(own)(example_bands()).detach().numpy()
     np.testing.assert_allclose(values, wanted, atol=1e-5)
 
 
@@ -140,7 +143,7 @@ def model():
     assert run.info.status == "FINISHED"
     assert sum("Capricious cannot be exported" in record.message for record in caplog.records) == 1
     model = mlflow.pyfunc.load_model("models:/odd@champion")
-    power = example_power(1, 2, 32, 32)
+    power = example_bands(1, 2, 32, 32)
     own = load_trained(run.info.run_id).model
     wanted = ProbabilityMap(own)(power).detach().numpy()
     np.testing.assert_allclose(model.predict(power.numpy()), wanted, atol=1e-6)

@@ -47,9 +47,10 @@ class Channels(nn.Module):
     do not fit half precision.
 
     `sensor` and `inputs` say whose bands these are and their names, `band_counts` how many an input
-    may have. `mean`, `std` and `signature` (set, order and units) are buffers: the transform
-    travels with the weights, and weights of another set are refused. Raises ConfigError for an
-    unknown set, a normalisation that does not fit it, and weights of another set.
+    may have, `nodata` what its gaps are. `mean`, `std` and `signature` (set, order and units) are
+    buffers: the transform travels with the weights, and weights of another set are refused. Raises
+    ConfigError for an unknown set, a normalisation that does not fit it, and weights of another
+    set.
     """
 
     mean: Tensor
@@ -71,6 +72,7 @@ class Channels(nn.Module):
         self._formula = formula = _FORMULAS[channel_set]
         self.sensor = formula.sensor
         self.inputs, self.names, self.units = formula.inputs, formula.names, formula.units
+        self.nodata = formula.nodata
         of_file = max(len(self.inputs), len(self.sensor.bands))
         self.band_counts = tuple(sorted({len(self.inputs), of_file}))
         self.register_buffer("signature", _encode(self._description()))
@@ -135,7 +137,7 @@ class Channels(nn.Module):
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
             "input": self._formula.reads,
-            "nodata": f"{self._formula.nodata}; 0 after normalisation",
+            "nodata": f"{self.nodata}; 0 after normalisation",
         }
 
     def _description(self) -> dict[str, Any]:

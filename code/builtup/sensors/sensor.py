@@ -35,17 +35,20 @@ class Axis:
 class Sensor:
     """What stored numbers mean.
 
-    `bands` are those of a scene's file in order, `read` the numbers (from 1) of those that samples
-    and networks get, `dtype` that of the file, `metres` the pixel that networks are trained on
-    (None: the data set's own). `invalid` gives the (H, W) pixels without data from the bands that
-    are read, (B, H, W), and the file's declared no-data value. `colours` makes what red, green and
-    blue of a picture stand for, (3, H, W), to be stretched; `legend` says it in words, `drawn` in
-    letters, `title` what the picture is. `picture` draws (H, W, 3) uint8 with the same stretch for
-    every scene, in the colour `UNKNOWN` where there is no data.
+    `bands` are those of a scene's file in order, `unit` what their numbers are, `typical` a usual
+    one of each; `read` are the numbers (from 1) of those that samples and networks get, `dtype` is
+    that of the file, `metres` the pixel that networks are trained on (None: the data set's own).
+    `invalid` gives the (H, W) pixels without data from the bands that are read, (B, H, W), and the
+    file's declared no-data value. `colours` makes what red, green and blue of a picture stand for,
+    (3, H, W), to be stretched; `legend` says it in words, `drawn` in letters, `title` what the
+    picture is. `picture` draws (H, W, 3) uint8 with the same stretch for every scene, in the colour
+    `UNKNOWN` where there is no data.
     """
 
     name: str
     bands: tuple[str, ...]
+    unit: str
+    typical: tuple[float, ...]
     read: tuple[int, ...]
     dtype: str
     metres: float | None

@@ -1,4 +1,4 @@
-"""A trained network as an exported program: linear power in, probabilities out.
+"""A trained network as an exported program: bands of a sensor in, probabilities out.
 
 The program holds the graph and the weights; reading it needs torch alone, neither this package nor
 a config, and runs no code of the file's (`torch.export`, a .pt2 archive of tensors and JSON).
@@ -19,11 +19,13 @@ from torch.fx.experimental import _config as symbols
 
 from builtup.errors import BuiltupError, one_line
 from builtup.models.segmenter import Segmenter
+from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.sensor import Sensor
 
 __all__ = [
     "ExportError",
     "ProbabilityMap",
-    "example_power",
+    "example_bands",
     "export",
     "load_program",
     "save_program",
@@ -44,54 +46,61 @@ class ExportError(BuiltupError):
 
 
 class ProbabilityMap(nn.Module):
-    """The probability of every class from linear power, as a network's user wants it.
+    """The probability of every class from a sensor's bands, as a network's user wants it.
 
-    Input (N, 2 or 3, H, W) float32: VH, VV and perhaps their mean (not looked at), linear power;
-    no-data by the rule of `builtup.sensors.radar.bands.invalid` or NaN. Output (N, classes, H, W)
-    float32: the softmax, NaN where the input has no data.
+    Input (N, bands, H, W) float32: the bands that the network reads, or all of the sensor's files
+    (the others are not looked at), in the sensor's unit; no-data by its rule or NaN. Output
+    (N, classes, H, W) float32: the softmax, NaN where the input has no data.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
         self.segmenter = segmenter
 
-    def forward(self, power: Tensor) -> Tensor:
-        """Probabilities of a batch of power, see the class."""
+    def forward(self, bands: Tensor) -> Tensor:
+        """Probabilities of a batch, see the class."""
+        channels = self.segmenter.channels
         # a copy: whether a slice is one depends on the number of bands, which must stay free
-        power = torch.stack((power[:, 0], power[:, 1]), dim=1)
-        probability = self.segmenter(power).float().softmax(1)
-        return torch.where(self.segmenter.channels.valid(power), probability, torch.nan)
+        read = torch.stack([bands[:, i] for i in range(len(channels.inputs))], dim=1)
+        probability = self.segmenter(read).float().softmax(1)
+        return torch.where(channels.valid(read), probability, torch.nan)
 
 
-def example_power(batch: int = 1, bands: int = 2, height: int = 32, width: int = 32) -> Tensor:
-    """A small input that the program takes: speckle, a bright square, a strip without data.
+def example_bands(
+    batch: int = 1, bands: int = 2, height: int = 32, width: int = 32, sensor: Sensor = DEFAULT
+) -> Tensor:
+    """A small input that the program takes: noise, a bright square, a strip of zeros.
 
-    (N, bands, H, W) float32, linear power; no-data is 0 in both polarisations, which JSON can say.
+    (N, bands, H, W) float32 around the sensor's typical values. Zeros in all bands are no-data to
+    some sensors, and JSON knows no NaN.
     """
     generator = torch.Generator().manual_seed(0)
-    mean = torch.tensor([0.02, 0.12, 0.07])[:bands, None, None].repeat(1, height, width)
+    mean = torch.tensor(sensor.typical)[:bands, None, None].repeat(1, height, width)
     mean[:, height // 4 : height // 2, width // 4 : width // 2] *= 8
-    power = mean * torch.empty(batch, bands, height, width).exponential_(generator=generator)
-    power[..., :2] = 0.0
-    return power
+    values = mean * torch.empty(batch, bands, height, width).exponential_(generator=generator)
+    values[..., :2] = 0.0
+    return values
 
 
 def export(model: nn.Module) -> ExportedProgram:
     """Export `ProbabilityMap` of a trained Segmenter, on the CPU, free in all sizes.
 
-    Batch and sides (multiples of 32) are free, and the number of bands is 2 or 3. The program is
-    run on sizes that it was not made with and compared to the model. Raises ExportError.
+    Batch and sides (multiples of 32) are free, and so is the number of bands where the network
+    takes the bands that it reads or all. The program is run on sizes that it was not made with and
+    compared to the model. Raises ExportError.
     """
     if not isinstance(model, Segmenter):
         raise ExportError(f"{type(model).__name__} is no Segmenter and cannot be exported")
     whole = ProbabilityMap(copy.deepcopy(model).cpu().float()).eval()
-    example = example_power(2, 3, 2 * MULTIPLE, 3 * MULTIPLE)
+    sensor, counts = model.channels.sensor, model.channels.band_counts
+    example = example_bands(2, counts[-1], 2 * MULTIPLE, 3 * MULTIPLE, sensor)
     sizes = {
         0: Dim("batch", min=1, max=_MOST),
-        1: Dim("bands", min=2, max=3),
         2: MULTIPLE * Dim("rows", min=1, max=_MOST),
         3: MULTIPLE * Dim("columns", min=1, max=_MOST),
     }
+    if len(counts) > 1:
+        sizes[1] = Dim("bands", min=counts[0], max=counts[-1])
     try:
         # without this, features 1 pixel wide are another case, and inputs of 32 pixels are refused
         with torch.no_grad(), symbols.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
@@ -120,15 +129,18 @@ def _drop_layout_guards(program: ExportedProgram) -> None:
     program._guards_code = [code for code in codes if not _OF_SIZE_ONE.search(code)]
 
 
-def _difference(program: nn.Module, whole: nn.Module) -> float:
+def _difference(program: nn.Module, whole: ProbabilityMap) -> float:
     """The largest difference at other sizes; infinite where the gaps differ."""
+    channels = whole.segmenter.channels
+    least, most = channels.band_counts[0], channels.band_counts[-1]
     largest = 0.0
-    for batch, bands, rows, columns in ((1, 2, 1, 1), (3, 3, 2, 1), (1, 2, 3, 2)):
-        power = example_power(batch, bands, rows * MULTIPLE, columns * MULTIPLE)
-        found, wanted = program(power), whole(power)
-        if not torch.equal(found.isnan(), wanted.isnan()):
+    for batch, bands, rows, columns in ((1, least, 1, 1), (3, most, 2, 1), (1, least, 3, 2)):
+        sides = rows * MULTIPLE, columns * MULTIPLE
+        example = example_bands(batch, bands, *sides, channels.sensor)
+        actual, expected = program(example), whole(example)
+        if not torch.equal(actual.isnan(), expected.isnan()):
             return float("inf")
-        largest = max(largest, float((found - wanted).nan_to_num().abs().max()))
+        largest = max(largest, float((actual - expected).nan_to_num().abs().max()))
     return largest
 
 
@@ -142,5 +154,5 @@ def save_program(program: ExportedProgram, path: Path) -> None:
 
 
 def load_program(path: Path) -> nn.Module:
-    """The program as a module, to be called with power."""
+    """The program as a module, to be called with a batch of bands."""
     return torch.export.load(path).module()

@@ -21,14 +21,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from builtup.models.channels import inputs_of
 from builtup.models.segmenter import Segmenter
 from builtup.runs.records import Summary
+from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.classes import Classes
 from builtup.training.checkpoints import load_trained, save_state
 from builtup.training.export import (
     MULTIPLE,
     ExportError,
     ProbabilityMap,
-    example_power,
+    example_bands,
     export,
     save_program,
 )
@@ -59,22 +62,38 @@ class Card:
     config: str
     fold: str
 
-    def metadata(self) -> dict[str, Any]:
-        """As JSON values, with what input and output mean."""
+    def metadata(self, model: nn.Module) -> dict[str, Any]:
+        """As JSON values, with what input and output of the model mean."""
+        classes = Classes.of(self.class_names)
+        mapped = f"{classes.mapped} where the probability of class {classes.mapped_index}"
         return {
             **json.loads(json.dumps(asdict(self))),
-            "input": "(N, 2 or 3, H, W) float32 linear power: VH, VV; a third is not looked at",
+            **_input_of(model),
             "sides": f"multiples of {MULTIPLE}",
-            "no_data": "NaN, infinite, at or below -9999, or 0 in both polarisations",
             "output": "(N, classes, H, W) float32 probabilities, NaN where the input has no data",
-            "rule": "built-up where the probability of class 1 is at or above the threshold",
+            "rule": f"{mapped} is at or above the threshold"
+            if classes.by_threshold
+            else "the class of the largest probability",
         }
+
+
+def _input_of(model: nn.Module) -> dict[str, str]:
+    """What a network takes, in words; nothing of one that is no Segmenter."""
+    if not isinstance(model, Segmenter):
+        return {}
+    channels = model.channels
+    counts, bands = " or ".join(map(str, channels.band_counts)), ", ".join(channels.inputs)
+    further = "; further bands are not looked at" if len(channels.band_counts) > 1 else ""
+    return {
+        "input": f"(N, {counts}, H, W) float32 {channels.sensor.unit}: {bands}{further}",
+        "no_data": channels.nodata,
+    }
 
 
 def log_model(
     model: nn.Module, card: Card, config_folder: Path, *, run_id: str, step: int = 0
 ) -> ModelInfo:
-    """Log a trained model to a run as the MLflow model `model`; return what MLflow says of it.
+    """Log a trained model to a run as the MLflow model `model`; return MLflow's record of it.
 
     `config_folder` is the run's logged config, which goes along where the model cannot be exported
     (one line says so). `step` is the iteration of the weights: the run's metrics of that step are
@@ -126,8 +145,10 @@ def save_model(
         inputs=Schema([TensorSpec(kind, (-1, -1, -1, -1))]),
         outputs=Schema([TensorSpec(kind, (-1, len(card.class_names), -1, -1))]),
     )
-    mlflow_model.metadata = card.metadata()
-    _save_example(mlflow_model, example_power().numpy(), str(path))
+    mlflow_model.metadata = card.metadata(model)
+    sensor = model.channels.sensor if isinstance(model, Segmenter) else DEFAULT
+    example = example_bands(bands=len(inputs_of(model)), sensor=sensor)
+    _save_example(mlflow_model, example.numpy(), str(path))
     if program is not None:
         save_program(program, path / PROGRAM)
         mlflow_model.add_flavor("pytorch", model_data=DATA, pytorch_version=str(torch.__version__))
@@ -187,10 +208,10 @@ class _Weights:
         self.whole = ProbabilityMap(model).eval()
 
     def predict(self, data: NDArray[np.float32], params: Any = None) -> NDArray[np.float32]:
-        """Probabilities of a batch of power."""
+        """Probabilities of a batch of bands."""
         with torch.inference_mode():
-            found: NDArray[np.float32] = self.whole(torch.from_numpy(data)).numpy()
-        return found
+            probabilities: NDArray[np.float32] = self.whole(torch.from_numpy(data)).numpy()
+        return probabilities
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> _Weights:

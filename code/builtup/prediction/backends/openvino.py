@@ -26,7 +26,7 @@ from builtup.models.segmenter import Segmenter
 from builtup.prediction.backends.probabilities import Probabilities
 from builtup.sensors.radar.bands import NODATA_POWER
 from builtup.training.checkpoints import weights_digest
-from builtup.training.export import example_power
+from builtup.training.export import example_bands
 
 __all__ = [
     "Compiled",
@@ -127,7 +127,7 @@ def _largest_difference(network: Probabilities, other: Compiled) -> float:
 
 def check_power(window: int, inputs: int) -> Tensor:
     """Power (1, inputs, window, window) to compare on: speckle, a town, both kinds of gap."""
-    power = example_power(1, inputs, window, window)
+    power = example_bands(1, inputs, window, window)
     power[..., window - window // 16 :, :] = torch.nan
     return power
 

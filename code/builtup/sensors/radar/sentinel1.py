@@ -50,6 +50,8 @@ def _without_measurement(
 SENTINEL1 = Sensor(
     name="sentinel1",
     bands=BAND_NAMES,
+    unit="linear power",
+    typical=(0.02, 0.12, 0.07),
     read=(1, 2),
     dtype="float32",
     metres=METRES,
