@@ -10,7 +10,7 @@ import pytest
 from builtup.geo.windows import Window
 from builtup.sensors.radar.sentinel1 import SENTINEL1
 from builtup.tiles.moments import Moments, measured_channels
-from builtup.tiles.scene_stats import Cell, SceneMeasures, measure_tile, scene_cells
+from builtup.tiles.scene_stats import FoldPart, SceneMeasures, fold_parts, measure_tile
 from builtup.tiles.table import TileMeasure
 from tile_data import add_scene, labels, power, prepared
 
@@ -54,28 +54,28 @@ def test_what_is_written_comes_back(tmp_path: Path, classes: int) -> None:
         measure_tile(image, np.isfinite(image[0]), mask),
         measure_tile(image, np.zeros((8, 8), bool), mask),
     )
-    cells = (Cell(Window(0, 0, 8, 8), (1,)),)
+    parts = (FoldPart(Window(0, 0, 8, 8), (1,)),)
     histogram = np.ones((classes + 1, 3, 5), np.int64)
-    written = SceneMeasures(tiles, cells, (Moments.none(channels),), histogram)
+    written = SceneMeasures(tiles, parts, (Moments.none(channels),), histogram)
     written.write(tmp_path / "a.npz", SENTINEL1)
     found = SceneMeasures.read(tmp_path / "a.npz")
-    assert found.cells == cells and found.classes == classes
+    assert found.parts == parts and found.classes == classes
     assert [t.shares_of(classes) for t in found.tiles] == [t.shares_of(classes) for t in tiles]
     assert [t.mean for t in found.tiles] == [t.mean for t in tiles]
     assert not SceneMeasures.readable(tmp_path / "none.npz")
 
 
-def test_cells_are_held_out_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_parts_are_held_out_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     add_scene(tmp_path)
     folds, tiles = prepared(tmp_path)
-    cells = scene_cells(folds, tiles[0].tile)
+    parts = fold_parts(folds, tiles[0].tile)
     seen = np.zeros((70, 90), int)
-    for cell in cells:
-        seen[cell.window.slices] += 1
+    for part in parts:
+        seen[part.window.slices] += 1
         for fold in range(len(folds.names)):
             held = folds.held_out(tiles[0].tile, fold, with_gap=True)
             assert held is not None
-            common = held.intersection(cell.window)
-            assert common == (cell.window if fold in cell.held_out_by else None)
-        assert Cell.from_json(cell.to_json()) == cell
+            common = held.intersection(part.window)
+            assert common == (part.window if fold in part.held_out_by else None)
+        assert FoldPart.from_json(part.to_json()) == part
     assert (seen == 1).all()

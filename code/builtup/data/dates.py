@@ -36,24 +36,24 @@ def other_dates(tiles: Sequence[TrainTile], folds: Folds) -> dict[str, tuple[Tra
     def mixable(scene: str, other: str) -> bool:
         return scene != other and folds.scenes[scene].grid.matches(folds.scenes[other].grid)
 
-    found = {}
+    others_of: dict[str, tuple[TrainTile, ...]] = {}
     for group in groups.values():
         for t in group:
             others = tuple(o for o in group if mixable(t.tile.scene, o.tile.scene))
             if others:
-                found[t.tile.tile_id] = others
-    if not found:
+                others_of[t.tile.tile_id] = others
+    if not others_of:
         raise ConfigError(
             "mix_dates: no training tile has another date of its city on the same grid; "
             "set mix_dates = 0"
         )
-    alone = len(tiles) - len(found)
+    alone = len(tiles) - len(others_of)
     log.log(
         logging.WARNING if alone else logging.INFO,
         "mix_dates: %d of %d training tiles have no other date on their grid and stay unmixed",
         *(alone, len(tiles)),
     )
-    return found
+    return others_of
 
 
 def random_patch(window: Window) -> Window:

@@ -31,7 +31,7 @@ GAP = 32
 def require_separate(config: Config, train: SampleLoader, val: SampleLoader | None) -> None:
     """Raise LeakageError, in one line, where training sees validation ground.
 
-    `val` is None without validation. What cannot be checked is said in a warning.
+    `val` is None without validation. What cannot be checked is named in a warning.
     """
     train.check_folds()
     if val is None:
@@ -41,22 +41,22 @@ def require_separate(config: Config, train: SampleLoader, val: SampleLoader | No
     if train.knows_folds and val.knows_folds:
         _require_same_fold(config, train, val)
         return
-    ours, theirs = _tiles(train), _tiles(val)
-    if ours is None or theirs is None:
+    training, validation = _tiles(train), _tiles(val)
+    if training is None or validation is None:
         log.warning(
             "%s: its loaders have no dataset.tiles: whether training sees validation ground "
             "cannot be checked",
             config.path,
         )
         return
-    common = sorted({t.tile_id for t in ours} & {t.tile_id for t in theirs})
+    common = sorted({t.tile_id for t in training} & {t.tile_id for t in validation})
     if common:
         raise LeakageError(
             f"{config.path}: {len(common)} tiles are trained and validated on, the first is "
             f"{common[0]}; hold their city out in train_loader"
         )
-    if all(isinstance(t, Tile) for t in (*ours, *theirs)):
-        _require_distance(config, ours, theirs)
+    if all(isinstance(t, Tile) for t in (*training, *validation)):
+        _require_distance(config, training, validation)
     else:
         log.warning("%s: its tiles have no files: only their names were compared", config.path)
 
@@ -79,8 +79,8 @@ def _require_held_out(config: Config, train: SampleLoader) -> None:
                 "let it pass threshold_fold on"
             )
         return
-    ours = _tiles(train)
-    if ours is None or not all(isinstance(t, Tile) for t in ours):
+    training = _tiles(train)
+    if training is None or not all(isinstance(t, Tile) for t in training):
         raise LeakageError(
             f"{config.path}: train_loader does not say what it learns from, so that "
             f"{folds.names[fold]} cannot be known to be unseen; use builtup.data.loaders, or give "
@@ -90,11 +90,11 @@ def _require_held_out(config: Config, train: SampleLoader) -> None:
     held = folds.validation_tiles(tiles, fold)
     if config.threshold_fold is not None:
         held += folds.validation_tiles(tiles, folds.index_of(config.threshold_fold))
-    _require_distance(config, ours, [t.tile for t in held])
+    _require_distance(config, training, [t.tile for t in held])
 
 
 def _require_same_fold(config: Config, train: SampleLoader, val: SampleLoader) -> None:
-    """Two loaders of ours must hold out the same fold of the same data."""
+    """Two loaders of `builtup.data` must hold out the same fold of the same data."""
     names = [loader.held_out or "nothing" for loader in (train, val)]
     if names[0] != names[1] or train.folds != val.folds:
         other = "" if names[0] != names[1] else " of other data"
@@ -105,11 +105,12 @@ def _require_same_fold(config: Config, train: SampleLoader, val: SampleLoader) -
 
 
 def _tiles(loader: SampleLoader) -> list[Any] | None:
-    found = loader.sample_tiles
-    return None if found is None else [getattr(tile, "tile", tile) for tile in found]
+    tiles = loader.sample_tiles
+    return None if tiles is None else [getattr(tile, "tile", tile) for tile in tiles]
 
 
-def _require_distance(config: Config, ours: Sequence[Tile], theirs: Sequence[Tile]) -> None:
+def _require_distance(config: Config, training: Sequence[Tile], validation: Sequence[Tile]) -> None:
     folder = Path(str(config.get("data_path", "")))
     gap = Folds.read(folder).gap if (folder / FOLDS_JSON).is_file() else GAP
-    require_apart(ours, theirs, gap, where=config.path, remedy="leave it out of train_loader")
+    remedy = "leave it out of train_loader"
+    require_apart(training, validation, gap, where=config.path, remedy=remedy)

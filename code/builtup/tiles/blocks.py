@@ -73,7 +73,7 @@ def parse_blocks(text: str) -> BlockPlan:
             if rows >= 1 and columns >= 1 and rows * columns >= 2:
                 return BlockPlan(rows, columns)
     except ValueError:
-        pass  # said below
+        pass  # refused below
     raise BuiltupError(
         f"blocks={text}: neither rows x columns nor edges; write 2x2, or rows=560;cols=256,512"
     )

@@ -220,12 +220,12 @@ def _write_list(path: Path, tiles: Sequence[Tile]) -> bool:
 def _report_unlisted(output_path: Path, tiles: Sequence[Tile]) -> None:
     """Name tile folders of scenes that are gone; nothing is deleted."""
     listed = {tile.path.parent.name for tile in tiles}
-    found = sorted(p.name for p in output_path.glob("*_tiles") if p.name not in listed)
-    if found:
+    unlisted = sorted(p.name for p in output_path.glob("*_tiles") if p.name not in listed)
+    if unlisted:
         log.info(
             "%s: %d tile folders are no longer in %s (%s, …); delete them to free their space",
             output_path,
-            len(found),
+            len(unlisted),
             TILES_CSV,
-            found[0],
+            unlisted[0],
         )

@@ -91,15 +91,15 @@ def check_folds(
     """
     if val_fold is None:
         return
-    found = leaks(
+    common = leaks(
         folds, tiles, training_tiles(folds, tiles, val_fold, drop_common=folds_drop), val_fold
     )
-    if not found:
+    if not common:
         return
-    train = _some(sorted({leak.training.tile.tile_id for leak in found}))
-    train_scenes = _some(sorted({leak.training.tile.scene for leak in found}))
-    val = _some(sorted({leak.validation.tile.tile_id for leak in found}))
-    val_scenes = _some(sorted({leak.validation.tile.scene for leak in found}))
+    train = _some(sorted({leak.training.tile.tile_id for leak in common}))
+    train_scenes = _some(sorted({leak.training.tile.scene for leak in common}))
+    val = _some(sorted({leak.validation.tile.tile_id for leak in common}))
+    val_scenes = _some(sorted({leak.validation.tile.scene for leak in common}))
     raise LeakageError(
         f"fold {folds.names[val_fold]}: training tiles {train} of scenes {train_scenes} come "
         f"within {folds.gap} pixels of the validation ground of tiles {val} of scenes "
@@ -221,10 +221,10 @@ def require_same_data(folder: Path, tiles: Sequence[TrainTile], folds: Folds) ->
     for scene in sorted(set(folds.scenes) ^ listed):
         where = TILE_STATS_CSV if scene in listed else FOLDS_JSON
         raise InputError(path, f"from other data: scene {scene} is in {where} only", _REMEDY)
-    strange = {folds.scenes[scene].city for scene in listed}
-    strange -= {folds.city_of(i) for i in range(len(folds.names))}
-    if strange:
-        raise InputError(path, f"no fold holds out {', '.join(sorted(strange))}", _REMEDY)
+    unassigned = {folds.scenes[scene].city for scene in listed}
+    unassigned -= {folds.city_of(i) for i in range(len(folds.names))}
+    if unassigned:
+        raise InputError(path, f"no fold holds out {', '.join(sorted(unassigned))}", _REMEDY)
     ends: dict[str, tuple[TrainTile, TrainTile]] = {}
     for t in tiles:
         _require_fold(path, t, folds)

@@ -15,7 +15,7 @@ from builtup.tiles.folds import Folds
 from builtup.tiles.moments import Moments, measured_channels, select, total
 from builtup.tiles.scene_stats import SceneMeasures
 
-__all__ = ["STATS_JSON", "channel_statistics", "read_sensor", "said_of", "statistics"]
+__all__ = ["STATS_JSON", "channel_statistics", "read_sensor", "sensor_entry", "statistics"]
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ _NOTHING_LEFT = (
 )
 
 
-def said_of(sensor: Sensor) -> dict[str, str]:
-    """What is written of the sensor: nothing of that which data have that do not say."""
+def sensor_entry(sensor: Sensor) -> dict[str, str]:
+    """What is written of the sensor: nothing of the default one."""
     return {} if sensor == DEFAULT else {"sensor": sensor.name}
 
 
@@ -37,12 +37,12 @@ def statistics(
     """What stats.json holds: of each channel set, mean and deviation over the training pixels of
     each fold, and of all.
     """
-    cells = [pair for m in measures for pair in zip(m.cells, m.moments, strict=True)]
+    measured = [pair for m in measures for pair in zip(m.parts, m.moments, strict=True)]
     channels = len(measured_channels(sensor))
-    moments = {"all": total((part for _, part in cells), channels)}
+    moments = {"all": total((own for _, own in measured), channels)}
     for fold, name in enumerate(folds.names):
-        parts = (part for cell, part in cells if fold not in cell.held_out_by)
-        of_fold = total(parts, channels)
+        kept = (own for part, own in measured if fold not in part.held_out_by)
+        of_fold = total(kept, channels)
         if of_fold.count == 0:
             log.warning("%s: %s", name, _NOTHING_LEFT)
             continue
@@ -52,7 +52,7 @@ def statistics(
         "names": list(folds.names),
         "pixels": {key: m.count for key, m in moments.items()},
         "channels": {key: list(c.names) for key, c in channel_sets(sensor).items()},
-        **said_of(sensor),
+        **sensor_entry(sensor),
     }
 
 
@@ -64,8 +64,9 @@ def _by_channel_set(moments: Moments, sensor: Sensor) -> dict[str, dict[str, lis
 
 
 def read_sensor(folder: Path) -> Sensor:
-    """The sensor of the tiles that were measured into `folder`; the default one where that is not
-    said. Raises InputError for a sensor that is not known.
+    """The sensor of the tiles that were measured into `folder`, the default one without an entry.
+
+    Raises InputError for a sensor that is not known.
     """
     path = folder / STATS_JSON
     if not path.is_file():

@@ -25,13 +25,13 @@ from builtup.tiles.moments import Moments, channel_moments, measured_channels, m
 from builtup.tiles.table import TileMeasure
 from builtup.tiles.tile import Tile, check_tiles, read_tile
 
-__all__ = ["Cell", "SceneMeasures", "SceneWork", "measure_scene", "measure_tile", "scene_cells"]
+__all__ = ["FoldPart", "SceneMeasures", "SceneWork", "fold_parts", "measure_scene", "measure_tile"]
 
 Bits = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Cell:
+class FoldPart:
     """A rectangle of a scene that each fold either trains on as a whole or not at all.
 
     `held_out_by` are the folds that leave it out, for lying in their ground or its gap.
@@ -41,18 +41,18 @@ class Cell:
     held_out_by: tuple[int, ...]
 
     def to_json(self) -> list[Any]:
-        """The cell as JSON values."""
+        """The part as JSON values."""
         w = self.window
         return [[w.y, w.x, w.height, w.width], list(self.held_out_by)]
 
     @classmethod
-    def from_json(cls, values: Sequence[Any]) -> Cell:
-        """The cell from what `to_json` gave."""
+    def from_json(cls, values: Sequence[Any]) -> FoldPart:
+        """The part from what `to_json` gave."""
         return cls(Window(*values[0]), tuple(values[1]))
 
 
-def scene_cells(folds: Folds, tile: Tile) -> tuple[Cell, ...]:
-    """The cells of the scene of `tile`: the edges of all folds' ground (with gap) cut it."""
+def fold_parts(folds: Folds, tile: Tile) -> tuple[FoldPart, ...]:
+    """The parts of the scene of `tile`: the edges of all folds' ground (with gap) cut it."""
     grid = folds.grid_of(tile)
     held = {
         fold: window
@@ -61,13 +61,13 @@ def scene_cells(folds: Folds, tile: Tile) -> tuple[Cell, ...]:
     }
     ys = {0, grid.height} | {e for w in held.values() for e in (w.y, w.y + w.height)}
     xs = {0, grid.width} | {e for w in held.values() for e in (w.x, w.x + w.width)}
-    cells = []
+    parts = []
     for y0, y1 in pairwise(sorted(ys)):
         for x0, x1 in pairwise(sorted(xs)):
             window = Window(y0, x0, y1 - y0, x1 - x0)
             by = tuple(fold for fold, w in held.items() if w.intersection(window))
-            cells.append(Cell(window, by))
-    return tuple(cells)
+            parts.append(FoldPart(window, by))
+    return tuple(parts)
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,18 @@ class SceneWork:
     images: tuple[Tile, ...]
     masks: tuple[Tile, ...]
     cores: Mapping[str, Window]
-    cells: tuple[Cell, ...]
+    parts: tuple[FoldPart, ...]
     sensor: Sensor
 
 
 @dataclass(frozen=True)
 class SceneMeasures:
-    """The figures of one scene: of each tile, the moments of all channels over each cell, and
+    """The figures of one scene: of each tile, the moments of all channels over each part, and
     the (classes + 1, bands, bins) histograms.
     """
 
     tiles: tuple[TileMeasure, ...]
-    cells: tuple[Cell, ...]
+    parts: tuple[FoldPart, ...]
     moments: tuple[Moments, ...]
     histogram: NDArray[np.int64]
 
@@ -104,7 +104,7 @@ class SceneMeasures:
     def write(self, path: Path, sensor: Sensor) -> None:
         """Write them so that they appear whole."""
         channels = measured_channels(sensor)
-        meta = {"cells": [cell.to_json() for cell in self.cells], "channels": channels}
+        meta = {"cells": [part.to_json() for part in self.parts], "channels": channels}
         arrays = {
             "meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8),
             "tiles": np.array([_as_row(t, len(sensor.bands)) for t in self.tiles]),
@@ -137,7 +137,7 @@ class SceneMeasures:
             shares = arrays["shares"] if "shares" in arrays else [()] * len(rows)
             return cls(
                 tuple(_from_row(row, tuple(s)) for row, s in zip(rows, shares, strict=True)),
-                tuple(Cell.from_json(c) for c in meta["cells"]),
+                tuple(FoldPart.from_json(part) for part in meta["cells"]),
                 tuple(Moments(int(n), mean, squares) for n, mean, squares in moments),
                 arrays["histogram"],
             )
@@ -166,7 +166,7 @@ def measure_scene(job: Job) -> dict[str, int]:
     for path, tiles in zip(work.lists, (work.images, work.masks), strict=True):
         check_tiles(path, tiles)
     measures = []
-    sums = [Moments.none(len(measured_channels(sensor))) for _ in work.cells]
+    sums = [Moments.none(len(measured_channels(sensor))) for _ in work.parts]
     counts = np.zeros((len(BUILT_UP) + 1, len(sensor.bands), BINS), dtype=np.int64)
     for image, mask in zip(work.images, work.masks, strict=True):
         bands = read_tile(image)
@@ -180,12 +180,12 @@ def measure_scene(job: Job) -> dict[str, int]:
         classes = max(len(counts) - 1, 1 + int(known[known != IGNORE].max(initial=0)))
         pixels = _pixels(bands, valid, own)
         counts = widened(counts, classes) + histogram(pixels, known, classes, sensor.axis)
-        for i, cell in enumerate(work.cells):
-            part = core.intersection(cell.window)
-            if part is not None:
-                inside = _pixels(read, valid, part.relative_to(image.window).slices)
+        for i, part in enumerate(work.parts):
+            common = core.intersection(part.window)
+            if common is not None:
+                inside = _pixels(read, valid, common.relative_to(image.window).slices)
                 sums[i] = sums[i] + channel_moments(inside, sensor)
-    measured = SceneMeasures(tuple(measures), work.cells, tuple(sums), counts)
+    measured = SceneMeasures(tuple(measures), work.parts, tuple(sums), counts)
     measured.write(job.outputs[0], sensor)
     return {"tiles": len(work.images)}
 

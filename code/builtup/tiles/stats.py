@@ -28,9 +28,9 @@ from builtup.tiles.blocks import parse_blocks
 from builtup.tiles.folds import FOLDS_JSON, Folds, SceneGround, plan_folds
 from builtup.tiles.folds_gpkg import FOLDS_GPKG, write_folds_gpkg
 from builtup.tiles.histogram import draw_histograms, widened
-from builtup.tiles.normalisation import STATS_JSON, said_of, statistics
+from builtup.tiles.normalisation import STATS_JSON, sensor_entry, statistics
 from builtup.tiles.partition import exclusive_cores
-from builtup.tiles.scene_stats import SceneMeasures, SceneWork, measure_scene, scene_cells
+from builtup.tiles.scene_stats import SceneMeasures, SceneWork, fold_parts, measure_scene
 from builtup.tiles.table import TILE_STATS_CSV, write_tile_stats
 from builtup.tiles.tile import TILES_CSV, Tile, open_tile_grid, read_list
 
@@ -86,7 +86,7 @@ def generate_tiles_stats(
     jobs = [_job(s, plan, input_path, output_path, sensor) for s in scenes]
     for job in jobs:
         if not SceneMeasures.readable(job.outputs[0]):
-            job.forget()  # not measured, whatever it says
+            job.forget()  # not measured, whatever its manifest has
     summary = run_step(
         STEP, jobs, measure_scene, num_workers=num_workers, on_error=on_error, problems=problems
     )
@@ -124,27 +124,28 @@ def _partners(
     """
     known = {(m.tile_id, m.width, m.height): m for m in masks}
     keys = [(t.tile_id, t.width, t.height) for t in tiles]
-    found = tuple(known[key] for key in keys if key in known)
-    if len(found) < len(tiles):
+    partners = tuple(known[key] for key in keys if key in known)
+    if len(partners) < len(tiles):
         raise InputError(
             lists["masks"],
-            f"{len(found)} of the {len(tiles)} tiles of {scene} have a mask",
+            f"{len(partners)} of the {len(tiles)} tiles of {scene} have a mask",
             "rasterize the scene, and tile images and masks with the same settings",
         )
-    if len(found) < len(masks):
+    if len(partners) < len(masks):
         raise InputError(
             lists["images"],
-            f"{len(found)} of the {len(masks)} tiles of {scene} in {lists['masks']} have an image",
+            f"{len(partners)} of the {len(masks)} tiles of {scene} in {lists['masks']} have an "
+            "image",
             "tile images and masks again, with the same settings",
         )
-    different = open_tile_grid(tiles[0]).difference(open_tile_grid(found[0]))
+    different = open_tile_grid(tiles[0]).difference(open_tile_grid(partners[0]))
     if different:
         raise GridError(
-            found[0].path,
+            partners[0].path,
             f"lies on another grid than {tiles[0].path} ({different})",
             "rasterize the scene again",
         )
-    return found
+    return partners
 
 
 def _by_scene(tiles: Sequence[Tile]) -> dict[str, list[Tile]]:
@@ -167,19 +168,19 @@ def _job(
     scene: SceneTiles, folds: Folds, input_path: Path, output_path: Path, sensor: Sensor
 ) -> Job:
     images, masks = (input_path / kind / TILES_CSV for kind in KINDS)
-    cores, cells = exclusive_cores(scene.images), scene_cells(folds, scene.images[0])
+    cores, parts = exclusive_cores(scene.images), fold_parts(folds, scene.images[0])
     files = dict.fromkeys(t.path for tiles in (scene.images, scene.masks) for t in tiles)
     return Job(
         name=scene.scene,
         inputs=tuple(files),
         outputs=(output_path / PARTS / f"{plain_id(scene.scene)}.npz",),
         settings={
-            "cells": [cell.to_json() for cell in cells],
+            "cells": [part.to_json() for part in parts],
             "tiles": [[t.x, t.y, t.width, t.height] for t in scene.images],
-            **said_of(sensor),
+            **sensor_entry(sensor),
         },
         pixels=scene.ground.grid.pixels,
-        context=SceneWork((images, masks), scene.images, scene.masks, cores, cells, sensor),
+        context=SceneWork((images, masks), scene.images, scene.masks, cores, parts, sensor),
     )
 
 
@@ -194,14 +195,14 @@ def _collection(
         settings={
             "folds": folds.to_json(),
             "scenes": [_place(s, output_path.resolve()) for s, _ in done],
-            **said_of(sensor),
+            **sensor_entry(sensor),
         },
         context=([s for s, _ in done], folds, sensor),
     )
 
 
 def _place(scene: SceneTiles, home: Path) -> list[str]:
-    """What the list says of a scene: its id, and where its first tiles lie."""
+    """What the list has of a scene: its id, and where its first tiles lie."""
     first = (scene.images[0].path, scene.masks[0].path)
     return [scene.scene, *(os.path.relpath(p.parent.resolve() / p.name, home) for p in first)]
 
