@@ -19,7 +19,7 @@ from builtup.config.launch import run_script
 from builtup.errors import RunError
 from builtup.runs import registry, tracking
 from builtup.runs.lineage import find_artifacts
-from builtup.runs.registry import Score, verdict
+from builtup.runs.registry import Score
 from builtup.training.checkpoints import load_trained
 from builtup.training.export import ProbabilityMap, example_bands
 from tiny_training import write_tiny
@@ -147,24 +147,6 @@ def model():
     own = load_trained(run.info.run_id).model
     wanted = ProbabilityMap(own)(power).detach().numpy()
     np.testing.assert_allclose(model.predict(power.numpy()), wanted, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("own", "champion", "expected"),
-    [
-        (Score(0.5, "A", "x"), None, True),
-        (Score(0.6, "A", "x"), Score(0.5, "A", "x"), True),
-        (Score(0.5, "A", "x"), Score(0.5, "A", "x"), False),
-        (Score(0.9, "B", "x"), Score(0.5, "A", "x"), False),
-        (Score(0.9, "A", "y"), Score(0.5, "A", "x"), False),
-        (Score(float("nan"), "A", "x"), None, False),
-    ],
-)
-def test_the_champion_is_replaced_only_by_a_better_one_of_the_same_ground(
-    own: Score, champion: Score | None, expected: bool
-) -> None:
-    chosen, reason = verdict(own, champion)
-    assert chosen is expected and reason
 
 
 def test_the_alias_moves_only_with_a_line_that_says_so(
