@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,7 +14,6 @@ from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
 from builtup.data.datasets import ValidationTiles
-from builtup.training.after_training import _fit_temperature
 from builtup.training.temperature import MARGINS, fit_temperature, margin_histogram, temperature_on
 
 
@@ -82,19 +78,3 @@ def test_a_network_that_is_too_sure_of_known_pixels_is_cooled() -> None:
 
 def test_more_classes_have_no_temperature() -> None:
     assert temperature_on(TooSure(2.0, classes=3), drawn(1)) is None
-
-
-def test_a_validated_training_says_its_temperature_and_what_it_was_tuned_on(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "summary.json").write_text(json.dumps({"threshold": 0.4}))
-    logged: dict[str, float] = {}
-    data = SimpleNamespace(val=SimpleNamespace(dataset=drawn(8)), val_cities=["38SMA_Ardena"])
-    recorder = SimpleNamespace(folder=tmp_path, metrics=lambda found, _: logged.update(found))
-    progress = SimpleNamespace(best_iteration=7)
-    _fit_temperature(TooSure(3.0), *cast("Any", (data, progress, recorder)))
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["temperature"] == pytest.approx(3.0, rel=0.05)
-    assert logged == {"val/temperature": summary["temperature"]}
-    assert summary["temperature_tuned_on"] == ["38SMA_Ardena"]
-    assert summary["threshold"] == 0.4
