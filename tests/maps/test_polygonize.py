@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio import features
+from shapely.geometry import shape
 
 from builtup.errors import GridError, InputError, OutputError
 from builtup.geo import vector_writers as writers
@@ -138,6 +139,38 @@ def test_a_city_without_built_up_ground_gives_empty_files(tmp_path: Path) -> Non
         outlines, fields = read(path.with_suffix(suffix))
         assert len(outlines) == 0
         assert list(fields) == ["id", "city", "area_m2", "mean_prob"]
+
+
+@pytest.mark.parametrize(
+    ("size", "sigma", "share", "options"),
+    [
+        (1024, 7, 0.06, PolygonOptions()),  # towns
+        (1024, 2.7, 0.06, PolygonOptions()),  # specks
+        (1024, 2.7, 0.06, PolygonOptions(simplify=40)),
+        (700, 3, 0.6, PolygonOptions()),  # one giant region with islands in its holes
+        (700, 3, 0.6, PolygonOptions(min_area=100, simplify=30, min_hole=0, square=True)),
+    ],
+)
+def test_large_masks_give_exact_outlines_and_valid_polygons_that_do_not_overlap(
+    tmp_path: Path, size: int, sigma: float, share: float, options: PolygonOptions
+) -> None:
+    mask = blobs(size, sigma, share)
+    path = write_city(tmp_path, mask)
+    polygonize(input_path=str(tmp_path), polygons=options)
+    outlines, fields = read(path.with_suffix(".shp"))
+    whole = features.shapes(mask.astype(np.uint8), mask, connectivity=4, transform=TRANSFORM)
+    expected = shapely.make_valid(np.array([shape(found) for found, _ in whole], object))
+    assert {p.wkb for p in shapely.normalize(outlines)} == {
+        p.wkb for p in shapely.normalize(expected)
+    }
+    made, kept = read(path.with_suffix(".gpkg"))
+    assert set(kept["id"]) == set(fields["id"][fields["area_m2"] >= options.min_area])
+    assert shapely.is_valid(made).all()
+    assert (shapely.get_type_id(made) == 3).all()
+    one, other = shapely.STRtree(made).query(made, predicate="intersects")
+    one, other = one[one < other], other[one < other]
+    common = shapely.area(shapely.intersection(made[one], made[other]))
+    assert common.sum() == pytest.approx(0, abs=1e-3)  # of hundreds of km²
 
 
 def test_a_second_run_does_nothing_and_other_settings_redo(tmp_path: Path) -> None:
