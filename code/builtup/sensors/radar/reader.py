@@ -267,20 +267,17 @@ class _Layer:
         columns, rows = np.meshgrid(
             window.x + steps * window.width, window.y + steps * window.height
         )
-        t = self.target.transform
-        xs, ys = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
-        xs, ys = self._to_source.transform(xs, ys)
+        points = np.stack((columns.ravel(), rows.ravel()), axis=1)
+        xs, ys = self._to_source.transform(*self.target.to_ground(points).T)
         if self.source.crs.is_geographic:  # a source across the date line goes on beyond ±180°
             left, _, right, _ = self.source.bounds
             xs = xs - 360 * np.round((xs - (left + right) / 2) / 360)
-        inverse = ~self.source.transform
-        across = inverse.a * xs + inverse.b * ys + inverse.c
-        down = inverse.d * xs + inverse.e * ys + inverse.f
-        good = np.isfinite(across) & np.isfinite(down)
-        if not good.any():
+        at = self.source.to_pixels(np.stack((xs, ys), axis=1))[:, ::-1]  # rows, columns
+        at = at[np.isfinite(at).all(axis=1)]
+        if not len(at):
             return None
-        low = np.floor([down[good].min(), across[good].min()]).astype(int) - MARGIN
-        high = np.ceil([down[good].max(), across[good].max()]).astype(int) + MARGIN
+        low = np.floor(at.min(axis=0)).astype(int) - MARGIN
+        high = np.ceil(at.max(axis=0)).astype(int) + MARGIN
         reach = Window(int(low[0]), int(low[1]), *(int(v) for v in high - low))
         return reach.intersection(Window(0, 0, self.source.height, self.source.width))
 
