@@ -2,7 +2,7 @@
 
 Exact outlines are stairs of pixels. `Generaliser` fills their small holes, takes away vertices
 within a tolerance (Douglas & Peucker 1973), and lays them at right angles where that is wanted.
-Each outline is simplified by itself, its rings kept from crossing where they would (`untangled`).
+Each outline is simplified by itself, its rings kept from crossing where they would (`_untangled`).
 Neighbours keep the corners at which they touch; where two of them overlap after all, which is rare
 (9 of 25,910 polygons at a tolerance of two pixels), the larger one is cut.
 """
@@ -110,34 +110,32 @@ class Generaliser:
         released = self._waiting.taken(finished)
         self._waiting = self._waiting.taken(~finished)
         polygons = np.where(released.is_square, released.square, released.polygons)
-        cut = [
-            (i, shapely.difference(polygons[i], shapely.union_all(self._within.pop(number))))
-            for i, number in enumerate(released.id.tolist())
-            if number in self._within and not released.is_square[i]
-        ]
+        within = [self._within.pop(number, []) for number in released.id.tolist()]
+        cut = np.array([bool(smaller) for smaller in within], bool) & ~released.is_square
         ground = np.asarray(shapely.transform(polygons, self.grid.to_ground))
         features = Features(ground, released.id, released.area_m2, released.mean_prob)
-        if not cut:
+        if not cut.any():
             return features
-        apart = np.ones(len(features), bool)
-        apart[[i for i, _ in cut]] = False
-        parts = [self._parts(features.taken(np.array([i])), geometry) for i, geometry in cut]
-        features = features.taken(apart).concatenated(*parts)
+        left = [
+            self._parts(features.taken(np.array([i])), shapely.difference(polygons[i], smaller))
+            for i, smaller in ((i, shapely.union_all(within[i])) for i in np.flatnonzero(cut))
+        ]
+        features = features.taken(~cut).concatenated(*left)
         return features.taken(np.argsort(features.id, kind="stable"))
 
     def _parts(self, feature: Features, geometry: shapely.Geometry) -> Features:
-        """What is left of a feature: its largest part, and those of the least area."""
-        placed = shapely.make_valid(shapely.transform(geometry, self.grid.to_ground))
+        """What is left of a feature: its largest part, and others of the least area."""
+        placed = shapely.transform(geometry, self.grid.to_ground)
+        if not shapely.is_valid(placed):  # by a rounding
+            placed = shapely.make_valid(placed)
         polygons = shapely.get_parts(shapely.get_parts(placed))  # of collections, of multipolygons
         polygons = polygons[shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON]
-        share = shapely.area(polygons) / shapely.area(polygons).sum()
-        kept = feature.area_m2 * share >= self.options.min_area
-        kept[share.argmax()] = True
-        count = int(kept.sum())
-        same = feature.taken(np.zeros(count, np.int64))
-        return replace(
-            same, polygons=polygons[kept], area_m2=same.area_m2 * share[kept] / share[kept].sum()
-        )
+        areas = shapely.area(polygons)
+        kept = feature.area_m2 * areas >= self.options.min_area * areas.sum()
+        kept |= areas == areas.max(initial=0)
+        areas = areas[kept]
+        same = feature.taken(np.zeros(len(areas), np.int64))
+        return replace(same, polygons=polygons[kept], area_m2=same.area_m2 * areas / areas.sum())
 
 
 @dataclass(frozen=True)
@@ -276,15 +274,15 @@ def _untangled(
         lines, ring, ends = vertices.arcs(cut)
         least, most = np.minimum(*cell[ends]), np.maximum(*cell[ends])
         wide, high = (most - least + 1).T
-        # a line stands once in each square that it meets; an edge between squares in several
+        # a line stands in each square that it meets: an edge that leads from one to another in both
         line = np.repeat(np.arange(len(lines)), wide * high)
         x, y = np.divmod(ranges(np.zeros(len(lines), np.int64), wide * high), high[line])
         x, y = x + least[line, 0], y + least[line, 1]
-        square = (vertices.polygon[ring[line]] * columns + x) * rows + y
-        order = np.argsort(square, kind="stable")
-        line, square = line[order], np.unique(square[order], return_inverse=True)[1]
-        groups = shapely.multilinestrings(lines[line], indices=square)
-        left = shapely.get_parts(shapely.simplify(groups, tolerance, preserve_topology=True))
+        place = (vertices.polygon[ring[line]] * columns + x) * rows + y
+        order = np.argsort(place, kind="stable")
+        line, place = line[order], np.unique(place[order], return_inverse=True)[1]
+        squares = shapely.multilinestrings(lines[line], indices=place)
+        left = shapely.get_parts(shapely.simplify(squares, tolerance, preserve_topology=True))
         inside = (wide * high)[line] == 1
         lines[line[inside]] = left[inside]
         collapsed = vertices.joined(lines, ring)[1] < 4

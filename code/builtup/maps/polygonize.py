@@ -2,7 +2,7 @@
 
 `<TILE>_<City>.shp` holds every region of the mask as it stands: rasterised, it is the mask again.
 `<TILE>_<City>.gpkg` holds those of a least area, without their small holes, simplified (and, where
-wanted, squared) without losing their topology, under the same ids and with the areas and
+wanted, squared), valid and apart from each other, under the same ids and with the areas and
 probabilities of the exact regions. Background is not written.
 Its layer carries the tags of the mask as metadata, so that `trace` knows its run.
 """
