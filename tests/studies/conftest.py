@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tiny_folds import enter, train_in_threads
+from tiny_folds import enter, train_in_threads, write_cities, write_config
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +18,26 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("validation_project")
     tracking.setup(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiles of three cities, one of them without a building, and a config."""
+    root = tmp_path_factory.mktemp("cities")
+    tiles = write_cities(root, empty="Gamma")
+    write_config(root, tiles)
+    return root
+
+
+@pytest.fixture(scope="session")
+def done(cities: Path, tracked: Path) -> str:
+    """A cross-validation of three folds, and what it printed."""
+    from builtup.studies.cross_validate import cross_validate
+
+    with pytest.MonkeyPatch.context() as patch:
+        enter(tracked, patch)
+        train_in_threads(patch)
+        return cross_validate(config_path=cities / "tiny.py", overrides="num_epochs=6")
 
 
 @pytest.fixture

@@ -1,66 +1,24 @@
-"""Cross-validation on tiny cities: what is trained, kept, gone on with, scored and said."""
+"""Cross-validation on tiny cities: what is trained, kept, scored and reported."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from builtup.errors import BuiltupError, ConfigError, InputError, RunError
+from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.runs import tracking
 from builtup.scoring.blocks import BlockTable, read_blocks
 from builtup.scoring.counts import f1
-from builtup.studies import launch_runs as runs
 from builtup.studies.compare import compare, read_candidate
 from builtup.studies.cross_validate import cross_validate, plan
 from builtup.tiles.folds import Folds
-from tiny_folds import enter, train_in_threads, write_cities, write_config
+from tiny_folds import children, newest_parent, write_cities, write_config
 
 OUTPUT = "output/cross_validation/tiny"
-
-
-@pytest.fixture(scope="module")
-def cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiles of three cities, one of them without a building, and a config."""
-    root = tmp_path_factory.mktemp("cities")
-    tiles = write_cities(root, empty="Gamma")
-    write_config(root, tiles)
-    return root
-
-
-def newest_parent() -> Any:
-    own = tracking.client()
-    experiment = own.get_experiment_by_name("Trainings")
-    return own.search_runs(
-        [experiment.experiment_id],
-        filter_string="tags.cross_validation_of = 'tiny'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )[0]
-
-
-def children(parent: Any) -> list[Any]:
-    return tracking.client().search_runs(
-        [parent.info.experiment_id],
-        filter_string=f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
-    )
-
-
-@pytest.fixture(scope="module")
-def done(cities: Path, tracked: Path) -> str:
-    """A cross-validation of three folds, and what it printed."""
-    with pytest.MonkeyPatch.context() as patch:
-        enter(tracked, patch)
-        train_in_threads(patch)
-        return cross_validate(config_path=cities / "tiny.py", overrides="num_epochs=6")
 
 
 def test_every_city_is_left_out_in_turn_in_a_nested_run(done: str, project: Path) -> None:
@@ -147,123 +105,6 @@ def test_a_config_in_another_folder_is_another_config(
     candidates = [read_candidate(str(p)) for p in (path, cities / "tiny.py")]
     assert [c.name for c in candidates] == ["no_val/tiny", "tiny"]
     assert [len(c.table.folds) for c in candidates] == [2, 3]
-
-
-def test_another_setting_is_another_training(done: str, cities: Path, project: Path) -> None:
-    key = plan(cities / "tiny.py", "", "", "num_epochs=6")[0][0].key
-    same = plan(cities / "tiny.py", "", "", "num_epochs=6 num_workers=1 tta=d4")[0][0].key
-    other = plan(cities / "tiny.py", "", "", "num_epochs=6 lr=0.5")[0][0].key
-    assert key == same != other
-
-
-KILLED_ONCE = """
-import os
-import signal
-
-
-class Killed(torch.optim.lr_scheduler.LambdaLR):
-    def step(self, *args):
-        super().step(*args)
-        if "TINY_KILL" in os.environ and self.last_epoch == 12:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def lr_scheduler(optimizer):
-    return Killed(optimizer, lambda n: 1.0)
-"""
-
-
-def test_a_killed_training_goes_on_where_it_was(
-    cities: Path, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fold's process is killed in its third epoch; the same command goes on from the second."""
-    path = cities / "killed.py"
-    path.write_text((cities / "tiny.py").read_text() + KILLED_ONCE)
-    options = {"config_path": path, "folds": "Beta", "overrides": "num_epochs=4"}
-    monkeypatch.setenv("TINY_KILL", "1")
-    with pytest.raises(RunError, match=r"fold 38SBB_Beta: its training failed \(exit status -9"):
-        cross_validate(**options)
-    monkeypatch.delenv("TINY_KILL")
-    own = tracking.client()
-    experiment = own.get_experiment_by_name("Trainings").experiment_id
-    (killed,) = own.search_runs(
-        [experiment], filter_string="tags.fold = '38SBB_Beta' and attributes.status = 'KILLED'"
-    )
-    started = train_in_threads(monkeypatch)
-    text = cross_validate(**options)
-    assert f"resume_from={killed.info.run_id}" in started[0]
-    folds = {run.data.tags["fold"]: run.info.run_id for run in children(_parent_of("killed"))}
-    first = min(p.step for p in own.get_metric_history(folds["38SBB_Beta"], "train/loss"))
-    assert first > 10  # two epochs of five steps were done
-    assert "38SBB_Beta" in text
-
-
-def test_a_fold_s_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
-    note = tmp_path / "pid"
-    code = f"import os, time, pathlib; pathlib.Path({str(note)!r}).write_text(str(os.getpid()))"
-    child = os.fork()
-    if child == 0:
-        runs._run([sys.executable, "-c", f"{code}; time.sleep(600)"], "run")
-        os._exit(0)
-    try:
-        grandchild = int(_wait_for(lambda: note.is_file() and note.read_text()))
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    assert _wait_for(lambda: not _alive(grandchild))
-
-
-def test_runs_that_a_killed_process_left_running_are_said_to_be_killed(
-    done: str, cities: Path, project: Path, in_process: list[str]
-) -> None:
-    own = tracking.client()
-    experiment = own.get_experiment_by_name("Trainings").experiment_id
-    task = plan(cities / "tiny.py", "Alpha", "", "num_epochs=6")[0][0]
-    parent = own.create_run(experiment).info.run_id
-    tags = {runs.PARENT: parent, runs.KEY: task.key}
-    child = own.create_run(experiment, tags=tags).info.run_id
-    text = cross_validate(
-        config_path=cities / "tiny.py",
-        folds="Alpha",
-        overrides="num_epochs=6",
-        output="output/killed",
-    )
-    assert in_process == []
-    assert [own.get_run(r).info.status for r in (parent, child)] == ["KILLED", "KILLED"]
-    assert own.get_run(text.split()[-1]).info.status == "FINISHED"
-
-
-def _alive(pid: int) -> bool:
-    state = Path(f"/proc/{pid}/stat")
-    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def _wait_for(ready: Any, seconds: float = 60) -> Any:
-    for _ in range(int(seconds * 20)):
-        if found := ready():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not happen")
-
-
-def _parent_of(name: str) -> Any:
-    own = tracking.client()
-    experiment = own.get_experiment_by_name("Trainings").experiment_id
-    return own.search_runs(
-        [experiment],
-        filter_string=f"tags.cross_validation_of = '{name}' and attributes.status = 'FINISHED'",
-    )[0]
-
-
-def test_a_failed_training_is_one_line_that_names_the_fold(
-    cities: Path, project: Path, in_process: list[str]
-) -> None:
-    path = cities / "bad.py"
-    path.write_text((cities / "tiny.py").read_text().replace("CrossEntropy(1.0, 1.0)", "Nan()"))
-    nan = "\n\nclass Nan(nn.Module):\n    def forward(self, logits, target):\n"
-    path.write_text(path.read_text() + nan + "        return logits.sum() * float('nan')\n")
-    with pytest.raises(RunError, match=r"fold 38SAA_Alpha: its training failed \(.*loss is nan"):
-        cross_validate(config_path=path, folds="Alpha")
 
 
 @pytest.mark.parametrize("name", ["val_fold=1", "validate=true", "resume_from=abc"])

@@ -6,6 +6,7 @@ import os
 import shlex
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,6 +123,30 @@ def enter(root: Path, patch: pytest.MonkeyPatch) -> None:
     patch.delenv("MLFLOW_RUN_ID", raising=False)
     patch.setenv("MLFLOW_TRACKING_URI", tracking.database_uri(root))
     tracking.client()
+
+
+def newest_parent(name: str = "tiny") -> Any:
+    """The newest finished cross-validation of a config."""
+    from builtup.runs import tracking
+
+    own = tracking.client()
+    experiment = own.get_experiment_by_name("Trainings")
+    return own.search_runs(
+        [experiment.experiment_id],
+        filter_string=f"tags.cross_validation_of = '{name}' and attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )[0]
+
+
+def children(parent: Any) -> list[Any]:
+    """The runs of its folds."""
+    from builtup.runs import tracking
+
+    return tracking.client().search_runs(
+        [parent.info.experiment_id],
+        filter_string=f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
+    )
 
 
 def train_in_threads(patch: pytest.MonkeyPatch) -> list[str]:

@@ -1,4 +1,4 @@
-"""What follows the last step of a training is written into its summary and its run."""
+"""What follows the last step: curves and pictures of the best weights, and their temperature."""
 
 from __future__ import annotations
 
@@ -7,7 +7,80 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from builtup.training.after_training import _keep_temperature
+import numpy as np
+import pytest
+
+from builtup.config import load as configs
+from builtup.runs.records import Summary
+from builtup.runs.tracking import Recorder
+from builtup.training.after_training import _keep_temperature, finish
+from builtup.training.build import build_data, build_learner
+from builtup.training.checkpoints import Progress, load_state, save_state, weights_digest
+from tiny_folds import write_cities, write_config
+
+HISTOGRAM = np.random.default_rng(0).integers(0, 9, (2, 255)).tolist()
+BEST: dict[str, Any] = {
+    "scores": {"f1": 0.5},
+    "threshold": 0.5,
+    "threshold_f1": 0.5,
+    "confusion": {"38SAA_Alpha": [[5, 1], [2, 3]]},
+    "histogram": HISTOGRAM,
+    "tiles": {"38SAA_Alpha": {"best": 0, "median": 0, "worst": 1}},
+}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("after")
+    return write_config(root, write_cities(root, ("Alpha", "Beta")))
+
+
+class Recorded(Recorder):
+    """Keeps what would be logged."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.logged: dict[str, float] = {}
+        self.tagged: dict[str, str] = {}
+
+    def metrics(self, values: Any, step: int) -> None:
+        self.logged |= values
+
+    def tags(self, values: Any) -> None:
+        self.tagged |= values
+
+
+def finished(path: Path, folder: Path, best: dict[str, Any]) -> Recorded:
+    config = configs.load(path, "log_predictions=1")
+    data = build_data(config)
+    learner = build_learner(config, data)
+    save_state(learner.weights.state_dict(), folder / "weights" / "best.pt")
+    Summary(threshold=0.5).write(folder)
+    recorder = Recorded(folder)
+    finish(config, data, learner, Progress(iteration=3, best_iteration=2, best=best), recorder)
+    return recorder
+
+
+def test_the_best_weights_get_curves_pictures_and_a_temperature(
+    config: Path, tmp_path: Path
+) -> None:
+    recorder = finished(config, tmp_path, BEST)
+    assert {"val/average_precision", "val/brier", "val/temperature"} <= set(recorder.logged)
+    assert (tmp_path / "curves" / "confusion.png").is_file()
+    drawn = sorted(p.name.partition("_")[0] for p in (tmp_path / "pictures").rglob("*.png"))
+    assert drawn == ["best", "median", "worst"]
+    summary = Summary.read(tmp_path)
+    assert summary.temperature == recorder.logged["val/temperature"]
+    assert summary.temperature_tuned_on == ("38SAA_Alpha",)
+    digest = weights_digest(load_state(tmp_path / "weights" / "best.pt"))
+    assert recorder.tagged == {"weights_sha256": digest}
+
+
+def test_without_a_validation_there_is_nothing_to_draw(config: Path, tmp_path: Path) -> None:
+    recorder = finished(config, tmp_path, {})
+    assert recorder.logged == {} and not (tmp_path / "curves").exists()
+    assert Summary.read(tmp_path).temperature is None
 
 
 def test_a_validated_training_says_its_temperature_and_what_it_was_tuned_on(

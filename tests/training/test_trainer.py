@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from builtup.data.contract import Places
 from builtup.errors import BuiltupError
 from builtup.training.learner import Learner
-from builtup.training.schedules import poly
 from builtup.training.trainer import create_trainer, optimiser_steps
 
 IGNORE = 255
@@ -150,16 +149,3 @@ def test_the_moving_average_follows_the_steps() -> None:
 def test_steps_of_a_run_count_short_groups() -> None:
     assert optimiser_steps(5, 3, 2) == 9
     assert optimiser_steps(4, 3, 2) == 6
-
-
-def test_the_poly_schedule_ends_at_0_and_is_never_complex() -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = poly(optimizer, 4)
-    rates = []
-    for _ in range(6):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    expected = [2.0, 2 * 0.75**0.9, 2 * 0.5**0.9, 2 * 0.25**0.9, 0.0, 0.0]
-    assert rates == pytest.approx(expected)
-    assert all(isinstance(rate, float) for rate in rates)

@@ -13,7 +13,7 @@ from builtup.jobs.files import atomic_path
 from builtup.models.segmenter import Segmenter
 from builtup.runs.tracking import Recorder
 from builtup.scoring.tile_picture import tile_picture
-from builtup.sensors.catalogue import DEFAULT, sensor_of
+from builtup.sensors.catalogue import DEFAULT
 from builtup.training.build import Data
 from builtup.training.learner import Learner
 
@@ -80,7 +80,7 @@ class PictureMaker:
             logits[0].argmax(0).cpu().numpy(),
             target[0].cpu().numpy(),
             classes,
-            sensor_of(model.channels.channel_set) if isinstance(model, Segmenter) else DEFAULT,
+            model.channels.sensor if isinstance(model, Segmenter) else DEFAULT,
             title,
         )
         with atomic_path(self.recorder.folder / "pictures" / file) as path:

@@ -1,0 +1,74 @@
+"""The ground on which a map is scored, and the class that is scored there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+
+from builtup.errors import InputError
+from builtup.geo.windows import Window
+from builtup.runs.results import CityRasters, PredictionTags
+from builtup.scoring.scored_area import find_truths, open_scored_city
+from helpers import TRANSFORM, write_polygons, write_raster
+
+CITY = "38SLF_Alpha"
+WHOLE = Window(0, 0, 8, 8)
+
+
+def write_city(root: Path, mask: np.ndarray, prob: np.ndarray, **tags: str) -> CityRasters:
+    paths = [root / f"{CITY}{end}.tif" for end in ("", "_prob")]
+    for path, values in zip(paths, (mask, prob), strict=True):
+        write_raster(path, values, nodata=255)
+        with rasterio.open(path, "r+") as dataset:
+            dataset.update_tags(**PredictionTags("", CITY, 8, 8, "", 0.5).as_gdal() | tags)
+    return CityRasters(CITY, *paths)
+
+
+def write_truth(root: Path) -> Path:
+    left, top = TRANSFORM @ (2.1, 2.1)
+    right, bottom = TRANSFORM @ (5.9, 5.9)
+    return write_polygons(
+        root / "Alpha_2015" / f"{CITY}.shp", [shapely.box(left, bottom, right, top)]
+    )
+
+
+def test_of_three_classes_the_mapped_one_is_compared_with_the_polygons(tmp_path: Path) -> None:
+    mask = np.full((8, 8), 2, np.uint8)
+    mask[2:6, 2:6], mask[:, 0] = 0, 255
+    prob = np.stack([np.full((8, 8), level, np.uint8) for level in (200, 30, 24)])
+    prob[:, :, 0] = 255
+    names = {"BUILTUP_CLASSES": "building,road,water", "BUILTUP_MAPPED": "building"}
+    rasters = write_city(tmp_path, mask, prob, **names)
+    with open_scored_city(rasters, write_truth(tmp_path), None) as city:
+        counted = city.counted(WHOLE, mask)
+        assert city.classes.mapped_index == 0
+        assert (city.mapped(mask) == (city.truth.burn(WHOLE) == 1)).all()
+        assert counted.sum() == 7 * 8
+        assert set(city.levels(WHOLE, counted)) == {200}
+
+
+def test_a_map_that_is_valid_where_its_probability_is_not_is_refused(tmp_path: Path) -> None:
+    prob = np.full((8, 8), 255, np.uint8)
+    rasters = write_city(tmp_path, np.ones((8, 8), np.uint8), prob)
+    with (
+        open_scored_city(rasters, write_truth(tmp_path), None) as city,
+        pytest.raises(InputError, match=r"valid where 38SLF_Alpha_prob\.tif has no data"),
+    ):
+        city.levels(WHOLE, np.ones((8, 8), bool))
+
+
+def test_polygons_are_looked_for_below_the_split(tmp_path: Path) -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    rasters = write_city(tmp_path, mask, mask)
+    with pytest.raises(InputError, match=r"no ground truth of any predicted city \(38SLF_Alpha\)"):
+        find_truths([rasters], tmp_path)
+    truth = write_truth(tmp_path)
+    other = CityRasters("38SLG_Beta", rasters.mask, rasters.prob)
+    assert find_truths([rasters, other], tmp_path) == ([(rasters, truth)], ["38SLG_Beta"])
+    write_polygons(tmp_path / "Alpha_2016" / f"{CITY}.shp", [shapely.box(0, 0, 1, 1)])
+    with pytest.raises(InputError, match=r"stands in .*Alpha_2016 as well"):
+        find_truths([rasters], tmp_path)

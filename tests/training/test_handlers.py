@@ -1,0 +1,151 @@
+"""What happens around the steps: summaries, best weights, early stopping, the time limit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+from torch.utils.data import DataLoader
+
+from builtup.data.contract import as_tile_loader
+from builtup.runs.records import InheritedThreshold, Summary
+from builtup.runs.tracking import Recorder
+from builtup.sensors.classes import BUILT_UP
+from builtup.training.checkpoints import Progress
+from builtup.training.evaluator import create_evaluator
+from builtup.training.handlers import (
+    Saver,
+    Validation,
+    attach_curves,
+    attach_early_stopping,
+    attach_epochs,
+    attach_time_limit,
+)
+from builtup.training.learner import Learner
+from builtup.training.trainer import Step
+
+
+def learner() -> Learner:
+    model = nn.Conv2d(1, 2, 1)
+    return Learner(model, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.1))
+
+
+def saver(folder: Path, progress: Progress, summary: Summary | None = None) -> Saver:
+    loader: Any = SimpleNamespace(generators=lambda: ())
+    return Saver(learner(), progress, loader, folder, summary or Summary(), {})
+
+
+def summary_in(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_a_summary_without_validation_takes_the_inherited_threshold(tmp_path: Path) -> None:
+    inherited = InheritedThreshold(threshold=0.3, tuned_on=("A", "B"), source="run")
+    progress = Progress(iteration=7, epoch=2)
+    one = saver(tmp_path, progress, Summary(inherited_threshold=inherited))
+    one.write_summary(finished=True)
+    written = summary_in(tmp_path)
+    assert (written["threshold"], written["threshold_tuned_on"]) == (0.3, ["A", "B"])
+    assert (written["finished"], written["best_iteration"]) == (True, 7)
+
+
+def test_a_summary_with_validation_has_its_threshold_and_its_ground(tmp_path: Path) -> None:
+    best = {"threshold": 0.4, "threshold_f1": 0.8, "scores": {"f1": 0.7}, "confusion": {}}
+    progress = Progress(iteration=9, best_iteration=6, best=best)
+    saver(tmp_path, progress, Summary(val_cities=("C",))).write_summary(finished=False)
+    written = summary_in(tmp_path)
+    assert (written["threshold"], written["threshold_tuned_on"]) == (0.4, ["C"])
+    assert (written["best_iteration"], written["metrics"]) == (6, {"f1": 0.7})
+
+
+def trainer(steps: list[Step]) -> Engine:
+    return Engine(lambda engine, batch: steps[engine.state.iteration - 1])
+
+
+def test_iterations_and_epochs_are_counted_and_the_loader_is_told(tmp_path: Path) -> None:
+    epochs: list[int] = []
+    loader: Any = SimpleNamespace(set_epoch=epochs.append)
+    progress = Progress()
+    engine = trainer([Step(0.0, 1, True)] * 6)
+    attach_epochs(engine, progress, loader)
+    engine.run(range(3), max_epochs=2)
+    assert (progress.iteration, progress.epoch) == (6, 2)
+    assert epochs == [1, 2]
+
+
+def test_the_loss_that_is_logged_is_a_mean_over_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    points: list[tuple[float, int]] = []
+    monkeypatch.setattr(
+        recorder, "metrics", lambda values, step: points.append((values["train/loss"], step))
+    )
+    engine = trainer([Step(1.0, 1, True), Step(3.0, 3, True), Step(5.0, 0, True)])
+    attach_curves(engine, learner(), recorder, log_interval=2)
+    engine.run(range(3), max_epochs=1)
+    assert points == [(2.5, 2)]  # the last step had no valid pixel
+
+
+def test_training_stops_after_validations_without_a_better_one() -> None:
+    progress = Progress()
+    engine = trainer([Step(0.0, 1, True)] * 9)
+
+    @engine.on(Events.EPOCH_COMPLETED)
+    def validate() -> None:
+        progress.without_better += 1
+
+    attach_early_stopping(engine, progress, patience=2)
+    engine.run([0], max_epochs=9)
+    assert engine.state.epoch == 2
+
+
+def test_the_time_limit_waits_for_an_optimiser_step() -> None:
+    engine = trainer([Step(0.0, 1, False), Step(0.0, 1, False), Step(0.0, 1, True)])
+    attach_time_limit(engine, None, minutes=0)
+    engine.run(range(3), max_epochs=1)
+    assert engine.state.iteration == 3
+
+
+def test_time_for_a_last_validation_is_kept_back() -> None:
+    engine = trainer([Step(0.0, 1, True)] * 3)
+    validation: Any = SimpleNamespace(seconds=3600.0)
+    attach_time_limit(engine, validation, minutes=30)
+    engine.run(range(3), max_epochs=1)
+    assert engine.state.iteration == 1
+
+
+class Bright(nn.Conv2d):
+    """Class 1 where the image is above 0.5."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([0.5 - image, image - 0.5], dim=1)
+
+
+def test_an_undefined_score_is_never_the_best_and_an_equal_one_is_no_better(tmp_path: Path) -> None:
+    model = Bright()
+    learns = Learner(model, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.1))
+    sample = {"image": torch.ones(1, 4, 4), "mask": torch.zeros(4, 4), "index": 0}
+    loader = as_tile_loader(DataLoader([sample], 1))  # type: ignore[arg-type]
+    progress, better = Progress(), list[int]()
+    one = saver(tmp_path, progress)
+    evaluator = create_evaluator(learns, loader.places, BUILT_UP)
+    validation = Validation(learns, evaluator, loader, Recorder(), one, ["f1"], better.append)
+    validation.run(1)
+    assert progress.without_better == 1 and not progress.best
+    sample["mask"] += 1
+    validation.run(1)  # these weights were validated
+    assert not progress.best
+    validation.run(2)
+    assert (progress.best_score, progress.best_iteration, progress.without_better) == (1.0, 2, 0)
+    assert (tmp_path / "weights" / "best.pt").is_file()
+    validation.run(3)
+    assert (progress.best_iteration, progress.without_better) == (2, 1)
+    assert better == [2]
