@@ -1,12 +1,18 @@
-"""Nothing imports upwards, and modules stay small enough for one idea."""
+"""One stair without circles, modules small enough for one idea, a test file for each."""
 
 from __future__ import annotations
 
 import ast
+import re
+import sys
 
 import pytest
 
 from helpers import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from house import House
 
 PACKAGE = ROOT / "code" / "builtup"
 #: From the ground up; a room may import those before it.
@@ -71,6 +77,35 @@ def test_nothing_imports_upwards(path):
         return
     above = STAIR[STAIR.index(room) + 1 :]
     assert not set(imported(path.read_text())) & set(above)
+
+
+def test_no_import_closes_a_circle():
+    assert House.of(ROOT).circles() == []
+
+
+def behaves(path):
+    """Whether a module has functions or methods of its own."""
+    return any(isinstance(node, ast.FunctionDef) for node in ast.walk(ast.parse(path.read_text())))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if not p.name.startswith("__") and behaves(p)],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_a_module_with_behaviour_has_a_test_file_of_its_path(path):
+    place = path.relative_to(PACKAGE)
+    assert (ROOT / "tests" / place.parent / f"test_{place.name}").is_file()
+
+
+#: Where VV and VH are spoken of: radar's own rooms, its twins on the device, and its augmentation.
+RADAR = ("sensors/radar/", "simulate/radar/", "models/radar_channels.py", "data/radar.py", "cli.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_radar_s_rooms_speak_of_polarisations(path):
+    if not str(path.relative_to(PACKAGE)).startswith(RADAR):
+        assert not re.search(r"(?i)(?<![a-z])(vv|vh)(?![a-z])", path.read_text())
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

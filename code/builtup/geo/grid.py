@@ -15,7 +15,7 @@ from rasterio.io import DatasetReader
 
 __all__ = ["SAME_CITY_TOLERANCE", "SAME_GRID_TOLERANCE", "Grid", "common_grid"]
 
-#: VV and VH of one scene agree when no corner differs by more than this many pixels.
+#: The files of one scene agree when no corner differs by more than this many pixels.
 SAME_GRID_TOLERANCE = 1e-3
 #: Dates of one city are averaged pixel by pixel when no corner differs by more than this.
 SAME_CITY_TOLERANCE = 1e-2

@@ -139,7 +139,8 @@ def _stored_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
         return _as_stored(_stored_scenes(str(folder)))
     except InputError as e:
         names = " and no ".join(_LISTS)
-        problem = f"no 3-band scenes and no {names}; as scenes of VV and VH: {e.problem}"
+        stored = " and ".join(sorted(DEFAULT.names, reverse=True))
+        problem = f"no 3-band scenes and no {names}; as scenes of {stored}: {e.problem}"
         raise InputError(folder, problem, "give the folder of one") from e
 
 
