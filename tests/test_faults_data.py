@@ -49,7 +49,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Any]:
-    modules = ("labels.rasterize", "sar.merge", "sar.simulate")
+    modules = ("sensors.radar.merge", "simulate.dataset", "tiles.masks")
     with processes_with(*(f"builtup.{name}" for name in modules)) as context:
         yield context
 
