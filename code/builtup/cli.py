@@ -125,8 +125,8 @@ def simulate(**options: Any) -> None:
 @click.option("--input_path", type=PATH, default="input")
 @click.option("--output_path", type=PATH, default="output")
 @click.option("--tiles_path", type=PATH, default="input")
-@on_cluster()
 @work
+@on_cluster()
 def prepare(**options: Any) -> None:
     """Run the five data steps for train and test."""
     from builtup.runs import tracking
@@ -137,8 +137,8 @@ def prepare(**options: Any) -> None:
 
 @cli.command("generate_3b_images")
 @io("input/train", "output/train/images_3b")
-@on_cluster()
 @work
+@on_cluster()
 def generate_3b_images(**options: Any) -> None:
     """Merge the VV and VH files of each scene into one file of three bands."""
     from builtup.sensors.radar.merge import generate_3b_images as run
@@ -151,8 +151,8 @@ def generate_3b_images(**options: Any) -> None:
 @click.option(
     "--all_touched", type=bool, default=True, help="burn every pixel that a polygon touches"
 )
-@on_cluster()
 @work
+@on_cluster()
 def rasterize(**options: Any) -> None:
     """Rasterise each city's polygons onto the grids of its scenes."""
     from builtup.tiles.masks import rasterize as run
@@ -163,8 +163,8 @@ def rasterize(**options: Any) -> None:
 @cli.command("generate_tiles")
 @io("output/train/images_3b", "input/train_tiles/images")
 @tiling(512, 32)
-@on_cluster()
 @work
+@on_cluster()
 def generate_tiles(**options: Any) -> None:
     """Cut scenes or masks into training tiles."""
     from builtup.tiles.cut import generate_tiles as run
@@ -175,8 +175,8 @@ def generate_tiles(**options: Any) -> None:
 @cli.command("generate_test_tiles")
 @io("output/test/images_3b", "input/test_tiles/images")
 @tiling(1024, 256)
-@on_cluster()
 @work
+@on_cluster()
 def generate_test_tiles(**options: Any) -> None:
     """Cut scenes into overlapping tiles for inference."""
     from builtup.tiles.cut import generate_tiles as run
@@ -189,8 +189,8 @@ def generate_test_tiles(**options: Any) -> None:
 @click.option("--folds", type=click.Choice(["auto", "city", "blocks"]), default="auto")
 @click.option("--blocks", default="2x2", help="rows x columns of spatial blocks")
 @click.option("--gap", type=click.IntRange(0), default=32, help="pixels around a held-out block")
-@on_cluster()
 @work
+@on_cluster()
 def generate_tiles_stats(**options: Any) -> None:
     """Measure the training tiles and assign their folds."""
     from builtup.tiles.stats import generate_tiles_stats as run
@@ -213,8 +213,8 @@ def main_command(**options: Any) -> None:
 
 @cli.command("merge_tiles")
 @results
-@on_cluster()
 @work
+@on_cluster()
 def merge_tiles(**options: Any) -> None:
     """Blend predicted tiles into one probability raster a scene."""
     from builtup.maps.mosaic import merge_tiles as run
@@ -225,8 +225,8 @@ def merge_tiles(**options: Any) -> None:
 @cli.command("all_agg_by_city")
 @results
 @threshold
-@on_cluster()
 @work
+@on_cluster()
 def all_agg_by_city(**options: Any) -> None:
     """Average the dates of each city and threshold the mean."""
     from builtup.maps.cities import all_agg_by_city as run
@@ -237,8 +237,8 @@ def all_agg_by_city(**options: Any) -> None:
 @cli.command()
 @results
 @polygon_options
-@on_cluster()
 @work
+@on_cluster()
 def polygonize(**options: Any) -> None:
     """Turn city masks into polygons."""
     from builtup.maps.polygonize import polygonize as run
@@ -250,8 +250,8 @@ def polygonize(**options: Any) -> None:
 @results
 @threshold
 @polygon_options
-@on_cluster()
 @work
+@on_cluster()
 def to_submission(**options: Any) -> None:
     """Merge tiles, aggregate by city and polygonise."""
     from builtup.maps.submission import to_submission as run
@@ -319,8 +319,8 @@ def compare(**options: Any) -> None:
 @click.option("--weights", default="", help='"0.2;0.8", or fit; all alike by default')
 @click.option("--threshold", default="mean", help="a number, mean (of the runs'), or that of all")
 @click.option("--gt_path", default="", help="the split with polygons that weights=fit learns from")
-@on_cluster()
 @work
+@on_cluster()
 def ensemble(**options: Any) -> None:
     """Average the probabilities of several runs: folds, models, dates."""
     from builtup.maps.ensemble import ensemble as run
@@ -385,8 +385,8 @@ def _whole_number(text: str) -> int | None:
 )
 @click.option("--allow", default="", help="prefixes of what STAC items may point to besides")
 @click.option("--run_name", default="predict", help="name of the run in MLflow")
-@on_cluster("output_path")  # reads scenes from URLs itself, window by window
 @work
+@on_cluster("output_path")  # reads scenes from URLs itself, window by window
 def predict(**options: Any) -> None:
     """Map new scenes with a trained model: probabilities, masks, polygons."""
     from builtup.prediction.predict import PredictOptions
