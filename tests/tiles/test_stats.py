@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 
 from builtup.errors import GridError, InputError
 from builtup.jobs.steps import Summary
+from builtup.sensors.catalogue import SENSORS
+from builtup.sensors.radar.sentinel1 import SENTINEL1
+from builtup.sensors.sensor import Axis
+from builtup.tiles.normalisation import read_sensor
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.table import read_tile_stats
 from helpers import write_raster
@@ -219,6 +224,32 @@ def test_masks_of_three_classes_pass_through_with_the_share_of_each(tmp_path: Pa
             assert share == pytest.approx((known == number).mean(), rel=1e-8, abs=1e-12)
         assert t.target_ratio == pytest.approx((known == 1).mean(), rel=1e-8)
     assert "nothing to do" in measure(folder).line()
+
+
+def test_another_sensor_has_its_own_bands_gaps_and_axis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heights = replace(
+        SENTINEL1,
+        name="heights",
+        bands=("height", "slope"),
+        read=(2,),
+        invalid=lambda bands, nodata: bands[0] < 0,
+        axis=Axis(0.0, 90.0, "degrees", lambda values: values),
+    )
+    image = np.stack([np.full((70, 90), 7.0), np.full((70, 90), 30.0)]).astype(np.float32)
+    image[1, :, :10] = -1
+    add_scene(tmp_path, image=image, mask=np.zeros((70, 90), np.uint8))
+    folder = tile_all(tmp_path)
+    measure(folder, sensor=heights)
+    with (folder / "tile_stats.csv").open() as f:
+        row = next(iter(csv.DictReader(f)))
+    assert float(row["valid_fraction"]) == pytest.approx(22 / 32)
+    assert (row["img_mean_1"], row["img_mean_2"]) == ("7", "30") and "img_mean_3" not in row
+    stats = json.loads((folder / "stats.json").read_text())
+    assert stats["sensor"] == "heights" and stats["pixels"]["all"] == 70 * 80
+    monkeypatch.setitem(SENSORS, "heights", heights)
+    assert read_sensor(folder) is heights
 
 
 def test_what_a_scene_says_of_its_gaps_is_the_sensors_rule(tmp_path: Path) -> None:

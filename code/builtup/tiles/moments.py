@@ -101,6 +101,8 @@ def measured_channels(sensor: Sensor) -> tuple[tuple[str, int], ...]:
 def channel_moments(pixels: Float, sensor: Sensor) -> Moments:
     """The moments of `measured_channels` over valid (bands, pixels) of the bands that are read."""
     channels = len(measured_channels(sensor))
+    if channels == 0:
+        return Moments(pixels.shape[1], np.empty(0), np.empty(0))
     chunks = (pixels[:, i : i + CHUNK] for i in range(0, pixels.shape[1], CHUNK))
     return total((Moments.of(_channels(chunk, sensor)) for chunk in chunks), channels)
 
