@@ -161,7 +161,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def _parse() -> argparse.Namespace:
     own = parser(__doc__)
-    own.add_argument("--backend", choices=BACKENDS[:3], default="torch")
+    own.add_argument("--backend", choices=BACKENDS[:2], default="torch")
     own.add_argument("--device", default="cpu", help="cpu, cuda; half precision on a GPU")
     return own.parse_args()
 

@@ -2,7 +2,6 @@ import pytest
 import torch
 from affine import Affine
 
-from builtup.data import loaders
 from builtup.data.loaders import train_eval_loader, train_loader, val_loader
 from builtup.errors import ConfigError, InputError, LeakageError
 from builtup.tiles.stats import generate_tiles_stats
@@ -105,8 +104,8 @@ def test_resuming_at_an_epoch_gives_its_stream(folder):
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_share_what_one_process_sees(folder, monkeypatch, world):
     def make(rank, size):
-        monkeypatch.setattr(loaders.idist, "get_rank", lambda: rank)
-        monkeypatch.setattr(loaders.idist, "get_world_size", lambda: size)
+        monkeypatch.setattr(idist, "get_rank", lambda: rank)
+        monkeypatch.setattr(idist, "get_world_size", lambda: size)
         train = train_loader(folder, val_fold=0, batch_size=6, crop=24, seed=1)
         val = val_loader(folder, val_fold=0, batch_size=2)
         return list(train), list(val)
@@ -121,7 +120,7 @@ def test_processes_share_what_one_process_sees(folder, monkeypatch, world):
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(loaders.idist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(idist, "get_world_size", lambda: 2)
     with pytest.raises(ConfigError, match="multiple of the 2 processes"):
         train_loader(folder, val_fold=0, batch_size=3, crop=24)
 

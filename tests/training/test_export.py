@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -100,3 +102,43 @@ def test_what_cannot_be_exported_is_one_line() -> None:
     assert "\n" not in str(refused.value)
     with pytest.raises(ExportError, match="no Segmenter"):
         export(nn.Identity())
+
+
+class Deep(nn.Sequential):
+    """Its deepest features are 1 pixel wide where the input has 32."""
+
+    stride = 32
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 4, 3, padding=1, stride=2),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, 3, padding=1, stride=16),
+            nn.Upsample(scale_factor=32),
+            nn.Conv2d(4, 2, 1),
+        )
+
+
+def deep() -> Segmenter:
+    return segmenter(Deep()).to(memory_format=torch.channels_last)
+
+
+def test_features_and_batches_of_size_1_are_exported() -> None:
+    assert export(deep()).module()(example_bands(1, 2, 32, 32)).shape == (1, 2, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("hook", "nothing"),
+    [
+        ("_drop_layout_guards", lambda program: None),
+        ("symbols", SimpleNamespace(patch=lambda **settings: nullcontext())),
+    ],
+)
+def test_torch_refuses_them_by_itself(
+    monkeypatch: pytest.MonkeyPatch, hook: str, nothing: object
+) -> None:
+    """Where this fails, torch has learnt it: the hook into its insides can go."""
+    monkeypatch.setattr(f"builtup.training.export.{hook}", nothing)
+    with pytest.raises(ExportError):
+        export(deep())

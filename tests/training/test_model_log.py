@@ -106,6 +106,12 @@ def test_mlflow_models_predict_works_without_this_package(
     np.testing.assert_allclose(values, wanted, atol=1e-5)
 
 
+def test_mlflow_has_no_public_way_to_save_an_example() -> None:
+    """Where this fails, `model_log` can take it in place of the private `_save_example`."""
+    names = [*dir(mlflow.models), *dir(mlflow.models.utils)]
+    assert [name for name in names if name.endswith("save_example")] == ["_save_example"]
+
+
 def test_a_training_leaves_curves_and_pictures_of_the_extremes(trained: Any, project: Path) -> None:
     folder = tracking.run_artifacts(trained.info.run_id)
     names = {path.name for path in (folder / "curves").iterdir()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ignite.distributed as idist
 import torch
 
 from builtup.errors import ConfigError
@@ -27,6 +26,9 @@ def pick_device(name: str = "auto", config: Path | None = None) -> torch.device:
         raise ConfigError(f"{setting}: no such device; use auto, cpu or cuda") from e
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"{setting}: this machine has no CUDA; use auto or cpu")
-    if device.type == "cuda" and idist.get_world_size() > 1:
-        return torch.device("cuda", idist.get_local_rank())
+    if device.type == "cuda":
+        import ignite.distributed as idist  # a second of CPU time, which a CPU need not wait for
+
+        if idist.get_world_size() > 1:
+            return torch.device("cuda", idist.get_local_rank())
     return device

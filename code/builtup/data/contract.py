@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import ignite.distributed as idist
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
@@ -199,6 +198,8 @@ class _ForeignLoader(SampleLoader):
         with: the figures of several processes are then those of one. Nothing is padded or seen
         twice.
         """
+        import ignite.distributed as idist  # late: a prediction reads this module and needs none
+
         own, processes = self.loader, idist.get_world_size()
         if processes == 1 or not isinstance(own, DataLoader):
             return self

@@ -1,26 +1,31 @@
-"""Loaders, ready for a config: from a folder of tiles and the name of the fold held out."""
+"""Loaders, ready for a config: from a folder of tiles and the name of the fold held out.
+
+Configs import this module, and a prediction reads the config of its training: so torchvision and
+ignite, which take two seconds of CPU time to import, are imported by the functions that need them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ignite.distributed as idist
 import torch
 from torch.utils.data import DataLoader
 
 from builtup.data.contract import SampleLoader
-from builtup.data.datasets import Batch, TrainTiles, ValidationTiles, collate
 from builtup.data.radar import Radar
 from builtup.data.samplers import TrainingBatches, ValidationBatches
-from builtup.data.transforms import Crop, RandomCrop, RandomResizedCrop, dihedral
 from builtup.errors import ConfigError, InputError
 from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
 from builtup.tiles.leakage import check_folds, require_same_data, training_tiles
 from builtup.tiles.normalisation import read_sensor
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
+
+if TYPE_CHECKING:
+    from builtup.data.datasets import Batch, TrainTiles, ValidationTiles
+    from builtup.data.transforms import Crop
 
 __all__ = ["TileLoader", "train_eval_loader", "train_loader", "val_loader"]
 
@@ -44,6 +49,8 @@ class TileLoader(SampleLoader):
         drop_common: bool = False,
         threshold_fold: int | None = None,
     ) -> None:
+        from builtup.data.datasets import collate
+
         self.threshold_fold = threshold_fold
         self.dataset = dataset
         self.batch_sampler = batch_sampler
@@ -125,6 +132,9 @@ def train_loader(
     `threshold_fold` is another fold to keep away from, whole tiles of it. Raises InputError where
     the folder has no statistics, the fold is unknown or no tile is left.
     """
+    from builtup.data.datasets import TrainTiles
+    from builtup.data.transforms import RandomCrop, RandomResizedCrop, dihedral
+
     tiles, folds, held, sensor = _open(folder, val_fold)
     inner = None if threshold_fold is None else folds.index_of(threshold_fold)
     usable = training_tiles(folds, tiles, held, drop_common=drop_common, threshold_fold=inner)
@@ -138,8 +148,7 @@ def train_loader(
         weights=None if sampler_weights is None else _weights(chosen, sampler_weights),
         samples=samples_per_epoch,
         seed=seed,
-        rank=idist.get_rank(),
-        world_size=idist.get_world_size(),
+        **_share(),
     )
     augment = dihedral() if flips else None
     dataset = TrainTiles(chosen, folds, held, how, augment, radar, mixable=usable, sensor=sensor)
@@ -166,6 +175,8 @@ def val_loader(
 
     `batch_size` counts the samples of one process; batches are dealt to processes whole.
     """
+    from builtup.data.datasets import ValidationTiles
+
     tiles, folds, held, sensor = _open(folder, val_fold)
     chosen = _spread(folds.validation_tiles(tiles, held), max_tiles) if held is not None else []
     _require(chosen, folder, f"nothing to validate on in {_name(folds, held)}")
@@ -183,6 +194,8 @@ def train_eval_loader(
     max_tiles: int | None = None,
 ) -> TileLoader:
     """Training tiles as validation sees its own: whole, not augmented, each pixel scored once."""
+    from builtup.data.datasets import ValidationTiles
+
     tiles, folds, held, sensor = _open(folder, val_fold)
     chosen = _spread(training_tiles(folds, tiles, held, drop_common=drop_common), max_tiles)
     _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
@@ -191,11 +204,16 @@ def train_eval_loader(
 
 
 def _whole_tiles(dataset: ValidationTiles, batch_size: int, *arguments: Any) -> TileLoader:
-    batches = ValidationBatches(
-        len(dataset), batch_size, rank=idist.get_rank(), world_size=idist.get_world_size()
-    )
+    batches = ValidationBatches(len(dataset), batch_size, **_share())
     tiles, num_workers, drop_common = arguments
     return TileLoader(dataset, batches, tiles, num_workers=num_workers, drop_common=drop_common)
+
+
+def _share() -> dict[str, int]:
+    """Which of how many processes this one is."""
+    import ignite.distributed as idist
+
+    return {"rank": idist.get_rank(), "world_size": idist.get_world_size()}
 
 
 def _open(

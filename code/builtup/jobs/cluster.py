@@ -13,7 +13,6 @@ writes the same bytes atomically, so nothing has to be undone. What may become o
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import functools
 import hashlib
@@ -95,7 +94,7 @@ def connected(scheduler: str, limits: Limits = LIMITS) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)  # what matters is raised by us
     try:
         # a client that has nothing to connect to leaves threads that Python waits for at its end
-        asyncio.run(_ask_scheduler(scheduler, limits.answer))
+        _ask_scheduler(scheduler, limits.answer)
         client = Client(scheduler, timeout=limits.answer, set_as_default=False)
     except (OSError, ValueError, TypeError) as e:
         raise ClusterError(
@@ -109,14 +108,19 @@ def connected(scheduler: str, limits: Limits = LIMITS) -> Iterator[None]:
             yield
 
 
-async def _ask_scheduler(address: str, seconds: float) -> None:
+def _ask_scheduler(address: str, seconds: float) -> None:
     """Raise what Dask raises where no scheduler answers at the address."""
+    import asyncio
+
     from distributed.core import rpc
     from distributed.security import Security
 
-    connection = Security().get_connection_args("client")
-    async with rpc(address, timeout=seconds, connection_args=connection) as scheduler:
-        await asyncio.wait_for(scheduler.identity(n_workers=0), seconds)
+    async def ask() -> None:
+        connection = Security().get_connection_args("client")
+        async with rpc(address, timeout=seconds, connection_args=connection) as scheduler:
+            await asyncio.wait_for(scheduler.identity(n_workers=0), seconds)
+
+    asyncio.run(ask())
 
 
 @dataclass(frozen=True)

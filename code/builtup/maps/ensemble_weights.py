@@ -120,7 +120,7 @@ def brier_weights(squares: NDArray[np.float64], products: NDArray[np.float64]) -
     s, p = squares / SCALE**2, products / SCALE**2
     n = len(p)
     s = s + 1e-9 * np.eye(n)  # of equal members none is preferred
-    found = minimize(
+    best = minimize(
         lambda w: w @ s @ w - 2 * p @ w,
         np.full(n, 1 / n),
         jac=lambda w: 2 * (s @ w - p),
@@ -129,9 +129,9 @@ def brier_weights(squares: NDArray[np.float64], products: NDArray[np.float64]) -
         method="SLSQP",
         options={"ftol": 1e-14, "maxiter": 1000},
     )
-    if not found.success:
-        raise BuiltupError(f"weights=fit: no optimum was found ({found.message}); give weights")
-    weights = np.clip(found.x, 0, None)
+    if not best.success:
+        raise BuiltupError(f"weights=fit: no optimum was found ({best.message}); give weights")
+    weights = np.clip(best.x, 0, None)
     return [float(w) for w in weights / weights.sum()]
 
 

@@ -112,10 +112,10 @@ class _Ahead:
         if len(self.lent) == LENT:
             self.free.append(self.lent.popleft())
         self.fill()
-        expected, slot, found = self.coming.popleft()
+        expected, slot, future = self.coming.popleft()
         if item != expected:
             raise ValueError(f"{item} is asked for, {expected} was read")
-        shape = found.result()
+        shape = future.result()
         self.lent.append(slot)
         return self.slots.array(slot, shape)
 
@@ -187,7 +187,7 @@ def _prepare(opening: Opening[Any], slots: _Slots) -> None:
 
 
 def _decode(task: tuple[int, Any]) -> tuple[int, ...]:
-    """Read an item into a slot; its shape. Files are opened here, so that errors are told."""
+    """Read an item into a slot; its shape. Files are opened here, so that errors come back."""
     global _read
     assert _mine is not None
     slot, item = task

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -80,7 +79,7 @@ def make_stream(
     if decoders is not None and decoders < 0:
         raise ConfigError(f"decoders={decoders}: must be at least 0")
     if decoders is None:
-        decoders = number_of_decoders(place.type, idist.get_nproc_per_node())
+        decoders = number_of_decoders(place.type, _processes_here(place))
     views = views_of(tta)
     model = model.to(place).eval()
     if any(isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1 for m in model.modules()):
@@ -103,6 +102,15 @@ def make_stream(
         backend=backend,
         decoders=decoders,
     )
+
+
+def _processes_here(place: torch.device) -> int:
+    """How many processes of this machine predict together."""
+    if place.type != "cuda":
+        return 1  # nobody asks, and ignite takes a second of CPU time to import
+    import ignite.distributed as idist
+
+    return int(idist.get_nproc_per_node())
 
 
 def predict_array(power: NDArray[np.float32], stream: Stream) -> NDArray[np.uint8]:

@@ -13,21 +13,23 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from builtup.config import load as configs
-from builtup.data.contract import SampleLoader
 from builtup.errors import InputError
 from builtup.jobs.files import atomic_path
 from builtup.models.channels import with_signature
 from builtup.runs.lineage import find_artifacts
 from builtup.runs.records import Summary
 from builtup.sensors.classes import BUILT_UP, Classes
-from builtup.training.learner import Learner
+
+if TYPE_CHECKING:  # a prediction reads weights and needs neither
+    from builtup.data.contract import SampleLoader
+    from builtup.training.learner import Learner
 
 __all__ = [
     "Progress",

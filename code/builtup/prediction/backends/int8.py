@@ -178,8 +178,8 @@ def _make(network: Probabilities, made_of: Quantisation, folder: Path) -> dict[s
         "openvino-int8: calibrating on %d windows of the training ground, kept in %s",
         *(len(windows), folder),
     )
-    found = quantise(openvino_model(network, made_of.window), windows)
-    save_network(found, folder)
+    quantised = quantise(openvino_model(network, made_of.window), windows)
+    save_network(quantised, folder)
     if read_network(folder) is None:
         raise BuiltupError(f"{folder}: cannot be written; an 8-bit network must be kept there")
     verdict = {
@@ -188,7 +188,7 @@ def _make(network: Probabilities, made_of: Quantisation, folder: Path) -> dict[s
         "f1": _f1(made_of, selection, "openvino-int8", folder),
         "windows": len(windows),
     }
-    save_network(found, folder, **{VERDICT: json.dumps(verdict, indent=1) + "\n"})
+    save_network(quantised, folder, **{VERDICT: json.dumps(verdict, indent=1) + "\n"})
     return verdict
 
 
@@ -315,12 +315,12 @@ def kept_exact(network: Any) -> list[str]:
 
 def _reached(operations: Iterable[Any], neighbours: Nodes, kinds: set[str]) -> set[str]:
     """Operations that have one of `kinds` behind them, in the direction of `neighbours`."""
-    found: set[str] = set()
+    names: set[str] = set()
     for operation in operations:
         for other in neighbours(operation):
-            if other.get_type_name() in kinds or other.get_friendly_name() in found:
-                found.add(operation.get_friendly_name())
-    return found
+            if other.get_type_name() in kinds or other.get_friendly_name() in names:
+                names.add(operation.get_friendly_name())
+    return names
 
 
 def _sources(operation: Any) -> Iterator[Any]:

@@ -88,17 +88,17 @@ class Compiled:
         # comparisons with NaN are PyTorch's own; any value that means no-data does the same
         marked = torch.nan_to_num(power, NODATA_POWER, NODATA_POWER, NODATA_POWER)
         windows = marked.contiguous().numpy()  # lent to the requests, so it must outlive them
-        found = np.empty((len(windows), *self._shape), np.float32)
+        probabilities = np.empty((len(windows), *self._shape), np.float32)
 
         def keep(request: Any, index: int) -> None:
-            found[index] = request.get_output_tensor(0).data[0]
+            probabilities[index] = request.get_output_tensor(0).data[0]
 
         self._requests.set_callback(keep)
         for i in range(len(windows)):
             lent = self._tensor(windows[i : i + 1], shared_memory=True)
             self._requests.start_async({0: lent}, i)
         self._requests.wait_all()
-        return torch.from_numpy(found)
+        return torch.from_numpy(probabilities)
 
 
 def compiled(network: Probabilities, window: int) -> Compiled:
@@ -136,12 +136,12 @@ def openvino_model(network: Probabilities, window: int) -> Any:
     """The converted network in float32, from the cache or put there."""
     require_openvino()
     folder = cache_folder() / network_digest(network, window)
-    found = read_network(folder)
-    if found is None:
+    model = read_network(folder)
+    if model is None:
         log.info("openvino: converting the network, kept in %s", folder)
-        found = convert(network, window)
-        save_network(found, folder)
-    return found
+        model = convert(network, window)
+        save_network(model, folder)
+    return model
 
 
 def convert(network: Probabilities, window: int) -> Any:
