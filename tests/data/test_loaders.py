@@ -1,3 +1,4 @@
+import ignite.distributed as idist
 import pytest
 import torch
 from affine import Affine
