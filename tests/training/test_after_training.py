@@ -15,18 +15,23 @@ from builtup.runs.records import Summary
 from builtup.runs.tracking import Recorder
 from builtup.training.after_training import _keep_temperature, finish
 from builtup.training.build import build_data, build_learner
-from builtup.training.checkpoints import Progress, load_state, save_state, weights_digest
+from builtup.training.checkpoints import (
+    BestValidation,
+    Progress,
+    load_state,
+    save_state,
+    weights_digest,
+)
 from tiny_folds import write_cities, write_config
 
 HISTOGRAM = np.random.default_rng(0).integers(0, 9, (2, 255)).tolist()
-BEST: dict[str, Any] = {
-    "scores": {"f1": 0.5},
-    "threshold": 0.5,
-    "threshold_f1": 0.5,
-    "confusion": {"38SAA_Alpha": [[5, 1], [2, 3]]},
-    "histogram": HISTOGRAM,
-    "tiles": {"38SAA_Alpha": {"best": 0, "median": 0, "worst": 1}},
-}
+BEST = BestValidation(
+    scores={"f1": 0.5},
+    threshold_f1=0.5,
+    confusion={"38SAA_Alpha": [[5, 1], [2, 3]]},
+    histogram=HISTOGRAM,
+    tiles={"38SAA_Alpha": {"best": 0, "median": 0, "worst": 1}},
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,7 @@ class Recorded(Recorder):
         self.tagged |= values
 
 
-def finished(path: Path, folder: Path, best: dict[str, Any]) -> Recorded:
+def finished(path: Path, folder: Path, best: BestValidation | None) -> Recorded:
     config = configs.load(path, "log_predictions=1")
     data = build_data(config)
     learner = build_learner(config, data)
@@ -78,7 +83,7 @@ def test_the_best_weights_get_curves_pictures_and_a_temperature(
 
 
 def test_without_a_validation_there_is_nothing_to_draw(config: Path, tmp_path: Path) -> None:
-    recorder = finished(config, tmp_path, {})
+    recorder = finished(config, tmp_path, None)
     assert recorder.logged == {} and not (tmp_path / "curves").exists()
     assert Summary.read(tmp_path).temperature is None
 

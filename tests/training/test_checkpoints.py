@@ -18,6 +18,7 @@ from builtup.data.contract import as_tile_loader
 from builtup.errors import ConfigError, InputError
 from builtup.runs.manifest import write_config
 from builtup.training.checkpoints import (
+    BestValidation,
     Progress,
     full_state,
     load_state,
@@ -52,7 +53,8 @@ def loader_of(seed: int) -> Any:
 
 def test_a_state_comes_back_whole(tmp_path: Path) -> None:
     learner, loader = learner_of(1), loader_of(1)
-    progress = Progress(iteration=7, best_score=0.5, best={"scores": {"f1": 0.5, "iou": None}})
+    best = BestValidation(scores={"f1": 0.5, "iou": None}, threshold_f1=0.6)
+    progress = Progress(iteration=7, best_score=0.5, best=best)
     save_state(
         full_state(learner, progress, loader, made_with(learner, 5, 2)), tmp_path / "last.pt"
     )

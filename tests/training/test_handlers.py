@@ -17,7 +17,7 @@ from builtup.data.contract import as_tile_loader
 from builtup.runs.records import InheritedThreshold, Summary
 from builtup.runs.tracking import Recorder
 from builtup.sensors.classes import BUILT_UP
-from builtup.training.checkpoints import Progress
+from builtup.training.checkpoints import BestValidation, Progress
 from builtup.training.evaluator import create_evaluator
 from builtup.training.handlers import (
     Saver,
@@ -56,7 +56,7 @@ def test_a_summary_without_validation_takes_the_inherited_threshold(tmp_path: Pa
 
 
 def test_a_summary_with_validation_has_its_threshold_and_its_ground(tmp_path: Path) -> None:
-    best = {"threshold": 0.4, "threshold_f1": 0.8, "scores": {"f1": 0.7}, "confusion": {}}
+    best = BestValidation(threshold=0.4, threshold_f1=0.8, scores={"f1": 0.7})
     progress = Progress(iteration=9, best_iteration=6, best=best)
     saver(tmp_path, progress, Summary(val_cities=("C",))).write_summary(finished=False)
     written = summary_in(tmp_path)
@@ -139,10 +139,10 @@ def test_an_undefined_score_is_never_the_best_and_an_equal_one_is_no_better(tmp_
     evaluator = create_evaluator(learns, loader.places, BUILT_UP)
     validation = Validation(learns, evaluator, loader, Recorder(), one, ["f1"], better.append)
     validation.run(1)
-    assert progress.without_better == 1 and not progress.best
+    assert progress.without_better == 1 and progress.best is None
     sample["mask"] += 1
     validation.run(1)  # these weights were validated
-    assert not progress.best
+    assert progress.best is None
     validation.run(2)
     assert (progress.best_score, progress.best_iteration, progress.without_better) == (1.0, 2, 0)
     assert (tmp_path / "weights" / "best.pt").is_file()

@@ -45,22 +45,22 @@ def finish(
     model = _best(learner, recorder.folder)
     recorder.tags({"weights_sha256": weights_digest(model.state_dict())})
     best = progress.best
-    if "histogram" in best:  # not in checkpoints of earlier versions
+    if best is not None and best.histogram is not None:  # not in older checkpoints
         figures = write_curves(
             recorder.folder / "curves",
-            np.array(best["histogram"], np.int64),
-            best["confusion"],
+            np.array(best.histogram, np.int64),
+            best.confusion,
             data.classes,
-            best["threshold"],
+            best.threshold,
         )
         recorder.metrics(
             {f"val/{name}": value for name, value in figures.items()}, progress.best_iteration
         )
-    if best and data.val is not None and isinstance(data.val.dataset, ValidationTiles):
+    if best is not None and data.val is not None and isinstance(data.val.dataset, ValidationTiles):
         temperature = temperature_on(model, data.val.dataset)
         _keep_temperature(temperature, data, progress, recorder)
-    if config.log_predictions > 0 and best.get("tiles"):
-        PictureMaker(learner, data, recorder, 0).extremes(model, best["tiles"])
+    if best is not None and config.log_predictions > 0:
+        PictureMaker(learner, data, recorder, 0).extremes(model, best.tiles)
     if config.log_model and recorder.run_id:
         _log_model(config, data, model, progress, recorder)
 
@@ -92,13 +92,11 @@ def _log_model(
     from mlflow.exceptions import MlflowException
 
     best = progress.best
-    threshold, tuned_on = best.get("threshold", 0.5), tuple(data.val_cities) if best else ()
-    if not best and data.inherited is not None:
-        threshold, tuned_on = data.inherited.threshold, data.inherited.tuned_on
+    summary = Summary.read(recorder.folder)
     card = Card(
         class_names=data.classes.names,
-        threshold=threshold,
-        threshold_tuned_on=tuned_on,
+        threshold=0.5 if summary.threshold is None else summary.threshold,
+        threshold_tuned_on=summary.threshold_tuned_on or (),
         channels=model.channels.describe() if isinstance(model, Segmenter) else {},
         training_run=recorder.run_id,
         config=config.name,
@@ -119,7 +117,7 @@ def _log_model(
 
 
 def _f1(progress: Progress) -> float:
-    f1 = progress.best.get("scores", {}).get("f1")
+    f1 = None if progress.best is None else progress.best.scores.get("f1")
     return float("nan") if f1 is None else float(f1)
 
 

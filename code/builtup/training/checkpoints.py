@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import pickle
 import random
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from builtup.errors import InputError
 from builtup.jobs.files import atomic_path
 from builtup.models.channels import with_signature
 from builtup.runs.lineage import find_artifacts
-from builtup.runs.records import Summary
+from builtup.runs.records import Part, Summary
 from builtup.sensors.classes import BUILT_UP, Classes
 
 if TYPE_CHECKING:  # a prediction reads weights and needs neither
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # a prediction reads weights and needs neither
     from builtup.training.learner import Learner
 
 __all__ = [
+    "BestValidation",
     "Progress",
     "Trained",
     "full_state",
@@ -49,19 +51,45 @@ log = logging.getLogger(__name__)
 VERSION = 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class BestValidation(Part):
+    """What a validation gave: scores by name, and by city; None where undefined.
+
+    `threshold` was chosen on its ground, where it reaches `threshold_f1`. `confusion` holds a
+    matrix [truth][prediction] a city, `histogram` (2, 255) pixels by truth and level of the mapped
+    class, `tiles` the numbers of the best, median and worst tile of each city; checkpoints of
+    earlier versions lack the last two.
+    """
+
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    threshold: float = 0.5
+    threshold_f1: float = math.nan
+    confusion: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
+    histogram: Sequence[Sequence[int]] | None = None
+    tiles: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
 @dataclass
 class Progress:
-    """How far a training is, and its best validation so far.
-
-    `best` holds that validation as JSON values: scores, threshold, threshold_f1, confusion.
-    """
+    """How far a training is, and its best validation so far."""
 
     iteration: int = 0
     epoch: int = 0
     best_score: float = float("-inf")
     best_iteration: int = 0
     without_better: int = 0  # validations since
-    best: dict[str, Any] = field(default_factory=dict)
+    best: BestValidation | None = None
+
+    def state(self) -> dict[str, Any]:
+        """As numbers, text, lists and dicts."""
+        return {**vars(self), "best": {} if self.best is None else self.best.to_json()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take what `state` gave."""
+        best = state["best"]
+        values = {**state, "best": BestValidation.from_json(best) if best else None}
+        for name, value in values.items():
+            setattr(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -140,7 +168,7 @@ def full_state(
         "scheduler": None if learner.scheduler is None else learner.scheduler.state_dict(),
         "scaler": learner.scaler.state_dict(),
         "ema": None if learner.ema is None else learner.ema.state_dict(),
-        "progress": vars(progress).copy(),
+        "progress": progress.state(),
         "random": _random_state(),
         "generators": [generator.get_state() for generator in loader.generators()],
     }
@@ -166,8 +194,7 @@ def restore(
     learner.scaler.load_state_dict(state["scaler"])
     if learner.ema is not None:
         set_weights(learner.ema, state["ema"] or _as_average(state["model"]), path)
-    for name, value in state["progress"].items():
-        setattr(progress, name, value)
+    progress.load(state["progress"])
     _set_random_state(state["random"])
     for generator, saved in zip(loader.generators(), state["generators"], strict=False):
         generator.set_state(saved)

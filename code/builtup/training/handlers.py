@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import rank_tiles
 from builtup.scoring.curves import choose_threshold
 from builtup.scoring.tables import as_json, three_decimals
-from builtup.training.checkpoints import Progress, full_state, save_state
+from builtup.training.checkpoints import BestValidation, Progress, full_state, save_state
 from builtup.training.evaluator import evaluate
 from builtup.training.learner import Learner
 from builtup.training.metrics import SegmentationScores
@@ -69,8 +69,10 @@ class Saver:
         if idist.get_rank() != 0:
             return
         best, inherited = self.progress.best, self.summary.inherited_threshold
-        threshold, tuned_on = best.get("threshold", 0.5), self.summary.val_cities if best else ()
-        if inherited is not None and not best:
+        threshold, tuned_on = 0.5, tuple[str, ...]()
+        if best is not None:
+            threshold, tuned_on = best.threshold, self.summary.val_cities or ()
+        elif inherited is not None:
             threshold, tuned_on = inherited.threshold, inherited.tuned_on
         replace(
             self.summary,
@@ -79,10 +81,10 @@ class Saver:
             iterations=self.progress.iteration,
             best_iteration=self.progress.best_iteration if best else self.progress.iteration,
             threshold=threshold,
-            threshold_f1=best.get("threshold_f1"),
+            threshold_f1=None if best is None else best.threshold_f1,
             threshold_tuned_on=tuned_on,
-            metrics=best.get("scores", {}),
-            confusion=best.get("confusion", {}),
+            metrics={} if best is None else best.scores,
+            confusion={} if best is None else best.confusion,
         ).write(self.folder)
 
 
@@ -105,7 +107,7 @@ class Validation:
     prefix: str = "val"
     validated: int = -1  # iteration
     seconds: float = 0.0  # that it took last
-    last: dict[str, Any] = field(default_factory=dict)  # as `Progress.best`
+    last: BestValidation | None = None
 
     def __post_init__(self) -> None:
         self.loader = self.loader.dealt()
@@ -121,7 +123,7 @@ class Validation:
         self._log(scores, iteration)
         self.last = _as_record(scores, self.evaluator.scores, self.loader.places)
         if self.prefix != "train":
-            self._compare(scores, iteration)
+            self._compare(scores, self.last, iteration)
         self.seconds = time.monotonic() - started
 
     def _log(self, scores: dict[str, float], iteration: int) -> None:
@@ -134,7 +136,7 @@ class Validation:
         headline = ", ".join(f"{name} {three_decimals(scores[name])}" for name in self.names)
         log.info("iteration %d: %s %s", iteration, self.prefix, headline)
 
-    def _compare(self, scores: dict[str, float], iteration: int) -> None:
+    def _compare(self, scores: dict[str, float], record: BestValidation, iteration: int) -> None:
         progress = self.saver.progress
         score = scores[self.names[0]]
         if math.isnan(score) or score <= progress.best_score:
@@ -142,11 +144,11 @@ class Validation:
             return
         progress.best_score, progress.best_iteration = score, iteration
         progress.without_better = 0
-        progress.best = self.last
+        progress.best = record
         self.recorder.metrics(
             {
-                "val/threshold": progress.best["threshold"],
-                "val/f1_at_threshold": progress.best["threshold_f1"],
+                "val/threshold": record.threshold,
+                "val/f1_at_threshold": record.threshold_f1,
             },
             iteration,
         )
@@ -158,22 +160,20 @@ class Validation:
 
 def _as_record(
     scores: dict[str, float], counts: SegmentationScores, places: Places
-) -> dict[str, Any]:
+) -> BestValidation:
     threshold = choose_threshold(counts.histogram)
-    return {
-        "scores": as_json(scores),
-        "threshold": 0.5 if threshold is None else threshold.value,
-        "threshold_f1": scores["f1"] if threshold is None else threshold.f1,
-        "confusion": {
+    ranked = rank_tiles(counts.tiles, places.city_indices)
+    return BestValidation(
+        scores=as_json(scores),
+        threshold=0.5 if threshold is None else threshold.value,
+        threshold_f1=scores["f1"] if threshold is None else threshold.f1,
+        confusion={
             city: matrix.tolist()
             for city, matrix in zip(counts.cities or ("all",), counts.matrices, strict=True)
         },
-        "histogram": counts.histogram.tolist(),
-        "tiles": {
-            counts.cities[city]: chosen
-            for city, chosen in rank_tiles(counts.tiles, places.city_indices).items()
-        },
-    }
+        histogram=counts.histogram.tolist(),
+        tiles={counts.cities[city]: chosen for city, chosen in ranked.items()},
+    )
 
 
 def attach_epochs(trainer: Engine, progress: Progress, loader: SampleLoader) -> None:
@@ -280,7 +280,7 @@ def attach_saver(trainer: Engine, saver: Saver) -> None:
 
     @trainer.on(Events.COMPLETED)
     def finish() -> None:
-        if not saver.progress.best:  # nothing was validated, or no score was defined
+        if saver.progress.best is None:  # nothing was validated, or no score was defined
             saver.save("best")
         saver.write_summary(finished=True)
 

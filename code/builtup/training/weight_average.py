@@ -98,7 +98,8 @@ class Soup:
         own.prefix, own.validated = "soup", -1
         before = self.saver.progress.best_score
         own.run(iteration)
-        return {**own.last, "is_best": self.saver.progress.best_score > before}
+        record = {} if own.last is None else own.last.to_json()
+        return {**record, "is_best": self.saver.progress.best_score > before}
 
     def _kept(self) -> list[Path]:
         return sorted(self.folder.glob("*.pt"))
