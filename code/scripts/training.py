@@ -30,7 +30,7 @@ from builtup.training.handlers import (
     attach_time_limit,
     attach_validation,
 )
-from builtup.training.pictures import PictureMaker
+from builtup.training.tile_pictures import PictureMaker
 from builtup.training.trainer import create_trainer
 from builtup.training.weight_average import Soup, attach_soup
 

@@ -20,13 +20,7 @@ from hypothesis import strategies as st
 
 from builtup.errors import InputError
 from builtup.geo import vectors
-from builtup.geo.vectors import (
-    PolygonFile,
-    distance_to,
-    read_polygons,
-    reproject,
-    stream_polygons,
-)
+from builtup.geo.vectors import PolygonFile, distance_to, read_polygons, reproject, stream_polygons
 from helpers import ROOT, write_polygons
 
 SQUARE = shapely.box(300_000, 3_999_000, 300_100, 3_999_100)

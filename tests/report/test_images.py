@@ -14,14 +14,8 @@ import rasterio
 from builtup.errors import InputError
 from builtup.geo.grid import Grid
 from builtup.report import images as module
-from builtup.report.counts import shrunk
-from builtup.report.images import (
-    SceneImage,
-    chosen_dates,
-    find_images,
-    read_image,
-    scene_title,
-)
+from builtup.report.city_counts import shrunk
+from builtup.report.images import SceneImage, chosen_dates, find_images, read_image, scene_title
 from builtup.runs.results import Results
 from builtup.tiles.cut import generate_tiles
 from helpers import CRS, TRANSFORM, write_raster, write_scene

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from builtup.report.counts import CityCounts
+from builtup.report.city_counts import CityCounts
 from builtup.report.scores import MACRO, POOLED, read_polygon_f1, score_rows
 from builtup.runs.results import Results
 from builtup.scoring.counts import PixelCounts, f1

@@ -10,13 +10,7 @@ from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
 from builtup.errors import InputError
 from builtup.geo.grid import Grid
-from builtup.scoring.blocks import (
-    BLOCK,
-    BlockCounter,
-    BlockTable,
-    read_blocks,
-    write_blocks,
-)
+from builtup.scoring.blocks import BLOCK, BlockCounter, BlockTable, read_blocks, write_blocks
 from builtup.scoring.counts import f1, iou
 from helpers import CRS
 from tile_data import moved

@@ -16,12 +16,7 @@ from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.maps.catalog import CATALOG, DateRange, catalog, date_range, item
 from builtup.maps.preview import write_preview
-from builtup.maps.styles import (
-    class_style,
-    disagreement_style,
-    mask_style,
-    probability_style,
-)
+from builtup.maps.styles import class_style, disagreement_style, mask_style, probability_style
 from builtup.runs.results import CityRasters, Results, city_rasters, read_tags
 
 __all__ = ["write_products"]

@@ -30,12 +30,7 @@ from builtup.runs.results import local_copy
 from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import scores
 from builtup.tiles.tile import Tile
-from builtup.training.checkpoints import (
-    Trained,
-    load_state,
-    load_trained,
-    set_weights,
-)
+from builtup.training.checkpoints import Trained, load_state, load_trained, set_weights
 
 __all__ = ["Plan", "log_plan", "log_tally", "make_work", "output_folder", "plan", "upload"]
 

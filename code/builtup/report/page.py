@@ -12,8 +12,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from builtup.report.charts import interval_bar
 from builtup.report.scores import ScoreRow
+from builtup.report.svg_charts import interval_bar
 from builtup.report.view import CityView
 
 __all__ = ["Page", "Row", "render"]

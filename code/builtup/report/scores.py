@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from builtup.report.counts import CityCounts
+from builtup.report.city_counts import CityCounts
 from builtup.runs.results import Results
 from builtup.scoring.bootstrap import Interval, interval, resample
 from builtup.scoring.calibration import brier, reliability

@@ -13,8 +13,7 @@ from builtup.geo.grid import Grid
 from builtup.geo.probability import SCALE, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.maps.scale_bar import ScaleBar, centre, ground_width, north, scale_bar
-from builtup.report.charts import precision_recall_chart, reliability_chart, threshold_chart
-from builtup.report.counts import CityMeasure, TileCrop
+from builtup.report.city_counts import CityMeasure, TileCrop
 from builtup.report.images import SceneImage, chosen_dates, read_image, scene_title
 from builtup.report.pictures import (
     Drawing,
@@ -27,6 +26,7 @@ from builtup.report.pictures import (
     read_band,
     shade,
 )
+from builtup.report.svg_charts import precision_recall_chart, reliability_chart, threshold_chart
 from builtup.sensors.catalogue import DEFAULT
 
 __all__ = ["ZOOMS", "Base", "CityView", "Layer", "TileView", "view_city"]

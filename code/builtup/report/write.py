@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builtup.jobs.files import write_text_atomically
-from builtup.report.counts import PICTURE, CityCounts, measure_city
+from builtup.report.city_counts import PICTURE, CityCounts, measure_city
 from builtup.report.images import find_images
 from builtup.report.lineage import Provenance, find_provenance
 from builtup.report.page import Page, Row, render

@@ -14,7 +14,7 @@ from builtup.simulate.plan import labels as truth
 from builtup.simulate.plan.buildings import footprint_files
 from builtup.simulate.plan.city import MAX_CITIES, City, CitySpec, draw_city
 from builtup.simulate.radar.acquisition import MAX_DATES, draw_acquisition, draw_pass
-from builtup.simulate.radar.scene import scene_files, write_scene
+from builtup.simulate.radar.imaging import scene_files, write_scene
 
 __all__ = ["LABELS", "simulate"]
 

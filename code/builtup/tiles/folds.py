@@ -22,7 +22,7 @@ from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE
 from builtup.geo.windows import Window
-from builtup.tiles.blocks import Block, city_blocks, parse_blocks
+from builtup.tiles.block_folds import Block, city_blocks, parse_blocks
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TrainTile
 from builtup.tiles.tile import Tile, read_tile

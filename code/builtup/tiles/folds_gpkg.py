@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
-from builtup.geo.ground import ground_polygon, in_crs
+from builtup.geo.ground_outlines import ground_polygon, in_crs
 from builtup.geo.vector_writers import write_layer
 from builtup.jobs.files import atomic_path
 from builtup.tiles.folds import Folds

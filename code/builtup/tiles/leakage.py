@@ -20,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from builtup.errors import InputError, LeakageError
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
-from builtup.geo.ground import ground_polygon, in_crs
+from builtup.geo.ground_outlines import ground_polygon, in_crs
 from builtup.geo.windows import Window
 from builtup.tiles.folds import FOLDS_JSON, Folds
 from builtup.tiles.partition import exclusive_cores

@@ -24,7 +24,7 @@ from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.names import plain_id
 from builtup.sensors.sensor import Sensor
-from builtup.tiles.blocks import parse_blocks
+from builtup.tiles.block_folds import parse_blocks
 from builtup.tiles.folds import FOLDS_JSON, Folds, SceneGround, plan_folds
 from builtup.tiles.folds_gpkg import FOLDS_GPKG, write_folds_gpkg
 from builtup.tiles.histogram import draw_histograms, widened

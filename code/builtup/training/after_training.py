@@ -23,8 +23,8 @@ from builtup.training.build import Data
 from builtup.training.checkpoints import Progress, load_state, set_weights, weights_digest
 from builtup.training.learner import Learner
 from builtup.training.model_log import Card, log_model
-from builtup.training.pictures import PictureMaker
 from builtup.training.temperature import temperature_on
+from builtup.training.tile_pictures import PictureMaker
 
 __all__ = ["finish"]
 

@@ -11,13 +11,7 @@ from ignite.metrics import Metric
 from torch import Tensor
 
 from builtup.geo.probability import IGNORE, LEVELS, SCALE
-from builtup.scoring.counts import (
-    CELLS,
-    Counts,
-    require_known_classes,
-    scores,
-    worst_city_f1,
-)
+from builtup.scoring.counts import CELLS, Counts, require_known_classes, scores, worst_city_f1
 from builtup.sensors.classes import Classes
 
 __all__ = ["Predicted", "SegmentationScores", "quantise"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from builtup.geo.windows import aligned
 from builtup.maps.validate import validate
-from builtup.report.counts import CellCounts, measure_city, shrunk
+from builtup.report.city_counts import CellCounts, measure_city, shrunk
 from helpers import write_polygons
 from report_data import FALSE, MISSED, SHAPE, TOWN, add_city, square
 

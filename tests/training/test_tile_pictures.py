@@ -17,7 +17,7 @@ from builtup.sensors.classes import BUILT_UP
 from builtup.training.build import Data
 from builtup.training.evaluator import prepare_batch
 from builtup.training.learner import Learner
-from builtup.training.pictures import PictureMaker
+from builtup.training.tile_pictures import PictureMaker
 
 
 @dataclass(frozen=True)

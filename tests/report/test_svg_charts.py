@@ -11,7 +11,7 @@ import pytest
 from markupsafe import Markup
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from builtup.report.charts import (
+from builtup.report.svg_charts import (
     BOTTOM,
     LEFT,
     RIGHT,

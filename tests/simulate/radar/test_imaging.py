@@ -7,7 +7,7 @@ import pytest
 
 from builtup.geo.windows import Window
 from builtup.simulate.plan.city import City, CitySpec, draw_city
-from builtup.simulate.radar import scene
+from builtup.simulate.radar import imaging as scene
 from builtup.simulate.radar.acquisition import draw_acquisition
 from builtup.simulate.radar.speckle import SpeckleRows
 

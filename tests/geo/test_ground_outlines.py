@@ -6,7 +6,7 @@ from rasterio.warp import transform
 from shapely import box
 
 from builtup.geo.grid import Grid
-from builtup.geo.ground import ground_polygon, in_crs
+from builtup.geo.ground_outlines import ground_polygon, in_crs
 from builtup.geo.windows import Window
 
 

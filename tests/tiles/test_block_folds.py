@@ -9,7 +9,7 @@ from rasterio.crs import CRS
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
-from builtup.tiles.blocks import BlockPlan, city_blocks, parse_blocks
+from builtup.tiles.block_folds import BlockPlan, city_blocks, parse_blocks
 from tile_data import TRANSFORM, moved
 
 UTM = CRS.from_epsg(32638)
