@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +295,11 @@ def test_scores_are_logged_to_the_run_of_the_predictions(
     assert logged["validation/macro_iou"] == 1
     assert logged["validation/38SLF_Alpha/recall"] == 1
     assert (folder / "validation.csv").exists()
+
+
+def test_scores_and_the_report_need_no_torch() -> None:
+    code = (
+        "import sys, builtup.maps.validate, builtup.report.write, builtup.scoring.charts\n"
+        "assert not {'torch', 'ignite', 'matplotlib'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from builtup.maps.validate import MACRO, POOLED
 from builtup.report.city_counts import CityCounts
-from builtup.report.scores import MACRO, POOLED, read_polygon_f1, score_rows
+from builtup.report.scores import read_polygon_f1, score_rows
 from builtup.runs.results import Results
 from builtup.scoring.counts import PixelCounts, f1
 

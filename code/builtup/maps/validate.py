@@ -36,7 +36,7 @@ from builtup.scoring.tables import as_json, three_decimals
 from builtup.sensors.scene_files import require_folder
 from builtup.text_table import text_table
 
-__all__ = ["CityScore", "validate"]
+__all__ = ["MACRO", "POOLED", "CityScore", "validate"]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,8 @@ _COLUMNS = (
     "brier",
     "polygon_f1",
 )
-_POOLED, _MACRO = "pooled", "macro mean over cities"
+#: Rows of all cities: their pixels together, and the mean of their scores.
+POOLED, MACRO = "pooled", "macro mean over cities"
 
 
 @dataclass(frozen=True)
@@ -149,14 +150,14 @@ def _outlines(
 def _rows(scores: list[CityScore]) -> dict[str, dict[str, float]]:
     """Scores by row: each city, all pixels pooled, and the mean of the cities' scores."""
     rows = {score.name: score.scores() for score in scores}
-    pooled = CityScore(_POOLED, PixelCounts.zero(), PolygonCounts(0, 0, 0))
+    pooled = CityScore(POOLED, PixelCounts.zero(), PolygonCounts(0, 0, 0))
     for score in scores:
-        pooled = CityScore(_POOLED, pooled.pixels + score.pixels, pooled.polygons + score.polygons)
+        pooled = CityScore(POOLED, pooled.pixels + score.pixels, pooled.polygons + score.polygons)
     macro = {}
     for key in _COLUMNS:
         defined = [row[key] for row in rows.values() if math.isfinite(row[key])]
         macro[key] = sum(defined) / len(defined) if defined else math.nan
-    return {**rows, _POOLED: pooled.scores(), _MACRO: macro}
+    return {**rows, POOLED: pooled.scores(), MACRO: macro}
 
 
 def _notes(
@@ -196,7 +197,7 @@ def _table(scores: list[CityScore], rows: dict[str, dict[str, float]], marked: l
     lines = [head]
     for name, row in rows.items():
         first = f"{name} ({MARK})" if name in marked else name
-        if marked and name in (_POOLED, _MACRO):
+        if marked and name in (POOLED, MACRO):
             first = f"{name} (some {MARK})"
         lines.append(
             [first, *(three_decimals(row[key]) for key in _COLUMNS), *sizes.get(name, ["", ""])]
@@ -214,7 +215,7 @@ def _write(
 ) -> None:
     lines = [",".join(["name", *_COLUMNS, "tuned_on"])]
     for name, row in rows.items():
-        mark = "1" if name in marked or (marked and name in (_POOLED, _MACRO)) else "0"
+        mark = "1" if name in marked or (marked and name in (POOLED, MACRO)) else "0"
         lines.append(",".join([name, *(_number(row[key]) for key in _COLUMNS), mark]))
     write_text_atomically(results.folder / "validation.csv", "\n".join(lines) + "\n")
     values = {
@@ -255,7 +256,7 @@ def _log_metrics(results: Results, rows: dict[str, dict[str, float]], marked: li
         tracking.find_run(run_id)
         for name, row in rows.items():
             city = f"{name} {MARK}" if name in marked else name
-            place = {_POOLED: "", _MACRO: "macro_"}.get(name, f"{city}/")
+            place = {POOLED: "", MACRO: "macro_"}.get(name, f"{city}/")
             for key, value in row.items():
                 if math.isfinite(value):
                     own.log_metric(run_id, f"validation/{place}{key}", value)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.maps.validate import MACRO, POOLED
 from builtup.report.city_counts import CityCounts
 from builtup.runs.results import Results
 from builtup.scoring.bootstrap import Interval, interval, resample
@@ -19,11 +20,9 @@ from builtup.scoring.counts import CELLS, PixelCounts, f1, iou, precision, recal
 from builtup.scoring.curves import average_precision
 from builtup.scoring.summary import mean_of_defined, statistics
 
-__all__ = ["MACRO", "POOLED", "Score", "ScoreRow", "read_polygon_f1", "score_rows"]
+__all__ = ["Score", "ScoreRow", "read_polygon_f1", "score_rows"]
 
 log = logging.getLogger(__name__)
-
-POOLED, MACRO = "pooled", "macro mean over cities"
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builtup.jobs.files import write_text_atomically
+from builtup.maps.validate import MACRO, POOLED
 from builtup.report.city_counts import PICTURE, CityCounts, measure_city
 from builtup.report.images import find_images
 from builtup.report.lineage import Provenance, find_provenance
 from builtup.report.page import Page, Row, render
-from builtup.report.scores import MACRO, POOLED, ScoreRow, score_rows
+from builtup.report.scores import ScoreRow, score_rows
 from builtup.report.view import CityView, view_city
 from builtup.runs.records import EnsembleRecord
 from builtup.runs.results import CityRasters, Results, city_rasters, read_tags, resolve_results

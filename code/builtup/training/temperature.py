@@ -16,7 +16,7 @@ from builtup.geo.probability import IGNORE
 
 __all__ = ["MARGINS", "fit_temperature", "margin_histogram", "temperature_on"]
 
-#: Centres of the bins of logit margins (building minus the rest).
+#: Centres of the bins of logit margins: of two classes the second minus the first.
 MARGINS: NDArray[np.float64] = np.linspace(-30, 30, 6001)
 #: Tiles that a temperature is fitted on, at most.
 TILES = 64
@@ -42,16 +42,20 @@ def temperature_on(model: nn.Module, dataset: ValidationTiles) -> float | None:
             return None
         margin, truth = (logits[1] - logits[0]).cpu().numpy(), sample["mask"].numpy()
         valid = truth != IGNORE
+        # whichever of the two is mapped: the temperature is the same
         histogram += margin_histogram(margin[valid], truth[valid] == 1)
     return fit_temperature(histogram)
 
 
-def margin_histogram(margin: NDArray[np.floating], built_up: NDArray[np.bool_]) -> Histogram:
-    """Counts (2, 6001) of logit margins by truth; margins beyond ±30 count at the end."""
+def margin_histogram(margin: NDArray[np.floating], second: NDArray[np.bool_]) -> Histogram:
+    """Counts (2, 6001) of logit margins by truth (whether it is the second class).
+
+    Margins beyond ±30 count at the end.
+    """
     step = MARGINS[1] - MARGINS[0]
     number = np.rint((np.asarray(margin, np.float64) - MARGINS[0]) / step)
     place = np.clip(number, 0, len(MARGINS) - 1).astype(np.int64)
-    cells = built_up.astype(np.int64) * len(MARGINS) + place
+    cells = second.astype(np.int64) * len(MARGINS) + place
     return np.bincount(cells.ravel(), minlength=2 * len(MARGINS)).reshape(2, -1)
 
 
@@ -61,12 +65,12 @@ def fit_temperature(histogram: Histogram) -> float | None:
 
     if not histogram.sum(axis=1).all():
         return None
-    background, building = histogram / histogram.sum()
+    first, second = histogram / histogram.sum()
 
     def loss(logarithm: float) -> float:
         z = MARGINS / np.exp(logarithm)
-        # −log σ(z) of buildings, −log σ(−z) of the rest
-        return float((building * np.logaddexp(0, -z) + background * np.logaddexp(0, z)).sum())
+        # −log σ(z) of the second class, −log σ(−z) of the first
+        return float((second * np.logaddexp(0, -z) + first * np.logaddexp(0, z)).sum())
 
     low, high = np.log(_BOUNDS)
     best = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
