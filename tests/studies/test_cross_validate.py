@@ -113,6 +113,11 @@ def test_what_it_sets_itself_is_refused(cities: Path, name: str) -> None:
         plan(cities / "tiny.py", "", "", name)
 
 
+def test_class_names_that_do_not_fit_are_refused_before_a_fold_is_trained(cities: Path) -> None:
+    with pytest.raises(ConfigError, match=r"class_names has 2 names .* for num_classes = 3"):
+        plan(cities / "tiny.py", "", "", "num_classes=3")
+
+
 def test_an_unknown_fold_and_a_wrong_seed_are_refused(cities: Path) -> None:
     with pytest.raises(InputError, match=r"fold Omega: .* known: 0: 38SAA_Alpha"):
         plan(cities / "tiny.py", "Omega", "", "")
