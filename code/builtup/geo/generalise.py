@@ -1,10 +1,9 @@
 """Outlines for work: without small holes and needless vertices, valid, and apart from each other.
 
-Exact outlines are stairs of pixels. `Generaliser` fills their small holes, takes away vertices
-within a tolerance (Douglas & Peucker 1973), and lays them at right angles where that is wanted.
-Each outline is simplified by itself, its rings kept from crossing where they would (`_untangled`).
-Neighbours keep the corners at which they touch; where two of them overlap after all, which is rare
-(9 of 25,910 polygons at a tolerance of two pixels), the larger one is cut.
+`Generaliser` fills small holes, takes away vertices (`simplify`), and lays edges at right angles
+(`square`) where that is wanted. Each outline is worked on by itself. Neighbours keep the corners at
+which they touch; where two of them overlap after all, which is rare (9 pairs of 25,910 polygons at
+a tolerance of two pixels), the larger one is cut.
 """
 
 from __future__ import annotations
@@ -15,25 +14,21 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from builtup.geo.columns import ranges
 from builtup.geo.grid import Grid
 from builtup.geo.regions import Regions
+from builtup.geo.simplify import Vertices, simplified
 from builtup.geo.square import squared
 from builtup.geo.vector_writers import Features
 from builtup.options import PolygonOptions
 
-__all__ = ["Generaliser", "simplified", "without_small_holes"]
+__all__ = ["Generaliser", "without_small_holes"]
 
 Objects = NDArray[np.object_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-#: Holes times vertices of the shell above which GEOS takes long to tell whether a polygon is valid:
-#: it looks for each hole at all of the shell.
-_LARGE = 100_000_000
-#: Side, in pixels, of the squares in which rings are kept from crossing: GEOS looks at all lines
-#: for each edge, so it is given few at once.
-_CELL = 128
+#: Vertices of a polygon above which only its edges near another one are looked at.
+_MANY = 10_000
 
 
 class Generaliser:
@@ -93,17 +88,17 @@ class Generaliser:
         waiting = self._waiting
         simple, square = waiting.polygons, waiting.square
         one, other = _pairs(waiting.boxes, known)
-        hit = _overlap(simple[one], simple[other])
-        areas = shapely.area(simple)
-        for a, b in zip(one[hit].tolist(), other[hit].tolist(), strict=True):
+        hit = _overlap(simple, one, simple, other)
+        areas = shapely.area(simple) if hit.any() else np.zeros(0)
+        for pair in zip(one[hit].tolist(), other[hit].tolist(), strict=True):
             # of two alike the later one is cut
-            larger, smaller = sorted((a, b), key=lambda i: (areas[i], waiting.id[i]), reverse=True)
+            smaller, larger = sorted(pair, key=lambda i: (areas[i], waiting.id[i]))
             self._within.setdefault(int(waiting.id[larger]), []).append(simple[smaller])
         for a, b in ((one, other), (other, one)):
             a, b = a[waiting.is_square[a]], b[waiting.is_square[a]]
-            hit = _overlap(square[a], simple[b])
+            hit = _overlap(square, a, simple, b)
             # also where the other one's has been given up: else the order would matter
-            hit |= _overlap(square[a], square[b])
+            hit |= _overlap(square, a, square, b)
             waiting.is_square[a[hit]] = False
 
     def _release(self, finished: Bools) -> Features:
@@ -175,18 +170,43 @@ def _pairs(boxes: Floats, known: int) -> tuple[Ints, Ints]:
     return one[once], other[once]
 
 
-def _overlap(one: Objects, other: Objects) -> Bools:
-    """Whether the interiors of pairs of polygons meet."""
-    vertices = shapely.get_num_coordinates(np.stack((one, other)))
-    larger, smaller = np.where(vertices[0] >= vertices[1], (one, other), (other, one))
-    shapely.prepare(larger)  # answers in a time that hardly depends on its size
-    meet = np.asarray(shapely.intersects(larger, smaller))
-    meet[meet] = ~shapely.touches(larger[meet], smaller[meet])
-    shapely.destroy_prepared(larger)
+def _overlap(forms: Objects, one: Ints, others: Objects, other: Ints) -> Bools:
+    """Whether the interiors of pairs (n) meet, of `forms[one]` and `others[other]`."""
+    first, second = (shapely.get_num_coordinates(of) for of in (forms, others))
+    swap = first[one] < second[other]
+    pair = forms[one], others[other]
+    larger, smaller = np.where(swap, pair[::-1], pair)
+    few = np.maximum(first[one], second[other]) <= _MANY
+    meet = np.zeros(len(one), bool)
+    shapely.prepare(larger[few])
+    meet[few] = shapely.intersects(larger[few], smaller[few])
+    touching = np.flatnonzero(meet)
+    meet[touching] = ~shapely.touches(larger[touching], smaller[touching])
+    shapely.destroy_prepared(larger[few])
+    number = np.where(swap, len(forms) + other, one)
+    for polygon in np.unique(number[~few]):
+        of = number == polygon
+        meet[of] = _overlap_large(larger[of][0], smaller[of])
     return meet
 
 
-# --- holes ------------------------------------------------------------------------------------
+def _overlap_large(polygon: shapely.Polygon, others: Objects) -> Bools:
+    """The same of one polygon with many vertices and others (n).
+
+    Where no edge of it runs through the inside of another one, this lies within or without it as a
+    whole, so one point tells. (A prepared polygon still looks at each of its rings, each time.)
+    """
+    vertices = Vertices.of(np.array([polygon]), np.zeros((0, 2), np.int32), np.ones(2))
+    lines, _, _ = vertices.arcs(np.arange(len(vertices.xy)) % 32 == 0)
+    other, line = shapely.STRtree(lines).query(others, predicate="intersects")
+    meet = np.zeros(len(others), bool)
+    meet[other[~shapely.touches(others[other], lines[line])]] = True
+    rest = np.flatnonzero(~meet)
+    shapely.prepare(polygon)
+    within = shapely.get_coordinates(shapely.point_on_surface(others[rest]))
+    meet[rest] = shapely.intersects_xy(polygon, *within.T)
+    shapely.destroy_prepared(polygon)
+    return meet
 
 
 def without_small_holes(
@@ -214,150 +234,3 @@ def without_small_holes(
     out = outlines.copy()
     out[changed] = shapely.polygons(rings[kept], indices=number[owner[kept]])
     return out
-
-
-# --- vertices ---------------------------------------------------------------------------------
-
-
-def simplified(
-    outlines: Objects, fixed: NDArray[np.int32], tolerance: float, grid: Grid
-) -> Objects:
-    """Outlines without vertices that lie within `tolerance` (metres) of what is left.
-
-    `outlines` (n) are exact polygons in pixel coordinates of `grid`, `fixed` (m, 2) the points that
-    stay: where regions touch at a corner. Each polygon is simplified by itself; what is left are
-    some of its vertices. It is valid, also with coordinates on the ground.
-    """
-    if tolerance <= 0 or not len(outlines):
-        return outlines
-    width, height = grid.metres_per_pixel
-    vertices = _Vertices.of(outlines, fixed, np.array((1.0, height / width)))
-    tolerance /= width
-    lines, ring, _ = vertices.arcs(vertices.fixed)
-    lines = shapely.simplify(lines, tolerance, preserve_topology=False)
-    out, bad = vertices.polygons_of(lines, ring, outlines)
-    holes = shapely.get_num_interior_rings(outlines)
-    large = holes * shapely.get_num_coordinates(shapely.get_exterior_ring(outlines)) > _LARGE
-    bad |= large
-    bad[~bad] = ~_are_valid(out[~bad], grid)
-    if bad.any():
-        out[bad] = _untangled(outlines[bad], fixed, vertices.scale, tolerance)
-        wrong = bad & ~large
-        wrong[wrong] = ~_are_valid(out[wrong], grid)
-        out[wrong] = outlines[wrong]
-    return out
-
-
-def _are_valid(polygons: Objects, grid: Grid) -> Bools:
-    """Which are valid on the ground: rings that touch in the midst of an edge may cross there by a
-    rounding."""
-    return np.asarray(shapely.is_valid(shapely.transform(polygons, grid.to_ground)))
-
-
-def _untangled(
-    outlines: Objects, fixed: NDArray[np.int32], scale: Floats, tolerance: float
-) -> Objects:
-    """Outlines simplified by GEOS's rule that lines given together never cross: slower by far.
-
-    Rings are cut where they leave a square of `_CELL` pixels, and simplified square by square: an
-    arc lies in one, and so does all that it may cross. The edges that lead from one to another
-    stay, and so does a ring that would enclose nothing.
-    """
-    vertices = _Vertices.of(outlines, fixed, scale)
-    cell = (vertices.xy // _CELL).astype(np.int64)
-    columns, rows = cell.max(axis=0) + 1
-    leaves = (cell[1:] != cell[:-1]).any(axis=1)
-    cut = vertices.fixed.copy()
-    cut[:-1] |= leaves
-    cut[1:] |= leaves
-    while True:
-        lines, ring, ends = vertices.arcs(cut)
-        least, most = np.minimum(*cell[ends]), np.maximum(*cell[ends])
-        wide, high = (most - least + 1).T
-        # a line stands in each square that it meets: an edge that leads from one to another in both
-        line = np.repeat(np.arange(len(lines)), wide * high)
-        x, y = np.divmod(ranges(np.zeros(len(lines), np.int64), wide * high), high[line])
-        x, y = x + least[line, 0], y + least[line, 1]
-        place = (vertices.polygon[ring[line]] * columns + x) * rows + y
-        order = np.argsort(place, kind="stable")
-        line, place = line[order], np.unique(place[order], return_inverse=True)[1]
-        squares = shapely.multilinestrings(lines[line], indices=place)
-        left = shapely.get_parts(shapely.simplify(squares, tolerance, preserve_topology=True))
-        inside = (wide * high)[line] == 1
-        lines[line[inside]] = left[inside]
-        collapsed = vertices.joined(lines, ring)[1] < 4
-        if not collapsed.any():
-            return vertices.polygons_of(lines, ring, outlines)[0]
-        cut |= np.repeat(collapsed, np.diff(vertices.rings))
-
-
-@dataclass(frozen=True)
-class _Vertices:
-    """The vertices (m, 2) of polygons, ring by ring, the last one of a ring being its first.
-
-        xy         ┌ ring 0 ─────┬ ring 1 ┬ ring 2 ──────┐
-        rings      0             r₁       r₂             m
-        polygons   0                      2              3        here two, of 2 rings and of 1
-        polygon    0             0        1                       of each ring
-
-    `fixed` (m) are those that must stay. Multiplied by `scale`, distances are in widths of a pixel.
-    """
-
-    xy: Floats
-    rings: Ints
-    polygons: Ints
-    polygon: Ints
-    fixed: Bools
-    scale: Floats
-
-    @classmethod
-    def of(cls, outlines: Objects, fixed: NDArray[np.int32], scale: Floats) -> _Vertices:
-        _, xy, offsets = shapely.to_ragged_array(outlines)
-        rings, polygons = (np.asarray(values, np.int64) for values in offsets)
-        polygon = np.repeat(np.arange(len(outlines)), np.diff(polygons))
-        return cls(xy, rings, polygons, polygon, np.isin(_key(xy), _key(fixed)), scale)
-
-    def arcs(self, cut: Bools) -> tuple[Objects, Ints, Ints]:
-        """Lines (k), scaled, between the vertices (m) where rings are cut, each ring's ends being
-        among them; the ring of each, and the indices (2, k) of its first and last vertex."""
-        cut = cut.copy()
-        cut[self.rings[:-1]] = cut[self.rings[1:] - 1] = True
-        points = np.flatnonzero(cut)
-        within = ~np.isin(points, self.rings[1:] - 1)[:-1]
-        ends = np.stack((points[:-1][within], points[1:][within]))
-        length = ends[1] - ends[0] + 1
-        index = np.repeat(np.arange(len(length)), length)
-        lines = shapely.linestrings((self.xy * self.scale)[ranges(ends[0], length)], indices=index)
-        return np.asarray(lines), np.searchsorted(self.rings, ends[0], side="right") - 1, ends
-
-    def joined(self, lines: Objects, ring: Ints) -> tuple[Floats, Ints]:
-        """The vertices of the rings that arcs make up, in order, and how many each ring has."""
-        xy, arc = shapely.get_coordinates(lines, return_index=True)
-        of = ring[arc]
-        # an arc's last vertex is the next one's first, but for the last arc of a ring
-        shared = np.append((arc[1:] != arc[:-1]) & (of[1:] == of[:-1]), False)
-        count = np.bincount(of[~shared], minlength=len(self.polygon))
-        return np.rint(xy[~shared] / self.scale), count
-
-    def polygons_of(self, lines: Objects, ring: Ints, outlines: Objects) -> tuple[Objects, Bools]:
-        """The polygons that arcs make up, and which have a ring that encloses nothing: of these,
-        the `outlines` as they are."""
-        xy, count = self.joined(lines, ring)
-        collapsed = np.add.reduceat(count < 4, self.polygons[:-1]) > 0
-        whole = ~collapsed[self.polygon]
-        offsets = _offsets(count[whole]), _offsets(np.diff(self.polygons)[~collapsed])
-        out = outlines.copy()
-        out[~collapsed] = shapely.from_ragged_array(
-            shapely.GeometryType.POLYGON, xy[np.repeat(whole, count)], offsets
-        )
-        return out, collapsed
-
-
-def _key(xy: NDArray[np.floating] | NDArray[np.int32]) -> Ints:
-    """One number for each lattice point."""
-    whole = xy.astype(np.int64)
-    return np.asarray(whole[:, 0] << 32 | whole[:, 1])
-
-
-def _offsets(counts: Ints) -> Ints:
-    return np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
