@@ -33,6 +33,14 @@ def train(folder: Path, overrides: str, extra: str = "") -> Any:
 
 
 @pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of its own: here the versions of models and their champions are counted."""
+    root = tmp_path_factory.mktemp("registry")
+    tracking.setup(root)
+    return root
+
+
+@pytest.fixture(scope="module")
 def trained(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A training whose model is logged, shared by the tests that read it."""
     with pytest.MonkeyPatch.context() as patch:
