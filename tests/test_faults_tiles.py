@@ -21,7 +21,7 @@ DATES = ("20150101", "20150201", "20150301")
 PROGRAM = """
 import sys
 from pathlib import Path
-from builtup.tiles.tiling import generate_tiles
+from builtup.tiles.cut import generate_tiles
 from builtup.tiles.stats import generate_tiles_stats
 import matplotlib.figure, pyogrio.raw, matplotlib.backends.backend_agg
 root = Path(sys.argv[1])
