@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyogrio.raw  # noqa: F401  a worker imports it once, for its first large file of polygons
+
 from builtup.jobs.allocator import keep_freed_memory
 from builtup.tiles.masks import rasterize
 
