@@ -1,7 +1,6 @@
 """The command line: one command per MLflow entry point, with the same names and defaults.
 
-Commands parse, call and report. Their imports stand inside them, so that `--help` needs neither
-torch nor MLflow nor GDAL.
+Commands parse, call and report; what they import stands inside them: `--help` needs none of it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import click
 
 from builtup import __version__
 from builtup.errors import BuiltupError, one_line
-from builtup.jobs.allocator import keep_freed_memory
 from builtup.options import PATH, F, io, polygon_options, results, threshold, tiling, work
 
 if TYPE_CHECKING:
@@ -29,7 +27,10 @@ __all__ = ["cli", "main"]
 
 def main() -> None:
     """Run a command; bad input ends in one line and exit status 1."""
-    keep_freed_memory()
+    if not {"-h", "--help"} & set(sys.argv):  # help needs neither memory nor what sets it up
+        from builtup.jobs import allocator
+
+        allocator.keep_freed_memory()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     for name in ("rasterio", "fiona._env"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is raised by us
@@ -394,5 +395,5 @@ def predict(**options: Any) -> None:
     from builtup.prediction.recipe import Recipe
 
     names = {of.name for of in fields(Recipe)} & options.keys()
-    recipe = Recipe(**{name: options.pop(name) for name in names})
-    _report(*run(recipe, PredictOptions(**options)))
+    parts = {name: options.pop(name) for name in names}
+    _report(*run(Recipe(**parts), PredictOptions(**options)))
