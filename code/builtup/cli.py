@@ -31,17 +31,17 @@ def main() -> None:
         from builtup.jobs import allocator
 
         allocator.keep_freed_memory()
+        allocator.collect_garbage_rarely()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
-    for name in ("rasterio", "fiona._env"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is raised by us
-    for name in ("fiona", "pyogrio", "botocore"):  # the last says so wherever it finds credentials
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # rasterio's and fiona's: what matters is raised by us; botocore says where it finds credentials
+    quiet = {"rasterio": "CRITICAL", "fiona._env": "CRITICAL", "botocore": "WARNING"}
+    for name, level in {**quiet, "fiona": "WARNING", "pyogrio": "WARNING"}.items():
+        logging.getLogger(name).setLevel(level)
     try:
         cli(standalone_mode=False)
-    except click.exceptions.Exit as e:
-        sys.exit(e.exit_code)
-    except click.ClickException as e:
-        e.show()
+    except (click.exceptions.Exit, click.ClickException) as e:
+        if isinstance(e, click.ClickException):
+            e.show()
         sys.exit(e.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; run the same command again to go on", err=True)

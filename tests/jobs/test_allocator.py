@@ -77,3 +77,10 @@ finally:
 def test_a_worker_sets_it_at_its_start(tmp_path: Path) -> None:
     with worker_pool(1) as pool:
         assert pool.submit(is_set, None).result()
+
+
+def test_the_command_line_looks_for_garbage_rarely() -> None:
+    code = "import gc; from builtup.jobs.allocator import collect_garbage_rarely as rarely; "
+    code += "rarely(); print(gc.isenabled(), gc.get_threshold()[0])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["True", "50000"]

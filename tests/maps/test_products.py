@@ -85,7 +85,7 @@ def test_the_styles_are_xml_for_the_values_that_the_rasters_hold(tmp_path: Path)
         return [(float(i.get("value", "")), i.get("label", "")) for i in root.iter(tag)]
 
     stops = items(f"{CITY}_prob.qml", "item")
-    assert (stops[0], stops[-1]) == ((0, "0.00"), (254, "1.00"))
+    assert (stops[0], stops[-1]) == ((0, "0.0"), (254, "1.0"))
     assert items(f"{CITY}.qml", "paletteEntry") == [(0, "not built-up"), (1, "built-up")]
     assert items(f"{CITY}_std.qml", "item")[0] == (0, "0.00")
 

@@ -6,15 +6,15 @@ polygons are drawn a batch at a time; the detail is a window.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 
@@ -25,11 +25,9 @@ from builtup.geo.vectors import polygons_near
 from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
 from builtup.maps.scale_bar import scale_bar
+from builtup.maps.styles import viridis
 from builtup.runs.results import PredictionTags, read_tags
 from builtup.sensors.classes import BUILT_UP
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["write_preview"]
 
@@ -39,11 +37,10 @@ LONGEST, DETAIL = 800, 320
 FINER = 3
 #: Polygons in memory at once.
 BATCH = 16_384
-DPI = 100
 _OUTLINE = np.array((255, 40, 40), np.float32)
 _NOTHING = np.array((228, 228, 228), np.float32)
 #: Around and between the maps, and of the colour bar, in pixels.
-_MARGIN, _HEAD, _BAR = 12, 34, 16
+_MARGIN, _HEAD, _BAR, _BAR_TEXT = 12, 34, 16, 60
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,8 @@ class _View:
 
     def painted(self) -> NDArray[np.uint8]:
         """The picture (H, W, 3)."""
-        from matplotlib import colormaps
-
         known = np.isfinite(self.probability)[..., None]
-        colours = colormaps["viridis"](np.nan_to_num(self.probability), bytes=True)[..., :3]
+        colours = viridis(np.nan_to_num(self.probability))
         ground = np.where(known, colours, _NOTHING)
         opacity = self.outlines[..., None]
         return np.rint(ground * (1 - opacity) + _OUTLINE * opacity).astype(np.uint8)
@@ -139,59 +134,78 @@ def _outlines(polygons: Path, grid: Grid, line: int) -> NDArray[np.float32]:
 
 
 def _draw(tags: PredictionTags, whole: _View, detail: _View | None, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
-
     views = [whole] if detail is None else [whole, detail]
     height = max(view.grid.height for view in views)
-    width = sum(view.grid.width + _MARGIN for view in views) + _MARGIN + _BAR + 70
-    size = np.array((width, height + _HEAD + _MARGIN))
-    figure = Figure(figsize=tuple(size / DPI), dpi=DPI)
-    FigureCanvasAgg(figure)
+    width = sum(view.grid.width + _MARGIN for view in views) + _MARGIN + _BAR + _BAR_TEXT
+    sheet = Image.new("RGB", (width, height + _HEAD + _MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
     mapped = tags.class_set.mapped
     built_up = mapped == BUILT_UP.mapped
     most = "its most built-up part" if built_up else f"the part with most {mapped}"
-    left, axes = _MARGIN, []
+    left = _MARGIN
     for view, title in zip(views, (tags.city, most), strict=False):
-        shape = np.array((view.grid.width, view.grid.height))
-        place = (left, size[1] - _HEAD - shape[1]) / size
-        axes.append(figure.add_axes((*place, *(shape / size))))
+        sheet.paste(Image.fromarray(view.painted()), (left, _HEAD))
+        _frame(draw, left, view.grid)
+        draw.text((left, _HEAD - 6), title, "black", _font(16), anchor="ls")
+        _scale_bar(draw, left, view.grid)
         left += view.grid.width + _MARGIN
-        _show(axes[-1], view, title)
     if detail is not None:
-        _mark(axes[0], whole.grid, detail.grid)
-    place = (left, _MARGIN + 0.15 * height) / size
-    bar = figure.add_axes((*place, *((_BAR, 0.7 * height) / size)))
-    figure.colorbar(ScalarMappable(cmap="viridis"), cax=bar).set_label(f"{mapped} probability")
-    with warnings.catch_warnings():
-        # signs that no font of this machine has are boxes; the file's name tells the city as well
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        # no version of a library: the same bytes again
-        figure.savefig(path, format="png", metadata={"Software": None})
+        _mark(draw, whole.grid, detail.grid)
+    _colour_bar(sheet, left, height, f"{mapped} probability")
+    sheet.save(path, "PNG")
 
 
-def _show(axis: Axes, view: _View, title: str) -> None:
-    axis.imshow(view.painted(), interpolation="nearest", aspect="auto")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.set_title(title, fontsize=12, loc="left")
-    _scale_bar(axis, view.grid)
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A font with the signs of many scripts, from a package that is there anyway.
+
+    Found without importing it, which takes longer than all the drawing. Signs that it lacks are
+    boxes: the file's name tells the city as well.
+    """
+    spec = find_spec("matplotlib")
+    assert spec is not None and spec.origin is not None
+    return ImageFont.truetype(Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf", size)
 
 
-def _scale_bar(axis: Axes, grid: Grid) -> None:
+def _frame(draw: ImageDraw.ImageDraw, left: int, grid: Grid) -> None:
+    box = (left - 1, _HEAD - 1, left + grid.width, _HEAD + grid.height)
+    draw.rectangle(box, outline="black")
+
+
+def _scale_bar(draw: ImageDraw.ImageDraw, left: int, grid: Grid) -> None:
     bar = scale_bar(grid.width * grid.metres_per_pixel[0])
-    left, width, bottom = 0.04 * grid.width, bar.share * grid.width, 0.95 * grid.height
-    box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "boxstyle": "square,pad=0.3"}
-    middle = left + width / 2
-    axis.text(middle, bottom, bar.label, ha="center", va="bottom", fontsize=10, bbox=box, zorder=3)
-    axis.plot([left, left + width], [bottom, bottom], color="white", linewidth=6, zorder=4)
-    axis.plot([left, left + width], [bottom, bottom], color="black", linewidth=3, zorder=5)
+    start = left + round(0.04 * grid.width)
+    end, bottom = start + round(bar.share * grid.width), _HEAD + round(0.95 * grid.height)
+    middle = ((start + end) / 2, bottom - 8)
+    x0, y0, x1, y1 = draw.textbbox(middle, bar.label, _font(14), anchor="ms")
+    draw.rectangle((x0 - 4, y0 - 4, x1 + 4, y1 + 4), fill="white")
+    draw.text(middle, bar.label, "black", _font(14), anchor="ms")
+    draw.rectangle((start - 2, bottom - 4, end + 2, bottom + 4), fill="white")
+    draw.rectangle((start, bottom - 2, end, bottom + 2), fill="black")
 
 
-def _mark(axis: Axes, whole: Grid, detail: Grid) -> None:
-    """Where the detail lies."""
-    corners = np.array([~whole.transform @ corner for corner in detail.corners])
-    closed = np.concatenate((corners, corners[:1])) - 0.5
-    axis.plot(closed[:, 0], closed[:, 1], color="black", linewidth=3)
-    axis.plot(closed[:, 0], closed[:, 1], color="white", linewidth=1.2)
+def _mark(draw: ImageDraw.ImageDraw, whole: Grid, detail: Grid) -> None:
+    """Where the detail lies in the picture of the whole, which stands on the left."""
+    inside = np.array([~whole.transform @ corner for corner in detail.corners])
+    corners = [(x + _MARGIN, y + _HEAD) for x, y in (*inside, inside[0])]
+    draw.line(corners, "black", 4)
+    draw.line(corners, "white", 2)
+
+
+def _colour_bar(sheet: Image.Image, left: int, height: int, label: str) -> None:
+    """Viridis from 0 below to 1 above, labelled."""
+    draw = ImageDraw.Draw(sheet)
+    top, long = _HEAD + round(0.15 * height), max(2, round(0.7 * height))
+    ramp = np.repeat(viridis(np.linspace(1, 0, long))[:, None], _BAR, axis=1)
+    sheet.paste(Image.fromarray(ramp), (left, top))
+    draw.rectangle((left - 1, top - 1, left + _BAR, top + long), outline="black")
+    for tenths in range(0, 11, 2):
+        y = top + (1 - tenths / 10) * (long - 1)
+        draw.line([(left + _BAR, y), (left + _BAR + 4, y)], "black")
+        draw.text((left + _BAR + 8, y), f"{tenths / 10:g}", "black", _font(13), anchor="lm")
+    x0, y0, x1, y1 = draw.textbbox((0, 0), label, _font(14))
+    upright = Image.new("L", (round(x1 - x0) + 4, round(y1 - y0) + 4))
+    ImageDraw.Draw(upright).text((2 - x0, 2 - y0), label, 255, _font(14))
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    place = (left + _BAR + 36, top + (long - turned.height) // 2)
+    sheet.paste("black", place, turned)

@@ -23,7 +23,7 @@ __all__ = ["write_products"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("write_products", 3)
+STEP = Step("write_products", 4)
 #: What the names of a city's products end in; the first bears the manifest.
 ENDS = (".parquet", ".qml", "_prob.qml", "_std.qml", "_preview.png")
 ITEM = ".json"

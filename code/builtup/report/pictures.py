@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from rasterio.io import DatasetReader
 
 from builtup.geo.grid import Grid
 from builtup.geo.vectors import PolygonSet, reproject, stream_polygons
+from builtup.maps.styles import viridis
 from builtup.sensors.sensor import Sensor
 
 __all__ = [
@@ -90,9 +90,8 @@ def paint_probability(value: Array, top: float = 1.0) -> RGBA:
     """Viridis from 0 to `top` (H, W, 4); transparent where undefined."""
     known = np.isfinite(value)
     picture = np.zeros((*value.shape, 4), np.uint8)
-    picture[known] = _viridis()[
-        np.rint(np.clip(value[known] / max(top, 1e-6), 0, 1) * 255).astype(int)
-    ]
+    picture[known, :3] = viridis(value[known] / max(top, 1e-6))
+    picture[known, 3] = 255
     return picture
 
 
@@ -102,14 +101,6 @@ def shade(share: Array) -> NDArray[np.uint8]:
     The root lets single pixels of a large raster show at all.
     """
     return np.ceil(np.sqrt(np.clip(share, 0, 1)) * 15).astype(np.uint8)
-
-
-@cache
-def _viridis() -> NDArray[np.uint8]:
-    """256 colours, (256, 4)."""
-    from matplotlib import colormaps
-
-    return np.asarray(colormaps["viridis"](np.arange(256), bytes=True))
 
 
 # --- data URIs -------------------------------------------------------------------------------
