@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builtup.text_table import text_table
+from builtup.text_table import counted, text_table
 
 ROWS = [("city", "F1"), ("Paris", "0.9"), ("Ay", "undefined")]
 
@@ -22,3 +22,17 @@ def test_columns_of_words_are_flush_left_with_a_line_below_the_head_and_no_blank
 def test_rows_of_different_lengths_are_no_table():
     with pytest.raises(ValueError):
         text_table([("a", "b"), ("c",)])
+
+
+@pytest.mark.parametrize(
+    ("count", "plural", "expected"),
+    [
+        (1, "cities", "1 city"),
+        (0, "cities", "0 cities"),
+        (1, "scenes", "1 scene"),
+        (1234, "polygons", "1,234 polygons"),
+        (1, "simplified", "1 simplified"),
+    ],
+)
+def test_numbers_and_what_they_are_of(count, plural, expected):
+    assert counted(count, plural) == expected

@@ -348,8 +348,7 @@ def demo(**options: Any) -> None:
     from builtup.demo import demo as run
 
     outcome = run(**options)
-    for line in outcome.lines():
-        click.echo(line)
+    click.echo("\n".join(outcome.lines()))
     outcome.check()
 
 
@@ -390,10 +389,11 @@ def _whole_number(text: str) -> int | None:
 @on_cluster("output_path")  # reads scenes from URLs itself, window by window
 def predict(**options: Any) -> None:
     """Map new scenes with a trained model: probabilities, masks, polygons."""
+    from builtup.maps.products import map_lines
     from builtup.prediction.predict import PredictOptions
     from builtup.prediction.predict import predict as run
     from builtup.prediction.recipe import Recipe
 
-    names = {of.name for of in fields(Recipe)} & options.keys()
-    parts = {name: options.pop(name) for name in names}
+    parts = {of.name: options.pop(of.name) for of in fields(Recipe) if of.name in options}
     _report(*run(Recipe(**parts), PredictOptions(**options)))
+    click.echo("\n".join(map_lines(Path(options["output_path"]))))

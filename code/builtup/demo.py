@@ -67,6 +67,7 @@ class Outcome:
     forest: Mapping[str, float]
     report: Path
     results: Path
+    training: str
 
     def lines(self) -> list[str]:
         """What to print at the end."""
@@ -75,6 +76,8 @@ class Outcome:
             f"unseen city, building F1: network {self.network['f1']:.3f}, "
             f"random forest {self.forest['f1']:.3f}",
             f"report:   {self.report}",
+            f"model:    training run {self.training}, in the registry as demo; map scenes with it:",
+            f"          builtup predict --model {self.training} --input_path <scenes>",
             f"polygons: {self.results / 'raw'}",
             f"runs:     mlflow server --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']} "
             "--host 127.0.0.1 --port 6026",
@@ -140,7 +143,7 @@ def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
         )
         report = output_path / page.name
         write_text_atomically(report, page.read_text(encoding="utf-8"))
-    return Outcome(network, forest, report, results)
+    return Outcome(network, forest, report, results, training)
 
 
 def _run(script: str, config: str, overrides: str) -> str:

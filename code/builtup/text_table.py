@@ -1,10 +1,17 @@
-"""Tables of text with aligned columns, as commands print them."""
+"""Tables and counts as commands print them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["text_table"]
+__all__ = ["counted", "text_table"]
+
+
+def counted(count: int, plural: str) -> str:
+    """`1 city`, `2 cities`, `1,234 polygons`: a number and what it is of."""
+    if count != 1:
+        return f"{count:,} {plural}"
+    return f"1 {plural[:-3]}y" if plural.endswith("ies") else f"1 {plural.removesuffix('s')}"
 
 
 def text_table(rows: Sequence[Sequence[str]], *, left: int = 1, ruled: bool = False) -> str:

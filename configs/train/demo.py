@@ -21,7 +21,6 @@ widths = (16, 32, 64, 128)  # channels at strides 2, 4, 8 and 16
 channel_set = "db_3b"
 normalisation = "stats"
 lr, weight_decay = 3e-3, 1e-4
-log_model = False  # takes seconds
 ema_decay = 0.98  # steadies the weights where the guard cuts the schedule
 
 

@@ -17,6 +17,7 @@ from rasterio.warp import Resampling, reproject
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.probability import NODATA, level_of
 from builtup.maps.cities import all_agg_by_city
+from builtup.runs.records import InferenceRecord
 from builtup.runs.results import PredictionTags, read_tags, write_tags
 from helpers import CRS, TRANSFORM
 
@@ -231,3 +232,31 @@ def test_two_classes_say_what_they_always_said(tmp_path: Path) -> None:
         known = {name for name in mask.tags() if name.startswith("BUILTUP_")}
     names = ("CITY", "GRID", "RUN_ID", "THRESHOLD", "CLASSES")  # an empty scene is none
     assert known == {f"BUILTUP_{name}" for name in names}
+
+
+def test_the_probability_says_its_scale_and_unit(tmp_path: Path) -> None:
+    write_date(tmp_path, "20150101", [[127, 254, 255]])
+    aggregate(tmp_path)
+    with rasterio.open(tmp_path / "raw" / "38SLF_Alpha_prob.tif") as dataset:
+        assert (dataset.scales, dataset.offsets) == ((1 / 254,), (0,))
+        assert dataset.units == ("probability",)
+        assert dataset.read(1).tolist() == [[127, 254, 255]]
+
+
+def test_doubts_are_logged_and_stand_in_the_tags(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for city in ("38SLF_Alpha", "38SMB_Beta"):
+        write_date(tmp_path, "20150101", np.full((40, 50), 90), city=city)
+    InferenceRecord(doubts=("it has seen nothing",)).write(tmp_path)
+    aggregate(tmp_path)
+    found = read_tags(tmp_path / "raw" / "38SLF_Alpha.tif").doubts
+    assert found[0] == "it has seen nothing"
+    assert [text.split(" (")[0] for text in found[1:]] == [
+        "the probabilities hardly vary",
+        "nothing is mapped as building",
+    ]
+    assert caplog.messages[0] == "doubt about 38SLF_Alpha, 38SMB_Beta: it has seen nothing"
+    caplog.clear()
+    summary = all_agg_by_city(input_path=str(tmp_path))
+    assert summary.done == 0 and len(caplog.messages) == 3  # said again

@@ -21,14 +21,18 @@ from builtup.config.launch import run_script
 from builtup.errors import BuiltupError, ConfigError, InputError, OutputError, RunError
 from builtup.geo.locations import Location
 from builtup.geo.probability import NODATA
+from builtup.geo.vectors import layer_metadata
 from builtup.jobs import executors
 from builtup.jobs.steps import Job, Summary
 from builtup.maps.submission import to_submission
+from builtup.prediction.recipe import SIMULATED_ONLY
 from builtup.report.images import find_images
 from builtup.report.lineage import trace
 from builtup.runs import tracking
+from builtup.runs.manifest import DataManifest
 from builtup.runs.results import read_tags, resolve_results
 from builtup.sensors.radar.merge import generate_3b_images
+from builtup.sensors.scene_files import SIMULATED
 from builtup.tiles.cut import generate_tiles
 from helpers import ROOT, TRANSFORM, speckle, write_raster, write_scene
 from tiny_model import SINGLE_PIXELS, map_scenes, use_store, write_trained
@@ -75,6 +79,8 @@ def run(root: Path, output: Path, **options: Any) -> list[Summary]:
 def rasters(folder: Path) -> dict[str, np.ndarray]:
     found = {}
     for path in sorted((folder / "raw").glob("*.tif")):
+        if "quicklook" in path.stem:
+            continue
         with rasterio.open(path) as dataset:
             found[path.name] = dataset.read()
     return found
@@ -100,6 +106,8 @@ def test_the_pixels_are_those_of_the_step_by_step_chain(root: Path, tmp_path: Pa
     ours, chain = rasters(tmp_path / "one"), rasters(Path(last.info.artifact_uri))
     assert ours.keys() == chain.keys()
     assert len(ours) == 3 + 2 * 4
+    looks = sorted(path.name for path in (tmp_path / "one" / "raw").glob("*_quicklook_*.tif"))
+    assert looks[0] == "s1a_38SLF_quicklook_ASC_20150101.tif" and len(looks) == 3
     for name, values in ours.items():
         if values.dtype == np.uint8:
             np.testing.assert_array_equal(values == NODATA, chain[name] == NODATA)
@@ -153,6 +161,24 @@ def test_another_database_is_a_new_run_and_one_that_does_not_answer_is_not(
     before, after = json.loads(began), json.loads(record.read_text())
     assert before.pop("run_id") != after.pop("run_id")
     assert before == after
+
+
+def test_a_network_of_simulated_ground_is_doubted_on_any_other(root: Path, tmp_path: Path) -> None:
+    trained = tmp_path / "trained"
+    shutil.copytree(root / "trained", trained)
+    DataManifest(folder="tiles", simulated=True).write(trained)
+    run(root, tmp_path / "out", model=str(trained), tta="none")
+    place = tmp_path / "out" / "raw"
+    assert read_tags(place / "38SLF_Alpha.tif").doubts[0] == SIMULATED_ONLY
+    assert layer_metadata(place / "38SLF_Alpha.gpkg")["BUILTUP_DOUBTS"].startswith(SIMULATED_ONLY)
+    item = json.loads((place / "38SLF_Alpha.json").read_text())
+    assert item["properties"]["builtup:doubts"][0] == SIMULATED_ONLY
+    simulated = tmp_path / "simulated"
+    shutil.copytree(root / "test", simulated)
+    for city in simulated.iterdir():
+        (city / SIMULATED).write_text("{}")
+    run(root, tmp_path / "own", model=str(trained), input_path=str(simulated))
+    assert SIMULATED_ONLY not in read_tags(tmp_path / "own" / "raw" / "38SLF_Alpha.tif").doubts
 
 
 def test_another_threshold_predicts_nothing_again(root: Path, tmp_path: Path) -> None:

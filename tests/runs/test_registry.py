@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from builtup.runs.registry import Score, is_model_uri, verdict
+from builtup.runs import tracking
+from builtup.runs.registry import Score, champion_by_default, is_model_uri, verdict
+from tiny_model import use_store
 
 
 @pytest.mark.parametrize(
@@ -33,3 +37,19 @@ def test_a_score_survives_the_tags_of_a_version() -> None:
 def test_only_the_registry_s_addresses_are_taken_for_models() -> None:
     assert is_model_uri("models:/tiny@champion")
     assert not is_model_uri("output/models/tiny")
+
+
+def test_a_champion_that_was_never_compared_is_doubted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_store(tmp_path, monkeypatch)
+    own = tracking.client()
+    for name, tags in (("alone", {"champion_by_default": "true"}), ("best", {})):
+        own.create_registered_model(name)
+        version = own.create_model_version(name, str(tmp_path), tags=tags).version
+        own.set_registered_model_alias(name, "champion", version)
+    assert champion_by_default("models:/alone@champion") == [
+        "its model became champion of alone because there was no other to compare with"
+    ]
+    for other in ("models:/best@champion", "models:/alone/1", "models:/none@champion", "alone"):
+        assert champion_by_default(other) == []

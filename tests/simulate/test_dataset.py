@@ -19,7 +19,8 @@ from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
 from builtup.jobs.steps import Summary
 from builtup.sensors.radar.discovery import scenes_of_split
-from builtup.simulate.dataset import MARKER, simulate
+from builtup.sensors.scene_files import SIMULATED
+from builtup.simulate.dataset import simulate
 
 SIZE = 96
 
@@ -258,7 +259,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="not simulated"):
         run(tmp_path)
     assert mine.read_text() == "mine"
-    assert not (mine.parent / MARKER).exists()
+    assert not (mine.parent / SIMULATED).exists()
 
 
 @pytest.mark.parametrize(

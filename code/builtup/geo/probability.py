@@ -7,11 +7,15 @@ quarter of the bytes of float32; 255 is left for no-data, as in masks.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from builtup.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetWriter
 
 __all__ = [
     "IGNORE",
@@ -19,6 +23,7 @@ __all__ = [
     "NODATA",
     "SCALE",
     "decode",
+    "describe_probability",
     "encode",
     "level_of",
     "mapped_band",
@@ -47,6 +52,16 @@ def decode(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
     values = levels.astype(np.float32) / np.float32(SCALE)
     values[levels == NODATA] = np.nan
     return values
+
+
+def describe_probability(dataset: DatasetWriter) -> None:
+    """Say in a raster of 8-bit probabilities that v means v/254, so that a GIS shows 0 to 1.
+
+    rasterio and GDAL read v all the same.
+    """
+    bands = dataset.count
+    dataset.scales, dataset.offsets = (1 / SCALE,) * bands, (0.0,) * bands
+    dataset.units = ("probability",) * bands
 
 
 def level_of(threshold: float) -> int:

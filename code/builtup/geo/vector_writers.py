@@ -30,6 +30,7 @@ __all__ = [
     "Features",
     "Writer",
     "geopackage",
+    "mapped_total",
     "shapefile",
     "write_geoparquet",
     "write_layer",
@@ -323,3 +324,17 @@ def _shapefile_bytes(batch: Features) -> int:
     vertices = int(shapely.get_num_coordinates(batch.polygons).sum())
     rings = int(shapely.get_num_interior_rings(batch.polygons).sum()) + len(batch)
     return 16 * vertices + 4 * rings + 52 * len(batch)
+
+
+def mapped_total(path: Path) -> tuple[int, float]:
+    """How many polygons a GeoPackage of ours holds, and their area in square metres.
+
+    InputError where it cannot be read.
+    """
+    count, area = 0, 0.0
+    options = {"columns": ["area_m2"], "read_geometry": False, "batch_size": _ROW_GROUP}
+    with open_layer(path, path.stem, "run polygonize again", **options) as (_, reader):
+        for part in reader:
+            areas = part.column("area_m2").to_numpy(zero_copy_only=False)
+            count, area = count + len(areas), area + float(areas.sum())
+    return count, area

@@ -49,6 +49,7 @@ from builtup.errors import BuiltupError, InputError, OutputError
 from builtup.jobs import executors, store
 from builtup.jobs.digests import sha256_of
 from builtup.jobs.files import output_error, write_text_atomically
+from builtup.text_table import counted
 
 __all__ = ["Job", "Step", "Summary", "describe_input", "is_done", "record_done", "run_step"]
 
@@ -124,12 +125,12 @@ class Summary:
         """`rasterize: 16 scenes, 1929.0 Mpx in 61.2 s (31.5 Mpx/s), …`."""
         if self.done == 0 and not self.skipped:
             return (
-                f"{self.step}: nothing to do, {self.up_to_date} {self.noun} up to date "
+                f"{self.step}: nothing to do, {counted(self.up_to_date, self.noun)} up to date "
                 f"({self.seconds:.1f} s)"
             )
         rate = self.pixels / 1e6 / max(self.seconds, 1e-9)
-        parts = [f"{self.done} {self.noun}"]
-        parts += [f"{count} {noun}" for noun, count in self.counts.items()]
+        parts = [counted(self.done, self.noun)]
+        parts += [counted(count, noun) for noun, count in self.counts.items()]
         parts.append(f"{self.pixels / 1e6:.1f} Mpx in {self.seconds:.1f} s ({rate:.1f} Mpx/s)")
         if self.up_to_date:
             parts.append(f"{self.up_to_date} up to date")

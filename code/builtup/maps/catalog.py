@@ -110,6 +110,7 @@ def item(
             "builtup:threshold": tags.threshold,
             "builtup:run_id": tags.run_id,
             **({"builtup:classes": list(tags.classes)} if tags.decision else {}),
+            **({"builtup:doubts": list(tags.doubts)} if tags.doubts else {}),
         },
         "links": [_link("root", CATALOG), _link("parent", CATALOG)],
         "assets": _assets(tags, files, bands, counted),

@@ -7,6 +7,7 @@ of one city their tags say, or, before they are predicted, `with_cities`.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections import defaultdict
@@ -24,11 +25,20 @@ from rasterio.vrt import WarpedVRT
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid
-from builtup.geo.probability import NODATA, SCALE, mapped_band, parse_threshold
+from builtup.geo.probability import (
+    LEVELS,
+    NODATA,
+    SCALE,
+    describe_probability,
+    mapped_band,
+    parse_threshold,
+)
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.target_grid import shared_ground, square_of
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.maps.doubts import map_doubts
+from builtup.runs.records import InferenceRecord
 from builtup.runs.results import (
     PredictionTags,
     Results,
@@ -44,14 +54,16 @@ from builtup.sensors.radar.names import SceneName, city_key
 
 __all__ = ["all_agg_by_city", "with_cities"]
 
-STEP = Step("all_agg_by_city", 2)
+log = logging.getLogger(__name__)
+
+STEP = Step("all_agg_by_city", 3)
 #: Side of the blocks that are worked on, and of those of the COGs.
 BLOCK = 512
 _BYTES: dict[str, Any] = {"dtype": "uint8", "nodata": NODATA}
 #: Scenes of one name are dates of one city where they share this much of the smaller one.
 SAME_PLACE = 0.5
 #: Endings that our rasters of a city have.
-_OURS = re.compile(r"_(prob|std|count)$")
+_OURS = re.compile(r"_(prob|std|count|quicklook)$")
 
 
 def all_agg_by_city(
@@ -68,8 +80,9 @@ def all_agg_by_city(
     `_std.tif` (float32, standard deviation of the dates' probabilities of the mapped class, NaN
     below two), `_count.tif` (valid dates; uint8, above 254 dates uint16) and the class of each
     pixel `raw/<TILE>_<City>.tif` (uint8, 255 no-data): the mask 0, 1 of two classes, by threshold,
-    or of more the likeliest. `threshold` replaces that of the tags. Raises InputError where scenes
-    do not fit together.
+    or of more the likeliest. `threshold` replaces that of the tags. What speaks against a map
+    (doubts.py, and of its model the record of the inference) is logged and stands in its tags.
+    Raises InputError where scenes do not fit together.
     """
     results = resolve_results(input_path, run_id)
     chosen = parse_threshold(threshold)
@@ -83,8 +96,20 @@ def all_agg_by_city(
         problems=problems,
         noun="cities",
     )
+    _say_doubts(jobs)
     upload_results(results)
     return summary
+
+
+def _say_doubts(jobs: Sequence[Job]) -> None:
+    """Log what speaks against each map, those made before too: in one line for all alike."""
+    by_doubt: dict[str, list[str]] = defaultdict(list)
+    for job in jobs:
+        mask = job.outputs[-1]
+        for doubt in read_tags(mask).doubts if mask.is_file() else ():
+            by_doubt[doubt].append(job.name)
+    for doubt, cities in by_doubt.items():
+        log.warning("doubt about %s: %s", ", ".join(cities), doubt)
 
 
 @dataclass(frozen=True)
@@ -110,10 +135,12 @@ def _find_jobs(results: Results, threshold: float | None) -> tuple[list[Job], li
         by_city[date.tags.city].append(date)
     if not by_city and not problems:
         raise InputError(results.raw, "no probability raster of a scene", "run merge_tiles first")
+    record = InferenceRecord.find(results.folder)
+    doubts = (record.doubts or ()) if record is not None else ()
     jobs = []
     for city, dates in sorted(by_city.items()):
         try:
-            jobs.append(_job(city, dates, threshold, results.raw))
+            jobs.append(_job(city, dates, threshold, results.raw, doubts))
         except BuiltupError as e:
             problems.append(e)
     return jobs, problems
@@ -130,7 +157,13 @@ def _read_date(path: Path) -> _Date:
         return _Date(path, date + path.stem, tags, Grid.of(dataset), dataset.count)
 
 
-def _job(city: str, dates: Sequence[_Date], threshold: float | None, raw: Path) -> Job:
+def _job(
+    city: str,
+    dates: Sequence[_Date],
+    threshold: float | None,
+    raw: Path,
+    doubts: tuple[str, ...],
+) -> Job:
     first = dates[0]
     for date in dates[1:]:
         if date.bands != first.bands or date.tags.class_set != first.tags.class_set:
@@ -153,22 +186,26 @@ def _job(city: str, dates: Sequence[_Date], threshold: float | None, raw: Path) 
         name=city,
         inputs=tuple(date.path for date in dates),
         outputs=tuple(raw / f"{city}{name}.tif" for name in names),
-        settings={"threshold": value, **decision},
+        settings={"threshold": value, **decision, **({"doubts": list(doubts)} if doubts else {})},
         pixels=grid.pixels * len(dates),
-        context=_City(tuple(dates), grid, value, classes),
+        context=_City(tuple(dates), grid, value, classes, doubts),
     )
 
 
 @dataclass(frozen=True)
 class _City:
-    """A city's dates, the grid they are averaged on, and how its pixels are decided."""
+    """A city's dates, the grid they are averaged on, and how its pixels are decided.
+
+    `doubts` are those about the model.
+    """
 
     dates: tuple[_Date, ...]
     grid: Grid
     threshold: float
     classes: Classes
+    doubts: tuple[str, ...]
 
-    def tags(self, kind: str) -> PredictionTags:
+    def tags(self, kind: str, doubts: tuple[str, ...]) -> PredictionTags:
         """What a raster of the city says of itself: no scene, the common grid."""
         return replace(
             self.dates[0].tags,
@@ -176,6 +213,7 @@ class _City:
             width=self.grid.width,
             height=self.grid.height,
             threshold=self.threshold,
+            doubts=doubts,
         ).of_kind(kind)
 
 
@@ -199,9 +237,12 @@ def _aggregate(job: Job) -> dict[str, int]:
         )
         prob = stack.enter_context(create_cog(prob_path, city.grid, count=bands, **_BYTES))
         prob.descriptions = sources[0].descriptions
+        describe_probability(prob)
+        levels = _average_blocks(city, sources, _Outputs(prob, std, count, mask))
+        mapped = city.classes.mapped
+        doubts = (*city.doubts, *map_doubts(levels, city.threshold, mapped))
         for kind, out in (("classes", mask), ("count", count), ("std", std), ("prob", prob)):
-            write_tags(out, city.tags(kind))
-        _average_blocks(city, sources, _Outputs(prob, std, count, mask))
+            write_tags(out, city.tags(kind, doubts))
     warped = sum(not d.grid.matches(city.grid, SAME_CITY_TOLERANCE) for d in city.dates)
     return {"dates": len(city.dates), **({"warped": warped} if warped else {})}
 
@@ -242,8 +283,12 @@ class _Outputs:
     mask: DatasetWriter
 
 
-def _average_blocks(city: _City, sources: Sequence[DatasetReader], out: _Outputs) -> None:
+def _average_blocks(
+    city: _City, sources: Sequence[DatasetReader], out: _Outputs
+) -> NDArray[np.int64]:
+    """Write all rasters; returns the valid pixels at each level of the mapped class, (255,)."""
     mapped = mapped_band(city.dates[0].bands, city.classes.mapped_index) - 1
+    levels = np.zeros(LEVELS + 1, np.int64)
     for block in _blocks(city.grid):
         average = _Average.of([read_window(source, block) for source in sources])
         mean = average.mean()
@@ -252,6 +297,8 @@ def _average_blocks(city: _City, sources: Sequence[DatasetReader], out: _Outputs
         out.std.write(average.deviation(mapped), 1, window=block.rasterio)
         out.count.write(average.count.astype(out.count.dtypes[0]), 1, window=block.rasterio)
         out.mask.write(label, 1, window=block.rasterio)
+        levels += np.bincount(mean[mapped].ravel(), minlength=LEVELS + 1)
+    return levels[:LEVELS]
 
 
 def _blocks(grid: Grid) -> Iterator[Window]:

@@ -40,7 +40,7 @@ from builtup.runs.results import (
 
 __all__ = ["polygonize", "polygonize_city"]
 
-STEP = Step("polygonize", 8)
+STEP = Step("polygonize", 9)
 #: Enough for a row of 512-blocks of both rasters, 24,576 wide, which lower strips read twice.
 CACHE_MB = 32
 
@@ -131,7 +131,11 @@ def polygonize_city(rasters: CityRasters, polygons: PolygonOptions) -> dict[str,
         with (
             shapefile(rasters.mask.with_suffix(".shp"), city=city, crs=crs) as exact,
             geopackage(
-                gpkg, city=city, crs=crs, style=polygon_style(), metadata=tags.as_gdal()
+                gpkg,
+                city=city,
+                crs=crs,
+                style=polygon_style(tags.class_set.least(tags.threshold)),
+                metadata=tags.as_gdal(),
             ) as work,
             iterating_ahead(trace(grid.width, grid.height, _reader(mask, prob))) as traced,
         ):

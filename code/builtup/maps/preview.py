@@ -1,4 +1,4 @@
-"""A picture of a map for a first look: probability, polygons, a scale bar, and a detail.
+"""A picture of a map for a first look: polygons on the image, probability, and what they mean.
 
 Memory follows the picture, not the map: the whole is read from the overviews of the COG and its
 polygons are drawn a batch at a time; the detail is a window.
@@ -6,17 +6,20 @@ polygons are drawn a batch at a time; the detail is a window.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import rasterio
 import shapely
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
+from rasterio.warp import reproject
 
 from builtup.geo.grid import Grid
 from builtup.geo.probability import SCALE, mapped_band
@@ -28,8 +31,9 @@ from builtup.maps.scale_bar import scale_bar
 from builtup.maps.styles import viridis
 from builtup.runs.results import PredictionTags, read_tags
 from builtup.sensors.classes import BUILT_UP
+from builtup.text_table import counted
 
-__all__ = ["write_preview"]
+__all__ = ["Caption", "write_preview"]
 
 #: Longest side of a map in the picture, in pixels, and side of the detail in pixels of the map.
 LONGEST, DETAIL = 800, 320
@@ -37,10 +41,21 @@ LONGEST, DETAIL = 800, 320
 FINER = 3
 #: Polygons in memory at once.
 BATCH = 16_384
+#: GDAL's working memory of a warp, in MB.
+WARP_MB = 64
 _OUTLINE = np.array((255, 40, 40), np.float32)
 _NOTHING = np.array((228, 228, 228), np.float32)
-#: Around and between the maps, and of the colour bar, in pixels.
-_MARGIN, _HEAD, _BAR, _BAR_TEXT = 12, 34, 16, 60
+#: Around and between the maps, above them, a line below, and of the colour bar, in pixels.
+_MARGIN, _HEAD, _LINE, _BAR, _BAR_TEXT = 12, 34, 22, 16, 66
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What stands around the maps: the dates in words, the polygons and their hectares."""
+
+    dates: str
+    polygons: int
+    hectares: float
 
 
 @dataclass(frozen=True)
@@ -48,36 +63,68 @@ class _View:
     """A part of a map as it is shown, its pixels square on the ground and those of the picture.
 
     `probability` (H, W) is NaN where there is no data; `outlines` (H, W) how opaque they are.
+    `image` (H, W, 4) is what lies below instead of the probability, where it is not transparent.
     """
 
     probability: NDArray[np.float32]
     outlines: NDArray[np.float32]
     grid: Grid
+    image: NDArray[np.uint8] | None = None
 
     def painted(self) -> NDArray[np.uint8]:
         """The picture (H, W, 3)."""
-        known = np.isfinite(self.probability)[..., None]
-        colours = viridis(np.nan_to_num(self.probability))
+        if self.image is None:
+            known = np.isfinite(self.probability)[..., None]
+            colours = viridis(np.nan_to_num(self.probability))
+        else:
+            known, colours = self.image[..., 3:] > 0, self.image[..., :3]
         ground = np.where(known, colours, _NOTHING)
         opacity = self.outlines[..., None]
         return np.rint(ground * (1 - opacity) + _OUTLINE * opacity).astype(np.uint8)
 
 
-def write_preview(prob: Path, polygons: Path, final: Path) -> None:
-    """Write a PNG of a city's probability (8-bit COG) with the polygons of its GeoPackage.
+def write_preview(
+    prob: Path, polygons: Path, final: Path, caption: Caption, quicklooks: Sequence[Path] = ()
+) -> None:
+    """Write a PNG of a city's map: polygons over the image that was mapped, and its probability.
 
-    Both are of the mapped class. On the right, where the map is larger than it is shown, its part
-    with most of it in full.
+    `prob` is the probability (8-bit COG), `polygons` the GeoPackage, both of the mapped class;
+    `quicklooks` the scenes' pictures by date. On the left the whole on the last of them, or on the
+    probability without any; on the right the probability, in full where it has most of the class.
     """
     with gdal_env(), open_raster(prob) as dataset:
         tags = read_tags(dataset)
         everything = Window(0, 0, dataset.height, dataset.width)
-        larger = max(dataset.shape) > LONGEST
-        whole = _view(dataset, everything, polygons, 1 if larger else 2)
-        place = _busiest(whole, Grid.of(dataset))
-        detail = None if place is None else _view(dataset, place, polygons, 2)
+        line = 1 if max(dataset.shape) > LONGEST else 2
+        views = [_view(dataset, everything, polygons, line)]
+        place = _busiest(views[0], Grid.of(dataset))
+        if place is not None:
+            views.append(_view(dataset, place, polygons, 2))
+        image = _image(quicklooks, views[0].grid)
+        if image is not None:
+            lower = replace(views[0], image=image)
+            views = [lower, *(views[1:] or views)]
     with atomic_path(final) as temporary:
-        _draw(tags, whole, detail, temporary)
+        _draw(tags, caption, views, place is not None, temporary)
+
+
+def _image(quicklooks: Sequence[Path], grid: Grid) -> NDArray[np.uint8] | None:
+    """The pictures (H, W, 4) on `grid`, later ones above earlier; None without any."""
+    image = np.zeros((4, *grid.shape), np.uint8)
+    for path in quicklooks:
+        with open_raster(path) as source:
+            fresh = np.zeros_like(image)
+            reproject(
+                rasterio.band(source, [1, 2, 3, 4]),
+                fresh,
+                dst_transform=grid.transform,
+                dst_crs=grid.crs,
+                resampling=Resampling.bilinear,
+                warp_mem_limit=WARP_MB,
+            )
+        opaque = fresh[3] > 127
+        image[:, opaque] = fresh[:, opaque]
+    return np.moveaxis(image, 0, -1) if quicklooks else None
 
 
 def _view(dataset: DatasetReader, window: Window, polygons: Path, line: int) -> _View:
@@ -133,30 +180,42 @@ def _outlines(polygons: Path, grid: Grid, line: int) -> NDArray[np.float32]:
 # --- drawing ----------------------------------------------------------------------------------
 
 
-def _draw(tags: PredictionTags, whole: _View, detail: _View | None, path: Path) -> None:
-    views = [whole] if detail is None else [whole, detail]
+def _draw(
+    tags: PredictionTags, caption: Caption, views: Sequence[_View], detail: bool, path: Path
+) -> None:
+    """All views side by side; with `detail` the last is a part of the first, which is marked."""
     height = max(view.grid.height for view in views)
     width = sum(view.grid.width + _MARGIN for view in views) + _MARGIN + _BAR + _BAR_TEXT
-    sheet = Image.new("RGB", (width, height + _HEAD + _MARGIN), "white")
+    doubts = [f"Doubt: {doubt}" for doubt in tags.doubts]
+    foot = _MARGIN + _LINE * (1 + len(doubts))
+    sheet = Image.new("RGB", (width, height + _HEAD + foot), "white")
     draw = ImageDraw.Draw(sheet)
     mapped = tags.class_set.mapped
-    built_up = mapped == BUILT_UP.mapped
-    most = "its most built-up part" if built_up else f"the part with most {mapped}"
+    most = "its most built-up part" if mapped == BUILT_UP.mapped else f"its part with most {mapped}"
     left = _MARGIN
-    for view, title in zip(views, (tags.city, most), strict=False):
+    titles = (
+        ", ".join(filter(None, (tags.city, caption.dates))),
+        most if detail else "probability",
+    )
+    for view, title in zip(views, titles, strict=False):
         sheet.paste(Image.fromarray(view.painted()), (left, _HEAD))
-        _frame(draw, left, view.grid)
-        draw.text((left, _HEAD - 6), title, "black", _font(16), anchor="ls")
+        box = (left - 1, _HEAD - 1, left + view.grid.width, _HEAD + view.grid.height)
+        draw.rectangle(box, outline="black")
+        draw.text((left, _HEAD - 7), title, "black", _font(16), anchor="ls")
         _scale_bar(draw, left, view.grid)
         left += view.grid.width + _MARGIN
-    if detail is not None:
-        _mark(draw, whole.grid, detail.grid)
-    _colour_bar(sheet, left, height, f"{mapped} probability")
+    if detail:
+        _mark(draw, views[0].grid, views[-1].grid)
+    threshold = tags.threshold if tags.class_set.by_threshold else None
+    _colour_bar(sheet, left, height, f"{mapped} probability", threshold)
+    _legend(draw, height + _HEAD + _LINE, mapped, caption)
+    for i, doubt in enumerate(doubts, start=2):
+        draw.text((_MARGIN, height + _HEAD + i * _LINE), doubt, (190, 0, 0), _font(14), anchor="ls")
     sheet.save(path, "PNG")
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(size: int) -> ImageFont.FreeTypeFont:
     """A font with the signs of many scripts, from a package that is there anyway.
 
     Found without importing it, which takes longer than all the drawing. Signs that it lacks are
@@ -167,9 +226,20 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.truetype(Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf", size)
 
 
-def _frame(draw: ImageDraw.ImageDraw, left: int, grid: Grid) -> None:
-    box = (left - 1, _HEAD - 1, left + grid.width, _HEAD + grid.height)
-    draw.rectangle(box, outline="black")
+def _legend(draw: ImageDraw.ImageDraw, y: int, mapped: str, caption: Caption) -> None:
+    """What red and grey stand for, and how much is mapped, in a line whose foot is at `y`."""
+    number = counted(caption.polygons, "polygons")
+    text = f"mapped as {mapped}: {number}, {caption.hectares:,.0f} ha"
+    draw.rectangle((_MARGIN, y - 12, _MARGIN + 18, y), outline=_rgb(_OUTLINE), width=2)
+    draw.text((_MARGIN + 26, y), text, "black", _font(14), anchor="ls")
+    after = _MARGIN + 26 + round(_font(14).getlength(text)) + 24
+    draw.rectangle((after, y - 12, after + 18, y), fill=_rgb(_NOTHING), outline="black")
+    draw.text((after + 26, y), "no data", "black", _font(14), anchor="ls")
+
+
+def _rgb(colour: NDArray[np.float32]) -> tuple[int, int, int]:
+    red, green, blue = (int(value) for value in colour)
+    return red, green, blue
 
 
 def _scale_bar(draw: ImageDraw.ImageDraw, left: int, grid: Grid) -> None:
@@ -187,25 +257,33 @@ def _scale_bar(draw: ImageDraw.ImageDraw, left: int, grid: Grid) -> None:
 def _mark(draw: ImageDraw.ImageDraw, whole: Grid, detail: Grid) -> None:
     """Where the detail lies in the picture of the whole, which stands on the left."""
     inside = np.array([~whole.transform @ corner for corner in detail.corners])
-    corners = [(x + _MARGIN, y + _HEAD) for x, y in (*inside, inside[0])]
+    corners = [(float(x) + _MARGIN, float(y) + _HEAD) for x, y in (*inside, inside[0])]
     draw.line(corners, "black", 4)
     draw.line(corners, "white", 2)
 
 
-def _colour_bar(sheet: Image.Image, left: int, height: int, label: str) -> None:
-    """Viridis from 0 below to 1 above, labelled."""
+def _colour_bar(
+    sheet: Image.Image, left: int, height: int, label: str, threshold: float | None
+) -> None:
+    """Viridis from 0 below to 1 above, labelled, with a mark at the threshold."""
     draw = ImageDraw.Draw(sheet)
     top, long = _HEAD + round(0.15 * height), max(2, round(0.7 * height))
     ramp = np.repeat(viridis(np.linspace(1, 0, long))[:, None], _BAR, axis=1)
     sheet.paste(Image.fromarray(ramp), (left, top))
     draw.rectangle((left - 1, top - 1, left + _BAR, top + long), outline="black")
-    for tenths in range(0, 11, 2):
-        y = top + (1 - tenths / 10) * (long - 1)
+    for at in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
+        y = top + (1 - at) * (long - 1)
         draw.line([(left + _BAR, y), (left + _BAR + 4, y)], "black")
-        draw.text((left + _BAR + 8, y), f"{tenths / 10:g}", "black", _font(13), anchor="lm")
+        if threshold is None or abs(at - threshold) * long > _LINE - 4:
+            draw.text((left + _BAR + 8, y), f"{at:g}", "black", _font(13), anchor="lm")
+    if threshold is not None:
+        y = top + (1 - threshold) * (long - 1)
+        draw.line([(left - 3, y), (left + _BAR + 6, y)], _rgb(_OUTLINE), 3)
+        draw.text((left + _BAR + 9, y), f"{threshold:.2f}", _rgb(_OUTLINE), _font(13), anchor="lm")
+        label += f" (mapped from {threshold:.2f})"
     x0, y0, x1, y1 = draw.textbbox((0, 0), label, _font(14))
     upright = Image.new("L", (round(x1 - x0) + 4, round(y1 - y0) + 4))
     ImageDraw.Draw(upright).text((2 - x0, 2 - y0), label, 255, _font(14))
     turned = upright.transpose(Image.Transpose.ROTATE_90)
-    place = (left + _BAR + 36, top + (long - turned.height) // 2)
+    place = (left + _BAR + 42, max(0, top + (long - turned.height) // 2))
     sheet.paste("black", place, turned)

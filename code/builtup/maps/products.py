@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +12,20 @@ from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
 from builtup.geo.probability import mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
-from builtup.geo.vector_writers import write_geoparquet
+from builtup.geo.vector_writers import mapped_total, write_geoparquet
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.maps.catalog import CATALOG, DateRange, catalog, date_range, item
-from builtup.maps.preview import write_preview
+from builtup.maps.preview import Caption, write_preview
 from builtup.maps.styles import class_style, disagreement_style, mask_style, probability_style
-from builtup.runs.results import CityRasters, Results, city_rasters, read_tags
+from builtup.runs.results import QUICKLOOK, CityRasters, Results, city_rasters, read_tags
+from builtup.text_table import counted
 
-__all__ = ["write_products"]
+__all__ = ["map_lines", "write_products"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("write_products", 4)
+STEP = Step("write_products", 5)
 #: What the names of a city's products end in; the first bears the manifest.
 ENDS = (".parquet", ".qml", "_prob.qml", "_std.qml", "_preview.png")
 ITEM = ".json"
@@ -39,12 +41,13 @@ def write_products(folder: Path, *, num_workers: int = 1, on_error: str = "stop"
     no item. Raises InputError where a step before has not run.
     """
     results = Results(folder)
-    scenes = _scenes_of_cities(results)
+    scenes, quicklooks = _scenes_of_cities(results)
     jobs: list[Job] = []
     problems: list[BuiltupError] = []
     for rasters in city_rasters(results):
         try:
-            jobs.append(_job(rasters, date_range(scenes[rasters.city])))
+            dates = date_range(scenes[rasters.city])
+            jobs.append(_job(rasters, dates, quicklooks[rasters.city]))
         except BuiltupError as e:
             problems.append(e)
     summary = run_step(
@@ -62,30 +65,40 @@ def write_products(folder: Path, *, num_workers: int = 1, on_error: str = "stop"
 
 @dataclass(frozen=True)
 class _City:
-    """A city's rasters and the dates that they are from."""
+    """A city's rasters, the dates that they are from, and the scenes' pictures by date."""
 
     rasters: CityRasters
     dates: DateRange | None
+    quicklooks: tuple[Path, ...]
 
     def beside(self, end: str) -> Path:
         """`raw/<city><end>`."""
         return self.rasters.mask.with_name(f"{self.rasters.mask.stem}{end}")
 
 
-def _scenes_of_cities(results: Results) -> dict[str, list[str]]:
-    """What tells the date of each scene's raster, by city."""
+def _scenes_of_cities(
+    results: Results,
+) -> tuple[Mapping[str, list[str]], Mapping[str, tuple[Path, ...]]]:
+    """By city: what tells the date of each scene's raster, and the quicklooks in their order."""
     scenes: dict[str, list[str]] = defaultdict(list)
+    quicklooks: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     with gdal_env():
         for path in sorted(results.raw.glob("*.tif")):
             with open_raster(path) as dataset:
                 raw = dataset.tags()
-            if raw.get("BUILTUP_SCENE"):
-                scenes[raw.get("BUILTUP_CITY", "")].append(raw.get("BUILTUP_DATE") or path.stem)
-    return scenes
+            if not raw.get("BUILTUP_SCENE"):
+                continue
+            city, date = raw.get("BUILTUP_CITY", ""), raw.get("BUILTUP_DATE") or path.stem
+            if raw.get("BUILTUP_KIND") == QUICKLOOK:
+                quicklooks[city].append((date, path))
+            else:
+                scenes[city].append(date)
+    ordered = {city: tuple(p for _, p in sorted(some)) for city, some in quicklooks.items()}
+    return scenes, defaultdict(tuple, ordered)
 
 
-def _job(rasters: CityRasters, dates: DateRange | None) -> Job:
-    city = _City(rasters, dates)
+def _job(rasters: CityRasters, dates: DateRange | None, quicklooks: tuple[Path, ...]) -> Job:
+    city = _City(rasters, dates, quicklooks)
     gpkg, std = city.beside(".gpkg"), city.beside("_std.tif")
     if not gpkg.is_file():
         raise InputError(gpkg, "no such file", "run polygonize first")
@@ -96,7 +109,7 @@ def _job(rasters: CityRasters, dates: DateRange | None) -> Job:
         log.warning("%s: no date of a scene is known, so it gets no STAC item", rasters.city)
     return Job(
         rasters.city,
-        (rasters.mask, rasters.prob, gpkg, *([std] if std.is_file() else [])),
+        (rasters.mask, rasters.prob, gpkg, *([std] if std.is_file() else []), *quicklooks),
         tuple(city.beside(end) for end in (*ENDS, *([] if dates is None else [ITEM]))),
         {"dates": None if dates is None else [dates.start, dates.end]},
         pixels,
@@ -110,13 +123,16 @@ def _work(job: Job) -> dict[str, int]:
     with gdal_env(), open_raster(rasters.prob) as prob:
         grid, tags, bands = Grid.of(prob), read_tags(prob), prob.count
     classes = tags.class_set
-    shown = mask_style() if classes.by_threshold else class_style(classes)
+    shown = mask_style(tags.threshold) if classes.by_threshold else class_style(classes)
     write_text_atomically(city.beside(".qml"), shown)
     band = mapped_band(bands, classes.mapped_index)
-    write_text_atomically(city.beside("_prob.qml"), probability_style(band))
+    write_text_atomically(
+        city.beside("_prob.qml"), probability_style(band, classes.least(tags.threshold))
+    )
     write_text_atomically(city.beside("_std.qml"), disagreement_style())
     count = write_geoparquet(gpkg, city.beside(".parquet"))
-    write_preview(rasters.prob, gpkg, city.beside("_preview.png"))
+    caption = Caption(_in_words(city.dates), count, mapped_total(gpkg)[1] / 1e4)
+    write_preview(rasters.prob, gpkg, city.beside("_preview.png"), caption, city.quicklooks)
     if city.dates is not None:
         # not by a pattern: a name may hold brackets
         files = [path for path in rasters.mask.parent.iterdir() if path.is_file()]
@@ -124,6 +140,32 @@ def _work(job: Job) -> dict[str, int]:
         text = item(tags, grid, city.dates, files, bands=bands, counted=counted)
         write_text_atomically(city.beside(ITEM), text)
     return {"polygons": count}
+
+
+def _in_words(dates: DateRange | None) -> str:
+    """`2015-01-08`, or `2015-01-08 to 2015-05-22`."""
+    if dates is None:
+        return ""
+    return " to ".join(dict.fromkeys((dates.start[:10], dates.end[:10])))
+
+
+def map_lines(folder: Path) -> list[str]:
+    """What to say at the end of a command: where the maps are, and how much is mapped.
+
+    Raises InputError where there are no maps.
+    """
+    results = Results(folder)
+    polygons, area = 0, 0.0
+    cities = city_rasters(results)
+    for rasters in cities:
+        count, square_metres = mapped_total(rasters.mask.with_suffix(".gpkg"))
+        polygons, area = polygons + count, area + square_metres
+    example = cities[0].city if len(cities) == 1 else "<city>"
+    return [
+        f"maps of {counted(len(cities), 'cities')} in {results.raw}: "
+        f"{counted(polygons, 'polygons')}, {area / 1e4:,.0f} ha",
+        f"open {example}.gpkg in a GIS; {example}_preview.png is a first look",
+    ]
 
 
 def _type_of_counts(path: Path) -> str:

@@ -8,13 +8,13 @@ theirs too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
 
-from builtup.geo.probability import SCALE
 from builtup.sensors.classes import Classes
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
 #: The oldest QGIS whose words the styles use (the long-term release that Debian 12 has).
 QGIS_VERSION = "3.22.0"
 
-#: Viridis, at steps of a twentieth from 0 to 1; a legend shows every second.
+#: Viridis, at steps of a twentieth from 0 to 1.
 _VIRIDIS = (
     "#440154", "#471365", "#482475", "#463480", "#414487", "#3b528b", "#355f8d",
     "#2f6c8e", "#2a788e", "#25848e", "#21918c", "#1e9c89", "#22a884", "#2fb47c",
@@ -40,8 +40,12 @@ _MAGMA = ("#000004", "#2c115f", "#721f81", "#b73779", "#f1605d", "#feb078", "#fc
 _BUILT_UP = "#d7301f"
 #: Of values from 0 to 1 the standard deviation is at most a half; dates differ by less.
 _MOST_DISAGREEMENT = 0.4
-#: Lower ends of the classes of mean probability, and their colours from pale to strong.
-_CLASSES = ((0.0, "255,237,160"), (0.5, "254,178,76"), (0.7, "240,59,32"), (0.85, "128,0,38"))
+#: Of built-up ground in a mask, 0 to 255: the radar image below shows through.
+_MASK_ALPHA = 150
+#: Alpha of a probability at the threshold and at 1; from half the threshold down it is 0.
+_AT_THRESHOLD, _AT_ONE = 110, 220
+#: Classes of mean probability in equal steps from the threshold to 1: from pale to strong.
+_CLASSES = ("255,237,160", "254,178,76", "240,59,32", "128,0,38")
 _OUTLINE = "60,10,20,255"
 
 
@@ -57,11 +61,20 @@ def viridis(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     return np.rint(table).astype(np.uint8)[np.rint(np.clip(values, 0, 1) * 255).astype(np.intp)]
 
 
-def probability_style(band: int) -> str:
-    """Colours for the 8-bit values 0 to 254, labelled 0 to 1; no-data stays transparent."""
-    shown = _VIRIDIS[::2]
-    stops = len(shown) - 1
-    items = [(SCALE * i / stops, colour, f"{i / stops:.1f}") for i, colour in enumerate(shown)]
+def probability_style(band: int, threshold: float) -> str:
+    """Colours for probabilities from 0 to 1, as the raster's scale gives them.
+
+    What is far below the threshold is transparent, as no-data is, so that an image below shows.
+    """
+    above = np.linspace(threshold, 1, 4)
+    colours = viridis(np.array([0, threshold / 2, *above]))
+    alphas = (0, 0, *np.rint(np.linspace(_AT_THRESHOLD, _AT_ONE, len(above))).astype(int))
+    items = [
+        (float(at), f"#{red:02x}{green:02x}{blue:02x}", int(alpha), f"{at:.2f}")
+        for at, (red, green, blue), alpha in zip(
+            (0.0, threshold / 2, *above), colours, alphas, strict=True
+        )
+    ]
     return _document(_pseudocolour(band, items))
 
 
@@ -69,17 +82,17 @@ def disagreement_style() -> str:
     """Colours for the standard deviation of the dates' probabilities."""
     stops = len(_MAGMA) - 1
     ends = [_MOST_DISAGREEMENT * i / stops for i in range(stops + 1)]
-    items = [(at, colour, f"{at:.2f}") for at, colour in zip(ends, _MAGMA, strict=True)]
+    items = [(at, colour, 255, f"{at:.2f}") for at, colour in zip(ends, _MAGMA, strict=True)]
     return _document(_pseudocolour(1, items))
 
 
-def mask_style() -> str:
+def mask_style(threshold: float) -> str:
     """Built-up ground in red, all else transparent; and the polygons' own style.
 
     The mask and its polygons have one name and so one .qml: QGIS takes from it what it needs.
     """
-    entries = [("#ffffff", 0, "not built-up"), (_BUILT_UP, 255, "built-up")]
-    return _document(_palette(entries), _polygon_renderer())
+    entries = [("#ffffff", 0, "not built-up"), (_BUILT_UP, _MASK_ALPHA, "built-up")]
+    return _document(_palette(entries), _polygon_renderer(threshold))
 
 
 def class_style(classes: Classes) -> str:
@@ -88,7 +101,7 @@ def class_style(classes: Classes) -> str:
         (f"#{red:02x}{green:02x}{blue:02x}", 255, quoteattr(name)[1:-1])
         for name, (red, green, blue) in zip(classes.names, classes.colours, strict=True)
     ]
-    return _document(_palette(entries), _polygon_renderer())
+    return _document(_palette(entries), _polygon_renderer(1 / len(classes)))
 
 
 def _palette(entries: Sequence[tuple[str, int, str]]) -> str:
@@ -104,20 +117,21 @@ def _palette(entries: Sequence[tuple[str, int, str]]) -> str:
     )
 
 
-def polygon_style() -> str:
-    """The style of a layer of polygons, as a QML document."""
+def polygon_style(threshold: float) -> str:
+    """The style of a layer of polygons, as a QML document; `threshold` is their least mean."""
     return (
         "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
         f'<qgis version="{QGIS_VERSION}" styleCategories="Symbology">\n'
-        f"{_polygon_renderer()}\n <layerGeometryType>2</layerGeometryType>\n</qgis>\n"
+        f"{_polygon_renderer(threshold)}\n <layerGeometryType>2</layerGeometryType>\n</qgis>\n"
     )
 
 
-def _pseudocolour(band: int, items: Sequence[tuple[float, str, str]]) -> str:
+def _pseudocolour(band: int, items: Sequence[tuple[float, str, int, str]]) -> str:
+    """A renderer that interpolates between values with their colour, alpha and label."""
     least, most = items[0][0], items[-1][0]
     entries = "\n".join(
-        f'     <item value="{value:.6g}" color="{colour}" alpha="255" label="{label}"/>'
-        for value, colour, label in items
+        f'     <item value="{value:.6g}" color="{colour}" alpha="{alpha}" label="{label}"/>'
+        for value, colour, alpha, label in items
     )
     return (
         f'  <rasterrenderer type="singlebandpseudocolor" band="{band}" opacity="1" '
@@ -139,15 +153,16 @@ def _document(raster_renderer: str, vector_renderer: str = "") -> str:
     )
 
 
-def _polygon_renderer() -> str:
+def _polygon_renderer(threshold: float) -> str:
     """The part of a QML document that draws polygons, graduated by `mean_prob`."""
-    ends = [lower for lower, _ in _CLASSES[1:]] + [1.0]
+    ends = np.linspace(threshold, 1, len(_CLASSES) + 1)
     ranges = "\n".join(
-        f'   <range symbol="{i}" lower="{lower:.2f}" upper="{upper:.2f}" '
+        # the mean of a merged polygon may lie a hair below the threshold
+        f'   <range symbol="{i}" lower="{lower if i else 0:.3f}" upper="{upper:.3f}" '
         f'label="{lower:.2f} – {upper:.2f}" render="true"/>'
-        for i, ((lower, _), upper) in enumerate(zip(_CLASSES, ends, strict=True))
+        for i, (lower, upper) in enumerate(pairwise(ends))
     )
-    symbols = "\n".join(_symbol(i, colour) for i, (_, colour) in enumerate(_CLASSES))
+    symbols = "\n".join(_symbol(i, colour) for i, colour in enumerate(_CLASSES))
     return (
         ' <renderer-v2 type="graduatedSymbol" attr="mean_prob" graduatedMethod="GraduatedColor" '
         'symbollevels="0" forceraster="0" enableorderby="0">\n'

@@ -264,7 +264,8 @@ def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -
     """Log settings, provenance and the config before the first tile."""
     loaded, selection = prepared.loaded, prepared.selection
     write_config(config, recorder.folder / "config")
-    prepared.record.write(folder)
+    manifest = DataManifest.of(Path(config.data_path), selection.tiles)
+    loaded.record(selection.fold_name, simulated=bool(manifest.simulated)).write(folder)
     recorder.params(
         {
             **config.settings,
@@ -283,7 +284,6 @@ def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -
             "weights_sha256": loaded.weights,
         }
     )
-    manifest = DataManifest.of(Path(config.data_path), selection.tiles)
     manifest.write(folder)
     recorder.inputs([used_data(selection.tiles, manifest, "inference")])
     log.info(

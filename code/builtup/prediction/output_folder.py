@@ -25,7 +25,7 @@ from builtup.prediction.backends import BACKENDS
 from builtup.prediction.recipe import Loaded
 from builtup.prediction.scene import STEP, SceneWork
 from builtup.runs import tracking
-from builtup.runs.manifest import DataFile, DataManifest, DataPlace, git_commit
+from builtup.runs.manifest import DataFile, DataManifest, DataPlace, all_simulated, git_commit
 from builtup.runs.records import InferenceRecord
 from builtup.runs.results import (
     PREDICTIONS_TAG,
@@ -62,9 +62,12 @@ class OutputRun:
     finished: bool = False
 
 
-def find_run(folder: Path, loaded: Loaded) -> OutputRun:
-    """The run to go on with where the folder was predicted like this before, else a new one."""
-    record = loaded.record()
+def find_run(folder: Path, loaded: Loaded, *, simulated: bool = False) -> OutputRun:
+    """The run to go on with where the folder was predicted like this before, else a new one.
+
+    `simulated`: all scenes that are predicted are.
+    """
+    record = loaded.record(simulated=simulated)
     before = _read(folder)
     if before is None or before.settings() != record.settings():
         return OutputRun(folder, record)
@@ -149,7 +152,8 @@ def _manifest(folder: Path, jobs: Sequence[Job]) -> DataManifest:
         scene = work.headers.scene  # as `<City>_<year>/<scene>`, by which trace knows its city
         path = f"{scene.city}_{scene.date[:4] or 'undated'}/{scene.scene_id}"
         places.append(DataPlace(path=path, inputs=(*(known.inputs or ()), *elsewhere)))
-    return DataManifest(folder=str(folder), images_and_masks=tuple(places))
+    simulated = all_simulated(places)
+    return DataManifest(folder=str(folder), images_and_masks=tuple(places), simulated=simulated)
 
 
 def _used(manifest: DataManifest, cities: Sequence[str], scenes: Sequence[str]) -> UsedData:

@@ -37,6 +37,7 @@ from builtup.sensors.radar.discovery import find_scenes
 from builtup.sensors.radar.headers import PREDICT, SceneHeaders, read_each
 from builtup.sensors.radar.scenes import Scene
 from builtup.sensors.radar.units import judge_units, parse_units
+from builtup.sensors.scene_files import is_simulated
 
 __all__ = ["PredictOptions", "predict"]
 
@@ -121,7 +122,7 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
     if not headers:
         where = "area" if area is None else area.name
         raise InputError(where, "meets no scene", "check its place and its CRS")
-    run = find_run(folder, loaded)
+    run = find_run(folder, loaded, simulated=_all_simulated(headers))
     jobs = []
     for job in _jobs(headers, run, loaded, units, area):
         if not isinstance(job, BuiltupError):
@@ -133,6 +134,11 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
     pending = tuple(job for job in jobs if not is_done(STEP, job))
     check_folder(run, jobs, skipping=bool(problems))
     return _Plan(loaded, run, tuple(jobs), pending, tuple(problems))
+
+
+def _all_simulated(headers: Sequence[SceneHeaders]) -> bool:
+    places = [place for one in headers for place in one.scene.locations]
+    return all(not place.remote and is_simulated(place.path) for place in places)
 
 
 def _read_headers(

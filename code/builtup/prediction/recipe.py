@@ -22,10 +22,13 @@ from builtup.models.channels import inputs_of
 from builtup.prediction.network import make_stream, within_memory
 from builtup.prediction.windows import Stream
 from builtup.runs.records import InferenceRecord
+from builtup.runs.registry import champion_by_default
 from builtup.training.checkpoints import Trained, load_trained, weights_digest
 
 __all__ = ["Loaded", "Recipe", "load", "load_for_jobs", "ready"]
 
+#: The doubt about a network that no real scene has taught.
+SIMULATED_ONLY = "its network has learnt from simulated ground only"
 #: Side of the image that a network is tried with.
 _SIDE = 64
 
@@ -71,8 +74,13 @@ class Loaded:
     temperature: float | None
     device: str
 
-    def record(self, held_out: str = "") -> InferenceRecord:
-        """What the pixels depend on; `held_out` names the fold that is predicted."""
+    def record(self, held_out: str = "", *, simulated: bool = False) -> InferenceRecord:
+        """What the pixels depend on; `held_out` names the fold that is predicted.
+
+        With what speaks against the model on the ground at hand, which may be `simulated` itself.
+        """
+        doubts = [] if simulated or not self.trained.simulated else [SIMULATED_ONLY]
+        doubts += champion_by_default(self.recipe.model)
         return InferenceRecord(
             training_run=self.trained.run_id,
             weights=self.weights,
@@ -84,6 +92,7 @@ class Loaded:
             held_out=held_out,
             temperature=self.temperature,
             backend=self.stream.backend,
+            doubts=tuple(doubts) or None,
         )
 
     @property

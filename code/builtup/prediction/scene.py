@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.progress import Advance
 from builtup.prediction.recipe import Recipe, load
 from builtup.prediction.windows import Stream, predict_stream, windows_of
-from builtup.runs.results import PredictionTags, write_tags
+from builtup.runs.results import QUICKLOOK, PredictionTags, write_tags
 from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.quicklook import Quicklook
 from builtup.sensors.radar.headers import SceneHeaders
 from builtup.sensors.radar.reader import cache_bytes, power_within
 
@@ -63,13 +64,15 @@ def predict_raster(
     name: str,
     cache: int = CACHE_BYTES,
     area: GridArea | None = None,
+    quicklook: Path | None = None,
     advance: Advance = lambda pixels: None,
 ) -> Predicted:
     """Predict a raster on `grid` into the COG `final` of 8-bit probabilities, whole or not at all.
 
     `opening` opens what reads windows of it, (inputs, h, w) float32, NaN where invalid; GDAL's
-    cache holds `cache` bytes meanwhile. Outside of `area` all is no-data. Raises InputError, which
-    begins with `name`, where no pixel is valid, and as reading does.
+    cache holds `cache` bytes meanwhile. Outside of `area` all is no-data. A `quicklook` of what was
+    read stands there before the raster does. Raises InputError, which begins with `name`, where no
+    pixel is valid, and as reading does.
     """
     profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
     places = windows_of(grid.width, grid.height, stream)
@@ -82,6 +85,7 @@ def predict_raster(
         if tags is not None:
             write_tags(out, tags)
             out.descriptions = tags.class_set.bands
+        seen = None if quicklook is None else Quicklook(grid, DEFAULT)
         valid = False
 
         def write(window: Window, values: NDArray[np.uint8]) -> None:
@@ -93,10 +97,13 @@ def predict_raster(
             advance(window.height * window.width)
 
         wanted = None if area is None else area.meets
-        windows = predict_stream(read, write, grid.width, grid.height, stream, wanted=wanted)
+        watched = read if seen is None else seen.watching(read)
+        windows = predict_stream(watched, write, grid.width, grid.height, stream, wanted=wanted)
         if windows == 0 and area is None:
             names = " and ".join(DEFAULT.names)
             raise InputError(name, f"no pixel is valid in both {names}", "remove the scene")
+        if seen is not None and quicklook is not None:
+            seen.write(quicklook, {} if tags is None else replace(tags, kind=QUICKLOOK).as_gdal())
     return Predicted(windows, grid.pixels, valid)
 
 
@@ -151,6 +158,7 @@ def _predict(job: Job, advance: Advance) -> dict[str, int]:
         name=headers.scene.shown,
         cache=cache,
         area=None if limits is None else limits.on(headers.grid),
+        quicklook=job.outputs[0].with_name(headers.scene.output_name(QUICKLOOK)),
         advance=advance,
     )
     if not predicted.valid:  # no error: another date may have some

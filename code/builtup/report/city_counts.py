@@ -22,6 +22,7 @@ from builtup.runs.results import CityRasters, PredictionTags, read_tags
 from builtup.scoring.blocks import BlockCounter
 from builtup.scoring.counts import CELLS, PixelCounts, overlap
 from builtup.scoring.scored_area import ScoredCity, open_scored_city
+from builtup.sensors.scene_files import is_simulated
 
 __all__ = [
     "PICTURE",
@@ -89,7 +90,7 @@ class CityCounts:
     @property
     def simulated(self) -> bool:
         """Whether the ground truth is that of a simulated town."""
-        return self.truth.with_name("simulation.json").is_file()
+        return is_simulated(self.truth)
 
 
 @dataclass(frozen=True)

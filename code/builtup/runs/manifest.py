@@ -15,6 +15,7 @@ from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import MANIFESTS, describe_input
 from builtup.runs.records import Part, Record
 from builtup.runs.tracking import UsedData
+from builtup.sensors.scene_files import is_simulated
 from builtup.tiles.table import TrainTile
 from builtup.tiles.tile import Tile
 
@@ -26,6 +27,7 @@ __all__ = [
     "DataManifest",
     "DataPlace",
     "LoggedConfig",
+    "all_simulated",
     "git_commit",
     "used_data",
     "write_config",
@@ -48,6 +50,13 @@ class DataFile(Part):
     @classmethod
     def _parsed(cls, key: str, value: Any) -> Any:
         return _files(value) if key == "made_from" else super()._parsed(key, value)
+
+    def firsts(self) -> Iterator[DataFile]:
+        """The files that it goes back to: itself, where it is known to be made from none."""
+        if not self.made_from:
+            yield self
+        for file in self.made_from or ():
+            yield from file.firsts()
 
     def digests(self) -> Iterator[str]:
         """Its sha256, then those of what it was made from."""
@@ -122,7 +131,8 @@ def _with_origin(file: DataFile) -> DataFile:
 class DataManifest(Record):
     """Paths, sizes and hashes of the data below `folder` that a run read.
 
-    `lists` are the lists of tiles and their statistics, `images_and_masks` the places of scenes.
+    `lists` are the lists of tiles and their statistics, `images_and_masks` the places of scenes;
+    `simulated` says that all of them were made by the simulator.
     """
 
     NAME: ClassVar[str] = "data_manifest.json"
@@ -131,6 +141,7 @@ class DataManifest(Record):
     folder: str
     lists: tuple[DataFile, ...] = ()
     images_and_masks: tuple[DataPlace, ...] = ()
+    simulated: bool | None = None
 
     @classmethod
     def _parsed(cls, key: str, value: Any) -> Any:
@@ -147,11 +158,14 @@ class DataManifest(Record):
         to the first files. Where there is none, the files are hashed.
         """
         lists = [path for path in sorted(folder.glob("*")) if path.suffix in {".csv", ".json"}]
-        places = sorted({path for tile in tiles for path in _places(tile)})
+        places = tuple(
+            map(DataPlace.of, sorted({path for tile in tiles for path in _places(tile)}))
+        )
         return cls(
             folder=str(folder),
             lists=_files(describe_input(path) for path in lists),
-            images_and_masks=tuple(map(DataPlace.of, places)),
+            images_and_masks=places,
+            simulated=all_simulated(places),
         )
 
     def digests(self) -> Iterator[str]:
@@ -173,6 +187,12 @@ class DataManifest(Record):
             for of in (before, self)
         )
         return [name for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+
+
+def all_simulated(places: Sequence[DataPlace]) -> bool | None:
+    """Whether all first files behind the places are the simulator's; None where any is not."""
+    files = [first for place in places for file in place.read for first in file.firsts()]
+    return True if files and all(is_simulated(Path(file.path)) for file in files) else None
 
 
 def _places(tile: Tile | TrainTile) -> list[Path]:

@@ -280,6 +280,7 @@ class InferenceRecord(Record):
 
     `weights` is the sha256 of the network's state, `window` and `overlap` are pixels, `held_out`
     names the fold that was predicted (empty: everything), `temperature` divided the logits.
+    `doubts` are what speaks against the model, in words for whoever uses its maps.
     """
 
     NAME: ClassVar[str] = "inference.json"
@@ -295,13 +296,15 @@ class InferenceRecord(Record):
     held_out: str = ""
     temperature: float | None = None
     backend: str = "torch"  # once there was no other
+    doubts: tuple[str, ...] | None = None
 
     def _is_said(self, key: str, value: Any) -> bool:
         return key == "temperature" or super()._is_said(key, value)
 
     def settings(self) -> dict[str, Any]:
-        """What the pixels depend on, as JSON values: all but the run."""
-        return {key: value for key, value in self.to_json().items() if key != "run_id"}
+        """What the pixels depend on, as JSON values: all but the run and the doubts."""
+        beside = {"run_id", "doubts"}
+        return {key: value for key, value in self.to_json().items() if key not in beside}
 
     def differences(self, other: InferenceRecord) -> dict[str, tuple[Any, Any]]:
         """Ours and the other's value of each setting in which they differ."""

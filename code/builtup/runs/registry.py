@@ -14,11 +14,21 @@ from builtup.runs import tracking
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["CHAMPION", "Score", "is_model_uri", "register", "run_of_model", "verdict"]
+__all__ = [
+    "CHAMPION",
+    "Score",
+    "champion_by_default",
+    "is_model_uri",
+    "register",
+    "run_of_model",
+    "verdict",
+]
 
 log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
+#: The tag of a version that became champion because there was no other.
+_BY_DEFAULT = "champion_by_default"
 _SCHEME = "models:/"
 _F1, _FOLD, _DATA = "val/f1", "fold", "data"
 
@@ -74,11 +84,29 @@ def register(
         chosen, reason = champion, "as asked for"
     if chosen:
         own.set_registered_model_alias(name, CHAMPION, version.version)
+        if champion is None and present is None:
+            own.set_model_version_tag(name, version.version, _BY_DEFAULT, "true")
         before = "" if present is None else f", in place of version {present.version}"
         log.info("%s version %s is @champion%s: %s", name, version.version, before, reason)
     else:
         log.info("%s version %s is not made @champion: %s", name, version.version, reason)
     return version
+
+
+def champion_by_default(uri: str) -> list[str]:
+    """The doubt about a model that is asked for as @champion and was never compared; or nothing."""
+    name, _, alias = uri.removeprefix(_SCHEME).partition("@")
+    if not is_model_uri(uri) or alias != CHAMPION:
+        return []
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = tracking.client().get_model_version_by_alias(name, CHAMPION)
+    except MlflowException:  # its weights are here: said where they were looked for
+        return []
+    if _BY_DEFAULT not in version.tags:
+        return []
+    return [f"its model became {CHAMPION} of {name} because there was no other to compare with"]
 
 
 def is_model_uri(text: str) -> bool:

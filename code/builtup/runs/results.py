@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PREDICTIONS_TAG",
+    "QUICKLOOK",
     "CityRasters",
     "PredictionTags",
     "ResultFile",
@@ -57,8 +58,10 @@ _BESIDE = (DataManifest.NAME, InferenceRecord.NAME)
 PREDICTIONS_TAG = "predictions"
 
 _PREFIX = "BUILTUP_"
+#: The kind of a scene's picture, and what stands between doubts in their tag.
+QUICKLOOK, DOUBTS = "quicklook", "; "
 _REMEDY = "check the artifact store, or give their folder"
-_CITY_MASK = re.compile(r"\d{2}[A-Za-z]{3}_(?!.*_(?:prob|std|count)$).+")
+_CITY_MASK = re.compile(r"\d{2}[A-Za-z]{3}_(?!.*_(?:prob|std|count|quicklook)$).+")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ class PredictionTags:
     `run_id` the inference run, `threshold` that of the mapped class's probability, in (0, 1),
     `date` (YYYYMMDD) that of a scene whose name need not hold it. Of more than two classes rasters
     also say of what `kind` they are (tile, scene; of a city prob, std, count, classes), which class
-    is `mapped`, and the `decision` by which pixels get their class.
+    is `mapped`, and the `decision` by which pixels get their class. `doubts` are those of a city's
+    map, in words.
     """
 
     scene: str
@@ -84,6 +88,7 @@ class PredictionTags:
     kind: str = ""
     mapped: str = ""
     decision: str = ""
+    doubts: tuple[str, ...] = ()
 
     @property
     def class_set(self) -> Classes:
@@ -113,6 +118,7 @@ class PredictionTags:
             "BUILTUP_KIND": self.kind,
             "BUILTUP_MAPPED": self.mapped,
             "BUILTUP_DECISION": self.decision,
+            "BUILTUP_DOUBTS": DOUBTS.join(self.doubts),
         }
         return tags | {name: value for name, value in further.items() if value}
 
@@ -157,6 +163,7 @@ def _parse(raw: dict[str, str], name: str) -> PredictionTags:
         kind=raw.get("BUILTUP_KIND", ""),
         mapped=raw.get("BUILTUP_MAPPED", ""),
         decision=raw.get("BUILTUP_DECISION", ""),
+        doubts=tuple(filter(None, raw.get("BUILTUP_DOUBTS", "").split(DOUBTS))),
     )
 
 

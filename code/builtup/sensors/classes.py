@@ -112,6 +112,10 @@ class Classes:
         """The numbers of the classes that count in means."""
         return tuple(i for i, name in enumerate(self.names) if name not in self.unscored)
 
+    def least(self, threshold: float) -> float:
+        """The least probability of the mapped class with which a pixel may be of it."""
+        return threshold if self.by_threshold else 1 / len(self)
+
     def decision(self, threshold: float) -> str:
         """How pixels are decided, in words: "threshold:0.43" or "argmax"."""
         return f"threshold:{threshold:g}" if self.by_threshold else "argmax"

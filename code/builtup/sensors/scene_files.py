@@ -9,7 +9,19 @@ from pathlib import Path
 from builtup.errors import InputError
 from builtup.sensors.radar.names import SceneName, city_key, city_name
 
-__all__ = ["SceneFile", "find_rasters", "list_rasters", "require_folder"]
+__all__ = [
+    "SIMULATED",
+    "SceneFile",
+    "find_rasters",
+    "is_simulated",
+    "list_rasters",
+    "require_folder",
+]
+
+#: Stands in every city's folder that the simulator wrote.
+SIMULATED = "simulation.json"
+#: Folders between a scene's file and its city's: the product, the tile, and what may come.
+_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,11 @@ def require_folder(path: Path) -> Path:
     else:
         remedy = "check the path, or link the data there (ln -s /data/unosat/train input/train)"
     raise InputError(path, "no such folder", remedy)
+
+
+def is_simulated(path: Path) -> bool:
+    """Whether a file lies in a city's folder that the simulator wrote."""
+    return any((folder / SIMULATED).is_file() for folder in list(path.parents)[:_DEPTH])
 
 
 def list_rasters(root: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Any
 from builtup.errors import BuiltupError, InputError
 from builtup.jobs.files import atomic_directory
 from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.sensors.scene_files import SIMULATED
 from builtup.simulate.plan import labels as truth
 from builtup.simulate.plan.buildings import footprint_files
 from builtup.simulate.plan.city import MAX_CITIES, City, CitySpec, draw_city
@@ -22,8 +23,6 @@ log = logging.getLogger(__name__)
 
 STEP = Step("simulate", 2)
 LABELS = ("builtup", "footprints")
-#: Stands in every city's folder that we wrote; a folder without it is somebody's data.
-MARKER = "simulation.json"
 #: A UTM zone holds no more (pixels of 10 m).
 MAX_SIZE = 24_576
 
@@ -61,7 +60,7 @@ def simulate(
     ]
     for job in jobs:
         folder = job.context[1]
-        if folder.exists() and not (folder / MARKER).exists():
+        if folder.exists() and not (folder / SIMULATED).exists():
             raise InputError(folder, "exists and is not simulated", "choose another output_path")
     _warn_of_others(Path(output_path), {job.context[1] for job in jobs})
     return run_step(STEP, jobs, _write_city, num_workers=num_workers, noun="cities")
@@ -114,14 +113,14 @@ def _outputs(spec: CitySpec, dates: int) -> list[Path]:
     for number in range(dates):
         for files in scene_files(spec, draw_pass(spec, number)):
             found += files
-    return [*found, Path(MARKER)]
+    return [*found, Path(SIMULATED)]
 
 
 def _warn_of_others(output_path: Path, wanted: set[Path]) -> None:
     """Cities of an earlier, larger run stay; say so."""
     others = [
         marker.parent.name
-        for marker in sorted(output_path.glob(f"*/*/{MARKER}"))
+        for marker in sorted(output_path.glob(f"*/*/{SIMULATED}"))
         if marker.parent not in wanted
     ]
     if others:
@@ -140,7 +139,7 @@ def _write_city(job: Job) -> dict[str, int]:
         for number in range(dates):
             write_scene(city, draw_acquisition(city, number), temporary)
         about = {"settings": dict(job.settings), "buildings": len(city.buildings)}
-        (temporary / MARKER).write_text(json.dumps(about, indent=1) + "\n")
+        (temporary / SIMULATED).write_text(json.dumps(about, indent=1) + "\n")
     return {"scenes": dates, "polygons": polygons}
 
 

@@ -25,6 +25,7 @@ from builtup.errors import InputError
 from builtup.jobs.files import atomic_path
 from builtup.models.channels import with_signature
 from builtup.runs.lineage import find_artifacts
+from builtup.runs.manifest import DataManifest, all_simulated
 from builtup.runs.records import Part, Summary
 from builtup.sensors.classes import BUILT_UP, Classes
 
@@ -108,6 +109,7 @@ class Trained:
     temperature: float | None = None  # fitted by cross_validate
     held_out: int | str | None = None
     trained_on: tuple[str, ...] = ()
+    simulated: bool = False  # all that it learnt from
 
     @property
     def classes(self) -> Classes:
@@ -273,6 +275,7 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
         # a number would be another fold where the data have other cities now
         held_out=summary.val_fold or config.get("val_fold"),
         trained_on=summary.trained_on or (),
+        simulated=_simulated(folder),
     )
 
 
@@ -283,6 +286,17 @@ def _summary(folder: Path) -> Summary:
         file = folder / Summary.NAME
         log.warning("%s: does not exist, the run did not end; the threshold is 0.5", file)
     return found or Summary()
+
+
+def _simulated(folder: Path) -> bool:
+    """Whether a run has learnt from simulated ground only, as far as its manifest tells."""
+    try:
+        manifest = DataManifest.find(folder)
+    except InputError:  # damaged: nothing is known
+        return False
+    if manifest is None:
+        return False
+    return bool(manifest.simulated or all_simulated(manifest.images_and_masks))
 
 
 def _as_average(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
