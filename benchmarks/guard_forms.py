@@ -41,6 +41,7 @@ TIMES = (
 _SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 _MODEL_ID = re.compile(r"\bm-[0-9a-f]{32}\b")
 _LEVELS = ("INFO: ", "WARNING: ", "ERROR: ", "error: ", "Error: ")
+_CLOCK = re.compile(r"^\d\d:\d\d:\d\d (?=[A-Z]+: )")  # of log lines; earlier commits had none
 _CLOCKS = {"last_change", "timestamp", "update_time"}
 _UNSTABLE_KEYS = ("mlflow.source.", "mlflow.user", "git_commit", "fold_key", "system/")
 
@@ -215,7 +216,7 @@ def _text(path: Path, names: Names) -> Forms:
 
 def _log(path: Path, names: Names) -> Forms:
     """Our own lines, sorted: where several things are looked at at once their order is open."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = [_CLOCK.sub("", line) for line in path.read_text(encoding="utf-8").splitlines()]
     ours = [names.text(line) for line in lines if line.startswith(_LEVELS)]
     yield "", "\n".join(sorted(ours))
 

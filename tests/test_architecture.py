@@ -19,6 +19,7 @@ PACKAGE = ROOT / "code" / "builtup"
 STAIR = (
     "errors",
     "text_table",
+    "logs",
     "options",
     "jobs",
     "config",

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import types
 from dataclasses import fields
+from pathlib import Path
 
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from builtup.cli import cli
 from builtup.options import PolygonOptions
 from helpers import ROOT
 
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
-DATA_COMMANDS = sorted(set(PROJECT) - {"main", "demo", "setup"})
+DATA_COMMANDS = [*sorted(set(PROJECT) - {"demo", "setup"}), "train", "infer"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,8 +34,60 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+#: Names for `main` with its script filled in.
+NAMES_OF_MAIN = {"train", "infer"}
+
+
 def test_every_command_is_an_entry_point_and_the_reverse():
-    assert set(PROJECT) == set(cli.commands)
+    assert set(PROJECT) == set(cli.commands) - NAMES_OF_MAIN
+
+
+def test_train_and_infer_are_main_with_its_script(monkeypatch):
+    ran = []
+    launch = types.ModuleType("builtup.config.launch")
+    launch.run_script = lambda script_path, **options: ran.append((script_path, options))
+    monkeypatch.setitem(sys.modules, "builtup.config.launch", launch)
+    options = ["--config_path", "a.py", "--overrides", "seed=1"]
+    for name in ("train", "infer", "main"):
+        CliRunner().invoke(cli, [name, *options], catch_exceptions=False)
+    training, inference, main = ran
+    assert [str(script) for script, _ in ran] == [
+        "code/scripts/training.py", "code/scripts/inference.py", "code/scripts/training.py",
+    ]  # fmt: skip
+    assert training[1] == inference[1] == main[1]
+    assert training[1] == {
+        "config_path": Path("a.py"), "num_gpus": 1, "nodes": 1, "overrides": "seed=1",
+    }  # fmt: skip
+
+
+OPTIONS = [
+    pytest.param(option, id=f"{name}-{option.name}")
+    for name, command in cli.commands.items()
+    for option in command.get_params(click.Context(command))
+    if option.name != "help"
+]
+UNITS = (
+    "pixel", "cities", "dates of", "process", "machines", "windows", "minutes", "metres", "m²",
+    "whole number", "0 to 1", "probability",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_says_what_it_is_its_unit_and_its_default(option):
+    assert option.help
+    if option.default == "":
+        assert re.search(r"by default|, or that of all", option.help)
+    elif not option.required and not option.is_flag and option.expose_value:
+        assert option.default is not None  # click shows it
+    if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType):
+        assert any(unit in option.help for unit in UNITS)
+
+
+def test_an_empty_default_is_said_in_words_only():
+    shown = CliRunner().invoke(cli, ["polygonize", "--help"], catch_exceptions=False).output
+    assert '""' not in shown
+    assert "by default" in shown
+    assert "[default: 400; x>=0]" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize("name", sorted(PROJECT))

@@ -6,7 +6,6 @@ Commands parse, call and report; what they import stands inside them: `--help` n
 from __future__ import annotations
 
 import functools
-import logging
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -15,9 +14,22 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from builtup import __version__
-from builtup.errors import BuiltupError, one_line
-from builtup.options import PATH, F, io, polygon_options, results, threshold, tiling, work
+from builtup import __version__, logs
+from builtup.options import (
+    PATH,
+    F,
+    Group,
+    io,
+    launching,
+    leaving_out,
+    polygon_options,
+    predicting,
+    results,
+    simulating,
+    threshold,
+    tiling,
+    work,
+)
 
 if TYPE_CHECKING:
     from builtup.jobs.steps import Summary
@@ -32,26 +44,14 @@ def main() -> None:
 
         allocator.keep_freed_memory()
         allocator.collect_garbage_rarely()
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
-    # rasterio's and fiona's: what matters is raised by us; botocore says where it finds credentials
-    quiet = {"rasterio": "CRITICAL", "fiona._env": "CRITICAL", "botocore": "WARNING"}
-    for name, level in {**quiet, "fiona": "WARNING", "pyogrio": "WARNING"}.items():
-        logging.getLogger(name).setLevel(level)
-    try:
+    with logs.ending():
+        logs.set_up()
         cli(standalone_mode=False)
-    except (click.exceptions.Exit, click.ClickException) as e:
-        if isinstance(e, click.ClickException):
-            e.show()
-        sys.exit(e.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; run the same command again to go on", err=True)
-        sys.exit(130)
-    except BuiltupError as e:
-        click.echo(f"error: {one_line(e)}", err=True)
-        sys.exit(1)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(__version__, prog_name="builtup")
 def cli() -> None:
     """Maps of buildings and settlements from Sentinel-1 radar."""
@@ -72,7 +72,9 @@ def on_cluster(*paths: str) -> Callable[[F], F]:
                 return function(**local)
 
         return click.option(
-            "--scheduler", default="", help="address of a Dask cluster (tcp://…); local by default"
+            "--scheduler",
+            default="",
+            help="address of a Dask cluster (tcp://…); this machine by default",
         )(cast(F, command))
 
     return decorate
@@ -83,7 +85,7 @@ def _report(*summaries: Summary) -> None:
     from builtup.runs import tracking
 
     for summary in summaries:
-        click.echo(summary.line())
+        logs.say(summary.line())
     tracking.log_steps(summaries)
 
 
@@ -93,28 +95,20 @@ def setup() -> None:
     from builtup.runs import tracking
 
     for line in tracking.setup(Path.cwd()):
-        click.echo(line)
+        logs.say(line)
 
 
 @cli.command()
-@click.option("--input_path", type=PATH, default="input")
+@click.option("--input_path", type=PATH, default="input", help="folder of splits, or one split")
 def inspect(input_path: Path) -> None:
     """Show what a folder of scenes holds and what would be refused."""
     from builtup.tiles.inspect_scenes import inspect as run
 
-    click.echo(run(input_path))
+    logs.say(run(input_path))
 
 
 @cli.command()
-@click.option("--output_path", type=PATH, default="output/simulated")
-@click.option("--cities", type=click.IntRange(0), default=6, help="cities of the training split")
-@click.option("--test_cities", type=click.IntRange(0), default=3)
-@click.option("--dates", type=click.IntRange(1), default=2)
-@click.option("--size", type=click.IntRange(64), default=1024, help="pixels of 10 m along a side")
-@click.option("--seed", type=int, default=0)
-@click.option("--footprints", default="", help="a file of building polygons instead of a plan")
-@click.option("--labels", type=click.Choice(["builtup", "footprints"]), default="builtup")
-@click.option("--num_workers", type=click.IntRange(1), default=2, help="processes")
+@simulating
 def simulate(**options: Any) -> None:
     """Write a data set of simulated Sentinel-1 towns in the UNOSAT layout."""
     from builtup.simulate.dataset import simulate as run
@@ -123,9 +117,8 @@ def simulate(**options: Any) -> None:
 
 
 @cli.command()
-@click.option("--input_path", type=PATH, default="input")
-@click.option("--output_path", type=PATH, default="output")
-@click.option("--tiles_path", type=PATH, default="input")
+@io("input", "output", "the splits train and test", "scenes and masks")
+@click.option("--tiles_path", type=PATH, default="input", help="folder for tiles and statistics")
 @work
 @on_cluster()
 def prepare(**options: Any) -> None:
@@ -133,11 +126,11 @@ def prepare(**options: Any) -> None:
     from builtup.runs import tracking
     from builtup.tiles.prepare import prepare as run
 
-    tracking.log_steps(run(tell=lambda summary: click.echo(summary.line()), **options))
+    tracking.log_steps(run(tell=lambda summary: logs.say(summary.line()), **options))
 
 
 @cli.command("generate_3b_images")
-@io("input/train", "output/train/images_3b")
+@io("input/train", "output/train/images_3b", made="scenes of three bands")
 @work
 @on_cluster()
 def generate_3b_images(**options: Any) -> None:
@@ -148,7 +141,7 @@ def generate_3b_images(**options: Any) -> None:
 
 
 @cli.command()
-@io("input/train", "output/train/masks")
+@io("input/train", "output/train/masks", made="masks")
 @click.option(
     "--all_touched", type=bool, default=True, help="burn every pixel that a polygon touches"
 )
@@ -162,7 +155,7 @@ def rasterize(**options: Any) -> None:
 
 
 @cli.command("generate_tiles")
-@io("output/train/images_3b", "input/train_tiles/images")
+@io("output/train/images_3b", "input/train_tiles/images", "scenes or masks", "tiles")
 @tiling(512, 32)
 @work
 @on_cluster()
@@ -174,7 +167,7 @@ def generate_tiles(**options: Any) -> None:
 
 
 @cli.command("generate_test_tiles")
-@io("output/test/images_3b", "input/test_tiles/images")
+@io("output/test/images_3b", "input/test_tiles/images", "scenes", "tiles")
 @tiling(1024, 256)
 @work
 @on_cluster()
@@ -186,9 +179,14 @@ def generate_test_tiles(**options: Any) -> None:
 
 
 @cli.command("generate_tiles_stats")
-@io("input/train_tiles", "input/train_tiles")
-@click.option("--folds", type=click.Choice(["auto", "city", "blocks"]), default="auto")
-@click.option("--blocks", default="2x2", help="rows x columns of spatial blocks")
+@io("input/train_tiles", "input/train_tiles", "tiles, images/ and masks/", "statistics and folds")
+@click.option(
+    "--folds",
+    type=click.Choice(["auto", "city", "blocks"]),
+    default="auto",
+    help="what is held out at a time; auto: a city, or a block where there is one city",
+)
+@click.option("--blocks", default="2x2", help="rows x columns of spatial blocks of a city")
 @click.option("--gap", type=click.IntRange(0), default=32, help="pixels around a held-out block")
 @work
 @on_cluster()
@@ -199,17 +197,35 @@ def generate_tiles_stats(**options: Any) -> None:
     _report(run(**options))
 
 
+TRAINING, INFERENCE = "code/scripts/training.py", "code/scripts/inference.py"
+
+
 @cli.command("main")
-@click.option("--script_path", type=PATH, default="code/scripts/training.py")
-@click.option("--config_path", type=PATH, required=True)
-@click.option("--num_gpus", type=click.IntRange(1), default=1, help="processes, on a CPU too")
-@click.option("--nodes", type=click.IntRange(1), default=1, help="machines: docs/scaling.md")
-@click.option("--overrides", default="", help='settings to replace: "num_epochs=3 seed=1"')
+@click.option("--script_path", type=PATH, default=TRAINING, help="a file with run(config)")
+@launching
 def main_command(**options: Any) -> None:
     """Run a script (training, inference) with a config."""
     from builtup.config.launch import run_script
 
     run_script(**options)
+
+
+@cli.command()
+@launching
+def train(**options: Any) -> None:
+    """Train a network: `main` with the script of trainings."""
+    from builtup.config.launch import run_script
+
+    run_script(Path(TRAINING), **options)
+
+
+@cli.command()
+@launching
+def infer(**options: Any) -> None:
+    """Predict with a trained network: `main` with the script of inferences."""
+    from builtup.config.launch import run_script
+
+    run_script(Path(INFERENCE), **options)
 
 
 @cli.command("merge_tiles")
@@ -261,7 +277,7 @@ def to_submission(**options: Any) -> None:
 
 
 @cli.command()
-@click.option("--preds_path", default="", help="a folder of predictions")
+@click.option("--preds_path", default="", help="a folder of predictions; that of run_id by default")
 @click.option("--gt_path", type=PATH, default="input/train", help="the split with the polygons")
 @click.option("--run_id", default="", help="an inference run; the newest finished one by default")
 def validate(**options: Any) -> None:
@@ -269,13 +285,13 @@ def validate(**options: Any) -> None:
     from builtup.maps.validate import validate as run
     from builtup.report.write import report as write
 
-    click.echo(run(**options))
+    logs.say(run(**options))
     page = write(
         input_path=options["preds_path"],
         run_id=options["run_id"],
         gt_path=str(options["gt_path"]),
     )
-    click.echo(f"report: {page}")
+    logs.say(f"report: {page}")
 
 
 @cli.command()
@@ -286,40 +302,39 @@ def report(**options: Any) -> None:
     """Write one HTML page on a set of predictions: maps, errors, scores."""
     from builtup.report.write import report as run
 
-    click.echo(f"report: {run(**options)}")
+    logs.say(f"report: {run(**options)}")
 
 
 @cli.command("cross_validate")
-@click.option("--config_path", type=PATH, required=True)
-@click.option("--folds", default="", help="names separated by ; (all by default)")
-@click.option("--seeds", default="", help='separated by ; such as "0;1;2" (the config\'s own)')
-@click.option("--overrides", default="", help='settings to replace: "num_epochs=3"')
-@click.option("--num_gpus", type=click.IntRange(1), default=1, help="processes a fold")
-@click.option("--output", default="", help="a folder; output/cross_validation/<config> by default")
+@leaving_out
 def cross_validate(**options: Any) -> None:
     """Leave every city (or block of ground) out in turn, and say how sure the mean is."""
     from builtup.studies.cross_validate import cross_validate as run
 
-    click.echo(run(**options))
+    logs.say(run(**options))
 
 
 @cli.command()
 @click.option("--runs", required=True, help="parent runs, configs or folders, separated by ;")
-@click.option("--level", type=click.FloatRange(0.5, 0.999), default=0.95, help="of the intervals")
+@click.option(
+    "--level", type=click.FloatRange(0.5, 0.999), default=0.95, help="probability of the intervals"
+)
 @click.option("--output", default="", help="a folder; output/compare by default")
 def compare(**options: Any) -> None:
     """Put cross-validations side by side, and say which can be told apart."""
     from builtup.studies.compare import compare as run
 
-    click.echo(run(**options))
+    logs.say(run(**options))
 
 
 @cli.command()
 @click.option("--input_paths", required=True, help="folders or run ids, separated by ;")
-@click.option("--output_path", type=PATH, default="output/ensemble")
+@click.option("--output_path", type=PATH, default="output/ensemble", help="folder for the means")
 @click.option("--weights", default="", help='"0.2;0.8", or fit; all alike by default')
 @click.option("--threshold", default="mean", help="a number, mean (of the runs'), or that of all")
-@click.option("--gt_path", default="", help="the split with polygons that weights=fit learns from")
+@click.option(
+    "--gt_path", default="", help="the split that weights=fit learns from; none by default"
+)
 @work
 @on_cluster()
 def ensemble(**options: Any) -> None:
@@ -330,61 +345,32 @@ def ensemble(**options: Any) -> None:
 
 
 @cli.command()
-@click.option("--input_path", default="", help="polygons, a raster or a folder of results")
-@click.option("--run_id", default="", help="or a run, or models:/<name>@champion")
+@click.option("--input_path", default="", help="polygons, a raster, a folder; a run by default")
+@click.option(
+    "--run_id", default="", help="a run, models:/<name>@champion; the newest inference by default"
+)
 def trace(**options: Any) -> None:
     """Show what a map was made from: inference, training, weights, tiles, scenes with sha256."""
     from builtup.report.lineage import trace as run
 
-    click.echo(run(**options))
+    logs.say(run(**options))
 
 
 @cli.command()
-@click.option("--output_path", type=PATH, default="output/demo")
-@click.option("--seed", type=int, default=0)
-@click.option("--max_minutes", type=float, default=3.0, help="training time")
+@click.option("--output_path", type=PATH, default="output/demo", help="folder for all of it")
+@click.option("--seed", type=int, default=0, help="any whole number: other towns, another start")
+@click.option("--max_minutes", type=float, default=3.0, help="most minutes of training")
 def demo(**options: Any) -> None:
     """Run the whole chain on simulated towns and write a report."""
     from builtup.demo import demo as run
 
     outcome = run(**options)
-    click.echo("\n".join(outcome.lines()))
+    logs.say("\n".join(outcome.lines()))
     outcome.check()
 
 
-def _whole_number(text: str) -> int | None:
-    """A number of 0 or more; nothing where it is left open."""
-    if not text.strip():
-        return None
-    if not text.strip().isdecimal():
-        raise click.BadParameter(f"{text!r} is not a number of 0 or more")
-    return int(text)
-
-
 @cli.command()
-@click.option("--model", required=True, help="a training run, models:/…, a folder or weights")
-@click.option("--input_path", required=True, help="scenes or STAC items, separated by ;")
-@click.option("--output_path", default="output/predict")
-@click.option("--area", default="", help="a polygon file, or minx,miny,maxx,maxy in degrees")
-@click.option("--tta", default="none", help="none, hflip, rotations or d4")
-@click.option("--window", type=click.IntRange(32), default=512, help="pixels")
-@click.option("--overlap", type=click.IntRange(0), default=64, help="pixels")
-@click.option("--blend", default="ramp", help="weights of overlapping windows: ramp or mean")
-@click.option("--batch_size", type=click.IntRange(1), default=4, help="windows")
-@threshold
-@click.option("--temperature", default="", help="of the logits: run, or a number; none by default")
-@click.option("--units", default="auto", help="of the scenes: auto, power, amplitude or db")
-@polygon_options
-@click.option("--device", default="auto", help="auto, cpu or cuda")
-@click.option("--backend", default="torch", help="what the network runs on")
-@click.option(
-    "--decoders",
-    default="",
-    callback=lambda context, parameter, value: _whole_number(value),
-    help="processes that read ahead; by default for a GPU only",
-)
-@click.option("--allow", default="", help="prefixes of what STAC items may point to besides")
-@click.option("--run_name", default="predict", help="name of the run in MLflow")
+@predicting
 @work
 @on_cluster("output_path")  # reads scenes from URLs itself, window by window
 def predict(**options: Any) -> None:
@@ -396,4 +382,4 @@ def predict(**options: Any) -> None:
 
     parts = {of.name: options.pop(of.name) for of in fields(Recipe) if of.name in options}
     _report(*run(Recipe(**parts), PredictOptions(**options)))
-    click.echo("\n".join(map_lines(Path(options["output_path"]))))
+    logs.say("\n".join(map_lines(Path(options["output_path"]))))

@@ -1,9 +1,14 @@
-"""Options that several commands have, with the names and defaults of the MLflow entry points."""
+"""Options of the command line, with the names and defaults of the MLflow entry points.
+
+Each says what it is for, in which unit, and its default (a test reads them all). Here stand those
+that several commands have, and the long lists of some.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +16,21 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from builtup import logs
 from builtup.errors import BuiltupError
 
 __all__ = [
     "PATH",
+    "Command",
+    "Group",
     "PolygonOptions",
     "io",
+    "launching",
+    "leaving_out",
     "polygon_options",
+    "predicting",
     "results",
+    "simulating",
     "threshold",
     "tiling",
     "work",
@@ -28,12 +40,93 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 
-def io(input_default: str, output_default: str) -> Callable[[F], F]:
-    """Options `input_path` and `output_path`."""
+# --- what every command has -----------------------------------------------------------------------
+
+
+def _how_much(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """`--quiet` and `--verbose`: of this process and of those that it starts."""
+    if not value or context.resilient_parsing:
+        return
+    own, other = logs.QUIET, logs.VERBOSE
+    if parameter.name == "verbose":
+        own, other = other, own
+    if context.meta.setdefault("builtup.said", own) != own:
+        raise click.UsageError("--quiet and --verbose exclude each other; give one of them")
+    os.environ[own] = "1"
+    os.environ.pop(other, None)
+    logs.set_up()
+
+
+def _to_file(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None and not context.resilient_parsing:
+        logs.write_to(value)
+
+
+_LOGGING = [
+    click.Option(
+        ["--quiet"],
+        is_flag=True,
+        expose_value=False,
+        callback=_how_much,
+        show_default=False,
+        help="warnings and errors only, no progress bars; results are printed",
+    ),
+    click.Option(
+        ["--verbose"],
+        is_flag=True,
+        expose_value=False,
+        callback=_how_much,
+        show_default=False,
+        help="say details as well",
+    ),
+    click.Option(
+        ["--log-file"],
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        callback=_to_file,
+        help="a file that all of it is appended to, details included; none by default",
+    ),
+]
+
+
+class Command(click.Command):
+    """A command with the options of the log lines, which MLflow's entry points do without."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own options, those of the log lines, and `--help`."""
+        *own, last = super().get_params(ctx)
+        for option in own:
+            if isinstance(option, click.Option) and option.default == "":
+                option.show_default = False  # the help says what nothing means
+        return [*own, *_LOGGING, last]
+
+
+class Group(click.Group):
+    """The commands; `builtup --quiet prepare` is `builtup prepare --quiet`."""
+
+    command_class = Command
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The options before the name of a command."""
+        *own, last = super().get_params(ctx)
+        return [*own, *_LOGGING, last]
+
+
+# --- what several commands have -------------------------------------------------------------------
+
+
+def io(
+    input_default: str, output_default: str, holds: str = "a split", made: str = ""
+) -> Callable[[F], F]:
+    """Options `input_path`, a folder that `holds` something, and `output_path` for what is made."""
 
     def decorate(function: F) -> F:
-        function = click.option("--output_path", type=PATH, default=output_default)(function)
-        return click.option("--input_path", type=PATH, default=input_default)(function)
+        function = click.option(
+            "--output_path", type=PATH, default=output_default, help=f"folder for {made or 'it'}"
+        )(function)
+        return click.option(
+            "--input_path", type=PATH, default=input_default, help=f"folder of {holds}"
+        )(function)
 
     return decorate
 
@@ -46,9 +139,9 @@ def work(function: F) -> F:
         default="stop",
         help="stop at bad input, or go on and list what was skipped",
     )(function)
-    return click.option("--num_workers", type=click.IntRange(1), default=2, help="processes")(
-        function
-    )
+    return click.option(
+        "--num_workers", type=click.IntRange(1), default=2, help="processes on this machine"
+    )(function)
 
 
 def tiling(tile_size: int, overlap: int) -> Callable[[F], F]:
@@ -61,8 +154,15 @@ def tiling(tile_size: int, overlap: int) -> Callable[[F], F]:
             default=True,
             help="write tile files; false lets the list point into the scenes",
         )(function)
-        function = click.option("--overlap", type=click.IntRange(0), default=overlap)(function)
-        return click.option("--tile_size", type=click.IntRange(16), default=tile_size)(function)
+        function = click.option(
+            "--overlap",
+            type=click.IntRange(0),
+            default=overlap,
+            help="least overlap of neighbours, pixels",
+        )(function)
+        return click.option(
+            "--tile_size", type=click.IntRange(16), default=tile_size, help="side, pixels"
+        )(function)
 
     return decorate
 
@@ -72,7 +172,9 @@ def results(function: F) -> F:
     function = click.option(
         "--run_id", default="", help="an inference run; the newest finished one by default"
     )(function)
-    return click.option("--input_path", default="", help="a folder of predictions")(function)
+    return click.option(
+        "--input_path", default="", help="a folder of predictions; that of run_id by default"
+    )(function)
 
 
 @dataclass(frozen=True)
@@ -116,11 +218,100 @@ def polygon_options(function: F) -> F:
 
 
 _POLYGON_HELP = {
-    "min_area": "square metres",
-    "simplify": "tolerance in metres",
-    "min_hole": "square metres",
+    "min_area": "least area of a polygon, m²",
+    "simplify": "how far an outline may move, metres",
+    "min_hole": "least area of a hole, m²",
     "square": "right angles where they fit",
 }
 
 
-threshold = click.option("--threshold", default="", help="of the probability; the run's by default")
+threshold = click.option(
+    "--threshold", default="", help="of the probability, 0 to 1; the run's own by default"
+)
+
+
+# --- lists --------------------------------------------------------------
+
+
+def _listed(*rows: tuple[str, Any, Any, str] | Callable[[Any], Any]) -> Callable[[F], F]:
+    """Options in the order of the help: name, type, default (… where it must be given), help."""
+
+    def decorate(function: F) -> F:
+        for row in reversed(rows):
+            if callable(row):
+                function = row(function)
+                continue
+            name, kind, default, text = row
+            given: dict[str, Any] = {"required": True} if default is ... else {"default": default}
+            function = click.option(f"--{name}", type=kind, help=text, **given)(function)
+        return function
+
+    return decorate
+
+
+class _WholeNumber(click.ParamType):
+    """A number of 0 or more; nothing where it is left open."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | None:
+        text = str(value).strip()
+        if text and not text.isdecimal():
+            self.fail(f"{value!r} is not a number of 0 or more", param, ctx)
+        return int(text) if text else None
+
+
+_COUNT, _FROM_0 = click.IntRange(1), click.IntRange(0)
+
+#: Of running a script with a config.
+launching = _listed(
+    ("config_path", PATH, ..., "a config: a file, or one of builtup's own (configs/…)"),
+    ("num_gpus", _COUNT, 1, "processes, on a CPU too"),
+    ("nodes", _COUNT, 1, "machines: docs/scaling.md"),
+    ("overrides", str, "", 'settings to replace, "num_epochs=3 seed=1"; none by default'),
+)
+
+simulating = _listed(
+    ("output_path", PATH, "output/simulated", "folder for the splits"),
+    ("cities", _FROM_0, 6, "cities of the training split"),
+    ("test_cities", _FROM_0, 3, "cities of the test split"),
+    ("dates", _COUNT, 2, "dates of each city"),
+    ("size", click.IntRange(64), 1024, "pixels of 10 m along a side"),
+    ("seed", int, 0, "any whole number: other towns"),
+    ("footprints", str, "", "a file of building polygons; a plan by default"),
+    (
+        *("labels", click.Choice(["builtup", "footprints"]), "builtup"),
+        "what the polygons show: built-up ground, or each building",
+    ),
+    ("num_workers", _COUNT, 2, "processes on this machine"),
+)
+
+leaving_out = _listed(
+    ("config_path", PATH, ..., "a config of configs/train"),
+    ("folds", str, "", "names separated by ; and all by default"),
+    ("seeds", str, "", 'separated by ; such as "0;1;2"; the config\'s by default'),
+    ("overrides", str, "", 'settings to replace, "num_epochs=3"; none by default'),
+    ("num_gpus", _COUNT, 1, "processes a fold"),
+    ("output", str, "", "a folder; output/cross_validation/<config> by default"),
+)
+
+predicting = _listed(
+    ("model", str, ..., "a training run, models:/…, a folder or weights"),
+    ("input_path", str, ..., "scenes or STAC items, separated by ;"),
+    ("output_path", str, "output/predict", "folder for the maps"),
+    ("area", str, "", "a polygon file, or minx,miny,maxx,maxy in degrees; all by default"),
+    ("tta", str, "none", "views to average: none, hflip, rotations or d4"),
+    ("window", click.IntRange(32), 512, "side of a window, pixels"),
+    ("overlap", _FROM_0, 64, "of windows, pixels"),
+    ("blend", str, "ramp", "weights of overlapping windows: ramp or mean"),
+    ("batch_size", _COUNT, 4, "windows at a time"),
+    threshold,
+    ("temperature", str, "", "of the logits: run, or a number; none by default"),
+    ("units", str, "auto", "of the scenes: auto, power, amplitude or db"),
+    polygon_options,
+    ("device", str, "auto", "auto, cpu or cuda"),
+    ("backend", str, "torch", "what the network runs on: torch, openvino, openvino-int8 or auto"),
+    ("decoders", _WholeNumber(), "", "processes that read ahead; by default for a GPU only"),
+    ("allow", str, "", "prefixes of what STAC items may point to besides; none by default"),
+    ("run_name", str, "predict", "name of the run in MLflow"),
+)

@@ -199,7 +199,8 @@ def test_a_command_says_once_what_it_fetches_and_not_where_credentials_lie(
     options = ["--input_path", "s3://maps/in", "--output_path", "s3://maps/3b"]
     command = [sys.executable, "-c", script, "generate_3b_images", *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert ended.stderr == "INFO: fetching 2 files from s3://maps/in\n"
+    said = r"\d\d:\d\d:\d\d INFO: fetching 2 files from s3://maps/in\n"
+    assert re.fullmatch(said, ended.stderr)
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: OSError, times: int) -> list[str]:

@@ -22,6 +22,7 @@ import ignite.distributed as idist
 import torch
 from torch.multiprocessing.spawn import ProcessException
 
+from builtup import logs
 from builtup.config.device import pick_device
 from builtup.config.load import Config, load
 from builtup.errors import BuiltupError, ConfigError, InputError
@@ -133,7 +134,7 @@ def _join(run: Run, config: Config, num_processes: int) -> None:
             "or set device=cpu"
         )
     if int(os.environ["RANK"]) > 0:
-        logging.getLogger().setLevel(logging.ERROR)
+        logs.set_up(logging.ERROR)
     idist.initialize("nccl" if device.type == "cuda" else "gloo")
     run(config)
     idist.finalize()  # after an error the others could not answer
@@ -158,8 +159,7 @@ def load_script(path: Path) -> Run:
 def _worker(
     rank: int, script: str, config_path: str, overrides: str, num_processes: int, folder: str
 ) -> None:
-    level = logging.INFO if idist.get_rank() == 0 else logging.ERROR
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=level, stream=sys.stderr)
+    logs.set_up(logging.INFO if idist.get_rank() == 0 else logging.ERROR)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // idist.get_nproc_per_node()))
     keep_freed_memory()

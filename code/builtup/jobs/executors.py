@@ -18,6 +18,7 @@ workers end in one way only. A worker computes in one thread: there are as many 
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -42,6 +43,7 @@ from typing import Any, Protocol, TypeVar
 
 import threadpoolctl
 
+from builtup import logs
 from builtup.errors import BuiltupError
 from builtup.jobs.allocator import keep_freed_memory
 
@@ -184,6 +186,7 @@ _ending = False
 def _begin(parent: Connection, prepare: Callable[[], None] | None) -> None:
     """In a new worker: end when the other end of `parent` is closed."""
     keep_freed_memory()
+    logs.set_up(logging.WARNING)
     _compute_in_one_thread()
     signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()

@@ -49,6 +49,7 @@ from builtup.errors import BuiltupError, InputError, OutputError
 from builtup.jobs import executors, store
 from builtup.jobs.digests import sha256_of
 from builtup.jobs.files import output_error, write_text_atomically
+from builtup.logs import no_bars
 from builtup.text_table import counted
 
 __all__ = ["Job", "Step", "Summary", "describe_input", "is_done", "record_done", "run_step"]
@@ -185,7 +186,7 @@ def run_step(
             summary.up_to_date += 1
         else:
             todo.append(job)
-    bar = tqdm(total=len(todo), desc=step.name, unit="job", disable=None, leave=False)
+    bar = tqdm(total=len(todo), desc=step.name, unit="job", disable=no_bars(), leave=False)
     with bar, closing(_execute(step, todo, work, num_workers)) as outcomes:
         for job, counts, error in outcomes:
             bar.update()

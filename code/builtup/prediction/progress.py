@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from builtup.logs import no_bars
+
 __all__ = ["Advance", "progress"]
 
 #: Counts pixels that are done.
@@ -31,7 +33,7 @@ def progress(
         desc=name,
         unit="Mpx",
         bar_format=_FORMAT,
-        disable=True if quiet else None,
+        disable=True if quiet else no_bars(),
         leave=False,
         position=position,
     ) as bar:

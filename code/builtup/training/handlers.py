@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 from tqdm import tqdm
 
 from builtup.data.contract import Places, SampleLoader
+from builtup.logs import no_bars
 from builtup.runs.records import Summary
 from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import rank_tiles
@@ -289,7 +290,7 @@ def attach_progress_bar(trainer: Engine) -> None:
     """One bar an epoch, on rank 0, silent off a terminal."""
     if idist.get_rank() != 0:
         return
-    bar = tqdm(unit="batch", disable=None, leave=False)
+    bar = tqdm(unit="batch", disable=no_bars(), leave=False)
 
     @trainer.on(Events.EPOCH_STARTED)
     def begin() -> None:
