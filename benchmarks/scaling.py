@@ -162,12 +162,12 @@ def measure_planning(scenes: str) -> float:
     from builtup.geo.locations import Allow
     from builtup.jobs.executors import map_threads
     from builtup.sensors.radar.discovery import find_scenes
-    from builtup.sensors.radar.headers import PREDICT, read_headers
+    from builtup.sensors.radar.headers import read_headers
     from builtup.sensors.radar.units import judge_units
 
     started = time.monotonic()
     found = find_scenes(scenes, Allow.parse("")).scenes
-    for _ in map_threads(lambda scene: judge_units(read_headers(scene, PREDICT)), found):
+    for _ in map_threads(lambda scene: judge_units(read_headers(scene)), found):
         pass
     return (time.monotonic() - started) / len(found)
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from builtup.sensors.radar.bands import to_db
 from builtup.sensors.radar.sentinel1 import SENTINEL1
-from builtup.tiles.histogram import BINS, draw_histograms, histogram, widened
+from builtup.tiles.histogram import BINS, draw_histograms, histogram, medians, widened
 from tile_data import labels, power
 
 AXIS = SENTINEL1.axis
@@ -41,6 +41,15 @@ def test_counts_are_numpys_for_each_class_and_band(classes: int) -> None:
 def test_values_beyond_the_ends_fall_into_the_last_bins() -> None:
     counts = histogram(np.array([[0.0, 1e6]] * 3, np.float32), np.zeros(2, np.uint8), 2, AXIS)
     assert counts[0, 0, 0] == counts[0, 0, -1] == 1
+
+
+def test_medians_are_those_of_all_classes() -> None:
+    image = power((40, 50))[:2]
+    bands = image[:, np.isfinite(image[0])]
+    mask = (np.arange(bands.shape[1]) % 3).astype(np.uint8)
+    found = medians(histogram(bands, mask, 3, SENTINEL1.axis), SENTINEL1.axis)
+    np.testing.assert_allclose(found, np.median(to_db(bands), axis=1), atol=0.3)
+    assert np.isnan(medians(np.zeros((3, 1, BINS), np.int64), SENTINEL1.axis)[0])
 
 
 def test_more_classes_come_before_what_is_not_labelled() -> None:

@@ -29,10 +29,30 @@ def test_a_split_is_a_table_of_its_scenes(tmp_path: Path) -> None:
         [shapely.box(LEFT + 200, TOP - 300, LEFT + 300, TOP - 200)],
     )
     table = inspect(tmp_path / "train").splitlines()
-    cells = "train  38SLF_Alpha  20150101  ASC    50x40  10     EPSG:32638  1     20.0%    6.25%"
-    assert table[2] == cells
+    head, cells = table[0].split(), table[2].split()
+    assert dict(zip(head, cells, strict=True)) == {
+        "split": "train", "city": "38SLF_Alpha", "date": "20150101", "orbit": "ASC",
+        "size": "50x40", "pixel/m": "10", "CRS": "EPSG:32638", "grid": "1", "unit": "power",
+        "no-data": "20.0%", "built-up": "6.25%",
+    }  # fmt: skip
     assert "20150202  ?" in table[3]
     assert table[-1] == "train: 1 cities, 2 scenes, 0 refused, 0 other rasters left alone"
+
+
+def test_units_and_pixels_on_the_ground_are_shown_and_what_becomes_of_them(tmp_path: Path) -> None:
+    place = Affine(9e-5, 0, 43.0, 0, -9e-5, 36.3)
+    db = [10 * np.log10(speckle((40, 50), level)) for level in (0.14, 0.02)]
+    for day in (1, 2):
+        date = f"2015010{day}"
+        write_scene(tmp_path, vv=db[0], vh=db[1], date=date, transform=place, crs="EPSG:4326")
+    text = inspect(tmp_path)
+    row = dict(zip(text.splitlines()[0].split(), text.splitlines()[2].split(), strict=True))
+    assert (row["pixel/m"], row["unit"]) == ("8.08x9.99", "decibels")
+    assert (row["CRS"], row["grid"]) == ("EPSG:4326", "1")
+    notes = [line for line in text.splitlines() if line.startswith("  note: ")]
+    assert len(notes) == 2
+    assert " and 1 more: resampled in linear power to 10 m" in notes[0]
+    assert " and 3 more: taken as decibels (nothing says its unit" in notes[1]
 
 
 def test_the_folder_above_shows_its_splits(tmp_path: Path) -> None:

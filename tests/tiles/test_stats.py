@@ -61,6 +61,28 @@ def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
     assert header[-1] == "skip"
 
 
+def test_the_level_of_what_was_measured_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image, _ = add_scene(tmp_path)
+    with caplog.at_level("INFO"):
+        measure(tile_all(tmp_path))
+    (line,) = (r.getMessage() for r in caplog.records if "medians" in r.getMessage())
+    assert line.startswith("medians of the tiles, in decibels: VH -")
+    expected = 10 * np.log10(np.nanmedian(image[1]))
+    assert float(line.split("VV ")[1].split(",")[0]) == pytest.approx(expected, abs=0.3)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_decibels_that_were_merged_as_power_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_scene(tmp_path, image=10 * np.log10(power((70, 90))))
+    measure(tile_all(tmp_path))
+    (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    assert "at or below -50 decibels, which linear power does not" in warning
+
+
 def test_a_tile_without_labels_or_data_is_skipped(tmp_path: Path) -> None:
     image = power((70, 90), gap=35)
     mask = labels(image)

@@ -1,4 +1,8 @@
-"""Opening rasters, here or elsewhere: GeoTIFFs only, and tried again where a network fails."""
+"""Opening rasters, here or elsewhere: GeoTIFFs only, and tried again where a network fails.
+
+What stands beside a raster counts where it lies here (`builtup.geo.side_files`); elsewhere each
+look for such a file would be a request, and none is made.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from rasterio.io import DatasetReader
 from builtup.errors import InputError
 from builtup.geo.locations import Location
 from builtup.geo.rasters import gdal_env, gdal_message
+from builtup.geo.side_files import SIDE_FILES
 from builtup.geo.windows import Window
 from builtup.jobs.retries import Retries
 from builtup.jobs.store import s3_endpoint
@@ -61,18 +66,31 @@ class Raster:
         values: NDArray[Any] = self._persistent(lambda: self._read(window, band, out))
         return values
 
+    def read_mask(self, window: Window, band: int) -> NDArray[np.uint8]:
+        """GDAL's mask of a window of a band, (height, width), 0 where it hides a pixel."""
+        mask: NDArray[np.uint8] = self._persistent(
+            lambda: self._opened().read_masks(band, window=window.rasterio)
+        )
+        return mask
+
     def close(self) -> None:
         """Close it."""
         self.dataset.close()
 
     def _open(self) -> DatasetReader:
         drivers = None if self.location.any_format else "GTiff"
-        return rasterio.open(self.location.name, driver=drivers)
+        if self.location.remote:
+            return rasterio.open(self.location.name, driver=drivers)
+        with rasterio.Env(**SIDE_FILES):
+            return rasterio.open(self.location.name, driver=drivers)
 
     def _read(self, window: Window, band: int, out: NDArray[Any] | None) -> NDArray[Any]:
+        return self._opened().read(band, window=window.rasterio, out=out)
+
+    def _opened(self) -> DatasetReader:
         if self.dataset.closed:
             self.dataset = self._open()
-        return self.dataset.read(band, window=window.rasterio, out=out)
+        return self.dataset
 
     def _persistent(self, action: Callable[[], Result]) -> Result:
         location = self.location

@@ -34,7 +34,8 @@ from builtup.prediction.scene import STEP, SceneWork, predict_job, scene_job
 from builtup.runs.results import RAW, PredictionTags
 from builtup.runs.tracking import recording
 from builtup.sensors.radar.discovery import find_scenes
-from builtup.sensors.radar.headers import PREDICT, SceneHeaders, read_each
+from builtup.sensors.radar.headers import SceneHeaders, read_each
+from builtup.sensors.radar.remarks import say
 from builtup.sensors.radar.scenes import Scene
 from builtup.sensors.radar.units import judge_units, parse_units
 from builtup.sensors.scene_files import is_simulated
@@ -132,6 +133,7 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
         else:
             problems.append(job)
     pending = tuple(job for job in jobs if not is_done(STEP, job))
+    say(remark for job in jobs for remark in job.context.headers.remarks)
     check_folder(run, jobs, skipping=bool(problems))
     return _Plan(loaded, run, tuple(jobs), pending, tuple(problems))
 
@@ -148,14 +150,12 @@ def _read_headers(
     usable: list[SceneHeaders] = []
     problems: list[BuiltupError] = []
     beside = 0
-    for headers in read_each(scenes, PREDICT):
+    for headers in read_each(scenes):
         if isinstance(headers, BuiltupError):
             problems.append(headers)
         elif area is not None and area.on(headers.grid) is None:
             beside += 1
         else:
-            for remark in headers.remarks:
-                log.warning("%s: %s", headers.scene.plain_id, remark)
             usable.append(headers)
     if beside:
         log.info("%d of %d scenes lie outside of area", beside, len(scenes))

@@ -123,12 +123,16 @@ class SceneWork:
 def scene_job(work: SceneWork, raw: Path, settings: Mapping[str, Any]) -> Job:
     """The job that writes `raw/<scene>_prob.tif`; `settings` are what its pixels depend on."""
     scene = work.headers.scene
-    inputs = tuple(location.path for location in scene.locations if not location.remote)
     return Job(
         name=scene.plain_id,
-        inputs=inputs,
+        inputs=work.headers.files,
         outputs=(raw / scene.output_name("prob"),),
-        settings={**settings, "scene": scene.scene_id, "city": work.tags.city},
+        settings={
+            **settings,
+            **work.headers.validity,
+            "scene": scene.scene_id,
+            "city": work.tags.city,
+        },
         pixels=work.headers.grid.pixels,
         context=work,
         resources={"GPU": 1} if work.recipe.device.startswith("cuda") else {},

@@ -28,7 +28,7 @@ from builtup.runs.records import InferenceRecord, member_runs
 from builtup.runs.results import Results
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.discovery import find_scenes
-from builtup.sensors.radar.headers import PREDICT, SceneHeaders, read_headers
+from builtup.sensors.radar.headers import SceneHeaders, read_headers
 from builtup.sensors.radar.names import SceneName
 from builtup.sensors.radar.reader import open_power
 from builtup.sensors.radar.units import judge_units
@@ -202,7 +202,7 @@ def _stored_scenes(input_path: str, units: str = "auto") -> Mapping[str, tuple[S
     found = find_scenes(input_path, Allow())
     if found.problems:
         raise found.problems[0]
-    return with_cities([judge_units(read_headers(s, PREDICT), units) for s in found.scenes])
+    return with_cities([judge_units(read_headers(s), units) for s in found.scenes])
 
 
 def _scenes_of_run(results: Results) -> Mapping[str, tuple[SceneHeaders, ...]] | None:

@@ -22,13 +22,15 @@ UNKNOWN = (60, 60, 90)
 class Axis:
     """The axis on which values of a sensor are shown: its ends, its unit, and the way onto it.
 
-    `place` takes values as they are in memory to those of the axis, element by element.
+    `place` takes values as they are in memory to those of the axis, element by element. `spelled`
+    is the unit in full, where that is another word.
     """
 
     low: float
     high: float
     unit: str
     place: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    spelled: str = ""
 
 
 @dataclass(frozen=True)

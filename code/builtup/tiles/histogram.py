@@ -12,7 +12,7 @@ from builtup.geo.probability import IGNORE
 from builtup.jobs.files import atomic_path
 from builtup.sensors.sensor import Axis, Sensor
 
-__all__ = ["BINS", "draw_histograms", "histogram", "widened"]
+__all__ = ["BINS", "draw_histograms", "histogram", "medians", "widened"]
 
 BINS = 320
 _NAMES = ("background", "built-up")
@@ -45,6 +45,17 @@ def widened(counts: Counts, classes: int) -> Counts:
     """Counts of `histogram` as if there had been so many classes, at least those it has."""
     more = classes + 1 - len(counts)
     return counts if more == 0 else np.insert(counts, [len(counts) - 1] * more, 0, axis=0)
+
+
+def medians(counts: Counts, axis: Axis) -> tuple[float, ...]:
+    """The median of each band on the axis, of all classes together, to within a bin; NaN where
+    nothing was counted."""
+    width = (axis.high - axis.low) / BINS
+    found = []
+    for band in counts.sum(axis=0).cumsum(axis=-1):
+        middle = int(np.searchsorted(band, band[-1] / 2))
+        found.append(axis.low + (middle + 0.5) * width if band[-1] else float("nan"))
+    return tuple(found)
 
 
 def draw_histograms(path: Path, cities: Mapping[str, Counts], sensor: Sensor) -> None:

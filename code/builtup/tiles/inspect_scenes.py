@@ -16,9 +16,11 @@ from builtup.geo.rasters import gdal_env
 from builtup.geo.vectors import PolygonSet, read_polygons
 from builtup.geo.windows import Window, aligned
 from builtup.sensors.radar.discovery import scenes_of_split
-from builtup.sensors.radar.headers import CHAIN, SceneHeaders, read_each
+from builtup.sensors.radar.headers import SceneHeaders
 from builtup.sensors.radar.reader import PowerReader, open_power
+from builtup.sensors.radar.remarks import Remark, joined
 from builtup.sensors.radar.scenes import Scene
+from builtup.sensors.radar.units import judge_each, spelled
 from builtup.sensors.scene_files import require_folder
 from builtup.text_table import text_table
 from builtup.tiles.masks import burner_on, city_labels
@@ -26,7 +28,8 @@ from builtup.tiles.masks import burner_on, city_labels
 __all__ = ["SceneReport", "SplitReport", "inspect", "inspect_split"]
 
 HEADINGS = (
-    "split", "city", "date", "orbit", "size", "pixel", "CRS", "grid", "no-data", "built-up",
+    "split", "city", "date", "orbit", "size", "pixel/m", "CRS", "grid", "unit", "no-data",
+    "built-up",
 )  # fmt: skip
 #: Shares are taken from at most this many windows along each axis, evenly spread.
 SAMPLES = 8
@@ -36,10 +39,15 @@ _CITY_YEAR = re.compile(r".+_\d{4}")
 
 @dataclass(frozen=True)
 class SceneReport:
-    """One usable scene. Shares are of sampled pixels; `built_up` is None without polygons."""
+    """One usable scene: the grid that its files are stored on, and that which it is read on.
+
+    `unit` is that of its files. Shares are of sampled pixels; `built_up` is None without polygons.
+    """
 
     scene: Scene
+    stored: Grid
     grid: Grid
+    unit: str
     nodata: float
     built_up: float | None
 
@@ -53,6 +61,7 @@ class SplitReport:
     refused: list[BuiltupError] = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
     ignored: int = 0
 
 
@@ -79,7 +88,7 @@ def inspect_split(root: Path) -> SplitReport:
     report.refused += discovery.problems
     labels: dict[str, _Labels | None] = {}
     with gdal_env():
-        headers = read_each(discovery.scenes, CHAIN)
+        headers = judge_each(discovery.scenes, joint=True)
         for scene, found in zip(discovery.scenes, headers, strict=True):
             key = f"{scene.folder}/{scene.city_key}"
             if key not in labels:
@@ -149,7 +158,18 @@ def _inspect_scene(
         if invalid == pixels and not _any_valid(reader):
             raise scene.all_invalid()
         share = built / known if known else None
-        return SceneReport(scene, grid, invalid / pixels, share)
+        report.remarks += [remark for remark in headers.remarks if remark.doubtful]
+        unit = _unit(headers)
+        return SceneReport(scene, headers.stored, grid, unit, invalid / pixels, share)
+
+
+def _unit(headers: SceneHeaders) -> str:
+    """What both polarisations are stored as: `power`, `decibels x 0.01`, `decibels, power`."""
+    units = [
+        spelled(band.unit) + (f" x {band.scale:g}" if band.scale != 1 else "")
+        for band in headers.bands
+    ]
+    return ", ".join(dict.fromkeys(units))
 
 
 def _burners(
@@ -205,6 +225,7 @@ def _as_text(reports: Sequence[SplitReport]) -> str:
             names = ", ".join(sorted(set(report.unlabelled)))
             lines.append(f"  without polygons (rasterize refuses these): {names}")
         lines += [f"  note: {note}" for note in report.notes]
+        lines += [f"  note: {line}" for line, _ in joined(report.remarks)]
         lines += [f"  refused: {problem}" for problem in report.refused]
     return "\n".join(lines)
 
@@ -212,7 +233,7 @@ def _as_text(reports: Sequence[SplitReport]) -> str:
 def _rows(report: SplitReport) -> Iterator[tuple[str, ...]]:
     grids: dict[str, list[Grid]] = {}
     for row in sorted(report.scenes, key=lambda r: (r.scene.folder, r.scene.date)):
-        scene, grid = row.scene, row.grid
+        scene, grid = row.scene, row.stored
         known = grids.setdefault(scene.city_key, [])
         yield (
             report.name,
@@ -220,9 +241,10 @@ def _rows(report: SplitReport) -> Iterator[tuple[str, ...]]:
             scene.date,
             scene.orbit or "?",
             f"{grid.width}x{grid.height}",
-            "x".join(f"{size:.6g}" for size in sorted(set(grid.resolution))),
+            "x".join(dict.fromkeys(f"{size:.3g}" for size in grid.metres_per_pixel)),
             grid.crs.to_string() if grid.crs.to_epsg() else "other",
-            _grid_number(grid, known),
+            _grid_number(row.grid, known),
+            row.unit,
             f"{row.nodata:.1%}",
             "-" if row.built_up is None else f"{row.built_up:.2%}",
         )

@@ -23,9 +23,10 @@ from builtup.geo.windows import aligned
 from builtup.jobs.files import atomic_path
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.sensors.radar.discovery import require_split
-from builtup.sensors.radar.headers import CHAIN, SceneHeaders, usable_headers
-from builtup.sensors.radar.reader import Invalid, open_scene
+from builtup.sensors.radar.headers import SceneHeaders
+from builtup.sensors.radar.reader import Invalid, open_power
 from builtup.sensors.radar.scenes import Scene
+from builtup.sensors.radar.units import usable_scenes
 
 __all__ = [
     "CityLabels",
@@ -88,7 +89,7 @@ def rasterize(
     with `on_error="skip"` lists them in the summary.
     """
     found = require_split(input_path)
-    usable, problems = usable_headers(found.scenes, CHAIN)
+    usable, problems = usable_scenes(found.scenes)  # what is said of them, the merge says
     jobs = []
     for headers in usable:
         try:
@@ -106,7 +107,7 @@ def rasterize(
 
 
 def rasterize_scene(
-    scene: Scene,
+    headers: SceneHeaders,
     labels: CityLabels,
     output: Path,
     *,
@@ -117,8 +118,8 @@ def rasterize_scene(
     255 is where the scene is invalid and outside the labelled area (a pixel is inside when its
     centre is). Returns counts: polygons on the scene, geometries repaired.
     """
-    with gdal_env(), open_scene(scene, CHAIN) as reader:
-        grid = reader.grid
+    scene, grid = headers.scene, headers.grid
+    with gdal_env(), open_power(headers) as reader:
         windows = list(aligned(grid.width, grid.height, WINDOW))
         with reader.invalid_ahead(windows) as validity:
             polygons = PolygonFile(labels.polygons)
@@ -175,18 +176,18 @@ def _job(root: Path, output: Path, headers: SceneHeaders, all_touched: bool) -> 
     labels = city_labels(root, scene.folder, scene.city_key)
     return Job(
         name=scene.scene_id,
-        inputs=(*scene.files, *labels.files),
+        inputs=(*headers.files, *labels.files),
         outputs=(scene.output(output, "mask"),),
-        settings={"all_touched": all_touched},
+        settings={"all_touched": all_touched, **headers.validity, **headers.conversion},
         pixels=headers.grid.pixels,
-        context=(scene, labels),
+        context=(headers, labels),
     )
 
 
 def _rasterize_job(job: Job) -> dict[str, int]:
-    scene, labels = job.context
+    headers, labels = job.context
     all_touched = bool(job.settings["all_touched"])
-    return rasterize_scene(scene, labels, job.outputs[0], all_touched=all_touched)
+    return rasterize_scene(headers, labels, job.outputs[0], all_touched=all_touched)
 
 
 def _burner(polygons: PolygonFile, grid: Grid, scene: Scene, *, all_touched: bool) -> Burner:

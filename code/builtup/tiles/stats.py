@@ -7,6 +7,7 @@ Each scene is one job that leaves its figures in `<out>/.stats/`; what covers al
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections import defaultdict
@@ -27,7 +28,7 @@ from builtup.sensors.sensor import Sensor
 from builtup.tiles.block_folds import parse_blocks
 from builtup.tiles.folds import FOLDS_JSON, Folds, SceneGround, plan_folds
 from builtup.tiles.folds_gpkg import FOLDS_GPKG, write_folds_gpkg
-from builtup.tiles.histogram import draw_histograms, widened
+from builtup.tiles.histogram import BINS, draw_histograms, medians, widened
 from builtup.tiles.normalisation import STATS_JSON, sensor_entry, statistics
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.scene_stats import SceneMeasures, SceneWork, fold_parts, measure_scene
@@ -35,6 +36,8 @@ from builtup.tiles.table import TILE_STATS_CSV, write_tile_stats
 from builtup.tiles.tile import TILES_CSV, Tile, open_tile_grid, read_list
 
 __all__ = ["generate_tiles_stats"]
+
+log = logging.getLogger(__name__)
 
 STEP = Step("generate_tiles_stats", 2)
 HISTOGRAMS_PNG = "histograms.png"
@@ -94,6 +97,8 @@ def generate_tiles_stats(
     collected = run_step(STEP, [_collection(done, plan, output_path, sensor)], collect)
     if collected.done and not summary.done:
         summary.done, summary.noun, summary.counts = 1, "list", collected.counts
+    if collected.done:
+        _say_level([SceneMeasures.read(job.outputs[0]) for _, job in done], sensor)
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -229,6 +234,21 @@ def collect(job: Job) -> dict[str, int]:
     ]
     write_tile_stats(table, rows, bands=len(sensor.bands), classes=classes)
     return {"tiles": len(rows)}
+
+
+def _say_level(measures: Sequence[SceneMeasures], sensor: Sensor) -> None:
+    """Log what was measured in one figure a band, by which wrong units show."""
+    classes, axis = max(m.classes for m in measures), sensor.axis
+    counts = np.sum([widened(m.histogram, classes) for m in measures], axis=0)
+    found, unit = medians(counts, axis), axis.spelled or axis.unit
+    listed = ", ".join(f"{n} {m:.1f}" for n, m in zip(sensor.bands, found, strict=True))
+    log.info("medians of the tiles, in %s: %s", unit, listed)
+    if any(m < axis.low + 1.5 * (axis.high - axis.low) / BINS for m in found):
+        log.warning(
+            "half of the values lie at or below %g %s, which %s does not: were the images made of "
+            "other units? make them anew from the scenes",
+            axis.low, unit, sensor.unit,
+        )  # fmt: skip
 
 
 def _by_city(

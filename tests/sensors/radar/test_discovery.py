@@ -12,7 +12,7 @@ from builtup.errors import InputError
 from builtup.geo.locations import Allow
 from builtup.maps.cities import with_cities
 from builtup.sensors.radar.discovery import find_scenes, scenes_of_split
-from builtup.sensors.radar.headers import PREDICT, read_headers
+from builtup.sensors.radar.headers import read_headers
 from helpers import TRANSFORM, speckle, write_raster, write_scene
 
 
@@ -105,7 +105,7 @@ def test_dates_of_one_place_share_a_city_and_other_places_do_not(tmp_path: Path)
             path = tmp_path / "porto" / f"d{number}_{name}.tif"
             write_raster(path, speckle((50, 50)), TRANSFORM @ TRANSFORM.translation(shift, 0))
     scenes = find_scenes(str(tmp_path / "porto"), Allow()).scenes
-    cities = with_cities([read_headers(scene, PREDICT) for scene in scenes])
+    cities = with_cities([read_headers(scene) for scene in scenes])
     assert [len(some) for some in cities.values()] == [2, 1, 1]
     assert list(cities)[:2] == ["38SLE_porto", "38SLE_porto_2"]
     assert all(key[5:].startswith("_porto") for key in cities)

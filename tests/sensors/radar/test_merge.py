@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from builtup.errors import BuiltupError, GridError, InputError
+from builtup.geo.windows import Window
 from builtup.jobs.steps import Summary
 from builtup.sensors.radar import merge
 from builtup.sensors.radar.bands import invalid
 from builtup.sensors.radar.discovery import scenes_of_split
+from builtup.sensors.radar.headers import read_headers
 from builtup.sensors.radar.merge import generate_3b_images, merge_scene
+from builtup.sensors.radar.reader import open_power
+from builtup.sensors.radar.units import judge_units
 from helpers import TRANSFORM, speckle, write_raster, write_scene
 
 POWER = st.one_of(
@@ -68,7 +72,7 @@ def test_invalid_pixels_are_nan_in_all_bands_and_no_others(
     folder = tmp_path_factory.mktemp("scene")
     write_scene(folder, vv=vv, vh=vh, nodata=nodata)
     (scene,) = scenes_of_split(folder).scenes
-    merge_scene(scene, folder / "3b.tif")
+    merge_scene(read_headers(scene), folder / "3b.tif")
     bad = invalid(vh, vv, nodata, nodata)
     with rasterio.open(folder / "3b.tif") as dataset:
         bands = dataset.read()
@@ -90,7 +94,7 @@ def test_windows_cover_the_scene_whatever_its_size(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merge, "WINDOW", window)
         patch.setattr(merge, "BLOCK", 16)
-        merge_scene(scene, folder / "3b.tif")
+        merge_scene(read_headers(scene), folder / "3b.tif")
     with rasterio.open(folder / "3b.tif") as dataset:
         np.testing.assert_array_equal(dataset.read(), [2 * vv, vv, 1.5 * vv])
 
@@ -180,8 +184,8 @@ BAD = [
     (zero_byte, "empty file"),
     (text, "not a readable GeoTIFF"),
     (cut_off, "cannot be read to its end"),
-    (two_bands, "holds 2 bands"),
-    (integers, "holds uint16"),
+    (two_bands, "2 bands, 0 described as VV"),
+    (integers, "integers of an unknown unit"),
     (no_crs, "no CRS"),
     (not_placed, "no georeference"),
     (no_place, "has no place on Earth"),
@@ -233,6 +237,60 @@ def test_stop_writes_nothing_where_a_header_is_bad(tmp_path: Path) -> None:
     with pytest.raises(BuiltupError):
         run(tmp_path)
     assert nothing_written(tmp_path)
+
+
+def degrees() -> Affine:
+    return Affine(9e-5, 0, 43.0, 0, -9e-5, 36.3)
+
+
+@pytest.mark.parametrize("kind", ["decibels", "scaled", "degrees", "feet", "mask", "integers"])
+def test_the_chain_reads_what_predict_reads(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shape = (90, 110)
+    power = {"vv": speckle(shape, 0.14, 1), "vh": speckle(shape, 0.02, 2)}
+    if kind == "decibels":
+        files = write_scene(tmp_path / "in", **{k: 10 * np.log10(p) for k, p in power.items()})
+    elif kind == "degrees":
+        files = write_scene(tmp_path / "in", **power, transform=degrees(), crs="EPSG:4326")
+    elif kind == "feet":
+        place = Affine(40, 0, 6_000_000, 0, -40, 2_000_000)
+        files = write_scene(tmp_path / "in", **power, transform=place, crs="EPSG:2227")
+    elif kind == "integers":
+        how = {"dtype": "int16", "nodata": -9999}
+        scaled = {k: np.round(1000 * np.log10(p)) for k, p in power.items()}
+        files = write_scene(tmp_path / "in", **scaled, **how)
+    else:
+        many = 1000 if kind == "scaled" else 1
+        files = write_scene(tmp_path / "in", **{k: many * p for k, p in power.items()})
+    for path in files:
+        with rasterio.open(path, "r+") as dataset:
+            if kind in {"scaled", "integers"}:
+                dataset.scales = (0.001 if kind == "scaled" else 0.01,)
+            if kind == "mask":
+                dataset.write_mask(np.arange(110) >= 30 * np.ones((90, 1)))
+    assert run(tmp_path).done == 1
+    found = judge_units(read_headers(scenes_of_split(tmp_path / "in").scenes[0]))
+    with open_power(found) as reader, rasterio.open(only(tmp_path)) as dataset:
+        expected = reader.read(Window(0, 0, *found.grid.shape))
+        np.testing.assert_array_equal(dataset.read([1, 2]), expected)
+        assert dataset.transform == found.grid.transform
+        assert dataset.crs == found.grid.crs
+    assert 0.08 < np.nanmedian(expected[1]) < 0.16
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == (kind in {"decibels", "degrees", "feet", "integers"}), warned
+
+
+def test_what_is_read_otherwise_is_done_anew_and_plain_scenes_are_not(tmp_path: Path) -> None:
+    paths = write_scene(tmp_path / "in", date="20150101")
+    write_scene(tmp_path / "in", date="20150102")
+    assert run(tmp_path).done == 2
+    paths[0].with_name(f"{paths[0].name}.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><Scale>0.5</Scale></PAMRasterBand></PAMDataset>'
+    )
+    summary = run(tmp_path)
+    assert (summary.done, summary.up_to_date) == (1, 1)
+    assert run(tmp_path).up_to_date == 2
 
 
 def test_real_scenes_merge(tmp_path: Path) -> None:

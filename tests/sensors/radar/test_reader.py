@@ -17,9 +17,9 @@ from builtup.geo.locations import Location
 from builtup.geo.windows import Window, aligned, tiling
 from builtup.sensors.radar.bands import invalid
 from builtup.sensors.radar.discovery import scenes_of_split
-from builtup.sensors.radar.headers import CHAIN, PREDICT, SceneHeaders, read_headers
+from builtup.sensors.radar.headers import SceneHeaders, read_headers
 from builtup.sensors.radar.merge import merge_scene
-from builtup.sensors.radar.reader import MOST_PIXELS, PowerReader, open_power, open_scene
+from builtup.sensors.radar.reader import MOST_PIXELS, PowerReader, open_power
 from builtup.sensors.radar.scenes import Band, Scene
 from builtup.sensors.radar.units import judge_units
 from helpers import CRS, TRANSFORM, speckle, write_raster, write_scene
@@ -35,7 +35,7 @@ def scene_of(vv: Path, vh: Path) -> Scene:
 
 
 def judged(vv: Path, vh: Path, units: str = "auto") -> SceneHeaders:
-    return judge_units(read_headers(scene_of(vv, vh), PREDICT), units)
+    return judge_units(read_headers(scene_of(vv, vh)), units)
 
 
 def read_all(found: SceneHeaders) -> Float:
@@ -62,11 +62,11 @@ def test_power_is_that_of_the_three_band_scene(tmp_path: Path) -> None:
     vv[3, 40], vh[30, 30] = -0.001, 0
     write_scene(tmp_path / "in", vv=vv, vh=vh, nodata=-9999)
     (scene,) = scenes_of_split(tmp_path / "in").scenes
-    merge_scene(scene, tmp_path / "3b.tif")
+    merge_scene(read_headers(scene), tmp_path / "3b.tif")
     with rasterio.open(tmp_path / "3b.tif") as dataset:
         expected = dataset.read([1, 2])
     np.testing.assert_array_equal(read_all(judged(*scene.files)), expected)
-    both = read_headers(scene_of(tmp_path / "3b.tif", tmp_path / "3b.tif"), PREDICT)
+    both = read_headers(scene_of(tmp_path / "3b.tif", tmp_path / "3b.tif"))
     np.testing.assert_array_equal(read_all(judge_units(both)), expected)
 
 
@@ -115,7 +115,7 @@ def test_finer_pixels_are_averaged_in_linear_power(tmp_path: Path) -> None:
     paths = write_pair(tmp_path, *(10 * np.log10(p) for p in (vv, vh)), fine)
     found = judged(*paths)
     assert found.grid.shape == (20, 30)
-    assert "resampled in linear power from 2.5" in found.remarks[0]
+    assert "2.5 x 2.5 m in EPSG:32638" in found.remarks[0].detail
     gap = np.isnan(vv) | np.isnan(vh)
     blocks = np.stack([np.where(gap, np.nan, p) for p in (vh, vv)]).reshape(2, 20, 4, 30, 4)
     valid = ~np.isnan(blocks)
@@ -191,7 +191,7 @@ def test_vh_on_another_grid_is_warped_onto_vv(tmp_path: Path) -> None:
     moved = TRANSFORM @ Affine.translation(1, 0)
     write_raster(tmp_path / "vh.tif", vh, moved)
     found = judged(tmp_path / "vv.tif", tmp_path / "vh.tif")
-    assert "VH is warped onto the grid of VV" in found.remarks[0]
+    assert "VH is warped onto the grid of VV" in found.remarks[0].what
     result = read_all(found)
     np.testing.assert_array_equal(result[1, :, 1:], vv[:, 1:])
     np.testing.assert_allclose(result[0, :, 1:], vh[:, :-1], rtol=1e-5)
@@ -203,12 +203,12 @@ def test_bands_are_found_by_their_descriptions(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "both.tif", np.stack([vv, vh, vv]))
     with rasterio.open(path, "r+") as dataset:
         dataset.descriptions = ("Sigma0_VV", "Sigma0_VH", "ratio")
-    found = judge_units(read_headers(scene_of(path, path), PREDICT))
+    found = judge_units(read_headers(scene_of(path, path)))
     np.testing.assert_array_equal(read_all(found), np.stack([vh, vv]))
     with rasterio.open(path, "r+") as dataset:
         dataset.descriptions = ("one", "two", "three")
     with pytest.raises(InputError, match="3 bands, 0 described as VV"):
-        read_headers(scene_of(path, path), PREDICT)
+        read_headers(scene_of(path, path))
 
 
 def test_a_scene_cut_off_is_named(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_validity_read_by_two_threads_is_that_of_the_rule(
         with rasterio.open(scene.vv.location.path, "r+") as dataset:
             dataset.nodata = nodata
     expected = invalid(vh, vv, None, nodata)
-    with open_scene(scene, CHAIN) as reader:
+    with open_power(read_headers(scene)) as reader:
         np.testing.assert_array_equal(invalid_by_windows(reader, vv.shape), expected)
         whole = Window(0, 0, *vv.shape)
         np.testing.assert_array_equal(reader.invalid(whole), expected)
@@ -262,7 +262,7 @@ def test_validity_of_a_scene_that_is_resampled_or_one_file_is_that_of_its_power(
     both = write_raster(tmp_path / "both.tif", np.stack(scene_with_gaps(tmp_path)))
     with rasterio.open(both, "r+") as dataset:
         dataset.descriptions = ("VV", "VH")
-    for headers in (degrees, read_headers(scene_of(both, both), PREDICT)):
+    for headers in (degrees, read_headers(scene_of(both, both))):
         with open_power(headers) as reader:
             found = invalid_by_windows(reader, headers.grid.shape)
         expected = np.isnan(read_all(headers)[0])
@@ -276,8 +276,108 @@ def test_a_truncated_file_is_named_when_validity_is_read(tmp_path: Path) -> None
     (scene,) = scenes_of_split(tmp_path).scenes
     vh.write_bytes(vh.read_bytes()[:200_000])
     with (
-        open_scene(scene, CHAIN) as reader,
+        open_power(read_headers(scene)) as reader,
         pytest.raises(InputError, match="_vh_"),
         reader.invalid_ahead(list(aligned(400, 400, (64, 400)))) as parts,
     ):
         list(parts)
+
+
+# --- validity -----------------------------------------------------------------------------------
+
+
+def hide(path: Path, hidden: NDArray[np.bool_], *, internal: bool) -> None:
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal),
+        rasterio.open(path, "r+") as dataset,
+    ):
+        dataset.write_mask(~hidden)
+
+
+@pytest.mark.parametrize("internal", [True, False])
+@pytest.mark.parametrize("size", [10.0, 20.0])
+def test_masks_hide_and_what_is_hidden_takes_no_part_in_resampling(
+    tmp_path: Path, internal: bool, size: float
+) -> None:
+    vv, vh = power()
+    hidden = np.zeros(vv.shape, bool)
+    hidden[:, :16] = True
+    paths = write_pair(tmp_path, np.where(hidden, 1e4, vv), vh, TRANSFORM @ Affine.scale(size / 10))
+    hide(paths[0], hidden, internal=internal)
+    found = judged(*paths)
+    values, edge = read_all(found), round(16 * size / 10)
+    assert np.isnan(values[:, :, : edge - 1]).all()
+    assert np.isfinite(values[:, 2:-2, edge + 1 : -2]).all()
+    assert np.nanmax(values) < 10
+    window = Window(0, 0, *found.grid.shape)
+    with open_power(found) as reader, reader.invalid_ahead([window]) as ahead:
+        np.testing.assert_array_equal(next(ahead)[1], np.isnan(values[0]))
+    assert found.validity == {"vv_validity": "mask"}
+
+
+def test_alpha_hides_whatever_its_type(tmp_path: Path) -> None:
+    vv, vh = power()
+    alpha = np.full(vv.shape, 255.0)
+    alpha[:7] = 0
+    paths = write_pair(
+        tmp_path, *(np.stack([p, alpha]).astype("f4") for p in (vv, vh)), alpha="YES"
+    )
+    values = read_all(judged(*paths))
+    assert np.isnan(values[:, :7]).all()
+    np.testing.assert_array_equal(values[:, 7:], np.stack([vh, vv])[:, 7:])
+
+
+def test_a_mask_that_shows_what_no_data_marks_is_said_and_no_data_counts(tmp_path: Path) -> None:
+    vv, vh = power()
+    vv[:6], vh[:6] = 5, 5
+    paths = write_pair(tmp_path, vv, vh, nodata=5)
+    for path in paths:
+        hide(path, np.zeros(vv.shape, bool), internal=True)
+    found = judged(*paths)
+    assert np.isnan(read_all(found)[:, :6]).all()
+    doubts = [remark for remark in found.remarks if remark.doubtful]
+    assert [remark.file for remark in doubts] == list(map(str, paths))
+    assert doubts[0].what == "its mask shows pixels that hold its no-data value: they are no-data"
+    assert doubts[0].detail.endswith("of the sampled pixels")
+
+
+def test_a_scene_that_is_hidden_wholly_is_refused(tmp_path: Path) -> None:
+    paths = write_pair(tmp_path, *power())
+    hide(paths[1], np.ones((60, 80), bool), internal=True)
+    with pytest.raises(InputError, match=r"a_vh\.tif: no valid pixel: all no-data"):
+        judged(*paths)
+
+
+@pytest.mark.parametrize("filler", [0.0, -9999.0, -32768.0])
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_no_data_of_decibels(tmp_path: Path, filler: float, scale: float) -> None:
+    stored = [np.round(10 * np.log10(p) / scale).astype(np.int16) for p in power()]
+    for band in stored:
+        band[:, :20] = filler
+    paths = write_pair(tmp_path, *stored, nodata=filler)
+    for path in paths:
+        with rasterio.open(path, "r+") as dataset:
+            dataset.scales, dataset.units = (scale,), ("dB",)
+    values = read_all(judged(*paths))
+    gaps = np.isnan(values[0])
+    np.testing.assert_array_equal(gaps, (stored[0] == filler) | (stored[1] == filler))
+    assert gaps.mean() < 0.3
+    np.testing.assert_allclose(10 * np.log10(values[1][~gaps]), stored[0][~gaps] * scale, atol=1e-4)
+
+
+def test_units_are_judged_for_each_polarisation_and_a_difference_is_said(tmp_path: Path) -> None:
+    vv, vh = power()
+    found = judged(*write_pair(tmp_path, 10 * np.log10(vv), vh))
+    np.testing.assert_allclose(read_all(found), [vh, vv], rtol=1e-5)
+    assert (found.vv.unit, found.vh.unit) == ("db", "power")
+    said = {remark.what: remark.detail for remark in found.remarks}
+    assert said["VV and VH taken as of different units"] == "VV as decibels, VH as power"
+
+
+def test_a_scale_of_one_polarisation_only_is_refused(tmp_path: Path) -> None:
+    vv, vh = power()
+    paths = write_pair(tmp_path, vv * 1000, vh * 1000)
+    with rasterio.open(paths[0], "r+") as dataset:
+        dataset.scales = (0.001,)
+    with pytest.raises(InputError, match=r"a_vh\.tif: digital numbers, it seems"):
+        judged(*paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,36 @@ def test_units_are_heard(tmp_path: Path) -> None:
     (scene,), _ = read_items(write(tmp_path, item(assets)), Allow())
     assert scene.vv.declared == ("asset vv, unit: dB",)
     assert scene.vh.declared == ("asset vh, unit: dB",)
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        lambda said: {"raster:bands": [said]},
+        lambda said: {"bands": [{f"raster:{key}": value for key, value in said.items()}]},
+        lambda said: said,
+    ],
+)
+def test_what_is_said_of_values_is_heard(tmp_path: Path, holder: Any) -> None:
+    said = {"scale": 0.01, "offset": -3, "nodata": "nan"}
+    assets = {"vv": {"href": "vv.tif", **holder(said)}, "vh": {"href": "vh.tif"}}
+    (scene,), _ = read_items(write(tmp_path, item(assets)), Allow())
+    assert (scene.vv.scale, scene.vv.offset) == (0.01, -3)
+    assert scene.vv.nodata is not None and math.isnan(scene.vv.nodata)
+    assert (scene.vh.scale, scene.vh.offset, scene.vh.nodata) == (None, None, None)
+
+
+def test_each_band_of_an_asset_has_its_own(tmp_path: Path) -> None:
+    bands = [{"nodata": 0}, {"nodata": -32768}]
+    data = {"data": {**STACKED["data"], "raster:bands": bands}}
+    (scene,), _ = read_items(write(tmp_path, item(data)), Allow())
+    assert (scene.vh.nodata, scene.vv.nodata) == (0, -32768)
+
+
+def test_what_is_no_number_is_a_problem(tmp_path: Path) -> None:
+    assets = {**PLAIN, "vv": {"href": "vv.tif", "raster:bands": [{"scale": "one"}]}}
+    _, (problem,) = read_items(write(tmp_path, item(assets)), Allow())
+    assert "item S1A_RTC_1: scale is 'one', no number" in str(problem)
 
 
 def test_the_items_of_a_collection_are_dates_of_its_place(tmp_path: Path) -> None:

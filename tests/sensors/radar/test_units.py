@@ -13,9 +13,13 @@ POWER = speckle((50, 50), 0.1).ravel()
 
 
 def sample(
-    values: np.ndarray, *declared: str, integer: bool = False, name: str = "vv"
+    values: np.ndarray,
+    *declared: str,
+    integer: bool = False,
+    name: str = "vv",
+    scale: float = 1.0,
 ) -> BandSample:
-    return BandSample("scene.tif", name, declared, values.astype(np.float32), integer)
+    return BandSample("scene.tif", name, declared, values.astype(np.float32), integer, scale)
 
 
 def db(power: np.ndarray) -> np.ndarray:
@@ -94,3 +98,63 @@ def test_conversions_meet_in_power() -> None:
     np.testing.assert_allclose(to_power(db(POWER).astype(np.float32), "db"), POWER, rtol=1e-5)
     np.testing.assert_allclose(to_power(np.sqrt(POWER), "amplitude"), POWER, rtol=1e-6)
     np.testing.assert_array_equal(to_power(POWER.copy(), "power"), POWER)
+
+
+@pytest.mark.parametrize("factor", [10, 100, 1000])
+@pytest.mark.parametrize("declared", [("name: S1_VV_db",), ()])
+@pytest.mark.parametrize("level", [0.3, 0.1, 0.004])
+def test_scaled_decibels_are_refused_with_the_scale_that_was_meant(
+    factor: int, declared: tuple[str, ...], level: float
+) -> None:
+    values = np.round(factor * db(speckle((50, 50), level).ravel()))
+    if np.median(values) > -60:
+        assert unit_of(sample(values, *declared)).doubts  # dB x 10 of the brightest city
+        return
+    meant = (
+        rf"dB × {factor}, it seems; write the scale into it \(gdal_edit\.py -scale {1 / factor:g}\)"
+    )
+    with pytest.raises(InputError, match=meant):
+        unit_of(sample(values, *declared))
+    with pytest.raises(InputError, match="less than any radar measures"):
+        unit_of(sample(values), "db")
+
+
+def test_the_scale_that_was_meant_takes_that_of_the_file_with_it() -> None:
+    with pytest.raises(InputError, match=r"-scale 0\.001"):
+        unit_of(sample(10 * db(POWER), "unit: dB", scale=0.01))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (sample(POWER * 1e-8, "unit: power"), "power with a median of .* less than any radar"),
+        (sample(POWER * 1e-8), "less than any radar"),
+        (sample(np.sqrt(POWER) * 1e-5, "unit: amplitude"), "amplitude with a median"),
+        (sample(POWER * 1e5, "description: Intensity_VV"), r"power of 40 dB .*digital numbers"),
+        (sample(np.sqrt(POWER) * 400, "description: Amplitude_VV"), "amplitude of .*calibrate"),
+        (sample(np.full(9, -1e7), "unit: dB"), "check its scale and offset"),
+    ],
+)
+def test_what_no_backscatter_can_be_is_refused(given: BandSample, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        unit_of(given)
+
+
+def test_noise_around_nought_is_no_underflow() -> None:
+    noise = np.random.default_rng(0).normal(0, 1e-3, 2500)
+    assert unit_of(sample(noise, name="vh")).unit == "power"
+
+
+def test_what_is_darker_than_radar_sees_is_doubted() -> None:
+    for values, unit in ((db(POWER) - 35, "unit: dB"), (POWER * 10**-3.5, "unit: power")):
+        ((what, detail),) = unit_of(sample(values, unit)).doubts
+        assert what.startswith("darker than radar sees")
+        assert "-45 dB" in detail
+    assert unit_of(sample(db(POWER) - 15, "unit: dB")).doubts == ()
+
+
+def test_two_units_that_are_declared_are_said() -> None:
+    judged = unit_of(sample(db(POWER), "unit: dB", "tag calibration: linear power"))
+    assert judged.unit == "db"
+    doubt = "taken as decibels, though it says otherwise too", "tag calibration: linear power"
+    assert judged.doubts == (doubt,)

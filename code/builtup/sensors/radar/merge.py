@@ -17,9 +17,10 @@ from builtup.jobs.files import atomic_path
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.sensors.radar import bands
 from builtup.sensors.radar.discovery import require_split
-from builtup.sensors.radar.headers import CHAIN, usable_headers
-from builtup.sensors.radar.reader import PowerReader, open_scene
-from builtup.sensors.radar.scenes import Scene
+from builtup.sensors.radar.headers import SceneHeaders
+from builtup.sensors.radar.reader import PowerReader, open_power
+from builtup.sensors.radar.remarks import say
+from builtup.sensors.radar.units import usable_scenes
 
 __all__ = ["generate_3b_images", "merge_scene", "scene_profile"]
 
@@ -42,15 +43,16 @@ def generate_3b_images(
     with `on_error="skip"` lists them in the summary.
     """
     found = require_split(input_path)
-    usable, refused = usable_headers(found.scenes, CHAIN)
+    usable, refused = usable_scenes(found.scenes)
+    say(remark for headers in usable for remark in headers.remarks)
     jobs = [
         Job(
             name=headers.scene.scene_id,
-            inputs=headers.scene.files,
+            inputs=headers.files,
             outputs=(headers.scene.output(output_path, "3b"),),
-            settings={},
+            settings={**headers.validity, **headers.conversion},
             pixels=headers.grid.pixels,
-            context=headers.scene,
+            context=headers,
         )
         for headers in usable
     ]
@@ -64,13 +66,14 @@ def generate_3b_images(
     )
 
 
-def merge_scene(scene: Scene, output: Path) -> None:
+def merge_scene(headers: SceneHeaders, output: Path) -> None:
     """Write one 3-band scene, block by block; invalid pixels are NaN in all bands.
 
-    float32 linear power, bands described VH, VV, mean. Raises InputError where the files cannot be
-    read or hold no valid pixel; then nothing is written.
+    float32 linear power on the grid of `headers`, whose units were judged; bands described VH, VV,
+    mean. Raises InputError where the files cannot be read or hold no valid pixel; then nothing is
+    written.
     """
-    with gdal_env(), open_scene(scene, CHAIN) as reader:
+    with gdal_env(), open_power(headers) as reader:
         windows = aligned(reader.grid.width, reader.grid.height, WINDOW)
         with (
             running_ahead(partial(_merge_window, reader), windows) as merged,
@@ -83,7 +86,7 @@ def merge_scene(scene: Scene, output: Path) -> None:
                 out.write(power, window=window.rasterio)
                 valid += count
             if valid == 0:
-                raise scene.all_invalid()
+                raise headers.scene.all_invalid()
 
 
 def scene_profile(grid: Grid) -> dict[str, Any]:

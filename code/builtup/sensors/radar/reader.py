@@ -26,15 +26,12 @@ from builtup.geo.windows import Window
 from builtup.sensors.radar.bands import Gaps
 from builtup.sensors.radar.headers import (
     BandHeader,
-    Judgement,
     SceneHeaders,
-    judge_headers,
     open_rasters,
 )
-from builtup.sensors.radar.scenes import Scene
 from builtup.sensors.radar.units import to_power
 
-__all__ = ["Invalid", "PowerReader", "cache_bytes", "open_power", "open_scene", "power_within"]
+__all__ = ["Invalid", "PowerReader", "cache_bytes", "open_power", "power_within"]
 
 Float = NDArray[np.float32]
 #: A window and its invalid pixels, (height, width) bool.
@@ -112,19 +109,12 @@ class PowerReader:
 
 @contextmanager
 def open_power(headers: SceneHeaders) -> Iterator[PowerReader]:
-    """Open a scene whose headers were read, for reading by windows."""
-    with open_rasters(headers.scene) as rasters:
-        yield PowerReader(headers, rasters)
-
-
-@contextmanager
-def open_scene(scene: Scene, judgement: Judgement) -> Iterator[PowerReader]:
-    """Open a scene and read its headers; raise InputError or GridError where it cannot be used.
+    """Open a scene whose headers were read, for reading by windows.
 
     Values count as power unless units were judged: see `units.judge_units`.
     """
-    with open_rasters(scene) as rasters:
-        yield PowerReader(judge_headers(scene, rasters, judgement), rasters)
+    with open_rasters(headers.scene) as rasters:
+        yield PowerReader(headers, rasters)
 
 
 @contextmanager
@@ -178,7 +168,12 @@ class _Stored:
         """What this polarisation contributes to the invalid pixels of a window."""
         values = np.empty((window.height, window.width), np.float32)
         self.read_into(window, values)
-        return Gaps.of(self.header.unmeasured(values), values == 0)
+        return Gaps.of(self.unmeasured(window, values), values == 0)
+
+    def unmeasured(self, window: Window, stored: Float) -> NDArray[np.bool_]:
+        """Pixels without a measurement: by their values, as stored, and by what hides them."""
+        bad, hidden = self.header.unmeasured(stored), self.header.hidden(self.raster, window)
+        return bad if hidden is None else bad | hidden
 
 
 class _Layer:
@@ -226,7 +221,7 @@ class _Layer:
         # 0 is no-data in both; in one where the other, which would tell, lies on another grid
         bad: NDArray[np.bool_] = np.logical_and.reduce([values == 0 for values in power])
         for values, stored in zip(power, self.stored, strict=True):
-            bad |= stored.header.unmeasured(values)
+            bad |= stored.unmeasured(window, values)
         for values, stored in zip(power, self.stored, strict=True):
             header = stored.header
             if not header.is_power:

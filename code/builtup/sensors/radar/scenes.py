@@ -14,14 +14,18 @@ __all__ = ["Band", "Scene"]
 
 @dataclass(frozen=True)
 class Band:
-    """Where one polarisation lies, and what its catalogue declares of its unit.
+    """Where one polarisation lies, and what its catalogue declares of its values.
 
     In a file of several bands it is found by their descriptions, or is `number` (from 1).
+    `declared` are texts about its unit, `nodata`, `scale` and `offset` None where nothing is said.
     """
 
     location: Location
     declared: tuple[str, ...] = ()
     number: int = 0
+    nodata: float | None = None
+    scale: float | None = None
+    offset: float | None = None
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ SENTINEL1 = Sensor(
     metres=METRES,
     invalid=_without_measurement,
     # from the floor of decibels to what corner reflectors return
-    axis=Axis(10 * float(np.log10(DB_FLOOR)), 30.0, "dB", to_db),
+    axis=Axis(10 * float(np.log10(DB_FLOOR)), 30.0, "dB", to_db, "decibels"),
     colours=false_colour,
     picture=backscatter_picture,
     title="Radar image",

@@ -11,7 +11,7 @@ import json
 import logging
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,15 @@ def _scene(item: Mapping[str, Any], city: str, document: str, allow: Allow) -> S
         if not isinstance(href, str):
             raise InputError(shown, f"item {identifier}, asset {key}: no href", _REMEDY)
         location = asset_location(href, document, allow)
-        bands[polarisation] = Band(location, tuple(_declared(asset, key, number)), number)
+        holders = _holders(asset, number)
+        bands[polarisation] = Band(
+            location,
+            tuple(_declared(holders, key)),
+            number,
+            nodata=_number(holders, ("nodata", "raster:nodata"), identifier, shown),
+            scale=_number(holders, ("scale", "raster:scale"), identifier, shown),
+            offset=_number(holders, ("offset", "raster:offset"), identifier, shown),
+        )
     known = properties if isinstance(properties, dict) else {}
     moment = str(known.get("datetime") or known.get("start_datetime") or "")
     return Scene(
@@ -185,12 +193,34 @@ def _band_number(asset: Mapping[str, Any], polarisation: str) -> int | None:
     return 0 if len(names) == 1 else names.index(polarisation) + 1
 
 
-def _declared(asset: Mapping[str, Any], key: str, number: int) -> Iterator[str]:
-    """What an asset says of its unit, each with its place."""
-    holders: list[Mapping[str, Any]] = [asset]
+def _holders(asset: Mapping[str, Any], number: int) -> list[Mapping[str, Any]]:
+    """What may say something of a band's values: the entries of the band, then the asset."""
+    found: list[Mapping[str, Any]] = []
     for name in ("bands", "raster:bands"):
-        holders += _dicts(asset.get(name))[max(0, number - 1) :][:1]
+        found += _dicts(asset.get(name))[max(0, number - 1) :][:1]
+    return [*found, asset]
+
+
+def _declared(holders: Sequence[Mapping[str, Any]], key: str) -> Iterator[str]:
+    """What an asset says of its unit, each with its place."""
     for holder in holders:
         for field in _UNIT_KEYS:
             if holder.get(field):
                 yield f"asset {key}, {field}: {str(holder[field])[:80]}"
+
+
+def _number(
+    holders: Sequence[Mapping[str, Any]], fields: Sequence[str], identifier: str, shown: str
+) -> float | None:
+    """A number that an asset says of its values; `nan`, `inf` and `-inf` are texts in JSON."""
+    for holder in holders:
+        for field in fields:
+            said = holder.get(field)
+            if said is None:
+                continue
+            try:
+                return float(said)
+            except (TypeError, ValueError) as e:
+                problem = f"item {identifier}: {field} is {str(said)[:40]!r}, no number"
+                raise InputError(shown, problem, "correct the item") from e
+    return None

@@ -8,9 +8,9 @@ typical power nor decibels would have are refused.
 from __future__ import annotations
 
 import hashlib
-import logging
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,15 +19,33 @@ from numpy.typing import NDArray
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
-from builtup.geo.locations import Location
 from builtup.geo.open_raster import Raster, as_float
 from builtup.geo.rasters import gdal_env
 from builtup.geo.windows import Window, aligned
-from builtup.sensors.radar.headers import DECIBELS, BandHeader, SceneHeaders, open_rasters
+from builtup.jobs.executors import map_threads
+from builtup.sensors.radar.bands import NODATA_POWER
+from builtup.sensors.radar.headers import (
+    DECIBELS,
+    BandHeader,
+    SceneHeaders,
+    open_rasters,
+    read_headers,
+)
+from builtup.sensors.radar.remarks import Remark
+from builtup.sensors.radar.scenes import Scene
 
-__all__ = ["UNITS", "BandSample", "JudgedUnit", "judge_units", "parse_units", "to_power", "unit_of"]
-
-log = logging.getLogger(__name__)
+__all__ = [
+    "UNITS",
+    "BandSample",
+    "JudgedUnit",
+    "judge_each",
+    "judge_units",
+    "parse_units",
+    "spelled",
+    "to_power",
+    "unit_of",
+    "usable_scenes",
+]
 
 Unit = Literal["power", "amplitude", "db"]
 UNITS = ("auto", "power", "amplitude", "db")
@@ -45,32 +63,46 @@ _DECLARES: tuple[tuple[str, re.Pattern[str]], ...] = (
 MOST_POWER = {"vv": 1.0, "vh": 0.25}
 #: Median of VH above which power is doubted: whole scenes have .02 to .04, as amplitude .13 to .2.
 DOUBTED_VH = 0.08
+#: Medians in decibels: below the first nothing is backscatter, below the second hardly (the noise
+#: of Sentinel-1 is at −22 to −30), above the last neither.
+DARKEST, DOUBTED_DARK, BRIGHTEST = -60.0, -40.0, 20.0
 #: Windows that are sampled, along each axis, and their side in pixels: of plain files, and of
 #: those elsewhere, of which each window costs a request.
 LATTICE, LATTICE_ELSEWHERE = (8, 32), (3, 64)
-_GIVE = "give units=power, amplitude or db, or write it into the file (gdal_edit.py -mo UNITS=…)"
+_GIVE = (
+    "write its unit into the file (gdal_edit.py -mo UNITS=power, amplitude or dB), "
+    "or give predict units=…"
+)
 _CALIBRATE = "calibrate the product to linear power first (docs/data.md)"
 
 
 @dataclass(frozen=True)
 class BandSample:
-    """One polarisation to be judged: what is declared of its unit, and some valid values of it."""
+    """One polarisation to be judged: what is declared of its unit, and some valid values of it.
+
+    `integer` are whole numbers without a scale, `scale` is what made the values of stored ones.
+    """
 
     name: str  # the file, for messages
     polarisation: str
     declared: tuple[str, ...]
     values: Float
     integer: bool = False
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
 class JudgedUnit:
-    """A unit, why it is taken, whether that was a guess from the values, and one to warn of."""
+    """A unit, why it is taken, whether that was a guess from the values, and one to warn of.
+
+    `doubts` are further warnings, each with what is this file's own of it.
+    """
 
     unit: Unit
     why: str
     guessed: bool = False
     doubtful: bool = False
+    doubts: tuple[tuple[str, str], ...] = ()
 
 
 def parse_units(text: str) -> str:
@@ -80,45 +112,85 @@ def parse_units(text: str) -> str:
     return text.lower()
 
 
+def judge_each(
+    scenes: Sequence[Scene], *, joint: bool = False
+) -> Iterator[SceneHeaders | BuiltupError]:
+    """The headers of each scene in turn, units judged, or why it cannot be used.
+
+    `joint` as `headers.read_headers` has it; many are read at once.
+    """
+    return map_threads(lambda scene: judge_units(read_headers(scene, joint=joint)), scenes)
+
+
+def usable_scenes(scenes: Sequence[Scene]) -> tuple[list[SceneHeaders], list[BuiltupError]]:
+    """What a step of the chain works on: scenes whose VV and VH lie on one grid, units judged, and
+    a problem for each other."""
+    usable: list[SceneHeaders] = []
+    problems: list[BuiltupError] = []
+    for headers in judge_each(scenes, joint=True):
+        if isinstance(headers, BuiltupError):
+            problems.append(headers)
+        else:
+            usable.append(headers)
+    return usable, problems
+
+
 def judge_units(headers: SceneHeaders, given: str = "auto") -> SceneHeaders:
     """Headers with the units of both polarisations, known from values that are sampled.
 
-    `given` is the option `units`. Says what was taken for what; raises InputError where the scene
-    has no valid pixel, or a unit cannot be known.
+    `given` is the option `units`. What was taken for what is among the remarks; raises InputError
+    where the scene has no valid pixel, or a unit cannot be known.
     """
-    with gdal_env(), open_rasters(headers.scene) as rasters:
-        samples, digest = _sample(headers, rasters)
-    judged = []
-    for name, header, values in zip(("vv", "vh"), headers.bands, samples, strict=True):
-        shown = header.location.shown
-        unit = unit_of(BandSample(shown, name, header.declared, values, header.integer), given)
-        _log(f"{shown}: {name.upper()} taken as {unit.unit}: {unit.why}", unit)
-        judged.append(replace(header, unit=unit.unit))
-    return replace(headers, vv=judged[0], vh=judged[1], sampled=digest)
-
-
-def _log(text: str, unit: JudgedUnit) -> None:
-    if unit.doubtful:
-        log.warning("%s", text)
-    elif unit.guessed or unit.unit != "power":
-        log.info("%s", text)
-
-
-def _sample(headers: SceneHeaders, rasters: Mapping[Location, Raster]) -> tuple[list[Float], str]:
-    """Valid values of VV and of VH, scaled, and a digest of all that was read."""
     digest = hashlib.sha256()
-    samples = []
-    for header in headers.bands:
-        raster = rasters[header.location]
-        digest.update(repr((header.grid.transform, header.grid.shape, header.band)).encode())
-        parts = []
-        for window in _lattice(header.grid, remote=header.location.remote):
-            stored = raster.read(window, header.band)
-            digest.update(np.ascontiguousarray(stored).tobytes())
-            parts.append(_valid(stored, header))
-        values = np.concatenate(parts)
-        samples.append(values if values.size else _first_valid(raster, header))
-    return samples, digest.hexdigest()
+    judged, remarks = [], list(headers.remarks)
+    with gdal_env(), open_rasters(headers.scene) as rasters:
+        for name, header in zip(("vv", "vh"), headers.bands, strict=True):
+            values, shares = _sample(header, rasters[header.location], digest)
+            sample = BandSample(
+                header.location.shown, name, header.declared, values, header.integer, header.scale
+            )
+            unit = unit_of(sample, given)
+            judged.append(replace(header, unit=unit.unit))
+            remarks += [
+                Remark(sample.name, what, unit.why, doubtful) for what, doubtful in _said(unit)
+            ]
+            remarks += [Remark(sample.name, *doubt) for doubt in (*unit.doubts, *shares)]
+    vv, vh = judged
+    if vv.unit != vh.unit:
+        detail = f"VV as {spelled(vv.unit)}, VH as {spelled(vh.unit)}"
+        remarks.append(Remark(headers.scene.shown, "VV and VH taken as of different units", detail))
+    return replace(headers, vv=vv, vh=vh, remarks=tuple(remarks), sampled=digest.hexdigest())
+
+
+def _said(unit: JudgedUnit) -> Iterator[tuple[str, bool]]:
+    """What is said of a unit, and whether in doubt; nothing of power that is declared."""
+    if unit.doubtful or unit.guessed or unit.unit != "power":
+        yield f"taken as {spelled(unit.unit)}", unit.doubtful
+
+
+def _sample(header: BandHeader, raster: Raster, digest: Any) -> tuple[Float, list[tuple[str, str]]]:
+    """Valid values of a polarisation, scaled, and what its no-data contradicts.
+
+    `digest` is told all that was read.
+    """
+    digest.update(repr((header.grid.transform, header.grid.shape, header.band)).encode())
+    parts, pixels, contradicted = [], 0, 0
+    for window in _lattice(header.grid, remote=header.location.remote):
+        stored = raster.read(window, header.band)
+        digest.update(np.ascontiguousarray(stored).tobytes())
+        values, hidden = as_float(stored), header.hidden(raster, window)
+        parts.append(_valid(values, hidden, header))
+        if hidden is not None:
+            digest.update(np.packbits(hidden).tobytes())
+            marked = np.isin(values, as_float(np.array(header.nodata))) & ~hidden
+            pixels, contradicted = pixels + values.size, contradicted + int(marked.sum())
+    found = np.concatenate(parts)
+    if not found.size:
+        found = _first_valid(raster, header)
+    if not contradicted:
+        return found, []
+    share = f"{contradicted / pixels:.1%} of the sampled pixels"
+    return found, [("its mask shows pixels that hold its no-data value: they are no-data", share)]
 
 
 def _lattice(grid: Grid, *, remote: bool) -> Iterator[Window]:
@@ -135,7 +207,8 @@ def _lattice(grid: Grid, *, remote: bool) -> Iterator[Window]:
 def _first_valid(raster: Raster, header: BandHeader) -> Float:
     """The valid values of the first window that has any; InputError where none has."""
     for window in aligned(header.grid.width, header.grid.height, (256, 2048)):
-        values = _valid(raster.read(window, header.band), header)
+        stored = as_float(raster.read(window, header.band))
+        values = _valid(stored, header.hidden(raster, window), header)
         if values.size:
             return values
     raise InputError(
@@ -145,33 +218,70 @@ def _first_valid(raster: Raster, header: BandHeader) -> Float:
     )
 
 
-def _valid(stored: NDArray[Any], header: BandHeader) -> Float:
-    values = as_float(stored).ravel()
-    bad = header.unmeasured(values) | (values == 0)
+def _valid(values: Float, hidden: NDArray[np.bool_] | None, header: BandHeader) -> Float:
+    # −9999 may be a measurement where it is thousandths of a decibel, but none to judge a unit by
+    bad = header.unmeasured(values) | (values == 0) | (values == np.float32(NODATA_POWER))
+    if hidden is not None:
+        bad |= hidden
     return values[~bad] * np.float32(header.scale) + np.float32(header.offset)
 
 
 def unit_of(sample: BandSample, given: str = "auto") -> JudgedUnit:
     """The unit of a polarisation: as given, as the metadata say, or as the values look.
 
-    Raises InputError where these contradict each other, or where it cannot be known.
+    Raises InputError where these contradict each other, where it cannot be known, or where no
+    backscatter has such values.
     """
     median = float(np.median(sample.values)) if sample.values.size else None
-    declared = declared_unit(sample.declared)
+    declared = declared_units(sample.declared)
     if given != "auto":
         judged = JudgedUnit(given, f"units={given}")  # type: ignore[arg-type]
-    elif declared is None:
-        return _guess(sample, median)
-    elif declared[0] == "dn":
-        raise InputError(sample.name, f"digital numbers ({declared[1]})", _CALIBRATE)
+    elif not declared:
+        judged = _guess(sample, median)
+    elif (first := next(iter(declared))) == "dn":
+        raise InputError(sample.name, f"digital numbers ({declared[first]})", _CALIBRATE)
     else:
-        judged = JudgedUnit(declared[0], declared[1])  # type: ignore[arg-type]
-    if median is not None and (judged.unit == "db") != (median < DECIBELS[1]):
-        values = f"the median of its values is {median:.3g}"
-        if judged.unit == "db" and median < 0:
-            return judged
-        raise InputError(sample.name, f"{judged.unit} by {judged.why}, but {values}", _GIVE)
+        others = [text for unit, text in declared.items() if unit not in {first, "dn"}]
+        doubts = tuple(
+            (f"taken as {spelled(first)}, though it says otherwise too", t) for t in others
+        )
+        judged = JudgedUnit(first, declared[first], doubts=doubts)  # type: ignore[arg-type]
+    if median is None:
+        return judged
+    decibels = median < (0 if judged.unit == "db" else DECIBELS[1])
+    if not judged.guessed and (judged.unit == "db") != decibels:
+        problem = f"{judged.unit} by {judged.why}, but the median of its values is {median:.3g}"
+        raise InputError(sample.name, problem, _GIVE)
+    return _within_range(sample, judged, median)
+
+
+def _within_range(sample: BandSample, judged: JudgedUnit, median: float) -> JudgedUnit:
+    """The unit, if backscatter may be so dark and so bright; InputError else."""
+    level = median
+    if judged.unit != "db":
+        middle = float(np.median(np.abs(sample.values.astype(np.float64))))
+        level = (10 if judged.unit == "power" else 20) * math.log10(max(middle, 1e-300))
+    seen = f"the median of its values is {median:.3g}"
+    if level < DARKEST:
+        raise InputError(sample.name, *_too_dark(sample, judged.unit, median))
+    if level > BRIGHTEST:
+        problem = f"{judged.unit} of {level:.0f} dB ({seen}): digital numbers, it seems"
+        raise InputError(sample.name, problem, _CALIBRATE)
+    if level < DOUBTED_DARK:
+        doubt = "darker than radar sees: check its scale and unit", f"{seen}, {level:.0f} dB"
+        return replace(judged, doubts=(*judged.doubts, doubt))
     return judged
+
+
+def _too_dark(sample: BandSample, unit: str, median: float) -> tuple[str, str]:
+    """What is wrong with values below what any radar measures, and the scale that was meant."""
+    problem = f"{unit} with a median of {median:.3g}, less than any radar measures"
+    if unit == "db":
+        for factor in (10, 100, 1000, 10_000):
+            if DOUBTED_DARK < median / factor < DECIBELS[1]:
+                meant = f"gdal_edit.py -scale {sample.scale / factor:g}"
+                return f"{problem}: dB × {factor}, it seems", f"write the scale into it ({meant})"
+    return problem, "check its scale and offset (gdal_edit.py -scale, -offset)"
 
 
 def _guess(sample: BandSample, median: float | None) -> JudgedUnit:
@@ -193,14 +303,21 @@ def _guess(sample: BandSample, median: float | None) -> JudgedUnit:
     return JudgedUnit("power", seen, guessed=True)
 
 
-def declared_unit(declared: tuple[str, ...]) -> tuple[str, str] | None:
-    """The first unit (or `dn`) that a text names, with that text; None where none does."""
+def declared_units(declared: tuple[str, ...]) -> dict[str, str]:
+    """The units (or `dn`) that texts name, with the first text of each, in their order."""
+    found: dict[str, str] = {}
     for text in declared:
         value = text.partition(": ")[2] or text
         for unit, pattern in _DECLARES:
             if pattern.search(value):
-                return unit, text
-    return None
+                found.setdefault(unit, text)
+                break
+    return found
+
+
+def spelled(unit: str) -> str:
+    """A unit in words."""
+    return "decibels" if unit == "db" else unit
 
 
 def to_power(values: Float, unit: str) -> Float:
