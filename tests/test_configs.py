@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from builtup.config import load as configs
-from builtup.errors import ConfigError
 from builtup.models import networks
 from builtup.models.satellite import SATELLITE_WEIGHTS
 from builtup.models.segmenter import Segmenter
@@ -195,14 +194,6 @@ def test_augmentation_and_averages_are_options_of_any_config():
         assert (config.scale, config.speckle_looks) == (None, 8.0)
         assert (config.coarse_dropout, config.mix_dates) == ((6, 0.15), 0.3)
         assert (config.ema_decay, config.soup) == (0.9, 3)
-
-
-@pytest.mark.parametrize("kind", ["validate", "test"])
-def test_an_inference_of_no_training_says_what_to_give(kind):
-    from builtup.prediction.infer import plan
-
-    with pytest.raises(ConfigError, match=rf"{kind}.py: run_id and of are empty; give run_id="):
-        plan(configs.load(ROOT / f"configs/inference/{kind}.py"))
 
 
 @pytest.mark.parametrize(("kind", "has_targets"), [("validate", True), ("test", False)])

@@ -10,7 +10,7 @@ import pytest
 from builtup import demo
 from builtup.config.overrides import split_overrides
 from builtup.runs import tracking
-from builtup.runs.tracking import recording
+from builtup.runs.recorder import recording
 
 
 @pytest.fixture(scope="module")

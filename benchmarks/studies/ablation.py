@@ -32,7 +32,7 @@ from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE, LEVELS, NODATA, encode, level_of
 from builtup.maps.forest import fit_forest, forest_probability
 from builtup.prediction.network import make_stream, mark_invalid, predict_array
-from builtup.runs.tracking import recording
+from builtup.runs.recorder import recording
 from builtup.scoring.blocks import BlockCounter, BlockRow, BlockTable, read_blocks, write_blocks
 from builtup.scoring.counts import level_histogram
 from builtup.scoring.curves import choose_threshold

@@ -6,4 +6,9 @@ The rooms stand in one stair, each using only those before it: `errors`, `text_t
 docs/architecture.md is the tour.
 """
 
+import os as _os
+
 __version__ = "0.1.0"
+
+# MLflow would report its use over the network; whoever wants that sets this to false
+_os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -313,5 +313,5 @@ predicting = _listed(
     ("backend", str, "torch", "what the network runs on: torch, openvino, openvino-int8 or auto"),
     ("decoders", _WholeNumber(), "", "processes that read ahead; by default for a GPU only"),
     ("allow", str, "", "prefixes of what STAC items may point to besides; none by default"),
-    ("run_name", str, "predict", "name of the run in MLflow"),
+    ("run_name", str, "", "name of the run in MLflow; by its scenes by default"),
 )

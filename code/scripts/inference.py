@@ -21,10 +21,11 @@ from builtup.prediction.infer import (
     make_work,
     output_folder,
     plan,
+    run_name,
     upload,
 )
 from builtup.prediction.tiles import predict_tiles
-from builtup.runs.tracking import Recorder, recording
+from builtup.runs.recorder import Recorder, recording
 
 log = logging.getLogger("builtup")
 
@@ -33,7 +34,8 @@ def run(config: Config) -> None:
     """Predict what the config names, in this process of perhaps several."""
     config.require("run_id", "data_path", "has_targets")
     prepared = plan(config)
-    with recording("Inferences", config.path.stem, active=idist.get_rank() == 0) as recorder:
+    name = run_name(config, prepared)
+    with recording("Inferences", name, active=idist.get_rank() == 0) as recorder:
         infer(config, prepared, recorder)
 
 

@@ -6,8 +6,8 @@ import ignite.distributed as idist
 from ignite.engine import Events
 
 from builtup.config.load import Config
-from builtup.runs.tracking import Recorder, recording
-from builtup.training.after_training import finish
+from builtup.runs.recorder import Recorder, recording
+from builtup.training.after_training import check_registration, finish
 from builtup.training.before_training import log_run, summary_of
 from builtup.training.build import (
     build_data,
@@ -42,7 +42,8 @@ def run(config: Config) -> None:
         *("model", "train_loader", "criterion", "optimizer"),
     )
     check_settings(config)
-    with recording("Trainings", config.name, active=idist.get_rank() == 0) as recorder:
+    check_registration(config)
+    with recording("Trainings", f"train {config.name}", active=idist.get_rank() == 0) as recorder:
         train(config, recorder)
 
 

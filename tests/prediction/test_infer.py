@@ -20,6 +20,7 @@ from builtup.geo.probability import NODATA
 from builtup.maps.cities import all_agg_by_city
 from builtup.maps.mosaic import merge_tiles
 from builtup.maps.validate import validate
+from builtup.prediction.infer import _newest_training, plan, run_name
 from builtup.runs import tracking
 from builtup.runs.results import read_tags
 from builtup.tiles.cut import generate_tiles
@@ -354,6 +355,27 @@ def test_a_config_that_cannot_work_starts_no_run(
     with pytest.raises(error, match=message):
         infer(root, "validate_x", overrides)
     assert len(store.search_runs([experiment.experiment_id])) == before
+
+
+def test_an_inference_that_names_no_training_takes_the_newest_and_says_so(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, ids = tracking.client(), []
+    for tags in ({"config": "x"}, {"config": "y"}, {"config": "y", "fold_key": "of a fold"}):
+        run_id = own.create_run("1", tags=tags).info.run_id
+        own.set_terminated(run_id)
+        ids.append(run_id)
+    path = ROOT / "configs" / "inference" / "test.py"
+    assert _newest_training(configs.load(path)) == ids[1]
+    assert f"the newest finished training is {ids[1]}, y" in caplog.text
+    assert _newest_training(configs.load(path, "of=x")) == ids[0]
+
+
+def test_a_run_is_named_by_what_is_mapped(root: Path) -> None:
+    config = configs.load(root / "validate_x.py", f"run_id={root / 'trained'}")
+    assert run_name(config, plan(config)).startswith("validate ")
+    config = configs.load(root / "test_x.py", f"run_id={root / 'trained'}")
+    assert run_name(config, plan(config)) == "test Alpha 2015, Beta 2015"
 
 
 def test_ground_that_was_learnt_from_is_not_scored_as_held_out(root: Path) -> None:

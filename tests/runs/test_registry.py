@@ -1,13 +1,15 @@
-"""Which version of a model is the champion."""
+"""Which version of a model is the champion, and what its name may be."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from builtup.runs import tracking
-from builtup.runs.registry import Score, champion_by_default, is_model_uri, verdict
+from builtup.errors import ConfigError, RunError
+from builtup.runs import registry, tracking
+from builtup.runs.registry import Score, champion_by_default, is_model_uri, model_name, verdict
 from tiny_model import use_store
 
 
@@ -53,3 +55,42 @@ def test_a_champion_that_was_never_compared_is_doubted(
     ]
     for other in ("models:/best@champion", "models:/alone/1", "models:/none@champion", "alone"):
         assert champion_by_default(other) == []
+
+
+@pytest.mark.parametrize("name", ["team/model", "a:b", "..", ".", "x" * 251])
+def test_a_name_that_mlflow_does_not_take_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^register = .*: MLflow takes no such name"):
+        model_name("x", name)
+
+
+def test_a_config_s_own_name_is_made_one_that_mlflow_takes() -> None:
+    assert model_name("no_val/recommended", None) == "no_val-recommended"
+    assert model_name("x", "my model (v2)") == "my model (v2)"
+
+
+def test_a_champion_whose_run_is_gone_is_named_and_gives_way(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = tracking.client()
+    run = own.create_run("1")
+    folder = tracking.artifact_folder(run)
+    assert folder is not None
+    folder.mkdir(parents=True)
+    own.create_registered_model("lost")
+    tags = Score(0.9, "A", "x").tags()
+    version = own.create_model_version("lost", str(folder), run.info.run_id, tags=tags)
+    own.set_registered_model_alias("lost", "champion", version.version)
+    for uri in ("models:/lost@champion", "models:/lost/1"):
+        assert registry.run_of_model(uri) == run.info.run_id
+    assert registry._lost(version) == ""
+
+    own.delete_run(run.info.run_id)  # its files are there still
+    assert registry.run_of_model("models:/lost@champion") == run.info.run_id
+    assert "the run of version 1 was deleted in the dashboard" in caplog.text
+
+    own.restore_run(run.info.run_id)
+    shutil.rmtree(folder)
+    with pytest.raises(RunError, match=r"^models:/lost@champion: the files of version 1 are gone"):
+        registry.run_of_model("models:/lost@champion")
+    with pytest.raises(RunError, match=r"^models:/lost@nobody: no such model"):
+        registry.run_of_model("models:/lost@nobody")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from builtup.errors import InputError, RunError
+from builtup.runs.records import EnsembleRecord, InferenceRecord
 from builtup.runs.results import (
     PredictionTags,
     Results,
@@ -170,6 +171,7 @@ def test_runs_are_found_in_the_tracking_database(store: Path) -> None:
     for _ in range(2):
         run = client.create_run(experiment.experiment_id)
         (store / "output/mlruns/2" / run.info.run_id / "artifacts/raw").mkdir(parents=True)
+        client.set_tag(run.info.run_id, "training_run", "some")
         client.set_terminated(run.info.run_id)
         ids.append(run.info.run_id)
     client.create_run(experiment.experiment_id)  # still running: not taken
@@ -180,6 +182,53 @@ def test_runs_are_found_in_the_tracking_database(store: Path) -> None:
     with pytest.raises(RunError, match="no such run"):
         resolve_results("", "0" * 32)
     upload_results(found)  # a local store has nothing to upload
+
+
+def predicted_into(folder: Path, by: str, *, record: str | None) -> None:
+    """Maps in a folder of the user's choice: rasters of run `by`, the record of run `record`."""
+    (folder / "raw").mkdir(parents=True, exist_ok=True)
+    write_raster(folder / "raw" / "38SLF_Alpha.tif", replace(TAGS, run_id=by).as_gdal())
+    InferenceRecord(run_id=record, training_run="t").write(folder)
+
+
+def test_a_folder_that_another_run_took_over_does_not_stand_for_the_first(
+    store: Path, tmp_path: Path
+) -> None:
+    from builtup.runs import tracking
+
+    own, folder = tracking.client(), tmp_path / "maps"
+    first, second = new_run(), new_run()
+    for run_id in (first, second):
+        own.set_tag(run_id, "predictions", str(folder))
+        own.set_terminated(run_id)
+    predicted_into(folder, first, record=first)
+    assert resolve_results("", first).folder == folder
+    predicted_into(folder, second, record=second)
+    assert resolve_results("", second).folder == folder
+    for path in ("", str(folder)):  # by its id, and by the folder under its id
+        with pytest.raises(RunError, match=f"run_id={first}: .* holds maps of run {second}"):
+            resolve_results(path, first)
+    predicted_into(folder, second, record=None)  # as once, when the record named no run
+    with pytest.raises(RunError, match=f"holds maps of run {second}"):
+        resolve_results("", first)
+    EnsembleRecord(members=()).write(folder)
+    with pytest.raises(RunError, match="holds maps of an ensemble"):
+        resolve_results("", first)
+
+
+def test_what_a_killed_prediction_left_of_another_run_is_not_taken_for_its_own(
+    store: Path, tmp_path: Path
+) -> None:
+    from builtup.runs import tracking
+
+    own, folder = tracking.client(), tmp_path / "maps"
+    first, killed = new_run(), new_run()
+    own.set_tag(killed, "predictions", str(folder))
+    predicted_into(folder, first, record=killed)
+    with pytest.raises(RunError, match=f"holds maps of run {first} "):
+        resolve_results("", killed)
+    own.set_terminated(killed)  # gone on with in another database: the rasters keep their run
+    assert resolve_results("", killed).folder == folder
 
 
 @pytest.mark.parametrize("uri", ["nonsense", "ftp://a/b", "http://127.0.0.1:9"])

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from builtup.config import load as configs
+from builtup.errors import ConfigError
+from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
-from builtup.runs.tracking import Recorder
-from builtup.training.after_training import _keep_temperature, finish
+from builtup.training.after_training import _keep_temperature, check_registration, finish
 from builtup.training.build import build_data, build_learner
 from builtup.training.checkpoints import (
     BestValidation,
@@ -38,6 +39,21 @@ BEST = BestValidation(
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("after")
     return write_config(root, write_cities(root, ("Alpha", "Beta")))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        ("register=team/model", "takes no such name"),
+        ("register=mine log_model=false", "log_model = False logs no model"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused_before_anything_is_trained(
+    config: Path, overrides: str, problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        check_registration(configs.load(config, overrides))
+    check_registration(configs.load(config, "register=mine log_model=true"))
 
 
 class Recorded(Recorder):

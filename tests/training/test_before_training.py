@@ -10,7 +10,7 @@ import pytest
 
 from builtup.config.load import load
 from builtup.runs.manifest import DataManifest, LoggedConfig
-from builtup.runs.tracking import Recorder, UsedData
+from builtup.runs.recorder import Recorder, UsedData
 from builtup.training.before_training import log_run, summary_of
 from builtup.training.build import build_data, build_learner
 from tiny_folds import write_cities, write_config

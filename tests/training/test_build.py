@@ -10,8 +10,8 @@ import pytest
 from builtup.config.launch import run_script
 from builtup.errors import ConfigError
 from builtup.runs import tracking
+from builtup.runs.recorder import recording
 from builtup.runs.records import CrossValidation
-from builtup.runs.tracking import recording
 from builtup.training.checkpoints import load_trained
 from helpers import ROOT
 from tiny_folds import enter, write_cities, write_config

@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from builtup.data.contract import as_tile_loader
+from builtup.runs.recorder import Recorder
 from builtup.runs.records import InheritedThreshold, Summary
-from builtup.runs.tracking import Recorder
 from builtup.sensors.classes import BUILT_UP
 from builtup.training.checkpoints import BestValidation, Progress
 from builtup.training.evaluator import create_evaluator

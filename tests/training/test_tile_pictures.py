@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from builtup.data.contract import as_tile_loader
-from builtup.runs.tracking import Recorder
+from builtup.runs.recorder import Recorder
 from builtup.sensors.classes import BUILT_UP
 from builtup.training.build import Data
 from builtup.training.evaluator import prepare_batch

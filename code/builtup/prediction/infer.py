@@ -25,14 +25,23 @@ from builtup.prediction.tiles import Selection, Tally, TileWork, select_all, sel
 from builtup.runs import tracking
 from builtup.runs.lineage import find_artifacts, tuned_ground
 from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
+from builtup.runs.recorder import Recorder
 from builtup.runs.records import MARK, InferenceRecord, Tuned
 from builtup.runs.results import local_copy
-from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import scores
 from builtup.tiles.tile import Tile
 from builtup.training.checkpoints import Trained, load_state, load_trained, set_weights
 
-__all__ = ["Plan", "log_plan", "log_tally", "make_work", "output_folder", "plan", "upload"]
+__all__ = [
+    "Plan",
+    "log_plan",
+    "log_tally",
+    "make_work",
+    "output_folder",
+    "plan",
+    "run_name",
+    "upload",
+]
 
 log = logging.getLogger(__name__)
 
@@ -115,15 +124,20 @@ def _trained(config: Config) -> Trained:
 
 
 def _newest_training(config: Config) -> str:
-    """The newest finished training of the config `of`, else of the namesake: validate_X names X."""
+    """The newest finished training of the config `of`, else of the namesake: validate_X names X.
+
+    Of a config that names none it is the newest training of all.
+    """
     name = config.get("of") or config.path.stem.removeprefix("validate_").removeprefix("test_")
     if name in {"validate", "test"}:
-        raise ConfigError(
-            f"{config.path}: run_id and of are empty; give run_id=<a training run>, or "
-            "of=<the name of a training config>"
+        run = tracking.newest_run("Trainings")
+        log.warning(
+            "run_id and of are empty: the newest finished training is %s, %s",
+            *(run.info.run_id, run.data.tags.get("config", "of an unknown config")),
         )
-    run = tracking.newest_run("Trainings", config=name)
-    log.info("run_id is empty: the newest finished training of %s is %s", name, run.info.run_id)
+    else:
+        run = tracking.newest_run("Trainings", config=name)
+        log.info("run_id is empty: the newest finished training of %s is %s", name, run.info.run_id)
     return str(run.info.run_id)
 
 
@@ -228,6 +242,12 @@ def _require_same_data(config: Config, folder: Path, tiles: Sequence[Tile]) -> N
 # --- a run --------------------------------------------------------------------------------------
 
 
+def run_name(config: Config, prepared: Plan) -> str:
+    """What the run does, as its name: `validate Mosul`, `test Aleppo 2015`."""
+    places = tracking.listed_places((tile.city, tile.date) for tile in prepared.selection.tiles)
+    return f"{'validate' if config.has_targets else 'test'} {places}"
+
+
 def output_folder(recorder: Recorder) -> Path:
     """Where the run's predictions go: its artifacts, or output/predictions/<run id>."""
     if not recorder.run_id:
@@ -269,6 +289,7 @@ def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -
     recorder.params(
         {
             **config.settings,
+            "config": config.path.stem,
             "threshold": loaded.threshold,
             "overrides": " ".join(config.overrides),
             "processes": idist.get_world_size(),
@@ -311,6 +332,7 @@ def log_tally(work: TileWork, tally: Tally, seconds: float, recorder: Recorder) 
     )
     if work.scored:
         figures |= _scores(work, matrix)
+        figures["val/threshold"] = work.threshold
         if idist.get_rank() == 0:
             _log_headline(work, figures, recorder)
     recorder.metrics(figures, step=0)
@@ -332,11 +354,14 @@ def _scores(work: TileWork, matrix: NDArray[np.int64]) -> dict[str, float]:
     """Scores over all cities and for each."""
     places = {"": matrix.sum(axis=0)}
     places |= {f"{city}/": own for city, own in zip(work.selection.cities, matrix, strict=True)}
-    return {
+    named = {
         f"val/{place}{name}": value
         for place, counts in places.items()
         for name, value in scores(counts, work.classes).items()
     }
+    least = [named[f"val/{city}/f1"] for city in work.selection.cities]
+    defined = [value for value in least if np.isfinite(value)]
+    return {**named, "val/worst_city_f1": min(defined, default=float("nan"))}
 
 
 def _summed(counts: torch.Tensor) -> list[int]:

@@ -26,6 +26,7 @@ from builtup.prediction.recipe import Loaded
 from builtup.prediction.scene import STEP, SceneWork
 from builtup.runs import tracking
 from builtup.runs.manifest import DataFile, DataManifest, DataPlace, all_simulated, git_commit
+from builtup.runs.recorder import Recorder, UsedData
 from builtup.runs.records import InferenceRecord
 from builtup.runs.results import (
     PREDICTIONS_TAG,
@@ -35,7 +36,6 @@ from builtup.runs.results import (
     read_tags,
     scene_rasters,
 )
-from builtup.runs.tracking import Recorder, UsedData
 
 __all__ = ["OutputRun", "backend_before", "begin", "check_folder", "find_run", "finish"]
 
@@ -75,6 +75,9 @@ def find_run(folder: Path, loaded: Loaded, *, simulated: bool = False) -> Output
     try:
         known = tracking.find_run(run_id)
     except NoSuchRunError:  # another tracking database: a new run
+        return OutputRun(folder, record, same=True)
+    if known.info.lifecycle_stage == "deleted":
+        log.warning("run %s of %s was deleted: a new one takes its place", run_id, folder)
         return OutputRun(folder, record, same=True)
     return OutputRun(folder, record, run_id, True, known.info.status == "FINISHED")
 

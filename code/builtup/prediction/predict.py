@@ -31,8 +31,9 @@ from builtup.prediction.output_folder import (
 from builtup.prediction.progress import progress
 from builtup.prediction.recipe import Loaded, Recipe, load_for_jobs
 from builtup.prediction.scene import STEP, SceneWork, predict_job, scene_job
+from builtup.runs.recorder import recording
 from builtup.runs.results import RAW, PredictionTags
-from builtup.runs.tracking import recording
+from builtup.runs.tracking import listed_places
 from builtup.sensors.radar.discovery import find_scenes
 from builtup.sensors.radar.headers import SceneHeaders, read_each
 from builtup.sensors.radar.remarks import say
@@ -51,7 +52,7 @@ class PredictOptions:
 
     `input_path` are scenes or STAC items, several separated by `;`, and `allow` prefixes of what
     the items may point to besides; `area` a polygon file, or minx,miny,maxx,maxy in degrees;
-    `units` those of the scenes. `run_name` is the name of the run in MLflow.
+    `units` those of the scenes. `run_name` is the name of the run in MLflow; empty: by its scenes.
     """
 
     input_path: str
@@ -60,7 +61,7 @@ class PredictOptions:
     units: str = "auto"
     polygons: PolygonOptions = PolygonOptions()
     allow: str = ""
-    run_name: str = "predict"
+    run_name: str = ""
     num_workers: int = 2
     on_error: str = "stop"
 
@@ -77,7 +78,8 @@ def predict(recipe: Recipe, options: PredictOptions) -> list[Summary]:
     plan = _plan(recipe, options)
     begins = bool(plan.pending) or not plan.run.finished
     run_id = plan.run.run_id
-    with recording("Inferences", options.run_name, active=begins, run_id=run_id) as recorder:
+    name = options.run_name or f"predict {_places(plan.jobs)}"
+    with recording("Inferences", name, active=begins, run_id=run_id) as recorder:
         settings = {
             "input_path": options.input_path,
             "area": options.area,
@@ -90,6 +92,11 @@ def predict(recipe: Recipe, options: PredictOptions) -> list[Summary]:
         maps = _make_maps(recipe.threshold, options)
         finish(run, recorder, jobs, predicted)
     return [predicted, *maps]
+
+
+def _places(jobs: Sequence[Job]) -> str:
+    tags: list[PredictionTags] = [job.context.tags for job in jobs]
+    return listed_places((of.city, of.date) for of in tags)
 
 
 # --- what is to do ------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from builtup.runs.records import (
     Tuned,
     prediction_record,
 )
-from builtup.runs.results import EXPERIMENT, Results, result_of
+from builtup.runs.result_file import result_of
+from builtup.runs.results import EXPERIMENT, Results
 
 __all__ = ["Provenance", "find_provenance", "trace"]
 

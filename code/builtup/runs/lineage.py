@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from builtup.errors import BuiltupError, ConfigError, InputError, NoSuchRunError, RunError
 from builtup.runs import registry, tracking
 from builtup.runs.manifest import DataFile, DataManifest, LoggedConfig
+from builtup.runs.recorder import UsedData
 from builtup.runs.records import (
     CrossValidation,
     EnsembleRecord,
@@ -28,7 +29,6 @@ from builtup.runs.records import (
     Tuned,
     prediction_record,
 )
-from builtup.runs.tracking import UsedData
 from builtup.sensors.radar.names import SceneName
 
 if TYPE_CHECKING:

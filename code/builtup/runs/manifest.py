@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import MANIFESTS, describe_input
+from builtup.runs.recorder import UsedData
 from builtup.runs.records import Part, Record
-from builtup.runs.tracking import UsedData
 from builtup.sensors.scene_files import is_simulated
 from builtup.tiles.table import TrainTile
 from builtup.tiles.tile import Tile

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builtup.errors import RunError
+from builtup.errors import BuiltupError, ConfigError, RunError, one_line
 from builtup.runs import tracking
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "Score",
     "champion_by_default",
     "is_model_uri",
+    "model_name",
     "register",
     "run_of_model",
     "verdict",
@@ -79,12 +82,16 @@ def register(
     )
     holder = own.get_registered_model(name).aliases.get(CHAMPION)
     present = None if holder is None else own.get_model_version(name, str(holder))
-    chosen, reason = verdict(score, None if present is None else Score.of(present.tags))
+    lost = "" if present is None else _lost(present)
+    rival = None if present is None or lost else Score.of(present.tags)
+    chosen, reason = verdict(score, rival)
+    if chosen and lost:
+        reason = lost
     if champion is not None:
         chosen, reason = champion, "as asked for"
     if chosen:
         own.set_registered_model_alias(name, CHAMPION, version.version)
-        if champion is None and present is None:
+        if champion is None and rival is None:
             own.set_model_version_tag(name, version.version, _BY_DEFAULT, "true")
         before = "" if present is None else f", in place of version {present.version}"
         log.info("%s version %s is @champion%s: %s", name, version.version, before, reason)
@@ -109,6 +116,34 @@ def champion_by_default(uri: str) -> list[str]:
     return [f"its model became {CHAMPION} of {name} because there was no other to compare with"]
 
 
+def _lost(version: ModelVersion) -> str:
+    """Why a version cannot be used any more; "" where it can."""
+    try:
+        run = tracking.find_run(str(version.run_id))
+    except BuiltupError:
+        return f"the run of version {version.version} is gone"
+    if run.info.lifecycle_stage == "deleted":
+        return f"the run of version {version.version} was deleted"
+    folder = tracking.artifact_folder(run)
+    gone = folder is not None and not folder.is_dir()
+    return f"the files of version {version.version} are gone" if gone else ""
+
+
+def model_name(config: str, asked: str | None = None) -> str:
+    """The name to register a config's model under: what was asked for, else the config's own.
+
+    Raises ConfigError for one that was asked for and MLflow does not take.
+    """
+    if asked is None or not asked.strip():
+        return config.replace("/", "-").replace(":", "-")
+    if {"/", ":"} & set(asked) or posixpath.normpath(asked) in {".", ".."} or len(asked) > 250:
+        raise ConfigError(
+            f"register = {asked}: MLflow takes no such name of a model; give one of at most 250 "
+            "letters without / and :"
+        )
+    return asked
+
+
 def is_model_uri(text: str) -> bool:
     """Whether a text names a model of the registry, or a logged one."""
     return text.startswith(_SCHEME)
@@ -124,13 +159,30 @@ def run_of_model(uri: str) -> str:
 
     own = tracking.client()
     try:
-        run_id = mlflow.models.get_model_info(uri).run_id
+        version = _version(own, uri)
+        run_id = mlflow.models.get_model_info(uri).run_id if version is None else version.run_id
     except (MlflowException, OSError) as e:
-        reason = str(e).strip().splitlines()[0][:200]
         raise RunError(
-            f"{uri}: no such model in {own.tracking_uri} ({reason}); "
+            f"{uri}: no such model in {own.tracking_uri} ({one_line(e, 200)}); "
             "look for its name and aliases in the dashboard's Models"
         ) from e
     if not run_id:
         raise RunError(f"{uri}: belongs to no run; give a run id")
+    lost = "" if version is None else _lost(version)
+    if lost.endswith("deleted"):
+        log.warning("%s: %s in the dashboard; its files are there still", uri, lost)
+    elif lost:
+        raise RunError(
+            f"{uri}: {lost}; give another version or a run id, or train again: the next model of "
+            "that name takes its place"
+        )
     return str(run_id)
+
+
+def _version(own: MlflowClient, uri: str) -> ModelVersion | None:
+    """The version that models:/name@alias or models:/name/number names, else None."""
+    name, at, alias = uri.removeprefix(_SCHEME).rpartition("@")
+    if at:
+        return own.get_model_version_by_alias(name, alias)
+    name, _, number = uri.removeprefix(_SCHEME).rpartition("/")
+    return own.get_model_version(name, number) if name and number.isdecimal() else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 
 from builtup.errors import InputError, RunError
 from builtup.geo.rasters import open_raster
-from builtup.jobs.digests import sha256_of
 from builtup.jobs.files import atomic_files
 from builtup.runs.manifest import DataManifest
-from builtup.runs.records import InferenceRecord, member_runs
+from builtup.runs.records import EnsembleRecord, InferenceRecord, prediction_record
 from builtup.sensors.classes import BUILT_UP, Classes
 from builtup.sensors.radar.names import SceneName
 
@@ -33,14 +32,12 @@ __all__ = [
     "QUICKLOOK",
     "CityRasters",
     "PredictionTags",
-    "ResultFile",
     "Results",
     "city_rasters",
     "kind_of",
     "local_copy",
     "read_tags",
     "resolve_results",
-    "result_of",
     "scene_rasters",
     "upload_results",
     "write_tags",
@@ -193,7 +190,10 @@ def resolve_results(input_path: str = "", run_id: str = "") -> Results:
     run.
     """
     if input_path:
-        return Results(_require_raw(Path(input_path)), run_id or None)
+        folder = _require_raw(Path(input_path))
+        if run_id:
+            _require_own(folder, run_id)
+        return Results(folder, run_id or None)
     from builtup.runs import tracking
 
     if run_id:
@@ -213,10 +213,48 @@ def _results_of(run: Run) -> Results:
     local = tracking.artifact_folder(run)
     place = run.data.tags.get(PREDICTIONS_TAG)
     if place and not (local is not None and (local / RAW).is_dir()):
-        return Results(_require_raw(Path(place)), own_id)
+        folder = _require_raw(Path(place))
+        if EnsembleRecord.find(folder) is not None:
+            raise _taken_over(folder, own_id, "an ensemble")
+        _require_own(folder, own_id)
+        if run.info.status != "FINISHED":
+            _require_own_rasters(folder, own_id)
+        return Results(folder, own_id)
     if local is not None:
         return Results(_require_raw(local), own_id)
     return Results(_require_raw(local_copy(own_id)), own_id, remote=True)
+
+
+def _require_own(folder: Path, run_id: str) -> None:
+    """RunError where the maps in a folder are not those of the run, but of one that came later."""
+    try:
+        record = prediction_record(folder)
+    except InputError:  # damaged: its rasters say it
+        record = None
+    if isinstance(record, EnsembleRecord):
+        if run_id in record.runs:
+            raise _taken_over(folder, run_id, "an ensemble")
+    elif record is not None and record.run_id:
+        if record.run_id != run_id:
+            raise _taken_over(folder, run_id, f"run {record.run_id}")
+    else:
+        _require_own_rasters(folder, run_id)
+
+
+def _require_own_rasters(folder: Path, run_id: str) -> None:
+    """As `_require_own`, by the rasters: a prediction that was killed has left others there."""
+    for path in sorted((folder / RAW).glob("*.tif")):
+        with open_raster(path) as dataset:
+            said = dataset.tags().get("BUILTUP_RUN_ID", "")
+        if said and run_id not in said.split(","):
+            raise _taken_over(folder, run_id, f"run {said} (by {path.name})")
+
+
+def _taken_over(folder: Path, run_id: str, by: str) -> RunError:
+    return RunError(
+        f"run_id={run_id}: {folder} holds maps of {by}, not its own; predict again into another "
+        "output_path, or give the folder as input_path"
+    )
 
 
 def local_copy(run_id: str, needed: str = RAW) -> Path:
@@ -321,69 +359,6 @@ def city_rasters(results: Results) -> list[CityRasters]:
     if not found:
         raise InputError(results.raw, "no city masks in it", "run all_agg_by_city first")
     return found
-
-
-@dataclass(frozen=True)
-class ResultFile:
-    """A file of results, or a folder: the inference runs behind it, and what it says of itself.
-
-    `city` and `sha256` are empty of a folder, `threshold` where it names none.
-    """
-
-    path: Path
-    runs: tuple[str, ...]
-    city: str
-    threshold: str
-    sha256: str
-
-
-def result_of(path: Path) -> ResultFile:
-    """What a GeoPackage, shapefile, raster or folder of results says of itself.
-
-    Raises InputError where it cannot be read, or names no run.
-    """
-    if not path.exists():
-        raise InputError(path, "does not exist", "give a GeoPackage, a raster or a folder")
-    tags = _tags(path)
-    own = tags.get("BUILTUP_RUN_ID")
-    runs = member_runs(_results_folder(path)) or ((own,) if own else ())
-    if not runs:
-        raise InputError(path, "names no run that it comes from", "give run_id")
-    is_file = path.is_file()
-    return ResultFile(
-        path,
-        runs,
-        city=tags.get("BUILTUP_CITY", "") if is_file else "",
-        threshold=tags.get("BUILTUP_THRESHOLD", ""),
-        sha256=sha256_of(path) if is_file else "",
-    )
-
-
-def _results_folder(path: Path) -> Path:
-    parents = [path, *path.absolute().parents[:3]]
-    return next((p.parent for p in parents if p.name == RAW), path)
-
-
-def _tags(path: Path) -> Mapping[str, str]:
-    """What a result says of itself; a shapefile has its mask say it."""
-    if path.is_dir():
-        raw = path if path.name == RAW else path / RAW
-        rasters = sorted(raw.rglob("*.tif"))
-        if not rasters:
-            raise InputError(path, "holds no raster of results", "give a folder of predictions")
-        return read_tags(rasters[0]).as_gdal()
-    if path.suffix == ".gpkg":
-        from builtup.geo.vectors import layer_metadata  # late: with it comes another GDAL
-
-        own = layer_metadata(path)
-        if own:
-            return own
-    if path.suffix in {".gpkg", ".shp"}:
-        mask = path.with_suffix(".tif")
-        if not mask.is_file():
-            raise InputError(path, "has no mask of its name beside it", "give run_id")
-        return read_tags(mask).as_gdal()
-    return read_tags(path).as_gdal()
 
 
 def upload_results(results: Results) -> None:

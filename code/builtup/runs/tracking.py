@@ -1,22 +1,33 @@
-"""What runs log to MLflow, and find there. Its import takes seconds: it happens late and once."""
+"""What MLflow knows of runs, asked late: its import takes seconds.
+
+`mlflow run` opens a run before any of our code and names it in MLFLOW_RUN_ID: the opened run. A
+training or an inference records itself there; a step tags it with the runs that it works on.
+"""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
-import math
 import os
-import signal
-import sys
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builtup.errors import NoSuchRunError, RunError, one_line
-from builtup.jobs.files import output_error
+from builtup.errors import BuiltupError, NoSuchRunError, RunError
+from builtup.runs.database import (
+    database_uri,
+    experiment_id,
+    local_path,
+    quiet,
+    reached,
+    require_its_place,
+    setup,
+    sweep,
+    trashed,
+    well_written,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -25,108 +36,88 @@ if TYPE_CHECKING:
     from builtup.jobs.steps import Summary
 
 __all__ = [
-    "Recorder",
-    "UsedData",
+    "FOLD_KEY",
     "artifact_folder",
     "client",
+    "database_uri",
+    "experiment_id",
     "find_run",
+    "has_record",
     "last_run_id",
     "link",
+    "listed_places",
     "log_steps",
+    "metric_name",
+    "name_opened_run",
     "newest_run",
-    "recording",
+    "opened_run",
+    "rename",
     "run_artifacts",
     "setup",
+    "shortened",
 ]
 
 log = logging.getLogger(__name__)
 
-#: What MLflow answers to the id of a run that there is not, or that no run can have.
-_NO_SUCH = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
-EXPERIMENTS = {"Trainings": "1", "Inferences": "2"}
-
-
-def _quiet() -> None:
-    # the migrations of a new database speak at level INFO, dozens of lines
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def database_uri(root: Path) -> str:
-    """The tracking database of the project at `root` (experiments/ links to it)."""
-    return f"sqlite:///{(root / 'output').resolve() / 'mlflow.db'}"
+#: The tag by which a cross-validation knows the trainings of its folds.
+FOLD_KEY = "fold_key"
+#: Tags of a run in which a training, an inference or a study has recorded itself.
+_RECORDS = {"config", "cross_validation_of", "compared"}
+_ENTRY_POINT = "mlflow.project.entryPoint"
+_PAGE = 200
 
 
 def client() -> MlflowClient:
-    """An MLflow client on MLFLOW_TRACKING_URI, or on the project's own database."""
-    import mlflow
+    """An MLflow client on MLFLOW_TRACKING_URI, or on the project's own database.
 
-    _quiet()
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri:
-        setup(Path.cwd())
-        uri = database_uri(Path.cwd())
-    with _reached(uri):
-        mlflow.set_tracking_uri(uri)
-        return mlflow.MlflowClient()
-
-
-@contextmanager
-def _reached(uri: str, missing: str = "") -> Iterator[None]:
-    """RunError where MLflow cannot be asked, NoSuchRunError where it says that it has none."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, ImportError) as e:
-        if missing and getattr(e, "error_code", "") in _NO_SUCH:
-            raise NoSuchRunError(
-                f"{missing} in {uri}; copy the id from the dashboard, or set MLFLOW_TRACKING_URI"
-            ) from e
-        raise RunError(
-            f"MLflow at {uri} cannot be reached or opened ({_first_line(e)[:300]}); "
-            "check MLFLOW_TRACKING_URI"
-        ) from e
-
-
-def setup(root: Path) -> list[str]:
-    """Create the database and the experiments where missing; return lines for the user.
-
-    Artifacts of the experiments lie under output/mlruns/1 and /2: MLflow appends the run id only.
+    Raises RunError where that cannot be opened, or was moved and not set up in its new place.
     """
     import mlflow
 
-    _quiet()
-    output = (root / "output").resolve()
-    output.mkdir(parents=True, exist_ok=True)
-    uri = database_uri(root)
-    own = mlflow.MlflowClient(uri)
-    lines = []
-    for name, folder in EXPERIMENTS.items():
-        if own.get_experiment_by_name(name) is None:
-            own.create_experiment(name, artifact_location=str(output / "mlruns" / folder))
-            lines.append(f"created the experiment {name} in {output / 'mlflow.db'}")
-    if not lines:
-        lines.append(f"{output / 'mlflow.db'} has its experiments already")
-    state = _wrong_with(os.environ.get("MLFLOW_TRACKING_URI", ""), uri)
-    if state:
-        lines.append(f"MLFLOW_TRACKING_URI {state}: run export MLFLOW_TRACKING_URI={uri}")
-    return lines
+    quiet()
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        for line in setup(Path.cwd()):
+            if line.startswith("moved"):
+                log.warning("%s", line)
+        uri = database_uri(Path.cwd())
+    right = well_written(uri)
+    if right != uri:
+        _correct(uri, right)
+        uri = right
+    with reached(uri):
+        mlflow.set_tracking_uri(uri)
+        own = mlflow.MlflowClient()
+        sweep(uri)
+        require_its_place(own)
+        return own
 
 
-def _wrong_with(known: str, uri: str) -> str:
-    """Why runs would not go into the database `uri`; "" where they do."""
-    scheme = "sqlite:///"
-    if not known:
-        return "is not set"
-    if known.startswith(scheme) and not known.startswith(f"{scheme}/"):
-        return "is a relative path"
-    # $PWD may go through links, which `uri` does not
-    same = known.startswith(scheme) and Path(known.removeprefix(scheme)).resolve() == Path(
-        uri.removeprefix(scheme)
-    )
-    return "" if same else "names another database, where runs go; for this one"
+def _correct(uri: str, right: str) -> None:
+    """Take the address that was meant; RunError where MLflow has opened a run by the other."""
+    problem = f"MLFLOW_TRACKING_URI={uri} is another file to MLflow, for ? and % mean something"
+    if os.environ.get("MLFLOW_RUN_ID"):
+        raise RunError(f"{problem}; run export MLFLOW_TRACKING_URI={right}")
+    log.warning("%s: taken as %s; export it so", problem, right)
+    os.environ["MLFLOW_TRACKING_URI"] = right
+
+
+# --- the opened run -----------------------------------------------------------------------------
+
+
+def opened_run() -> Run | None:
+    """The run that `mlflow run` opened for a step; None without one.
+
+    One that a training or an inference has recorded itself in is no step's.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    run = find_run(run_id) if run_id else None
+    return None if run is None or has_record(run) else run
+
+
+def has_record(run: Run) -> bool:
+    """Whether a training, an inference or a study has recorded itself in a run."""
+    return bool(_RECORDS & run.data.tags.keys())
 
 
 def log_steps(summaries: Iterable[Summary]) -> None:
@@ -140,50 +131,180 @@ def log_steps(summaries: Iterable[Summary]) -> None:
     own = client()
     for summary in summaries:
         for key, value in summary.metrics().items():
-            own.log_metric(run_id, f"{summary.step}/{key}", float(value))
+            own.log_metric(run_id, metric_name(f"{summary.step}/{key}"), float(value))
         if summary.skipped:
             text = "\n".join(str(problem) for problem in summary.skipped)
             own.set_tag(run_id, f"{summary.step}/skipped", text[:5000])
         if summary.manifests:
-            own.set_tag(run_id, f"{summary.step}/manifests", _shortened(summary.manifests))
+            own.set_tag(run_id, f"{summary.step}/manifests", shortened(summary.manifests))
 
 
 def link(**runs: str) -> None:
-    """Tag the run that `mlflow run` opened with the runs that it works on; else do nothing."""
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    for key, value in runs.items():
-        if run_id and value and value != run_id:
-            client().set_tag(run_id, key, value)
+    """Tag the run that `mlflow run` opened with the runs that it works on; else do nothing.
+
+    It is named by the first of them.
+    """
+    opened = opened_run()
+    if opened is None:
+        return
+    run_id, own = str(opened.info.run_id), client()
+    known = {key: value for key, value in runs.items() if value and value != run_id}
+    for key, value in known.items():
+        own.set_tag(run_id, key, value)
+    if known and _ENTRY_POINT in opened.data.tags:
+        of = find_run(next(iter(known.values())))
+        rename(opened, f"{opened.data.tags[_ENTRY_POINT]} of {of.info.run_name}")
+
+
+def name_opened_run(command: str) -> None:
+    """Name the run that `mlflow run` opened by the command and what it reads; else do nothing."""
+    try:
+        opened = opened_run()
+        if opened is not None:
+            path = opened.data.params.get("input_path", "").strip("'\"")
+            rename(opened, f"{command} {path}".strip())
+    except BuiltupError:
+        return  # the command says so where it matters
+
+
+def rename(run: Run, name: str) -> None:
+    """Name a run, unless a user has: MLflow gives names such as `upbeat-newt-7` of its own."""
+    present, tags = str(run.info.run_name), run.data.tags
+    path = run.data.params.get("input_path", "").strip("'\"")
+    entry = tags.get(_ENTRY_POINT, "")
+    if _is_random(present) or (entry and present in {entry, f"{entry} {path}".strip()}):
+        client().update_run(str(run.info.run_id), name=name[:250])
+
+
+@lru_cache(maxsize=1)
+def _random_words() -> tuple[set[str], set[str]]:
+    from mlflow.utils import name_utils
+
+    first, second = (getattr(name_utils, f"_GENERATOR_{of}", ()) for of in ("PREDICATES", "NOUNS"))
+    return {word.lower() for word in first}, {word.lower() for word in second}
+
+
+def _is_random(name: str) -> bool:
+    parts = re.fullmatch(r"([a-z]+)-([a-z]+)-\d+", name)
+    words = _random_words()
+    return parts is not None and all(
+        part in of for part, of in zip(parts.groups(), words, strict=True)
+    )
+
+
+def listed_places(scenes: Iterable[tuple[str, str]]) -> str:
+    """Cities as they stand in a run's name: three at most, with the year where it is one.
+
+    `scenes` are a city's key `<TILE>_<City>` and the date YYYYMMDD of each scene.
+    """
+    years: dict[str, set[str]] = {}
+    for key, date in scenes:
+        city = re.sub(r"^\d{1,2}[A-Za-z]{3}_", "", key)
+        years.setdefault(city, set()).add(date[:4])
+    known = [
+        f"{city} {year}".strip() if len(of) == 1 and not city.endswith(year := max(of)) else city
+        for city, of in years.items()
+    ]
+    more = f" and {len(known) - 3} more" if len(known) > 3 else ""
+    return ", ".join(known[:3]) + more
+
+
+# --- names of metrics ---------------------------------------------------------------------------
+
+
+def metric_name(text: str) -> str:
+    """A metric's name as MLflow takes it; parts of the name are separated by `/`.
+
+    An apostrophe becomes the letter that looks like one. Where another character is replaced, the
+    end of the name keeps two names apart that differ by it only.
+    """
+    return "/".join(map(_metric_part, text.split("/")))
+
+
+@lru_cache(maxsize=4096)
+def _metric_part(text: str) -> str:
+    looks = re.sub("['’‘`´]", "ʼ", text)
+    name = re.sub(r"[^\w.\- :]", "_", looks)[:100]
+    if name != looks or name in {"", ".", ".."}:
+        name = f"{name}.{hashlib.sha256(text.encode()).hexdigest()[:4]}"
+    if name != text:
+        log.warning("MLflow takes no metric with the name of %s: logged as %s", text, name)
+    return name
+
+
+# --- looking for runs ---------------------------------------------------------------------------
 
 
 def find_run(run_id: str) -> Run:
     """The run of that id; raise NoSuchRunError where the tracking database has none."""
     own = client()
-    with _reached(own.tracking_uri, f"run_id={run_id}: no such run"):
+    with reached(own.tracking_uri, f"run_id={run_id}: no such run"):
         return own.get_run(run_id)
 
 
+def _is_training(run: Run) -> bool:
+    """A training that a user began: not a fold of a cross-validation."""
+    others = {FOLD_KEY, "training_run", "inference_run"}
+    return "config" in run.data.tags and not others & run.data.tags.keys()
+
+
+def _is_inference(run: Run) -> bool:
+    """An inference: not a step that works on one."""
+    return "training_run" in run.data.tags and "inference_run" not in run.data.tags
+
+
+#: By the experiment that they belong to: a run may have been put into another one.
+_KINDS: dict[str, Callable[[Run], bool]] = {
+    "Trainings": _is_training,
+    "Inferences": _is_inference,
+}
+
+
 def newest_run(experiment: str, **tags: str) -> Run:
-    """The newest finished run of an experiment; raise NoSuchRunError where there is none."""
+    """The finished training or inference that ended last; NoSuchRunError where there is none.
+
+    `experiment` is the one that such runs belong to, Trainings or Inferences. They are looked for
+    in all: `mlflow run` without --experiment-name opens one in Default. Folds of a cross-validation
+    and runs of steps do not count. With `cross_validation_of` it is a cross-validation.
+    """
     own = client()
-    filters = ["attributes.status = 'FINISHED'"]
-    filters += [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
-    runs: list[Any] = []
-    with _reached(own.tracking_uri):
+    wanted = _KINDS[experiment]
+    if "cross_validation_of" in tags:
+        wanted = has_record
+    with reached(own.tracking_uri):
+        for run in _finished(own, tags):
+            if wanted(run):
+                return run
         found = own.get_experiment_by_name(experiment)
-        if found is not None:
-            runs = own.search_runs(
-                [found.experiment_id],
-                filter_string=" and ".join(filters),
-                order_by=["attributes.start_time DESC"],
-                max_results=1,
-            )
-    if not runs:
+    if found is not None and trashed(found):
         raise NoSuchRunError(
-            f"experiment {experiment}: no finished run in {own.tracking_uri}; "
-            "run it first, or give run_id or input_path"
+            f"experiment {experiment}: was deleted in {own.tracking_uri}; restore it: mlflow "
+            f"experiments restore --experiment-id {found.experiment_id}, or give run_id"
         )
-    return runs[0]
+    of = "".join(f" of {key.replace('_', ' ')} {value}" for key, value in tags.items())
+    raise NoSuchRunError(
+        f"experiment {experiment}: no finished run{of} in {own.tracking_uri}; "
+        "run it first, or give run_id or input_path"
+    )
+
+
+def _finished(own: MlflowClient, tags: dict[str, str]) -> Iterator[Run]:
+    """Finished runs with these tags, of all experiments that are not deleted, the last first."""
+    experiments = [str(found.experiment_id) for found in own.search_experiments()]
+    token: str | None = None
+    while experiments:
+        page = own.search_runs(
+            experiments,
+            filter_string="attributes.status = 'FINISHED'",
+            order_by=["attributes.end_time DESC", "attributes.start_time DESC"],
+            max_results=_PAGE,
+            page_token=token,
+        )
+        # compared here: a filter cannot hold every name
+        yield from (r for r in page if all(r.data.tags.get(k) == v for k, v in tags.items()))
+        token = page.token
+        if not token:
+            return
 
 
 def last_run_id() -> str:
@@ -198,171 +319,7 @@ def last_run_id() -> str:
 
 def artifact_folder(run: Run) -> Path | None:
     """The local folder of a run's artifacts, or None where the store is remote."""
-    from urllib.parse import unquote, urlparse
-
-    uri = run.info.artifact_uri
-    parsed = urlparse(uri)
-    if parsed.scheme in {"", "file"}:
-        return Path(unquote(parsed.path))
-    return None
-
-
-@dataclass(frozen=True)
-class UsedData:
-    """A data set that a run reads, for MLflow's inputs.
-
-    `digest` (at most 36 characters) is that of its contents, `source` the folder or list,
-    `context` training, validation or inference, `profile` JSON values to show.
-    """
-
-    name: str
-    digest: str
-    source: str
-    context: str
-    profile: Mapping[str, Any]
-
-
-class Recorder:
-    """What one run says to MLflow, and the folder that its artifacts are written to.
-
-    Of several processes only rank 0 holds a real one; the others' is silent and has no run id.
-    Where the artifact store is local, `folder` is the run's own artifact folder; otherwise it is
-    output/runs/<run id> and is uploaded when the run ends.
-    """
-
-    def __init__(self, run: Run | None = None) -> None:
-        self.run_id = "" if run is None else str(run.info.run_id)
-        local = None if run is None else artifact_folder(run)
-        self._upload = run is not None and local is None
-        self.folder = local or Path("output") / "runs" / (self.run_id or "silent")
-
-    def params(self, values: Mapping[str, Any], prefix: str = "cfg/") -> None:
-        """Log parameters under a prefix: MLflow keeps the entry point's own without one."""
-        if self.run_id:
-            import mlflow
-
-            mlflow.log_params(
-                {f"{prefix}{key}": _shortened(value) for key, value in values.items()}
-            )
-
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log metrics at a step; what is undefined (NaN) is left out."""
-        defined = {key: float(value) for key, value in values.items() if math.isfinite(value)}
-        if self.run_id and defined:
-            import mlflow
-
-            mlflow.log_metrics(defined, step=step)
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Set tags."""
-        if self.run_id:
-            import mlflow
-
-            mlflow.set_tags({key: _shortened(value) for key, value in values.items()})
-
-    def inputs(self, datasets: Iterable[UsedData]) -> None:
-        """Log what the run reads, as MLflow datasets."""
-        if not self.run_id:
-            return
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        entries = [
-            DatasetInput(
-                Dataset(
-                    name=used.name[:500],
-                    digest=used.digest,
-                    source_type="local",
-                    source=json.dumps({"uri": used.source}),
-                    profile=json.dumps(dict(used.profile)),
-                ),
-                [InputTag("mlflow.data.context", used.context)],
-            )
-            for used in datasets
-        ]
-        if entries:
-            client().log_inputs(self.run_id, entries)
-
-    def finish(self) -> None:
-        """Upload the artifacts where the store is not local."""
-        if self._upload:
-            import mlflow
-
-            mlflow.log_artifacts(str(self.folder))
-
-
-@contextmanager
-def recording(
-    experiment: str, name: str, *, active: bool = True, run_id: str = ""
-) -> Iterator[Recorder]:
-    """A run in `experiment`: `run_id` to go on with it, else the one that `mlflow run` opened
-    (MLFLOW_RUN_ID), else a new one.
-
-    It ends as FINISHED, as FAILED on any error (its one line is the tag `error`) and as KILLED on
-    an interrupt or SIGTERM. With `active=False` (every rank but 0) nothing is logged.
-    """
-    if not active:
-        yield Recorder()
-        return
-    import mlflow
-
-    run = _start_run(experiment, name, run_id)
-    recorder = Recorder(run)
-    status = "FAILED"
-    try:
-        with _terminable():
-            _make(recorder.folder)
-            log.info("MLflow run %s, artifacts in %s", recorder.run_id, recorder.folder)
-            yield recorder
-            recorder.finish()
-        status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
-        raise
-    except Exception as e:
-        mlflow.set_tag("error", _shortened(one_line(e)))
-        recorder.finish()  # its checkpoints may be gone on with
-        raise
-    finally:
-        mlflow.end_run(status)
-
-
-def _start_run(experiment: str, name: str, run_id: str) -> Run:
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    own = client()
-    run_id = run_id or os.environ.get("MLFLOW_RUN_ID", "")
-    try:
-        if run_id:
-            return mlflow.start_run(run_id=run_id, log_system_metrics=True)
-        found = own.get_experiment_by_name(experiment)
-        experiment_id = found.experiment_id if found else own.create_experiment(experiment)
-        return mlflow.start_run(experiment_id=experiment_id, run_name=name, log_system_metrics=True)
-    except MlflowException as e:
-        raise RunError(
-            f"MLflow at {own.tracking_uri}: no run can be started ({_first_line(e)}); "
-            "check MLFLOW_TRACKING_URI and MLFLOW_RUN_ID"
-        ) from e
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise output_error(folder, e) from e
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that the run is closed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return local_path(run.info.artifact_uri)
 
 
 def run_artifacts(run_id: str) -> Path:
@@ -378,10 +335,7 @@ def run_artifacts(run_id: str) -> Path:
     return Path(mlflow.artifacts.download_artifacts(run_id=run_id, dst_path=str(target)))
 
 
-def _shortened(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """A value as the text of a tag or a parameter, which MLflow takes up to a length."""
     text = str(value)
     return text if len(text) <= 5000 else f"{text[:4990]}…"
-
-
-def _first_line(e: Exception) -> str:
-    return str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__

@@ -22,8 +22,8 @@ from builtup.config.load import config_name
 from builtup.errors import BuiltupError, NoSuchRunError, RunError
 from builtup.jobs.files import write_text_atomically
 from builtup.runs import tracking
+from builtup.runs.recorder import recording
 from builtup.runs.records import CrossValidation
-from builtup.runs.tracking import recording
 from builtup.scoring.blocks import LEVELS_AT, BlockTable, read_blocks
 from builtup.scoring.bootstrap import LEVEL, RESAMPLES, SEED, Interval, interval, resample
 from builtup.scoring.summary import SCORES, Figures, Score, figures_of, mean_of_defined

@@ -26,8 +26,8 @@ from builtup.errors import BuiltupError, ConfigError
 from builtup.jobs.files import write_text_atomically
 from builtup.runs import tracking
 from builtup.runs.manifest import git_commit
+from builtup.runs.recorder import Recorder, recording
 from builtup.runs.records import CrossValidation, Summary
-from builtup.runs.tracking import Recorder, recording
 from builtup.scoring.blocks import BlockTable, write_blocks
 from builtup.scoring.calibration import reliability
 from builtup.scoring.charts import draw_reliability

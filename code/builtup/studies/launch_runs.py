@@ -40,7 +40,7 @@ __all__ = ["PARENT", "FoldRun", "FoldTask", "data_digest", "train_fold", "traini
 log = logging.getLogger(__name__)
 
 EXPERIMENT = "Trainings"
-PARENT, KEY = "mlflow.parentRunId", "fold_key"
+PARENT, KEY = "mlflow.parentRunId", tracking.FOLD_KEY
 SCRIPT = Path(builtup.__file__).parents[1] / "scripts" / "training.py"
 #: Settings that change neither weights nor what they are learnt from.
 _WITHOUT_EFFECT = frozenset(
@@ -179,8 +179,7 @@ def _end_killed(earlier: Sequence[Run], parent_id: str) -> None:
 
 
 def _experiment(own: Any) -> str:
-    found = own.get_experiment_by_name(EXPERIMENT)
-    return str(found.experiment_id if found else own.create_experiment(EXPERIMENT))
+    return tracking.experiment_id(own, EXPERIMENT)
 
 
 def _trained_folder(run: Run, task: FoldTask) -> Path | None:

@@ -13,11 +13,12 @@ from torch import nn
 
 from builtup.config.load import Config
 from builtup.data.datasets import ValidationTiles
+from builtup.errors import ConfigError
 from builtup.models.segmenter import Segmenter
 from builtup.runs import registry
 from builtup.runs.manifest import DataManifest, used_data
+from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
-from builtup.runs.tracking import Recorder
 from builtup.scoring.charts import write_curves
 from builtup.training.build import Data
 from builtup.training.checkpoints import Progress, load_state, set_weights, weights_digest
@@ -26,9 +27,22 @@ from builtup.training.model_log import Card, log_model
 from builtup.training.temperature import temperature_on
 from builtup.training.tile_pictures import PictureMaker
 
-__all__ = ["finish"]
+__all__ = ["check_registration", "finish"]
 
 log = logging.getLogger(__name__)
+
+
+def check_registration(config: Config) -> None:
+    """Refuse, before anything is trained, what would fail once the model is logged.
+
+    Raises ConfigError.
+    """
+    registry.model_name(config.name, config.register)
+    if config.register and not config.log_model:
+        raise ConfigError(
+            f"{config.path}: register = {config.register}, but log_model = False logs no model; "
+            "leave one of them out"
+        )
 
 
 def finish(
@@ -103,8 +117,9 @@ def _log_model(
         fold=data.train.held_out,
     )
     step = progress.best_iteration if best else progress.iteration
+    recorder.flush()  # else MLflow could be away here, too
     score = registry.Score(_f1(progress), data.train.held_out, _digest(data, recorder.folder))
-    name = config.register or config.name.replace("/", "-")
+    name = registry.model_name(config.name, config.register)
     try:
         logged = log_model(
             model, card, recorder.folder / "config", run_id=recorder.run_id, step=step

@@ -9,8 +9,8 @@ import ignite.distributed as idist
 
 from builtup.config.load import Config
 from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
+from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
-from builtup.runs.tracking import Recorder
 from builtup.training.build import Data
 from builtup.training.learner import Learner
 
@@ -25,7 +25,7 @@ def log_run(config: Config, data: Data, learner: Learner, recorder: Recorder) ->
     if idist.get_rank() != 0:
         return
     write_config(config, recorder.folder / "config")
-    recorder.params({**config.settings, **_derived(config, data, learner)})
+    recorder.params({"config": config.name, **config.settings, **_derived(config, data, learner)})
     recorder.tags(
         {
             "git_commit": git_commit(),

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from builtup.data.contract import Places, SampleLoader
 from builtup.logs import no_bars
+from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
-from builtup.runs.tracking import Recorder
 from builtup.scoring.counts import rank_tiles
 from builtup.scoring.curves import choose_threshold
 from builtup.scoring.tables import as_json, three_decimals

@@ -11,7 +11,7 @@ from torch import nn
 from builtup.data.contract import Places
 from builtup.jobs.files import atomic_path
 from builtup.models.segmenter import Segmenter
-from builtup.runs.tracking import Recorder
+from builtup.runs.recorder import Recorder
 from builtup.scoring.tile_picture import tile_picture
 from builtup.sensors.catalogue import DEFAULT
 from builtup.training.build import Data
