@@ -31,6 +31,7 @@ WINDOWS = {"window": 32, "overlap": 8, "device": "cpu", "num_workers": 1}
 #: Steps whose version rose since, and why: what they made is made anew, and what follows may be.
 RAISED: Mapping[str, str] = {
     "all_agg_by_city": "the probability says its scale and unit",
+    "rasterize": "long edges stay where they are in the polygons' CRS, background is left out",
     "polygonize": "the GeoPackage's polygons are generalised otherwise",
     "write_products": "without FlatGeobuf, styles by threshold, previews on the radar image",
 }

@@ -71,6 +71,26 @@ def test_an_area_stops_at_the_date_line_of_a_scene_across_it() -> None:
     assert east[:, :100].all() and west[:, 200:].all()
 
 
+def test_a_box_across_the_date_line_has_its_west_above_its_east() -> None:
+    grid = Grid(RasterioCRS.from_epsg(32701), Affine(10, 0, 177_500, 0, -10, 8_228_000), 300, 300)
+    held = []
+    for box in (
+        "179.99,-20,-179.99,0",
+        "179.99,-20,180,0",
+        "-180,-20,-179.99,0",
+        "180,-20,-179.99,0",
+    ):
+        area = parse_area(box)
+        assert area is not None
+        on = area.on(grid)
+        assert on is not None
+        held.append(on.holds(Window(0, 0, 300, 300)))
+    both, east, west, half = held
+    np.testing.assert_array_equal(both, east | west)
+    np.testing.assert_array_equal(half, west)
+    assert 0.4 < both.mean() < 0.9
+
+
 def test_an_area_elsewhere_meets_nothing() -> None:
     area = parse_area("0,0,1,1")
     assert area is not None
@@ -84,10 +104,17 @@ def test_areas_are_told_apart() -> None:
     assert one.digest != other.digest
 
 
-@pytest.mark.parametrize("text", ["1,0,0,1", "0,0,1,95", "a,b,c,d", "0,0,nan,1"])
+@pytest.mark.parametrize(
+    "text", ["1,0,0,1", "-10,0,-100,1", "181,0,-179,1", "0,0,1,95", "a,b,c,d", "0,0,nan,1"]
+)
 def test_boxes_without_sense_are_refused(text: str) -> None:
     with pytest.raises(BuiltupError, match="use minx,miny,maxx,maxy"):
         parse_area(text)
+
+
+def test_the_remedy_of_a_box_names_the_date_line() -> None:
+    with pytest.raises(BuiltupError, match="across the date line"):
+        parse_area("-10,-17,-100,-16")
 
 
 def test_a_file_that_is_absent_is_named() -> None:

@@ -40,3 +40,11 @@ def test_a_file_that_is_shorter_than_its_header_says_is_refused(
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(InputError, match=rf"a\.shp: a\{suffix} is cut off"):
         vector_files(path)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.KMZ"])
+def test_archives_are_refused_with_the_remedy(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"PK")
+    with pytest.raises(InputError, match="an archive, which is not read; unzip it"):
+        vector_files(path)

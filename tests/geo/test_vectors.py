@@ -6,7 +6,6 @@ import gc
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import fiona
@@ -20,7 +19,12 @@ from hypothesis import strategies as st
 
 from builtup.errors import InputError
 from builtup.geo import vectors
-from builtup.geo.vectors import PolygonFile, distance_to, read_polygons, reproject, stream_polygons
+from builtup.geo.vectors import (
+    PolygonFile,
+    polygons_with_number,
+    read_polygons,
+    stream_polygons,
+)
 from helpers import ROOT, write_polygons
 
 SQUARE = shapely.box(300_000, 3_999_000, 300_100, 3_999_100)
@@ -135,13 +139,6 @@ def test_bad_shapefiles_are_refused_in_one_line(
         list(stream_polygons(path))
 
 
-def test_a_crs_without_a_place_on_earth_cannot_be_reprojected(tmp_path: Path) -> None:
-    path = write_polygons(tmp_path / "a.shp", [SQUARE])
-    path.with_suffix(".prj").write_text('LOCAL_CS["arbitrary",UNIT["metre",1]]')
-    with pytest.raises(InputError, match=r"a\.shp: its CRS \(arbitrary\) cannot be brought to"):
-        reproject(read_polygons(path), "EPSG:32638")
-
-
 def test_a_file_without_polygons_is_refused(tmp_path: Path) -> None:
     for name, shapes in (("none", []), ("empty", [shapely.Polygon()])):
         path = write_polygons(tmp_path / f"{name}.shp", shapes)
@@ -154,52 +151,6 @@ def test_other_geometries_are_refused(tmp_path: Path) -> None:
     path.write_text('{"type": "LineString", "coordinates": [[0, 0], [1, 1]]}')
     with pytest.raises(InputError, match="holds a LineString"):
         read_polygons(path)
-
-
-@given(x=st.floats(200_000, 800_000), y=st.floats(10_000, 8_000_000), size=st.floats(1, 5000))
-def test_reprojection_there_and_back_moves_nothing(
-    tmp_path_factory: pytest.TempPathFactory, x: float, y: float, size: float
-) -> None:
-    box = shapely.box(x, y, x + size, y + size)
-    found = read_polygons(write_polygons(tmp_path_factory.mktemp("v") / "a.shp", [box]))
-    back = reproject(reproject(found, "EPSG:4326"), "EPSG:32638")
-    assert shapely.hausdorff_distance(back.geometries[0], box) < 1e-3  # metres
-
-
-def test_longitude_comes_first(tmp_path: Path) -> None:
-    mosul = shapely.box(43.1, 36.3, 43.2, 36.4)
-    found = read_polygons(write_polygons(tmp_path / "a.shp", [mosul], "EPSG:4326"))
-    left, bottom, *_ = reproject(found, "EPSG:32638").geometries[0].bounds
-    assert 300_000 < left < 400_000
-    assert 4_000_000 < bottom < 4_100_000
-
-
-def test_distance_is_that_of_the_nearest_polygon(tmp_path: Path) -> None:
-    shapes = [shapely.box(0, 0, 1, 1), shapely.box(100, 0, 101, 1)]
-    found = read_polygons(write_polygons(tmp_path / "a.shp", shapes))
-    corners = [(110.0, 0.0), (120.0, 0.0), (120.0, 9.0), (110.0, 9.0)]
-    assert distance_to(found, corners) == 9
-    assert distance_to(found, [(x - 60, y) for x, y in corners]) == 40
-    feet = replace(found, crs=pyproj.CRS("EPSG:2263"))
-    assert distance_to(feet, corners) == pytest.approx(9 * 0.3048, rel=1e-4)
-    nowhere = np.empty(0, dtype=object)
-    assert distance_to(type(found)(found.path, nowhere, found.crs), corners) == float("inf")
-
-
-@pytest.mark.parametrize(("latitude", "degree"), [(0, 111_319.5), (60, 55_800.2)])
-def test_distances_in_degrees_are_metres_on_the_ellipsoid(
-    tmp_path: Path, latitude: float, degree: float
-) -> None:
-    """A degree of longitude at the equator and at 60° (WGS 84: cos φ · a / √(1 − e² sin² φ))."""
-    shapes = [
-        shapely.box(11, latitude, 11.1, latitude + 0.01),
-        shapely.box(9, latitude + 0.8, 10, latitude + 0.9),  # nearer in degrees, farther at 60°
-    ]
-    found = read_polygons(
-        write_polygons(tmp_path / "a.shp", shapes[: 1 + (latitude == 60)], "EPSG:4326")
-    )
-    corners = [(9.0, latitude), (10.0, latitude), (10.0, latitude + 0.01), (9.0, latitude + 0.01)]
-    assert distance_to(found, corners) == pytest.approx(degree, rel=1e-3)
 
 
 def test_a_file_read_in_parts_holds_what_it_holds_at_once(
@@ -383,3 +334,99 @@ def test_fiona_and_pyogrio_stand_behind_these_modules_alone() -> None:
         if re.search(r"^\s*(import|from) (fiona|pyogrio)", path.read_text(), re.MULTILINE)
     }
     assert having == {"geo/vectors.py", "geo/vector_writers.py"}
+
+
+# --- layers, and background ---------------------------------------------------------------------
+
+LINE = shapely.LineString([(0, 0), (1, 1)])
+
+
+def write_layers(path: Path, **layers: list[shapely.Geometry]) -> Path:
+    """A GeoPackage of layers in that order, of any geometries."""
+    for name, shapes in layers.items():
+        pyogrio.raw.write(
+            path,
+            shapely.to_wkb(np.array(shapes, dtype=object)),
+            [],
+            [],
+            layer=name,
+            geometry_type="Unknown",
+            crs="EPSG:32638",
+            append=path.exists(),
+        )
+    return path
+
+
+@pytest.mark.usefixtures("either_way")
+def test_of_several_layers_the_only_one_of_polygons_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_layers(tmp_path / "a.gpkg", roads=[LINE], empty=[], aoi=[SQUARE])
+    assert shapely.equals(read_polygons(path).geometries, [SQUARE]).all()
+    assert caplog.messages == [f"{path}: its layer aoi is read; passed over: roads (LineString)"]
+    read_polygons(path)
+    assert len(caplog.messages) == 1
+
+
+def test_several_layers_of_polygons_are_refused_by_name(tmp_path: Path) -> None:
+    path = write_layers(tmp_path / "a.gpkg", aoi_2019=[RING], roads=[LINE], aoi_2023=[SQUARE])
+    problem = r"several layers of polygons \(aoi_2019, aoi_2023\); choose one, .*ogr2ogr"
+    with pytest.raises(InputError, match=problem):
+        read_polygons(path)
+    with pytest.raises(InputError, match=problem):
+        polygons_with_number(path, ["height"])
+
+
+def test_layers_without_polygons_are_refused_as_one_is(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds a LineString"):
+        read_polygons(write_layers(tmp_path / "a.gpkg", roads=[LINE], rails=[LINE]))
+
+
+def test_kml_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.kml"
+    path.write_text(
+        '<kml xmlns="http://www.opengis.net/kml/2.2"><Document><Placemark><Polygon>'
+        "<outerBoundaryIs><LinearRing><coordinates>1,2,0 3,2,0 3,4,0 1,2,0</coordinates>"
+        "</LinearRing></outerBoundaryIs></Polygon></Placemark></Document></kml>"
+    )
+    assert read_polygons(path).geometries[0].area == 2
+
+
+def write_levels(path: Path, name: str, levels: list[object], kind: str = "int32") -> Path:
+    """A shapefile with a square of side 1, 2, … for each value of an attribute."""
+    shapes = [shapely.box(0, 0, side, side) for side in range(1, len(levels) + 1)]
+    pyogrio.raw.write(
+        path,
+        shapely.to_wkb(shapes),
+        [np.array(levels, dtype=kind)],
+        [name],
+        geometry_type="Polygon",
+        crs="EPSG:32638",
+    )
+    return path
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("name", ["DN", "gridcode"])
+def test_the_background_of_a_raster_made_polygons_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    path = write_levels(tmp_path / "a.shp", name, [0, 255, 0, 1])
+    assert shapely.area(read_polygons(path).geometries).tolist() == [4, 16]
+    assert caplog.messages == [
+        f"{path}: 2 of its features are left out: {name} = 0, the background of a raster that was "
+        "polygonised"
+    ]
+
+
+@pytest.mark.usefixtures("either_way")
+def test_nothing_but_background_is_refused(tmp_path: Path) -> None:
+    path = write_levels(tmp_path / "a.shp", "DN", [0, 0])
+    with pytest.raises(InputError, match=r"all its polygons have DN = 0.*remove the attribute DN"):
+        read_polygons(path)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_other_attributes_of_0_and_levels_that_are_no_numbers_mean_nothing(tmp_path: Path) -> None:
+    assert len(read_polygons(write_levels(tmp_path / "a.shp", "id", [0, 0, 1]))) == 3
+    assert len(read_polygons(write_levels(tmp_path / "b.shp", "DN", ["0", "", "x"], "O"))) == 3

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from builtup.errors import InputError
 from builtup.geo.grid import Grid
-from builtup.geo.vectors import read_polygons, reproject
+from builtup.geo.reprojection import reproject
+from builtup.geo.vectors import read_polygons
 from builtup.jobs.steps import Summary
 from builtup.tiles import masks as module
 from builtup.tiles.masks import rasterize

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.burn import Burner
 from builtup.geo.grid import Grid
-from builtup.geo.vectors import PolygonSet, read_polygons, reproject
+from builtup.geo.reprojection import EDGES, densify, reproject
+from builtup.geo.vectors import PolygonSet, read_polygons
 from builtup.geo.windows import Window
 
 __all__ = ["Area", "GridArea", "parse_area"]
 
-#: Edges are split so that they stay where they are in other CRSs: degrees, or CRS units.
-_STEPS = {True: 0.01, False: 1000.0}
+#: How far around a grid polygons are kept: as many of the longest edges.
+_MARGIN = 100
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class GridArea:
 def parse_area(text: str) -> Area | None:
     """Read `area`: a polygon file, or `west,south,east,north` in degrees; None where it is empty.
 
+    A box across the date line has its west above its east, as GeoJSON has it (RFC 7946).
+
     Raises InputError or BuiltupError, in one line.
     """
     if not text.strip():
@@ -81,9 +84,7 @@ def parse_area(text: str) -> Area | None:
         raise InputError(text[:80], f"no area that can be read ({e.strerror})", remedy) from e
     if len(parts) == 4 and not present:
         return Area(text, _box(text, parts))
-    polygons = read_polygons(Path(text))
-    step = _STEPS[polygons.crs.is_geographic]
-    return Area(text, replace(polygons, geometries=shapely.segmentize(polygons.geometries, step)))
+    return Area(text, densify(read_polygons(Path(text))))
 
 
 def _near(polygons: PolygonSet, grid: Grid) -> PolygonSet:
@@ -102,7 +103,7 @@ def _near(polygons: PolygonSet, grid: Grid) -> PolygonSet:
     if polygons.crs.is_geographic:  # the date line may lie within the grid, or between them
         right += 360 if right < left else 0
         turns = [-360.0, 0.0, 360.0]
-    margin = 100 * _STEPS[polygons.crs.is_geographic]
+    margin = _MARGIN * EDGES[polygons.crs.is_geographic]
     west, south, east, north = left - margin, bottom - margin, right + margin, top + margin
     boxes = [shapely.box(west + turn, south, east + turn, north) for turn in turns]
     shapes = polygons.geometries
@@ -121,9 +122,15 @@ def _box(text: str, parts: list[str]) -> PolygonSet:
         raise BuiltupError(
             f"area={text}: no four numbers; use minx,miny,maxx,maxy in degrees, or a polygon file"
         ) from e
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+    on_earth = min(west, east) >= -180 and max(west, east) <= 180 and -90 <= south < north <= 90
+    across = west > east and east + 360 - west <= 180
+    if not on_earth or not (west < east or across):
         raise BuiltupError(
-            f"area={text}: no box; use minx,miny,maxx,maxy in degrees with minx < maxx, miny < maxy"
+            f"area={text}: no box; use minx,miny,maxx,maxy in degrees with minx < maxx, miny < "
+            "maxy; across the date line (180°) minx is the western edge, and larger (179,-17,-179,"
+            "-16), or give a polygon file that is split there"
         )
-    box = shapely.segmentize(shapely.box(west, south, east, north), _STEPS[True])
-    return PolygonSet(Path(text), np.array([box], dtype=object), pyproj.CRS.from_epsg(4326))
+    sides = [(west, 180.0), (-180.0, east)] if across else [(west, east)]
+    boxes = [shapely.box(left, south, right, north) for left, right in sides if left < right]
+    crs = pyproj.CRS.from_epsg(4326)
+    return densify(PolygonSet(Path(text), np.array(boxes, dtype=object), crs))

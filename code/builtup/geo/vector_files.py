@@ -11,6 +11,8 @@ __all__ = ["vector_files"]
 
 #: What a shapefile cannot be read without, and what each holds.
 SIDECARS = {".shx": "the index", ".dbf": "the attributes", ".prj": "the CRS"}
+#: Files that hold others.
+ARCHIVES = {".zip", ".kmz", ".shz", ".gz", ".tar", ".7z"}
 #: Read when present, so part of what a result depends on.
 OPTIONAL = (".cpg",)
 
@@ -18,10 +20,13 @@ OPTIONAL = (".cpg",)
 def vector_files(path: Path) -> tuple[Path, ...]:
     """The files that make up a vector file: a shapefile with its side files, or the file itself.
 
-    Raises InputError where it is missing, empty (0 bytes) or truncated, or where a shapefile lacks
-    .shx, .dbf or .prj.
+    Raises InputError where it is missing, empty (0 bytes), truncated or an archive, or where a
+    shapefile lacks .shx, .dbf or .prj.
     """
     _require(path, "check the path")
+    if path.suffix.lower() in ARCHIVES:
+        remedy = "unzip it, and give the file of polygons in it"
+        raise InputError(path, "an archive, which is not read", remedy)
     if path.suffix.lower() != ".shp":
         return (path,)
     found = [path]

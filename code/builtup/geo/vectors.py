@@ -7,7 +7,8 @@ and 100 MB, for pandas and Arrow. Each has a GDAL of its own.
 
 from __future__ import annotations
 
-import math
+import functools
+import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -30,15 +31,16 @@ __all__ = [
     "BATCH",
     "PolygonFile",
     "PolygonSet",
-    "distance_to",
     "layer_metadata",
     "open_layer",
     "polygons_near",
     "polygons_with_number",
     "read_polygons",
-    "reproject",
     "stream_polygons",
+    "warn_once",
 ]
+
+log = logging.getLogger(__name__)
 
 #: Features that are looked at at once.
 BATCH = 1000
@@ -48,7 +50,11 @@ MANY = 1_000_000
 LEAST_RING = 4
 #: What fiona raises: GDAL's own errors pass through it and are no FionaError.
 UNREADABLE = (FionaError, CPLE_BaseError)
-_CRS_REMEDY = "say in which CRS its coordinates are (ogr2ogr -a_srs)"
+CRS_REMEDY = "say in which CRS its coordinates are (ogr2ogr -a_srs)"
+#: What programs call the pixels' value in polygons made of a raster: those of 0 are background.
+LEVELS = ("dn", "gridcode", "raster_val")
+#: How fiona is asked to read KML and GML too: what is not "supported" is only never written.
+_READ: dict[str, Any] = {"allow_unsupported_drivers": True}
 
 Objects = NDArray[np.object_]
 Box = tuple[float, float, float, float]
@@ -95,11 +101,19 @@ class PolygonFile:
             raise _empty(self.path)
 
 
+@functools.lru_cache(maxsize=1000)
+def warn_once(text: str) -> None:
+    """Log a warning, once a process: a city's polygons are read for each of its dates."""
+    log.warning("%s", text)
+
+
 def read_polygons(path: Path) -> PolygonSet:
     """Read the polygons of a vector file; invalid ones are repaired and counted.
 
-    Multipolygons come as their parts, empty geometries are left out. Raises InputError where the
-    file cannot be read, has no CRS, holds no geometry, or other geometries than polygons.
+    Of several layers the only one of polygons is read. Background (DN 0, as gdal_polygonize writes
+    it) is left out, with a warning. Multipolygons come as their parts, empty geometries are left
+    out. Raises InputError where the file cannot be read, has no CRS, holds no geometry, other
+    geometries than polygons, or several layers of polygons.
     """
     parts = list(stream_polygons(path))
     if not any(map(len, parts)):
@@ -115,19 +129,31 @@ def stream_polygons(path: Path) -> Generator[PolygonSet, None, None]:
     the thread's, and one that ends late takes another reader's with it.
     """
     vector_files(path)
-    # attributes cost a fifth of the time; not every driver can leave them
-    options: dict[str, Any] = {"include_fields": []} if path.suffix.lower() == ".shp" else {}
     try:
-        with fiona.open(path, **options) as source:
+        layer = _layer(path)
+        # attributes cost a fifth of the time; not every driver can leave them
+        fields = {"include_fields": [layer.level] if layer.level else []}
+        options: dict[str, Any] = fields if path.suffix.lower() == ".shp" else {}
+        count = background = 0
+        with fiona.open(path, layer=layer.name, **_READ, **options) as source:
             crs = _crs(path, source)
             batches = _many if path.stat().st_size >= MANY else _few
-            for made, broken in batches(path, source):
+            for made, broken, left_out in batches(path, source, layer.level):
                 parts, repaired = _repair(made)
+                count += len(parts)
+                background += left_out
                 yield PolygonSet(path, parts, crs, repaired + broken)
     except UNREADABLE as e:
         raise InputError(
             path, f"not a readable vector file ({one_line(e, 160)})", "copy or export it again"
         ) from e
+    if not background:
+        return
+    what = f"{layer.level} = 0, the background of a raster that was polygonised"
+    if not count:
+        remedy = f"give the polygons of buildings, or remove the attribute {layer.level}"
+        raise InputError(path, f"all its polygons have {what}", remedy)
+    warn_once(f"{path}: {background} of its features are left out: {what}")
 
 
 @contextmanager
@@ -177,18 +203,20 @@ def polygons_with_number(
 
     The number is the first attribute of `names` that the file has, in any case, NaN where it has
     none. Other geometries are left out. Raises InputError for a file that is no vector file, has no
-    CRS or no polygon.
+    CRS or no polygon, or several layers of polygons.
     """
     import pyogrio
     import pyogrio.raw
     from pyogrio.errors import DataSourceError, FieldError
 
     try:
-        fields = {str(name).lower(): str(name) for name in pyogrio.read_info(path)["fields"]}
+        layer = _layer(path).name
+        info = pyogrio.read_info(path, layer=layer)
+        fields = {str(name).lower(): str(name) for name in info["fields"]}
         column = next((fields[name] for name in names if name in fields), None)
         columns = [column] if column else []
-        meta, _, wkb, values = pyogrio.raw.read(path, columns=columns, force_2d=True)
-    except (DataSourceError, FieldError, OSError) as e:
+        meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=columns, force_2d=True)
+    except (DataSourceError, FieldError, OSError, *UNREADABLE) as e:
         problem = f"not a readable vector file ({one_line(e, 120)})"
         raise InputError(path, problem, "export it again") from e
     if meta["crs"] is None:
@@ -202,77 +230,82 @@ def polygons_with_number(
     return single, number[kept][index], pyproj.CRS.from_user_input(meta["crs"])
 
 
-def reproject(polygons: PolygonSet, crs: Any) -> PolygonSet:
-    """The same polygons in another CRS (anything that pyproj takes, or a rasterio CRS).
+@dataclass(frozen=True)
+class _Layer:
+    """The layer that is read, and its attribute of `LEVELS`, empty where it has none."""
 
-    Vertices are moved, edges stay straight. Polygons that have no place in `crs` are left out.
-    Raises InputError where no way leads from the one CRS to the other.
+    name: str
+    level: str
+
+
+def _layer(path: Path) -> _Layer:
+    """The only layer of polygons of a file, or its only layer; InputError where several have some.
+
+    A warning names the layers that are passed over.
     """
-    target = pyproj.CRS.from_user_input(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
-    if target == polygons.crs:
-        return polygons
-    try:
-        transformer = pyproj.Transformer.from_crs(polygons.crs, target, always_xy=True)
-    except pyproj.exceptions.ProjError as e:
-        raise InputError(
-            polygons.path,
-            f"its CRS ({polygons.crs.name}) cannot be brought to that of the scene ({target.name})",
-            _CRS_REMEDY,
-        ) from e
-
-    def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)
-
-    moved = shapely.transform(polygons.geometries, move)
-    finite = np.isfinite(shapely.bounds(moved)).all(axis=1)
-    return replace(polygons, geometries=moved[finite], crs=target)
-
-
-def distance_to(polygons: PolygonSet, corners: Sequence[tuple[float, float]]) -> float:
-    """Least distance in metres from any polygon to the area within `corners`, in CRS units.
-
-    On the ellipsoid where the CRS has degrees. Infinite without polygons.
-    """
-    if len(polygons) == 0:
-        return float("inf")
-    area, shapes = shapely.Polygon(corners), polygons.geometries
-    if not polygons.crs.is_geographic:
-        metres = polygons.crs.axis_info[0].unit_conversion_factor
-        return float(shapely.distance(shapes, area).min()) * metres
-    # the nearest is found in the plane, where a degree of longitude is as short as it is there
-    scale = np.array([math.cos(math.radians(area.centroid.y)), 1.0])
-    plane = shapely.transform(shapes, lambda xy: xy * scale)
-    target = shapely.transform(area, lambda xy: xy * scale)
-    nearest = plane[shapely.distance(plane, target).argmin()]
-    line = shapely.get_coordinates(shapely.shortest_line(nearest, target)) / scale
-    geod = polygons.crs.get_geod() or pyproj.Geod(ellps="WGS84")
-    return float(geod.line_length(line[:, 0], line[:, 1]))
+    names = [path.stem] if path.suffix.lower() == ".shp" else fiona.listlayers(path)
+    if not names:
+        raise _empty(path)
+    kinds = {name: _kind(path, name) for name in names} if names[1:] else {}
+    own = [name for name, kind in kinds.items() if kind.endswith("Polygon")]
+    if own[1:]:
+        remedy = f'choose one, and give that: ogr2ogr -f GPKG one.gpkg "{path.name}" "{own[0]}"'
+        raise InputError(path, f"holds several layers of polygons ({', '.join(own)})", remedy)
+    others = [f"{name} ({kind})" for name, kind in kinds.items() if kind and name not in own]
+    if own and others:
+        warn_once(f"{path}: its layer {own[0]} is read; passed over: {', '.join(others)}")
+    name = (own or names)[0]
+    with fiona.open(path, layer=name, **_READ) as source:
+        fields: Mapping[str, str] = source.schema["properties"]
+        levels = [
+            field
+            for field, kind in fields.items()
+            if field.lower() in LEVELS and kind.startswith(("int", "float"))
+        ]
+    return _Layer(name, (levels or [""])[0])
 
 
-def _few(path: Path, source: fiona.Collection) -> Iterator[tuple[Objects, int]]:
-    """Polygons of a few features at a time, and how many rings or polygons were left out: as Python
-    objects features are large."""
+def _kind(path: Path, layer: str) -> str:
+    """The type of geometry in a layer; empty where it holds none (styles, and other tables)."""
+    with fiona.open(path, layer=layer, **_READ) as source:
+        if source.schema["geometry"] == "None":
+            return ""
+        shapes = (feature.geometry for feature in islice(source, BATCH))
+        kinds = {shape.type for shape in shapes if shape is not None}
+    return next((k for k in sorted(kinds) if k.endswith("Polygon")), ", ".join(sorted(kinds)))
+
+
+def _few(path: Path, source: fiona.Collection, level: str) -> Iterator[tuple[Objects, int, int]]:
+    """Polygons of a few features at a time: as Python objects features are large. How many rings or
+    polygons were broken, and how many features background by the attribute `level`."""
     features = iter(source)
-    while batch := [feature.geometry for feature in islice(features, BATCH)]:
-        yield _polygons(path, batch)
+    while batch := list(islice(features, BATCH)):
+        kept = [f.geometry for f in batch if not level or f.properties[level] != 0]
+        yield *_polygons(path, kept), len(batch) - len(kept)
 
 
-def _many(path: Path, source: fiona.Collection) -> Iterator[tuple[Objects, int]]:
+def _many(path: Path, source: fiona.Collection, level: str) -> Iterator[tuple[Objects, int, int]]:
     """The same through Arrow; features that GEOS makes no geometry of are read as by `_few`."""
-    options = {"columns": [], "batch_size": BATCH, "return_fids": True}
+    columns = [level] if level else []
+    options = {"columns": columns, "batch_size": BATCH, "return_fids": True}
     with open_layer(path, source.name, "copy or export it again", **options) as (meta, reader):
         for batch in reader:
+            kept = np.ones(len(batch), bool)
+            if level:
+                kept = batch.column(level).to_numpy(zero_copy_only=False) != 0
+            left_out = len(batch) - int(kept.sum())
             wkb = batch.column(meta["geometry_name"] or "wkb_geometry")
-            made = shapely.from_wkb(wkb.to_numpy(zero_copy_only=False), on_invalid="ignore")
+            wkb = wkb.to_numpy(zero_copy_only=False)[kept]
+            made = shapely.from_wkb(wkb, on_invalid="ignore")
             made = made[~shapely.is_missing(made)]
-            if len(made) < len(wkb) - wkb.null_count:
-                fids = batch.column(meta["fid_column"]).to_pylist()
-                yield _polygons(path, [source[fid].geometry for fid in fids])
+            if len(made) < sum(one is not None for one in wkb):
+                fids = batch.column(meta["fid_column"]).to_numpy()[kept].tolist()
+                yield *_polygons(path, [source[fid].geometry for fid in fids]), left_out
                 continue
             for geometry in made[~np.isin(shapely.get_type_id(made), (3, 6))]:
                 raise _no_polygon(path, geometry.geom_type)
             parts = shapely.get_parts(shapely.force_2d(made))
-            yield _finite(parts[~shapely.is_empty(parts)])
+            yield *_finite(parts[~shapely.is_empty(parts)]), left_out
 
 
 def _polygons(path: Path, geometries: Sequence[Any]) -> tuple[NDArray[Any], int]:
@@ -332,5 +365,5 @@ def _crs(path: Path, source: fiona.Collection) -> pyproj.CRS:
         if text:
             return pyproj.CRS.from_user_input(text)
     except (CPLE_BaseError, pyproj.exceptions.CRSError) as e:
-        raise InputError(path, "its CRS is not understood", _CRS_REMEDY) from e
-    raise InputError(path, "no CRS", _CRS_REMEDY)
+        raise InputError(path, "its CRS is not understood", CRS_REMEDY) from e
+    raise InputError(path, "no CRS", CRS_REMEDY)

@@ -23,7 +23,8 @@ from builtup.geo.burn import Burner
 from builtup.geo.grid import Grid
 from builtup.geo.probability import NODATA, SCALE, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster, read_window
-from builtup.geo.vectors import read_polygons, reproject
+from builtup.geo.reprojection import reproject
+from builtup.geo.vectors import read_polygons
 from builtup.geo.windows import aligned
 from builtup.runs.results import read_tags
 from builtup.scoring.scored_area import SCORED_AREA

@@ -16,7 +16,8 @@ from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 
 from builtup.geo.grid import Grid
-from builtup.geo.vectors import PolygonSet, reproject, stream_polygons
+from builtup.geo.reprojection import reproject
+from builtup.geo.vectors import PolygonSet, stream_polygons
 from builtup.maps.styles import viridis
 from builtup.sensors.sensor import Sensor
 

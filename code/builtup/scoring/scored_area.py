@@ -23,7 +23,8 @@ from builtup.geo.burn import Burner
 from builtup.geo.grid import Grid
 from builtup.geo.probability import NODATA, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster, read_window
-from builtup.geo.vectors import PolygonSet, read_polygons, reproject
+from builtup.geo.reprojection import reproject
+from builtup.geo.vectors import PolygonSet, read_polygons
 from builtup.geo.windows import Window, aligned
 from builtup.runs.results import CityRasters, PredictionTags, Results, read_tags
 from builtup.sensors.classes import Classes

@@ -17,8 +17,9 @@ from builtup.geo.burn import BlockBurner, Burner
 from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE
 from builtup.geo.rasters import create_raster, gdal_env
+from builtup.geo.reprojection import distance_to, reproject
 from builtup.geo.vector_files import vector_files
-from builtup.geo.vectors import PolygonFile, PolygonSet, distance_to, reproject
+from builtup.geo.vectors import PolygonFile, PolygonSet
 from builtup.geo.windows import aligned
 from builtup.jobs.files import atomic_path
 from builtup.jobs.steps import Job, Step, Summary, run_step
@@ -39,7 +40,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-STEP = Step("rasterize", version=2, spawn_above=40_000_000)
+STEP = Step("rasterize", version=3, spawn_above=40_000_000)
 BLOCK = 256
 #: Rows and columns of a window: whole blocks, few enough rows for stripped inputs (see merge).
 WINDOW = (256, 4096)
