@@ -6,7 +6,8 @@ prints it and exits with status 1; any other exception is a bug and keeps its tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,7 @@ __all__ = [
     "NoSuchRunError",
     "OutputError",
     "RunError",
+    "alike",
     "one_line",
 ]
 
@@ -45,6 +47,12 @@ class FileError(BuiltupError):
     def reworded(self, reword: Callable[[str], str]) -> Self:
         """The same error, in other words."""
         return type(self)(reword(self.path), reword(self.problem), reword(self.remedy))
+
+    def of_many(self, count: int) -> Self:
+        """The same, said of the first of `count` files: `path and 3 more: problem; remedy`."""
+        if count < 2:
+            return self
+        return type(self)(f"{self.path} and {count - 1} more", self.problem, self.remedy)
 
     def __reduce__(self) -> tuple[type[FileError], tuple[str, str, str]]:
         # errors cross from worker processes by pickle
@@ -81,6 +89,24 @@ class NoSuchRunError(RunError):
 
 class ClusterError(BuiltupError):
     """A scheduler or workers that cannot do our jobs."""
+
+
+def alike(errors: Iterable[FileError]) -> list[tuple[FileError, int]]:
+    """The first of each kind of errors and how many are of it, in their order.
+
+    Errors are of one kind where problem and remedy differ by nothing but names, paths and figures.
+    """
+    kinds: dict[tuple[str, str], tuple[FileError, int]] = {}
+    for e in errors:
+        kind = _plain(e.problem), _plain(e.remedy)
+        first, count = kinds.get(kind, (e, 0))
+        kinds[kind] = first, count + 1
+    return list(kinds.values())
+
+
+def _plain(text: str) -> str:
+    """A text without words that hold digits, slashes or underscores."""
+    return re.sub(r"\S*[\d/\\_]\S*", "#", text)
 
 
 def one_line(e: BaseException, most: int | None = None) -> str:

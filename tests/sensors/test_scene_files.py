@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from builtup.errors import InputError
 from builtup.sensors.radar.discovery import scenes_of_split
-from builtup.sensors.scene_files import find_rasters, list_rasters, require_folder
+from builtup.sensors.scene_files import find_rasters, is_raster, list_files, require_folder
 from helpers import write_raster, write_scene
 
 
@@ -29,10 +30,48 @@ def test_the_same_scene_twice_is_refused_with_both_paths(tmp_path: Path) -> None
         find_rasters(tmp_path, "3b")
 
 
-def test_partial_files_are_not_listed(tmp_path: Path) -> None:
+def test_hidden_files_are_not_listed(tmp_path: Path) -> None:
     for name in ("b.tiff", "a.TIF", ".c.partial.tif", "d.tif.aux.xml"):
         (tmp_path / name).touch()
-    assert [path.name for path in list_rasters(tmp_path)] == ["a.TIF", "b.tiff"]
+    listed = list_files(tmp_path).files
+    assert [path.name for path in listed] == ["a.TIF", "b.tiff", "d.tif.aux.xml"]
+    assert [path.name for path in filter(is_raster, listed)] == ["a.TIF", "b.tiff"]
+
+
+def test_a_folder_is_walked_once_under_its_own_name(tmp_path: Path) -> None:
+    split, other = tmp_path / "split", tmp_path / "elsewhere"
+    for folder in (split / "Beta", other):
+        folder.mkdir(parents=True)
+        (folder / "x.tif").touch()
+    (split / "Alpha").symlink_to(split / "Beta")
+    (split / "Beta" / "up").symlink_to(split)
+    (split / "Beta" / "self").symlink_to("self")
+    (split / "Gamma").symlink_to(other)
+    (other / "back").symlink_to(split / "Beta")
+    listing = list_files(split)
+    assert listing.files == [split / "Beta" / "x.tif", split / "Gamma" / "x.tif"]
+    passed = {Path(e.path).relative_to(split).as_posix(): e.problem for e in listing.passed}
+    assert sorted(passed) == ["Alpha", "Beta/self", "Beta/up", "Gamma/back"]
+    assert passed["Alpha"] == f"a link to a folder that is read as {split / 'Beta'}"
+    assert passed["Beta/self"].startswith("a link to nothing")
+
+
+def test_a_link_to_the_folder_itself_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.tif").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert list_files(tmp_path / "link").files == [tmp_path / "link" / "x.tif"]
+
+
+def test_a_folder_of_outputs_that_cannot_be_listed_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refusing(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert find_rasters(tmp_path, "3b") == ()
+    assert f"{tmp_path}: cannot be listed (Permission denied)" in caplog.text
 
 
 def test_a_missing_folder_says_how_to_link_the_data(tmp_path: Path) -> None:

@@ -1,22 +1,28 @@
-"""Folders of scenes: their rasters, and those that a step of the chain wrote."""
+"""Folders of scenes: their files, and the rasters that a step of the chain wrote."""
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from builtup.errors import InputError
+from builtup.errors import InputError, alike
 from builtup.sensors.radar.names import SceneName, city_key, city_name
 
 __all__ = [
     "SIMULATED",
+    "Listing",
     "SceneFile",
     "find_rasters",
+    "is_raster",
     "is_simulated",
-    "list_rasters",
+    "list_files",
     "require_folder",
 ]
+
+log = logging.getLogger(__name__)
 
 #: Stands in every city's folder that the simulator wrote.
 SIMULATED = "simulation.json"
@@ -41,10 +47,21 @@ class SceneFile:
         return f"{self.scene_id.replace('{}', kind)}.tif"
 
 
+@dataclass
+class Listing:
+    """The files below a folder in a fixed order, and folders and links that are passed over."""
+
+    files: list[Path] = field(default_factory=list)
+    passed: list[InputError] = field(default_factory=list)
+
+
 def require_folder(path: Path) -> Path:
     """Return `path`, or raise InputError where it is not a folder."""
-    if path.is_dir():
-        return path
+    try:
+        if path.is_dir():
+            return path
+    except OSError as e:  # in a folder that may not be entered
+        raise _unlisted(path, e) from e
     if path.parts[:1] == ("..",):
         remedy = (
             "paths are relative to the folder of the MLproject; `../input` works with "
@@ -60,23 +77,80 @@ def is_simulated(path: Path) -> bool:
     return any((folder / SIMULATED).is_file() for folder in list(path.parents)[:_DEPTH])
 
 
-def list_rasters(root: Path) -> list[Path]:
-    """All TIFF files below `root`, links followed, in a fixed order, our partial files left out."""
-    found = []
-    for folder, _, names in os.walk(root, followlinks=True):  # Path.walk comes with 3.12
-        for name in names:
-            if name.lower().endswith((".tif", ".tiff")) and not name.startswith("."):
-                found.append(Path(folder, name))
-    return sorted(found)
+def list_files(root: Path) -> Listing:
+    """All files below `root` but hidden ones, links followed.
+
+    A folder is walked once however many links lead to it, under its own name where it has one
+    below `root`. What cannot be listed, and links to nothing or to where we have been, are passed
+    over.
+    """
+    listing = Listing()
+    walked: dict[str, Path] = {}
+    links = deque([root])
+    while links:
+        start = links.popleft()
+        real = os.path.realpath(start)
+        if real in walked:
+            problem = f"a link to a folder that is read as {walked[real]}"
+            listing.passed.append(InputError(start, problem, "remove the link"))
+        else:
+            links += sorted(_walk(start, real, walked, listing))
+    listing.files.sort()
+    listing.passed.sort(key=lambda e: e.path)
+    return listing
+
+
+def _walk(start: Path, real: str, walked: dict[str, Path], listing: Listing) -> list[Path]:
+    """Put what lies in a folder and in those below it into `listing`; return links to others."""
+    links = []
+    folders = [(start, real)]
+    while folders:
+        folder, real = folders.pop()
+        if real in walked:
+            continue  # a link led above it
+        walked[real] = folder
+        try:
+            with os.scandir(folder) as entries:
+                found = list(entries)
+        except OSError as e:
+            listing.passed.append(_unlisted(folder, e))
+            continue
+        for entry in found:
+            path = folder / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                folders.append((path, f"{real.rstrip('/')}/{entry.name}"))
+            elif entry.name.startswith("."):
+                continue
+            elif entry.is_symlink() and not os.path.exists(path):  # noqa: PTH110, raises nothing
+                problem = "a link to nothing, or to where you may not look"
+                listing.passed.append(InputError(path, problem, "mend or remove the link"))
+            elif entry.is_symlink() and path.is_dir():
+                links.append(path)
+            else:
+                listing.files.append(path)
+    return links
+
+
+def _unlisted(folder: Path, e: OSError) -> InputError:
+    remedy = "give yourself the right to read it (chmod), or take it away"
+    return InputError(folder, f"cannot be listed ({e.strerror}), nothing in it is read", remedy)
+
+
+def is_raster(path: Path | str) -> bool:
+    """Whether a file's name is that of a GeoTIFF."""
+    return Path(path).suffix.lower() in {".tif", ".tiff"}
 
 
 def find_rasters(root: Path, kind: str) -> tuple[SceneFile, ...]:
     """The files of one kind (`3b`, `mask`) that a step wrote below `root`, by city and scene.
 
-    Raises InputError where two hold the same scene.
+    Warns of folders that cannot be listed. Raises InputError where two hold the same scene.
     """
     files: dict[str, tuple[str, SceneFile]] = {}
-    for path in list_rasters(require_folder(root)):
+    listing = list_files(require_folder(root))
+    for first, count in alike(listing.passed):
+        log.warning("%s", first.of_many(count))
+    for path in filter(is_raster, listing.files):
         name = SceneName.parse(path)
         if name is None or name.kind != kind or path.parent == root:
             continue

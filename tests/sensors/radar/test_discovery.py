@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from builtup.errors import InputError
 from builtup.geo.locations import Allow
 from builtup.maps.cities import with_cities
-from builtup.sensors.radar.discovery import find_scenes, scenes_of_split
+from builtup.sensors.radar.discovery import find_scenes, require_split, scenes_of_split
 from builtup.sensors.radar.headers import read_headers
 from helpers import TRANSFORM, speckle, write_raster, write_scene
 
@@ -89,8 +91,13 @@ def test_nothing_to_predict_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         find_scenes(str(tmp_path / "absent"), Allow())
     write_raster(tmp_path / "dem.tif", np.ones((9, 9)))
-    (problem,) = find_scenes(str(tmp_path), Allow()).problems
-    assert "its name says neither vv nor vh" in str(problem)
+    with pytest.raises(InputError, match=r"no scene in it, but others \(dem.tif\); give VV"):
+        find_scenes(str(tmp_path), Allow())
+    write_raster(tmp_path / "mine.tif", np.ones((9, 9)))
+    with pytest.raises(
+        InputError, match=r"mine\.tif: one band, .* neither vv nor vh; put vv or vh"
+    ):
+        find_scenes(str(tmp_path), Allow())
 
 
 def test_a_list_with_another_separator_is_one_line() -> None:
@@ -109,6 +116,50 @@ def test_dates_of_one_place_share_a_city_and_other_places_do_not(tmp_path: Path)
     assert [len(some) for some in cities.values()] == [2, 1, 1]
     assert list(cities)[:2] == ["38SLE_porto", "38SLE_porto_2"]
     assert all(key[5:].startswith("_porto") for key in cities)
+
+
+def test_products_in_plain_folders_are_dates_of_one_city(tmp_path: Path) -> None:
+    for day in ("20230101", "20230113"):
+        product = f"S1A_IW_GRDH_1SDV_{day}T030926_{day}T030951_046594_059584_rtc"
+        for name in ("iw-vv.rtc.tiff", "iw-vh.rtc.tiff"):
+            write_raster(tmp_path / "porto" / product / "measurement" / name, speckle((9, 9)))
+    whole = found(tmp_path / "porto")
+    assert [scene[:2] for scene in whole] == [("porto", "20230101"), ("porto", "20230113")]
+    each = sorted((tmp_path / "porto").iterdir())
+    assert found(";".join(map(str, each))) == whole
+    assert found(f"{each[0]}/measurement") == whole[:1]
+
+
+def test_a_city_below_a_folder_of_splits_keeps_its_name(tmp_path: Path) -> None:
+    write_scene(tmp_path / "unosat" / "test", "Beta_2015")
+    assert [city for city, _, _ in found(tmp_path)] == ["Beta"]
+    assert [city for city, _, _ in found(tmp_path / "unosat")] == ["Beta"]
+
+
+def test_what_is_passed_over_is_said_once_a_kind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = tmp_path / "porto"
+    for name in ("20230101_VV", "20230101_VH", "20230101_NESZ_VV", "20230101_NESZ_VH"):
+        write_raster(place / f"{name}.tif", speckle((9, 9)))
+    for name in ("a_HH", "a_HV", "b_HH"):
+        write_raster(place / f"{name}.tif", speckle((9, 9)))
+    write_raster(place / "20230101.tif", np.zeros((3, 9, 9), np.uint8))
+    assert len(found(place)) == 1
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3
+    assert lines[0].startswith(f"{place}/20230101.tif: a picture (8 bit)")
+    assert lines[1].startswith(f"{place}/a_HH.tif and 2 more: HH or HV")
+    assert lines[2].startswith(f"{place}/20230101_NESZ_VH.tif and 1 more: by its name a layer")
+    assert len(found(place)) == 1 and len(caplog.records) == 3  # said once
+
+
+def test_where_nothing_else_is_there_the_reason_is_the_error(tmp_path: Path) -> None:
+    for name in ("s1a_22WDS_hh_DES_20230101.tif", "s1a_22WDS_hv_DES_20230101.tif"):
+        write_raster(tmp_path / "Nuuk_2023" / name, speckle((9, 9)))
+    for search in (lambda: find_scenes(str(tmp_path), Allow()), lambda: require_split(tmp_path)):
+        with pytest.raises(InputError, match=r"_hh_.* and 1 more: HH or HV, .*give scenes of VV"):
+            search()
 
 
 # --- splits of the UNOSAT layout ----------------------------------------------------------------
@@ -181,6 +232,41 @@ def test_the_same_scene_twice_is_refused_with_both_paths(tmp_path: Path) -> None
     (problem,) = found.problems
     assert str(first) in str(problem)
     assert str(second) in str(problem)
+
+
+@pytest.mark.parametrize("below", ["", "unosat"])
+def test_a_folder_of_splits_is_no_split(tmp_path: Path, below: str) -> None:
+    write_scene(tmp_path / below / "train")
+    train = tmp_path / below / "train"
+    with pytest.raises(InputError, match=f"holds splits, train among them, .*; give {train}, or"):
+        scenes_of_split(tmp_path)
+
+
+def test_one_calibration_of_a_scene_is_read_by_the_steps(tmp_path: Path) -> None:
+    for suffix in ("t030926", "t030926_filtered", "t030926_NormLim"):
+        write_scene(tmp_path, suffix=suffix)
+    found = scenes_of_split(tmp_path)
+    assert [scene.plain_id for scene in found.scenes] == ["s1a_38SLF_ASC_20150101t030926"]
+    assert len(found.passed) == 2 and not found.problems
+
+
+def test_a_folder_that_cannot_be_listed_is_passed_over_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scene(tmp_path)
+    closed = write_scene(tmp_path, date="20150202")[0].parent
+    scandir = os.scandir
+
+    def refusing(path: Path) -> Any:  # as the tests may be run by root, who may list all
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found = require_split(tmp_path)
+    assert [scene.date for scene in found.scenes] == ["20150101"]
+    (passed,) = found.passed
+    assert str(passed).startswith(f"{closed}: cannot be listed (Permission denied)")
 
 
 def test_a_scene_outside_a_city_is_refused(tmp_path: Path) -> None:

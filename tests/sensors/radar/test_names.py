@@ -16,6 +16,7 @@ from builtup.sensors.radar.names import (
     plain_id,
     polarisation_in,
     safe_name,
+    without_copy,
 )
 
 SEEN = [
@@ -31,6 +32,10 @@ SEEN = [
      "s1a_38SLF_{}_ASC_20151005_1"),
     ("s1b_38SLF_vv_ASC_20151005txxxxxx.tif", "vv", "38SLF", "ASC", "20151005",
      "s1b_38SLF_{}_ASC_20151005txxxxxx"),
+    ("S1A_L1ORT_38SLF_VV_SIG_DES_007_20150225t030926.tif", "vv", "38SLF", "DES", "20150225",
+     "S1A_L1ORT_38SLF_{}_SIG_DES_007_20150225t030926"),
+    ("s1a_38SLF_vh_DES_007_20150225_sigma_filtered.tif", "vh", "38SLF", "DES", "20150225",
+     "s1a_38SLF_{}_DES_007_20150225_sigma_filtered"),
     ("s1a_38SLF_3b_ASC_20151005_1.tif", "3b", "38SLF", "ASC", "20151005",
      "s1a_38SLF_{}_ASC_20151005_1"),
 ]  # fmt: skip
@@ -44,7 +49,8 @@ def test_names_seen_in_the_data_are_taken_apart(
     assert parsed is not None
     assert (parsed.kind, parsed.tile, parsed.orbit, parsed.date) == (kind, tile, orbit, date)
     assert parsed.scene_id == scene_id
-    assert parsed.stem == parsed.scene_id.format(kind) == Path(name).stem
+    assert parsed.stem == Path(name).stem
+    assert parsed.stem.lower() == parsed.scene_id.format(kind).lower()
 
 
 @pytest.mark.parametrize(
@@ -94,6 +100,7 @@ def test_polarisations_and_dates_are_found_in_any_name() -> None:
     assert polarisation_in("S1_VV_20200101") == ("vv", "S1_20200101")
     assert polarisation_in("vvv_20200101")[0] == ""
     assert polarisation_in("a_vv_vh")[0] == ""
+    assert polarisation_in("S1_VV_20200101 (1)") == ("vv", "S1_20200101_copy1")
     assert date_in("x_20201301_20200229") == "20200229"
 
 
@@ -104,3 +111,12 @@ def test_names_for_files_keep_letters_of_any_script() -> None:
     assert safe_name("दिल्ली") == "दिल्ली"
     assert safe_name("Mu\u0308nster") == safe_name("M\u00fcnster") == "M\u00fcnster"
     assert len(safe_name("北" * 200).encode()) == 150
+
+
+@pytest.mark.parametrize("end", [" (1)", "(2)", " - Copy", " - Copy (2)", " - Kopie", "_copy"])
+def test_copies_lose_what_marks_them(end: str) -> None:
+    assert without_copy(f"s1a_38SLF_vv_ASC_20151005{end}") == "s1a_38SLF_vv_ASC_20151005"
+
+
+def test_a_number_of_the_layout_marks_no_copy() -> None:
+    assert without_copy("s1a_38SLF_vv_ASC_20151005_1") == "s1a_38SLF_vv_ASC_20151005_1"

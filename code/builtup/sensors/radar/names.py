@@ -2,8 +2,10 @@
 
 `<split>/<City>_<year>/**/s1a_<TILE>_{vv|vh}[_{ASC|DES}]_<YYYYMMDD>[t<HHMMSS|xxxxxx>][_N].tif`,
 and S1Tiling's later names, with the relative orbit before the date (`…_DES_007_20200108txxxxxx`)
-and the calibration after it (`…_NormLim`, `…_GammaNaughtRTC`). Of other names the polarisation and
-the date are found wherever they stand.
+and after it the calibration (`…_NormLim`, `…_GammaNaughtRTC`, `…_sigma`) and `_filtered`; also as
+Theia has them (`S1A_L1ORT_38SLF_VV_SIG_DES_007_…`). Of other names the polarisation and the date
+are found wherever they stand. What a name says of radiometry, and which names are of no scene, is
+told by `builtup.sensors.radar.products`.
 """
 
 from __future__ import annotations
@@ -22,19 +24,25 @@ __all__ = [
     "plain_id",
     "polarisation_in",
     "safe_name",
+    "without_copy",
 ]
 
 POLARISATIONS = ("vv", "vh")
 
 _NAME = re.compile(
-    r"(?P<satellite>s1[a-d])_(?P<tile>\d{2}[A-Za-z]{3})_(?P<kind>vv|vh|3b|mask|prob|std|count)"
+    r"(?P<satellite>s1[a-d])(?:_L1ORT)?_(?P<tile>\d{2}[A-Za-z]{3})_"
+    r"(?P<kind>vv|vh|3b|mask|prob|std|count)(?:_(?:sig|gam|bet))?"
     r"(?:_(?P<orbit>asc|des))?(?:_(?P<track>\d{3}))?_(?P<date>\d{8})(?P<time>t(?:\d{6}|x{6}))?"
-    r"(?:_(?P<calibration>NormLim|GammaNaughtRTC))?(?:_(?P<number>\d+))?",
+    r"(?:_(?:NormLim|GammaNaughtRTC|sigma|gamma|beta))?(?:_filtered)?(?:_(?P<number>\d+))?",
     re.IGNORECASE,
 )
 _CITY_FOLDER = re.compile(r"(?P<name>.+?)_\d{4}")
 _POLARISATION = re.compile(r"(?<![A-Za-z])(vv|vh)(?![A-Za-z])", re.IGNORECASE)
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?!\d)")
+#: What a browser or a file manager adds to the name of a second file.
+_COPY = re.compile(
+    r"(?: ?\(\d+\)| - (?:copy|kopie|copie|copia)(?: \(\d+\))?|[ _-]copy(?: ?\d+)?)$", re.IGNORECASE
+)
 #: Bytes of a name; file systems take 255.
 _LONGEST = 150
 
@@ -89,13 +97,24 @@ def city_key(tile: str, city: str) -> str:
 
 
 def polarisation_in(stem: str) -> tuple[str, str]:
-    """(`vv` or `vh`, the stem without it); the first is empty where it says none, or several."""
-    found = list(_POLARISATION.finditer(stem))
+    """(`vv` or `vh`, the stem without it); the first is empty where it says none, or several.
+
+    What marks a second copy stays at the end, as `_copy1`.
+    """
+    plain = without_copy(stem)
+    found = list(_POLARISATION.finditer(plain))
     if len(found) != 1:
         return "", stem
     match = found[0]
-    before, after = stem[: match.start()].rstrip("_-. "), stem[match.end() :].lstrip("_-. ")
-    return match[1].lower(), "_".join(filter(None, (before, after))) or "scene"
+    before, after = plain[: match.start()].rstrip("_-. "), plain[match.end() :].lstrip("_-. ")
+    rest = "_".join(filter(None, (before, after))) or "scene"
+    copy = "_copy" + "".join(filter(str.isdigit, stem[len(plain) :])) if plain != stem else ""
+    return match[1].lower(), rest + copy
+
+
+def without_copy(stem: str) -> str:
+    """A stem without what marks a second copy of a file: ` (1)`, ` - Copy`."""
+    return _COPY.sub("", stem)
 
 
 def date_in(text: str) -> str:
