@@ -142,7 +142,10 @@ def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
             run_id=inference, gt_path=str(data / "test"), extras=_extras(clock, forest_folder)
         )
         report = output_path / page.name
-        write_text_atomically(report, page.read_text(encoding="utf-8"))
+        # its links lead to the files of the run from here too
+        place = results.resolve().as_uri()
+        text = page.read_text(encoding="utf-8").replace('href="raw/', f'href="{place}/raw/')
+        write_text_atomically(report, text)
     return Outcome(network, forest, report, results, training)
 
 

@@ -14,8 +14,14 @@ import pyogrio.raw
 import pytest
 import shapely
 
-from builtup.errors import OutputError
-from builtup.geo.vector_writers import SHAPEFILE_PARTS, Features, geopackage, shapefile
+from builtup.errors import InputError, OutputError
+from builtup.geo.vector_writers import (
+    SHAPEFILE_PARTS,
+    Features,
+    geopackage,
+    mapped_total,
+    shapefile,
+)
 from builtup.jobs.files import owner
 from helpers import CRS
 
@@ -148,3 +154,23 @@ def test_the_bytes_of_a_styled_geopackage_are_the_same_again(tmp_path: Path) -> 
     first = styled(tmp_path / "a.gpkg").read_bytes()
     shutil.rmtree(tmp_path)
     assert styled(tmp_path / "a.gpkg").read_bytes() == first
+
+
+def test_the_total_is_that_of_all_batches(tmp_path: Path) -> None:
+    with geopackage(tmp_path / "a.gpkg", city="A", crs=CRS, style="") as writer:
+        writer.write(boxes(3))
+        writer.write(boxes(40_000, first=4))
+    assert mapped_total(tmp_path / "a.gpkg") == (40_003, 40_003 * 40_004 / 2)
+    with geopackage(tmp_path / "none.gpkg", city="A", crs=CRS, style="") as writer:
+        pass
+    assert mapped_total(tmp_path / "none.gpkg") == (0, 0)
+    pyogrio.raw.write(
+        tmp_path / "other.gpkg",
+        shapely.to_wkb(boxes(1).polygons),
+        [],
+        [],
+        crs=CRS,
+        geometry_type="Polygon",
+    )
+    with pytest.raises(InputError, match="no area_m2"):
+        mapped_total(tmp_path / "other.gpkg")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
 from builtup.errors import InputError, RunError
+from builtup.geo.vector_writers import mapped_total
 from builtup.maps.validate import validate
 from builtup.report import write
 from builtup.report.write import Extras, report
@@ -35,7 +37,9 @@ def write_page(maps, **options) -> Contents:
 
 def test_the_page_asks_nothing_of_the_network(maps):
     page = write_page(maps)
-    for _, attributes in page.elements:
+    for tag, attributes in page.elements:
+        if tag == "a" and attributes["href"].startswith("raw/"):
+            continue  # a file beside the page, that a reader may open
         for key in ("src", "href", "srcset", "action", "data", "poster", "xlink:href"):
             assert attributes.get(key, "#").startswith(("#", "data:image/")), attributes
     assert not {"link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.elements}
@@ -87,6 +91,19 @@ def test_without_truth_and_images_there_are_maps_and_it_is_said(maps):
     assert "ly-polygons" in " ".join(a["class"] for a in page.of("svg"))
 
 
+def test_what_is_mapped_stands_with_its_area_files_and_doubts(maps):
+    with rasterio.open(maps.rasters().mask, "r+") as dataset:
+        dataset.update_tags(BUILTUP_DOUBTS="nothing is mapped; it has seen nothing")
+    text = write_page(maps).html
+    city = maps.rasters().city
+    count, area = mapped_total(maps.rasters().mask.with_suffix(".gpkg"))
+    assert f"<td>{area / 1e4:,.1f}</td><td>{count}</td>" in text
+    for end in (".gpkg", ".tif", "_prob.tif"):
+        assert f'href="raw/{city}{end}"' in text
+        assert (maps.folder / "raw" / f"{city}{end}").is_file()
+    assert f"Doubt about {city}: it has seen nothing." in text
+
+
 def test_several_cities_have_a_row_each_and_two_together(tmp_path):
     add_city(tmp_path)
     add_city(
@@ -97,7 +114,8 @@ def test_several_cities_have_a_row_each_and_two_together(tmp_path):
     for label in ("38SLF_Alpha", "38SLG_Beta", "all pixels pooled", "mean of the cities"):
         assert label in page.text
     assert "No ground truth in" in page.text and "38SLH_Gamma" in page.text
-    assert [a["href"] for a in page.of("a")] == ["#city-0", "#city-1", "#city-2"]
+    links = [a["href"] for a in page.of("a") if not a["href"].startswith("raw/")]
+    assert links == ["#city-0", "#city-1", "#city-2"]
     assert {a["id"] for a in page.of("section") if "id" in a} == {"city-0", "city-1", "city-2"}
 
 

@@ -88,7 +88,12 @@ def add_city(
         _tag(path, tags)
     town = square(slice(TOWN[0].start + 5, TOWN[0].stop), slice(30, 84), transform)
     pyogrio.raw.write(
-        raw / f"{city}.gpkg", np.array([town.wkb], object), [], [], crs=CRS, geometry_type="Polygon"
+        raw / f"{city}.gpkg",
+        np.array([town.wkb], object),
+        [np.array([town.area])],
+        ["area_m2"],
+        crs=CRS,
+        geometry_type="Polygon",
     )
     if truth:
         write_polygons(maps.truth / f"{name}_2015" / f"{city}.shp", [square(*TOWN, transform)])

@@ -19,7 +19,7 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 
-from builtup.errors import OutputError, one_line
+from builtup.errors import InputError, OutputError, one_line
 from builtup.geo.columns import Columns
 from builtup.geo.grid import Grid
 from builtup.geo.vectors import open_layer
@@ -335,6 +335,8 @@ def mapped_total(path: Path) -> tuple[int, float]:
     options = {"columns": ["area_m2"], "read_geometry": False, "batch_size": _ROW_GROUP}
     with open_layer(path, path.stem, "run polygonize again", **options) as (_, reader):
         for part in reader:
+            if "area_m2" not in part.schema.names:
+                raise InputError(path, "its polygons have no area_m2", "run polygonize again")
             areas = part.column("area_m2").to_numpy(zero_copy_only=False)
             count, area = count + len(areas), area + float(areas.sum())
     return count, area

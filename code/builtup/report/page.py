@@ -12,6 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from builtup.report.mapped import MappedRow
 from builtup.report.scores import ScoreRow
 from builtup.report.svg_charts import interval_bar
 from builtup.report.view import CityView
@@ -50,6 +51,7 @@ class Page:
     views: tuple[CityView, ...]
     marks: Mapping[str, tuple[str, ...]]
     facts: tuple[tuple[str, str], ...]
+    mapped: tuple[MappedRow, ...] = ()
     seconds: tuple[tuple[str, float], ...] = ()
 
     @property

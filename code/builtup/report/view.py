@@ -54,7 +54,7 @@ _LABELS = {
 }
 _SCORED = ("found", "missed", "false", "truth", "unknown")
 _UNSCORED = ("builtup", "unknown")
-_OFF = {"truth", "builtup"}
+_OFF = {"truth"}
 #: Shares of a city's bytes for its outlines and its tiles; the rest is for its maps.
 _OUTLINES, _TILES = 0.2, 0.2
 

@@ -14,6 +14,7 @@ from builtup.maps.validate import MACRO, POOLED
 from builtup.report.city_counts import PICTURE, CityCounts, measure_city
 from builtup.report.images import find_images
 from builtup.report.lineage import Provenance, find_provenance
+from builtup.report.mapped import doubt_notes, mapped_rows
 from builtup.report.page import Page, Row, render
 from builtup.report.scores import ScoreRow, score_rows
 from builtup.report.view import CityView, view_city
@@ -85,10 +86,14 @@ def report(
     page = Page(
         title=provenance.title,
         summary=extras.summary or _summary(results, cities, truth, thresholds),
-        notes=_notes(provenance, results, cities, truth, views, _seen(rows, provenance)),
+        notes=(
+            *doubt_notes(cities),
+            *_notes(provenance, results, cities, truth, views, _seen(rows, provenance)),
+        ),
         head=rows[-2] if len(rows) > 1 else (rows[0] if rows else None),
         rows=(*_rows(rows, provenance), *_other_rows(extras.others, truth)),
         how=_how(rows),
+        mapped=mapped_rows(results.folder, cities),
         views=tuple(views),
         marks={city.city: provenance.marks(city.city) for city in cities},
         facts=_facts(provenance, results, truth, images_path),
