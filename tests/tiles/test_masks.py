@@ -20,6 +20,7 @@ from builtup.geo.grid import Grid
 from builtup.geo.reprojection import reproject
 from builtup.geo.vectors import read_polygons
 from builtup.jobs.steps import Summary
+from builtup.sensors.radar.merge import generate_3b_images
 from builtup.tiles import masks as module
 from builtup.tiles.masks import rasterize
 from helpers import CRS, TRANSFORM, city_polygons, on_ground, real_data, write_polygons, write_scene
@@ -55,6 +56,32 @@ def test_mask_is_on_the_scene_s_grid_with_255_where_it_is_invalid(tmp_path: Path
         assert (dataset.nodata, dataset.dtypes) == (255, ("uint8",))
         assert (dataset.transform, dataset.crs.to_epsg()) == (TRANSFORM, 32638)
     assert summary.counts == {"polygons": 1}
+
+
+def test_what_a_mask_hides_is_255(tmp_path: Path) -> None:
+    paths = write_scene(tmp_path / "in")
+    for path in paths:
+        with rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(np.arange(64) >= 9 * np.ones((64, 1)))
+    write_polygons(city_polygons(tmp_path / "in"), [on_ground(shapely.box(0, 0, 20, 20))])
+    run(tmp_path)
+    mask = only_mask(tmp_path)
+    np.testing.assert_array_equal(mask == 255, np.arange(64) < 9 * np.ones((64, 1)))
+    assert mask[5, 15] == 1
+
+
+def test_a_mask_lies_on_the_grid_of_the_merged_scene_in_degrees_too(tmp_path: Path) -> None:
+    place = Affine(9e-5, 0, 43.0, 0, -9e-5, 36.3)
+    write_scene(tmp_path / "in", transform=place, crs="EPSG:4326")
+    box = on_ground(shapely.box(10, 10, 40, 40), place)
+    write_polygons(city_polygons(tmp_path / "in"), [box], "EPSG:4326")
+    run(tmp_path)
+    generate_3b_images(input_path=tmp_path / "in", output_path=tmp_path / "3b", num_workers=1)
+    (image,), (mask,) = ((tmp_path / name).rglob("*.tif") for name in ("3b", "out"))
+    with rasterio.open(image) as scene, rasterio.open(mask) as labels:
+        assert Grid.of(scene) == Grid.of(labels)
+        np.testing.assert_array_equal(np.isnan(scene.read(1)), labels.read(1) == 255)
+        assert 500 < np.count_nonzero(labels.read(1) == 1) < 1000
 
 
 def test_outside_the_labelled_area_is_255(tmp_path: Path) -> None:

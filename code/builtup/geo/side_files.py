@@ -120,7 +120,7 @@ def _joined(one: SideFiles, other: SideFiles) -> SideFiles:
 
 def _world(dataset: DatasetReader, path: Path) -> SideFiles:
     """A world file: used where the TIFF does not say its place, else held against it."""
-    if str(path) in dataset.files:
+    if path in map(Path, dataset.files):
         return SideFiles((path,), (f"its place is that of the world file ({path.suffix})",))
     said = _world_transform(path)
     if said is None or dataset.transform.is_identity:

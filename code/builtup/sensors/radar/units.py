@@ -68,7 +68,7 @@ DOUBTED_VH = 0.08
 DARKEST, DOUBTED_DARK, BRIGHTEST = -60.0, -40.0, 20.0
 #: Windows that are sampled, along each axis, and their side in pixels: of plain files, and of
 #: those elsewhere, of which each window costs a request.
-LATTICE, LATTICE_ELSEWHERE = (8, 32), (3, 64)
+LATTICE, LATTICE_ELSEWHERE = (4, 64), (3, 64)
 _GIVE = (
     "write its unit into the file (gdal_edit.py -mo UNITS=power, amplitude or dB), "
     "or give predict units=…"
