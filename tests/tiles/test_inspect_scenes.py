@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,16 @@ from builtup.sensors.radar.merge import generate_3b_images
 from builtup.tiles import inspect_scenes as module
 from builtup.tiles.inspect_scenes import inspect, inspect_split
 from builtup.tiles.masks import rasterize
-from helpers import TRANSFORM, city_polygons, real_data, speckle, write_polygons, write_scene
+from builtup.tiles.prepare import prepare
+from helpers import (
+    TRANSFORM,
+    city_polygons,
+    real_data,
+    speckle,
+    write_polygons,
+    write_raster,
+    write_scene,
+)
 
 LEFT, TOP = TRANSFORM.c, TRANSFORM.f
 
@@ -36,7 +46,9 @@ def test_a_split_is_a_table_of_its_scenes(tmp_path: Path) -> None:
         "no-data": "20.0%", "built-up": "6.25%",
     }  # fmt: skip
     assert "20150202  ?" in table[3]
-    assert table[-1] == "train: 1 cities, 2 scenes, 0 refused, 0 other rasters left alone"
+    assert table[-1] == (
+        "train: 1 city, 2 scenes, 0 refused, 0 passed over, 0 other rasters left alone"
+    )
 
 
 def test_units_and_pixels_on_the_ground_are_shown_and_what_becomes_of_them(tmp_path: Path) -> None:
@@ -94,7 +106,9 @@ def test_what_would_be_refused_is_listed_and_is_refused(tmp_path: Path) -> None:
     )
     assert {str(p) for p in report.refused} == {str(p) for p in steps.skipped}
     text = inspect(root)
-    assert [text.count(f"refused: {path}") for path in (cut, lone, empty)] == [1, 1, 1]
+    rows = [line.split("  ") for line in text.splitlines() if line.startswith("train  refused")]
+    listed = {row[-1].strip() for row in rows}
+    assert listed == {str(path.relative_to(root)) for path in (cut, lone, empty)}
 
 
 def test_bad_polygons_are_listed_too(tmp_path: Path) -> None:
@@ -182,6 +196,71 @@ def test_nothing_to_see_is_said(tmp_path: Path) -> None:
 
 def test_the_real_scenes_are_all_usable() -> None:
     text = inspect(real_data())
-    assert text.count("0 refused") == 2
+    assert text.count(" 0 refused") == 2
     for city in ("50TMK_Beijing", "10SEG_SanFranciscoWest", "33UXQ_Senica", "30SXH_VegaBaja"):
         assert city in text
+
+
+def test_what_is_not_read_is_one_table_with_like_things_joined(tmp_path: Path) -> None:
+    root, city = tmp_path / "train", tmp_path / "train" / "Alpha_2015"
+    write_scene(root, suffix="t030926")
+    write_scene(root, suffix="t030926_filtered")
+    for day in ("02", "03"):
+        write_scene(root, date=f"201501{day}")[1].unlink()
+        write_scene(root, date=f"201502{day}", vv=speckle((9, 9)), satellite="S1A_L2")
+    for name in (
+        "hyp3_VV_20150401",
+        "s1a_38SLF_hh_20150101",
+        "s1a_38SLF_hv_20150101",
+        "s1a-iw-grd-vv-20150101t030926-20150101t030951-004080-004EC1-001",
+        "np_20150101_NESZ_VV",
+        "s1a_38SLF_vv_ASC_20150101_BorderMask",
+        "dem",
+    ):
+        write_raster(city / f"{name}.tif", speckle((9, 9)))
+    (city / "S1A_IW_20150501.zip").touch()
+    (city / "gone").symlink_to(tmp_path / "nowhere")
+    lines = inspect(root).splitlines()
+    start = lines.index("") + 1
+    rows = [re.split(r"  +", line) for line in lines[start : lines.index("", start)]]
+    assert rows[0] == ["split", "not read", "files", "why", "what to do", "first of them"]
+    told = {row[3]: row for row in rows[2:]}
+    assert len(told) == len(rows) - 2
+    lone = told["VV without VH"]
+    assert lone[1:3] == ["refused", "2"]
+    assert lone[5] == "Alpha_2015/20150102_38SLF/s1a_38SLF_vv_ASC_20150102.tif"
+    expected = {
+        "HH or HV, while networks are trained on VV and VH": "2",
+        "a product in radar geometry, not on a map": "1",
+        "not named as scenes of a split are, and not read": "5",
+        "an archive (.zip), which is not looked into": "1",
+        "a link to nothing, or to where you may not look": "1",
+        "by its name a layer beside scenes (noise, angle, mask, picture), and not read": "1",
+        "by name no scenes: masks, angles, heights, pictures": "2",
+    }
+    assert {why: told[why][2] for why in expected} == expected
+    (chosen,) = (row for why, row in told.items() if "speckle filtered" in why)
+    assert chosen[1] == "passed over" and chosen[4].startswith("take that away")
+
+
+def test_a_link_to_a_folder_of_splits_is_seen_for_what_it_is(tmp_path: Path) -> None:
+    data, where = tmp_path / "data", tmp_path / "input"
+    write_scene(data / "train")
+    write_scene(data / "test", "Beta_2015", date="20150102")
+    where.mkdir()
+    (where / "unosat").symlink_to(data)
+    text = inspect(where)
+    assert "unosat/train  38SLF_Alpha" in text and "unosat/test   38SLF_Beta" in text
+    assert f"{where / 'unosat'}: a folder of splits; give it to prepare as input_path" in text
+    (where / "train").symlink_to(data / "train")
+    text = inspect(where)
+    assert text.count("38SLF_Alpha  20150101") == 1  # met twice
+    with pytest.raises(InputError, match=f"give input_path={where / 'unosat'}, which does"):
+        (where / "train").unlink()
+        prepare(input_path=where, output_path=tmp_path / "o", tiles_path=tmp_path / "t")
+
+
+def test_a_split_in_which_nothing_is_read_says_why(tmp_path: Path) -> None:
+    write_raster(tmp_path / "Nuuk_2023" / "s1a_22WDS_hh_20230101.tif", speckle((9, 9)))
+    with pytest.raises(InputError, match="HH or HV, while networks are trained on VV and VH"):
+        inspect(tmp_path)

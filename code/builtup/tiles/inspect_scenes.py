@@ -1,7 +1,8 @@
-"""What a folder of scenes holds, and what the data steps would refuse of it."""
+"""What a folder of scenes holds, and what the data steps would refuse or pass over of it."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,20 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from builtup.errors import BuiltupError, InputError
+from builtup.errors import BuiltupError, FileError, InputError, alike
 from builtup.geo.burn import Burner
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
 from builtup.geo.rasters import gdal_env
 from builtup.geo.vectors import PolygonSet, read_polygons
 from builtup.geo.windows import Window, aligned
-from builtup.sensors.radar.discovery import scenes_of_split
+from builtup.sensors.radar.discovery import Discovery, scenes_of_split
 from builtup.sensors.radar.headers import SceneHeaders
 from builtup.sensors.radar.reader import PowerReader, open_power
 from builtup.sensors.radar.remarks import Remark, joined
 from builtup.sensors.radar.scenes import Scene
 from builtup.sensors.radar.units import judge_each, spelled
 from builtup.sensors.scene_files import require_folder
-from builtup.text_table import text_table
+from builtup.text_table import counted, text_table
 from builtup.tiles.masks import burner_on, city_labels
 
 __all__ = ["SceneReport", "SplitReport", "inspect", "inspect_split"]
@@ -31,6 +32,8 @@ HEADINGS = (
     "split", "city", "date", "orbit", "size", "pixel/m", "CRS", "grid", "unit", "no-data",
     "built-up",
 )  # fmt: skip
+#: Of what is not read; the last column is as long as paths are.
+NOT_READ = ("split", "not read", "files", "why", "what to do", "first of them")
 #: Shares are taken from at most this many windows along each axis, evenly spread.
 SAMPLES = 8
 SAMPLE = 256
@@ -54,15 +57,20 @@ class SceneReport:
 
 @dataclass
 class SplitReport:
-    """One split: its scenes, what would be refused, cities without polygons, and notes."""
+    """One split: its scenes, what would be refused or passed over, cities without polygons, notes.
+
+    `ignored` are rasters that are no scenes and do not look like one.
+    """
 
     name: str
+    root: Path
     scenes: list[SceneReport] = field(default_factory=list)
     refused: list[BuiltupError] = field(default_factory=list)
+    passed: list[FileError] = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
-    ignored: int = 0
+    ignored: list[str] = field(default_factory=list)
 
 
 def inspect(input_path: Path) -> str:
@@ -70,22 +78,27 @@ def inspect(input_path: Path) -> str:
 
     Raises InputError where `input_path` is no folder or holds no scene at all.
     """
-    reports = [inspect_split(folder) for folder in _splits(require_folder(input_path))]
+    splits = _splits(require_folder(input_path))
+    reports = [inspect_split(folder, name) for name, folder in splits.items()]
+    passed = [problem for report in reports for problem in report.passed]
     reports = [report for report in reports if report.scenes or report.refused]
     if not reports:
-        raise InputError(
-            input_path,
-            "no radar scene below it",
-            "give a folder of <City>_<year> folders, or the folder above",
-        )
+        remedy = "give a folder of <City>_<year> folders, or the folder above"
+        Discovery(passed=passed).said(InputError(input_path, "no radar scene below it", remedy))
+    for report in reports:
+        if report.root.parent not in {input_path, input_path.parent}:
+            remedy = f"give it to prepare as input_path, or link its splits into {input_path}"
+            report.notes.append(f"{report.root.parent}: a folder of splits; {remedy}")
     return _as_text(reports)
 
 
-def inspect_split(root: Path) -> SplitReport:
+def inspect_split(root: Path, name: str = "") -> SplitReport:
     """Open every scene and every city's polygons of one split."""
     discovery = scenes_of_split(root)
-    report = SplitReport(root.name, ignored=len(discovery.ignored))
+    report = SplitReport(name or root.name, root, ignored=discovery.ignored)
     report.refused += discovery.problems
+    report.passed += discovery.passed
+    report.notes += [str(first.of_many(count)) for first, count in alike(discovery.notes)]
     labels: dict[str, _Labels | None] = {}
     with gdal_env():
         headers = judge_each(discovery.scenes, joint=True)
@@ -106,16 +119,35 @@ class _Labels:
     area: PolygonSet | None
 
 
-def _splits(root: Path) -> list[Path]:
-    """`root` itself where it holds cities, else the folders in it that do."""
+def _splits(root: Path) -> dict[str, Path]:
+    """`root` itself where it holds cities, else the folders in it that do, and those in a folder of
+    splits; each once, by name."""
     if _has_cities(root):
-        return [root]
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    return [folder for folder in folders if _has_cities(folder)] or [root]
+        return {root.name: root}
+    found: dict[str, Path] = {}
+    for folder in _folders(root):
+        inner = [folder] if _has_cities(folder) else filter(_has_cities, _folders(folder))
+        found |= {str(split.relative_to(root)): split for split in inner}
+    once: dict[str, Path] = {}
+    for split in sorted(found.values(), key=lambda path: (len(path.parts), path)):
+        once.setdefault(os.path.realpath(split), split)
+    return {name: split for name, split in found.items() if split in once.values()} or {
+        root.name: root
+    }
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders in one, links followed; none where it cannot be listed, which is said later."""
+    try:
+        paths = sorted(root.iterdir())
+    except OSError:
+        return []
+    shown = (path for path in paths if not path.name.startswith("."))
+    return [path for path in shown if os.path.isdir(path)]  # noqa: PTH112, raises nothing
 
 
 def _has_cities(folder: Path) -> bool:
-    return any(p.is_dir() and _CITY_YEAR.fullmatch(p.name) for p in folder.iterdir())
+    return any(_CITY_YEAR.fullmatch(below.name) for below in _folders(folder))
 
 
 def _labels(root: Path, scene: Scene, report: SplitReport) -> _Labels | None:
@@ -214,20 +246,39 @@ def _any_valid(reader: PowerReader) -> bool:
 
 def _as_text(reports: Sequence[SplitReport]) -> str:
     rows = [HEADINGS, *(row for report in reports for row in _rows(report))]
-    lines = [text_table(rows, left=len(HEADINGS), ruled=True)]
+    lines = [text_table(rows, left=len(HEADINGS), ruled=True)] if rows[1:] else []
+    not_read = [NOT_READ, *(row for report in reports for row in _not_read(report))]
+    if not_read[1:]:
+        lines.append("\n" + text_table(not_read, left=len(NOT_READ), ruled=True))
     for report in reports:
         cities = {(s.scene.folder, s.scene.city_key) for s in report.scenes}
         lines.append(
-            f"\n{report.name}: {len(cities)} cities, {len(report.scenes)} scenes, "
-            f"{len(report.refused)} refused, {report.ignored} other rasters left alone"
+            f"\n{report.name}: {counted(len(cities), 'cities')}, "
+            f"{counted(len(report.scenes), 'scenes')}, {len(report.refused)} refused, "
+            f"{len(report.passed)} passed over, {len(report.ignored)} other rasters left alone"
         )
         if report.unlabelled:
             names = ", ".join(sorted(set(report.unlabelled)))
             lines.append(f"  without polygons (rasterize refuses these): {names}")
         lines += [f"  note: {note}" for note in report.notes]
         lines += [f"  note: {line}" for line, _ in joined(report.remarks)]
-        lines += [f"  refused: {problem}" for problem in report.refused]
     return "\n".join(lines)
+
+
+def _not_read(report: SplitReport) -> Iterator[tuple[str, ...]]:
+    """A row for each kind of what is not read, paths below the split's folder."""
+    refused = [
+        e if isinstance(e, FileError) else FileError("-", str(e), "-") for e in report.refused
+    ]
+    kinds = [("refused", *kind) for kind in alike(refused)]
+    kinds += [("passed over", *kind) for kind in alike(report.passed)]
+    if report.ignored:
+        layers = "by name no scenes: masks, angles, heights, pictures"
+        first = FileError(report.ignored[0], layers, "nothing")
+        kinds.append(("left alone", first, len(report.ignored)))
+    for what, first, count in kinds:
+        texts = (text.replace(f"{report.root}/", "") for text in (first.problem, first.remedy))
+        yield report.name, what, str(count), *texts, first.path.replace(f"{report.root}/", "")
 
 
 def _rows(report: SplitReport) -> Iterator[tuple[str, ...]]:

@@ -44,11 +44,10 @@ def prepare(
     require_folder(input_path)
     found = [split for split in SPLITS if (input_path / split).is_dir()]
     if not found:
-        raise InputError(
-            input_path,
-            "holds neither train nor test",
-            "link the data there (ln -s /data/unosat/train input/train)",
-        )
+        remedy = "link the data there (ln -s /data/unosat/train input/train)"
+        for folder in sorted(p for p in input_path.iterdir() if (p / "train").is_dir()):
+            remedy = f"give input_path={folder}, which does, or link its splits there"
+        raise InputError(input_path, "holds neither train nor test", remedy)
     for split in SPLITS:
         if split not in found:
             log.info("%s: no such folder, %s is left out", input_path / split, split)

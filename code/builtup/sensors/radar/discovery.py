@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -62,6 +63,8 @@ class Discovery:
         """
         lines = [first.of_many(count) for first, count in alike(self.passed)]
         if self.empty and lines:
+            for line in lines[1:]:
+                log.warning("%s", line)
             raise lines[0]
         if self.empty and self.ignored:
             problem = f"{otherwise.problem}, but others ({Path(self.ignored[0]).name})"
@@ -166,11 +169,10 @@ def _file_of_split(root: Path, path: Path) -> RadarFile:
 def _refuse_splits(root: Path, files: Iterable[Path]) -> None:
     """InputError where `root` holds splits: `train` would be taken for a city."""
     for path in files:
-        first, *below = path.relative_to(root).parts[:-1] or ("",)
-        for depth, folder in enumerate([first, *below][:2]):
-            inside = [first, *below][depth + 1 :]
-            if folder.lower() in _SPLITS and inside and _CITY_YEAR.fullmatch(inside[0]):
-                split = root.joinpath(*[first, *below][: depth + 1])
+        folders = path.relative_to(root).parts[:-1]
+        for depth, (folder, inside) in enumerate(pairwise(folders), 1):
+            if folder.lower() in _SPLITS and _CITY_YEAR.fullmatch(inside):
+                split = root.joinpath(*folders[:depth])
                 problem = f"holds splits, {split.name} among them, and is none"
                 raise InputError(root, problem, f"give {split}, or link it to where the step looks")
 
