@@ -185,6 +185,11 @@ def test_nothing_hangs_over_the_edge_of_a_phone(browser, address, scheme):
             re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor")),
         )
         assert (red + green + blue < 150) == (scheme == "dark")
+        tables = page.evaluate(
+            "[...document.querySelectorAll('.scroll')].map(t => [t.scrollWidth, t.clientWidth])"
+        )
+        assert len(tables) == 2  # scores, what is mapped
+        assert all(wide > 1.5 * shown for wide, shown in tables)  # scrolled, not squeezed
 
 
 def test_without_script_the_map_shows_and_switches(browser, address):

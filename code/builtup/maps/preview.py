@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import rasterio
 import shapely
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.warp import reproject
@@ -30,6 +28,7 @@ from builtup.jobs.files import atomic_path
 from builtup.maps.scale_bar import scale_bar
 from builtup.maps.styles import viridis
 from builtup.runs.results import PredictionTags, read_tags
+from builtup.scoring.fonts import label_font
 from builtup.sensors.classes import BUILT_UP
 from builtup.text_table import counted
 
@@ -201,7 +200,7 @@ def _draw(
         sheet.paste(Image.fromarray(view.painted()), (left, _HEAD))
         box = (left - 1, _HEAD - 1, left + view.grid.width, _HEAD + view.grid.height)
         draw.rectangle(box, outline="black")
-        draw.text((left, _HEAD - 7), title, "black", _font(16), anchor="ls")
+        draw.text((left, _HEAD - 7), title, "black", label_font(16), anchor="ls")
         _scale_bar(draw, left, view.grid)
         left += view.grid.width + _MARGIN
     if detail:
@@ -210,20 +209,10 @@ def _draw(
     _colour_bar(sheet, left, height, f"{mapped} probability", threshold)
     _legend(draw, height + _HEAD + _LINE, mapped, caption)
     for i, doubt in enumerate(doubts, start=2):
-        draw.text((_MARGIN, height + _HEAD + i * _LINE), doubt, (190, 0, 0), _font(14), anchor="ls")
+        draw.text(
+            (_MARGIN, height + _HEAD + i * _LINE), doubt, (190, 0, 0), label_font(14), anchor="ls"
+        )
     sheet.save(path, "PNG")
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """A font with the signs of many scripts, from a package that is there anyway.
-
-    Found without importing it, which takes longer than all the drawing. Signs that it lacks are
-    boxes: the file's name tells the city as well.
-    """
-    spec = find_spec("matplotlib")
-    assert spec is not None and spec.origin is not None
-    return ImageFont.truetype(Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf", size)
 
 
 def _legend(draw: ImageDraw.ImageDraw, y: int, mapped: str, caption: Caption) -> None:
@@ -231,10 +220,10 @@ def _legend(draw: ImageDraw.ImageDraw, y: int, mapped: str, caption: Caption) ->
     number = counted(caption.polygons, "polygons")
     text = f"mapped as {mapped}: {number}, {caption.hectares:,.0f} ha"
     draw.rectangle((_MARGIN, y - 12, _MARGIN + 18, y), outline=_rgb(_OUTLINE), width=2)
-    draw.text((_MARGIN + 26, y), text, "black", _font(14), anchor="ls")
-    after = _MARGIN + 26 + round(_font(14).getlength(text)) + 24
+    draw.text((_MARGIN + 26, y), text, "black", label_font(14), anchor="ls")
+    after = _MARGIN + 26 + round(label_font(14).getlength(text)) + 24
     draw.rectangle((after, y - 12, after + 18, y), fill=_rgb(_NOTHING), outline="black")
-    draw.text((after + 26, y), "no data", "black", _font(14), anchor="ls")
+    draw.text((after + 26, y), "no data", "black", label_font(14), anchor="ls")
 
 
 def _rgb(colour: NDArray[np.float32]) -> tuple[int, int, int]:
@@ -247,9 +236,9 @@ def _scale_bar(draw: ImageDraw.ImageDraw, left: int, grid: Grid) -> None:
     start = left + round(0.04 * grid.width)
     end, bottom = start + round(bar.share * grid.width), _HEAD + round(0.95 * grid.height)
     middle = ((start + end) / 2, bottom - 8)
-    x0, y0, x1, y1 = draw.textbbox(middle, bar.label, _font(14), anchor="ms")
+    x0, y0, x1, y1 = draw.textbbox(middle, bar.label, label_font(14), anchor="ms")
     draw.rectangle((x0 - 4, y0 - 4, x1 + 4, y1 + 4), fill="white")
-    draw.text(middle, bar.label, "black", _font(14), anchor="ms")
+    draw.text(middle, bar.label, "black", label_font(14), anchor="ms")
     draw.rectangle((start - 2, bottom - 4, end + 2, bottom + 4), fill="white")
     draw.rectangle((start, bottom - 2, end, bottom + 2), fill="black")
 
@@ -275,15 +264,17 @@ def _colour_bar(
         y = top + (1 - at) * (long - 1)
         draw.line([(left + _BAR, y), (left + _BAR + 4, y)], "black")
         if threshold is None or abs(at - threshold) * long > _LINE - 4:
-            draw.text((left + _BAR + 8, y), f"{at:g}", "black", _font(13), anchor="lm")
+            draw.text((left + _BAR + 8, y), f"{at:g}", "black", label_font(13), anchor="lm")
     if threshold is not None:
         y = top + (1 - threshold) * (long - 1)
         draw.line([(left - 3, y), (left + _BAR + 6, y)], _rgb(_OUTLINE), 3)
-        draw.text((left + _BAR + 9, y), f"{threshold:.2f}", _rgb(_OUTLINE), _font(13), anchor="lm")
+        draw.text(
+            (left + _BAR + 9, y), f"{threshold:.2f}", _rgb(_OUTLINE), label_font(13), anchor="lm"
+        )
         label += f" (mapped from {threshold:.2f})"
-    x0, y0, x1, y1 = draw.textbbox((0, 0), label, _font(14))
+    x0, y0, x1, y1 = draw.textbbox((0, 0), label, label_font(14))
     upright = Image.new("L", (round(x1 - x0) + 4, round(y1 - y0) + 4))
-    ImageDraw.Draw(upright).text((2 - x0, 2 - y0), label, 255, _font(14))
+    ImageDraw.Draw(upright).text((2 - x0, 2 - y0), label, 255, label_font(14))
     turned = upright.transpose(Image.Transpose.ROTATE_90)
     place = (left + _BAR + 42, max(0, top + (long - turned.height) // 2))
     sheet.paste("black", place, turned)

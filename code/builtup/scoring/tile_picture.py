@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw
 from builtup.geo.probability import IGNORE, NODATA, SCALE
 from builtup.jobs.files import atomic_path
 from builtup.scoring.counts import tile_iou
+from builtup.scoring.fonts import label_font
 from builtup.scoring.tables import three_decimals
 from builtup.sensors.classes import Classes
 from builtup.sensors.sensor import UNKNOWN, Sensor
@@ -20,8 +22,8 @@ __all__ = ["save_overlay", "tile_picture"]
 
 Pixels = NDArray[np.uint8]
 
-MARGIN = 16
-LEAST_SIDE = 192
+#: Pixels between panels, of a panel's side at least, and of text at least.
+GAP, LEAST_SIDE, LEAST_TEXT = 6, 288, 13
 #: Colours of the mapped class laid over the image, where there are two classes.
 PREDICTED = (230, 60, 30)
 TRUE = (40, 200, 90)
@@ -36,7 +38,7 @@ def tile_picture(
     sensor: Sensor,
     title: str = "",
 ) -> Image.Image:
-    """Five panels side by side, with the tile's IoU of the mapped class in the caption.
+    """Five panels in two rows, and the title with the tile's IoU of the mapped class.
 
     Image, probability of the mapped class, ground truth, prediction on the image, ground truth on
     the image. `image` (B, H, W) holds the bands that the sensor reads (more are not looked at);
@@ -53,7 +55,7 @@ def tile_picture(
         ("image + truth", _overlay(shown, target, classes, TRUE)),
     ]
     iou = tile_iou(label, target, classes.mapped_index)
-    return _side_by_side(panels, f"{title}  IoU {three_decimals(iou)}".strip())
+    return _sheet(panels, [*filter(None, title.split("  ")), f"IoU {three_decimals(iou)}"])
 
 
 def save_overlay(
@@ -108,16 +110,28 @@ def _overlay(
     return over
 
 
-def _side_by_side(panels: list[tuple[str, Pixels]], caption: str) -> Image.Image:
+def _sheet(panels: Sequence[tuple[str, Pixels]], lines: Sequence[str]) -> Image.Image:
+    """The panels in two rows of three, the lines of text in the cell that is left."""
     images = [(name, _enlarged(Image.fromarray(pixels))) for name, pixels in panels]
     width, height = images[0][1].size
-    sheet = Image.new("RGB", (len(panels) * (width + 4) - 4, height + 2 * MARGIN), "white")
+    # so large that it can be read where a dashboard shows the sheet at half its size
+    font = label_font(max(LEAST_TEXT, width // 22))
+    line = round(1.5 * font.size)
+    step = (width + GAP, height + line)
+    sheet = Image.new("RGB", (3 * step[0] - GAP, 2 * step[1]), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((2, 2), caption, fill="black")
     for number, (name, image) in enumerate(images):
-        left = number * (width + 4)
-        sheet.paste(image, (left, MARGIN))
-        draw.text((left + 2, height + MARGIN + 2), name, fill="black")
+        left, top = (number % 3) * step[0], (number // 3) * step[1]
+        draw.text((left + 2, top + line - 4), name, "black", font, anchor="ls")
+        sheet.paste(image, (left, top + line))
+    left, top = 2 * step[0], step[1] + line
+    for text in lines:
+        while font.getlength(text) > width:  # names are long: broken where the cell ends
+            fits = next(n for n in range(len(text), 0, -1) if font.getlength(text[:n]) <= width)
+            draw.text((left + 4, top), text[:fits], "black", font)
+            text, top = text[fits:], top + line
+        draw.text((left + 4, top), text, "black", font)
+        top += line
     return sheet
 
 
