@@ -365,6 +365,29 @@ def test_no_data_of_decibels(tmp_path: Path, filler: float, scale: float) -> Non
     np.testing.assert_allclose(10 * np.log10(values[1][~gaps]), stored[0][~gaps] * scale, atol=1e-4)
 
 
+def test_values_that_nothing_returns_are_no_data_and_named(tmp_path: Path) -> None:
+    stored = [np.round(1000 * np.log10(p)).astype(np.int16) for p in power()]
+    stored[0][:20] = 32767
+    paths = write_pair(tmp_path, *stored)
+    for path in paths:
+        with rasterio.open(path, "r+") as dataset:
+            dataset.scales, dataset.units = (0.01,), ("dB",)
+    found = judged(*paths)
+    values = read_all(found)
+    np.testing.assert_array_equal(np.isnan(values[1]), stored[0] == 32767)
+    said = {remark.what: remark.detail for remark in found.remarks}
+    assert said["values above 100 dB are no-data, though not declared so"] == "33.3% of them"
+
+
+@pytest.mark.parametrize(("filler", "name"), [(9.0, "largest"), (-99.0, "least")])
+def test_a_filler_that_is_not_declared_is_named(tmp_path: Path, filler: float, name: str) -> None:
+    vv, vh = power()
+    vv[:12] = filler
+    found = judged(*write_pair(tmp_path, vv, vh))
+    (detail,) = (remark.detail for remark in found.remarks if remark.doubtful)
+    assert detail == f"20% of the sampled values are {filler:g}, their {name}"
+
+
 def test_units_are_judged_for_each_polarisation_and_a_difference_is_said(tmp_path: Path) -> None:
     vv, vh = power()
     found = judged(*write_pair(tmp_path, 10 * np.log10(vv), vh))

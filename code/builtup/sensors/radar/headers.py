@@ -50,8 +50,8 @@ DECIBELS = (-90.0, -1.0)
 #: Names of ASF's terrain-corrected products say their unit: `…_RTC10_G_gpuned_…`.
 _HYP3 = re.compile(r"_RTC\d\d_[A-Z]_[gs]([pda])[uw][nf][ec][dm]_")
 _HYP3_UNITS = {"p": "power", "d": "decibel", "a": "amplitude"}
-#: Most that stands for a power which float32 holds, by unit.
-_MOST = {"": np.inf, "power": 3e38, "amplitude": 1.7e19, "db": 380.0}
+#: 100 dB, which nothing returns: what is more, of values that are converted, is no measurement.
+MOST = {"": np.inf, "power": 1e10, "amplitude": 1e5, "db": 100.0}
 _UNIT_TAG = re.compile(r"unit|scal|backscatter|calibration|radiometr|conversion", re.IGNORECASE)
 
 
@@ -93,7 +93,7 @@ class BandHeader:
         """Pixels without a measurement, of values as they are stored: see `bands.unmeasured`.
 
         Where the file's scale makes decibels of −9999 (thousandths of one), that is a measurement.
-        What no float32 would hold as power is none.
+        What would be more than 100 dB is none, but in power that is read as it stands.
         """
         decibels = rule.NODATA_POWER * self.scale + self.offset
         measured = self.unit in {"", "db"} and DECIBELS[0] < decibels < DECIBELS[1]
@@ -104,7 +104,7 @@ class BandHeader:
             bad |= rule.unmeasured(stored, value, filler)
         if not self.is_power:
             with np.errstate(over="ignore", invalid="ignore"):
-                bad |= stored * self.scale + self.offset > _MOST[self.unit]
+                bad |= stored * self.scale + self.offset > MOST[self.unit]
         return bad
 
     def hidden(self, raster: Raster, window: Window) -> NDArray[np.bool_] | None:

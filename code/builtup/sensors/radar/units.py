@@ -26,6 +26,7 @@ from builtup.jobs.executors import map_threads
 from builtup.sensors.radar.bands import NODATA_POWER
 from builtup.sensors.radar.headers import (
     DECIBELS,
+    MOST,
     BandHeader,
     SceneHeaders,
     open_rasters,
@@ -66,6 +67,8 @@ DOUBTED_VH = 0.08
 #: Medians in decibels: below the first nothing is backscatter, below the second hardly (the noise
 #: of Sentinel-1 is at −22 to −30), above the last neither.
 DARKEST, DOUBTED_DARK, BRIGHTEST = -60.0, -40.0, 20.0
+#: A share of equal values, at an end of their range, that speckle does not have.
+FILLER_SHARE = 0.05
 #: Windows that are sampled, along each axis, and their side in pixels: of plain files, and of
 #: those elsewhere, of which each window costs a request.
 LATTICE, LATTICE_ELSEWHERE = (4, 64), (3, 64)
@@ -151,6 +154,7 @@ def judge_units(headers: SceneHeaders, given: str = "auto") -> SceneHeaders:
             )
             unit = unit_of(sample, given)
             judged.append(replace(header, unit=unit.unit))
+            shares += _odd(values, judged[-1])
             remarks += [
                 Remark(sample.name, what, unit.why, doubtful) for what, doubtful in _said(unit)
             ]
@@ -160,6 +164,19 @@ def judge_units(headers: SceneHeaders, given: str = "auto") -> SceneHeaders:
         detail = f"VV as {spelled(vv.unit)}, VH as {spelled(vh.unit)}"
         remarks.append(Remark(headers.scene.shown, "VV and VH taken as of different units", detail))
     return replace(headers, vv=vv, vh=vh, remarks=tuple(remarks), sampled=digest.hexdigest())
+
+
+def _odd(values: Float, header: BandHeader) -> Iterator[tuple[str, str]]:
+    """What of the sampled values is hardly a measurement, though nothing marks it."""
+    if not header.is_power and (beyond := float((values > MOST[header.unit]).mean())) > 0:
+        yield "values above 100 dB are no-data, though not declared so", f"{beyond:.1%} of them"
+    for extreme, name in ((values.min(), "least"), (values.max(), "largest")):
+        share = float((values == extreme).mean())
+        if FILLER_SHARE < share < 1:
+            what = (
+                "one value stands too often: no-data that is not declared (gdal_edit.py -a_nodata)?"
+            )
+            yield what, f"{share:.0%} of the sampled values are {extreme:.6g}, their {name}"
 
 
 def _said(unit: JudgedUnit) -> Iterator[tuple[str, bool]]:
