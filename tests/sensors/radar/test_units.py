@@ -60,7 +60,7 @@ def test_amplitude_of_a_whole_scene_is_warned_of_and_its_power_is_not(level: flo
     power = speckle((50, 50), level).ravel()
     amplitude = unit_of(sample(np.sqrt(power), name="vh"))
     assert (amplitude.unit, amplitude.doubtful) == ("power", True)
-    assert "give units=amplitude" in amplitude.why
+    assert "if VV and VH are amplitude, write its unit into the file" in amplitude.why
     taken = unit_of(sample(power, name="vh"))
     assert (taken.guessed, taken.doubtful) == (True, False)
     assert not unit_of(sample(np.sqrt(power), name="vh"), "power").doubtful

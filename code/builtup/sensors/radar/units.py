@@ -267,7 +267,7 @@ def unit_of(sample: BandSample, given: str = "auto") -> JudgedUnit:
         return judged
     decibels = median < (0 if judged.unit == "db" else DECIBELS[1])
     if not judged.guessed and (judged.unit == "db") != decibels:
-        problem = f"{judged.unit} by {judged.why}, but the median of its values is {median:.3g}"
+        problem = f"{judged.unit} by {judged.why}, but the median of its values is {median:.4g}"
         raise InputError(sample.name, problem, _GIVE)
     return _within_range(sample, judged, median)
 
@@ -282,7 +282,7 @@ def _within_range(sample: BandSample, judged: JudgedUnit, median: float) -> Judg
     if level < DARKEST:
         raise InputError(sample.name, *_too_dark(sample, judged.unit, median))
     if level > BRIGHTEST:
-        problem = f"{judged.unit} of {level:.0f} dB ({seen}): digital numbers, it seems"
+        problem = f"{spelled(judged.unit)} of {level:.0f} dB ({seen}): digital numbers, it seems"
         raise InputError(sample.name, problem, _CALIBRATE)
     if level < DOUBTED_DARK:
         doubt = "darker than radar sees: check its scale and unit", f"{seen}, {level:.0f} dB"
@@ -292,7 +292,7 @@ def _within_range(sample: BandSample, judged: JudgedUnit, median: float) -> Judg
 
 def _too_dark(sample: BandSample, unit: str, median: float) -> tuple[str, str]:
     """What is wrong with values below what any radar measures, and the scale that was meant."""
-    problem = f"{unit} with a median of {median:.3g}, less than any radar measures"
+    problem = f"{spelled(unit)} with a median of {median:.4g}, less than any radar measures"
     if unit == "db":
         for factor in (10, 100, 1000, 10_000):
             if DOUBTED_DARK < median / factor < DECIBELS[1]:
@@ -315,7 +315,7 @@ def _guess(sample: BandSample, median: float | None) -> JudgedUnit:
         problem = f"too bright for linear power, perhaps amplitude ({seen})"
         raise InputError(sample.name, problem, _GIVE)
     if sample.polarisation == "vh" and median > DOUBTED_VH:
-        why = f"{seen}, bright for power; give units=amplitude if VV and VH are, else units=power"
+        why = f"{seen}, bright for power; if VV and VH are amplitude, {_GIVE}"
         return JudgedUnit("power", why, guessed=True, doubtful=True)
     return JudgedUnit("power", seen, guessed=True)
 
