@@ -7,6 +7,12 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$p && break; done)
 STAMP := $(VENV)/.installed
+# the build of PyTorch: cpu, cu130, … or standard, that of PyPI; of a .venv that is there, its own
+INSTALLED := $(or $(shell cat $(VENV)/.torch 2>/dev/null),$(if $(wildcard $(STAMP)),standard))
+TORCH ?= $(or $(INSTALLED),standard)
+OTHER := $(filter-out standard,$(TORCH))
+SAME_TORCH = test "$(TORCH)" = "$(or $(INSTALLED),$(TORCH))" || { echo "error: $(VENV) holds PyTorch's \
+build $(INSTALLED); run make clean, then make venv TORCH=$(TORCH)"; exit 1; }
 # what `make bench` runs, one after the other; of scaling: the price of a core-hour, a training run
 BENCH := run limit allocator quantised seams scaling loader polygons_scaling
 PRICE := 0.05
@@ -18,21 +24,30 @@ export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/output/mlflow.db
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/ -/'
 
-venv: $(STAMP) ## create .venv with exact versions
+venv: $(STAMP) ## create .venv with exact versions; without a GPU: make venv TORCH=cpu
+	@$(SAME_TORCH)
 
 $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
+	@$(SAME_TORCH)
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found; install one, or run make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be had, pip does it"
 	@# uv leaves compiling to the first import, which keeps nothing where PYTHONDONTWRITEBYTECODE is
 	@# set (containers, CI): every process would compile torch and mlflow anew, for 20 s and more
+	@# another build of PyTorch brings its own libraries, or none: the list names the standard's
+	@for list in requirements requirements-dev; do \
+		grep -vE '$(if $(OTHER),^(nvidia-|cuda-|triton),^$$)' $$list.txt > $(VENV)/$$list.txt; \
+	done
 	@if [ -x $(VENV)/bin/uv ]; then \
-		$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PY) -r requirements.txt -r requirements-dev.txt && \
+		$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PY) $(if $(OTHER),--torch-backend $(TORCH)) \
+			-r $(VENV)/requirements.txt -r $(VENV)/requirements-dev.txt && \
 		$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps -e . ; \
 	else \
-		$(PY) -m pip install --quiet -r requirements.txt -r requirements-dev.txt && \
+		$(PY) -m pip install --quiet $(if $(OTHER),--extra-index-url https://download.pytorch.org/whl/$(TORCH)) \
+			-r $(VENV)/requirements.txt -r $(VENV)/requirements-dev.txt && \
 		$(PY) -m pip install --quiet --no-deps -e . ; \
 	fi
+	@echo $(TORCH) > $(VENV)/.torch
 	@touch $@
 
 setup: venv ## create output/mlflow.db with its experiments

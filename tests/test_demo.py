@@ -48,6 +48,22 @@ def test_every_script_of_the_demo_finds_its_data_in_a_folder_with_a_space(
     assert said == {script: str(output / path) for script, path in tiles.items()}
 
 
+def test_in_an_empty_folder_its_runs_lie_below_output(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+
+    def stop(**options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "simulate", stop)
+    with pytest.raises(KeyboardInterrupt):
+        demo.demo(tmp_path / "demo")
+    experiment = tracking.client().get_experiment_by_name("Trainings")
+    assert experiment.artifact_location == str(tmp_path / "output" / "mlruns" / "1")
+
+
 def test_a_training_beside_the_demo_is_not_taken_for_its_own(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,7 +77,8 @@ def test_a_training_beside_the_demo_is_not_taken_for_its_own(
             own.append(recorder.run_id)
         client = tracking.client()
         experiment = client.get_experiment_by_name("Trainings").experiment_id
-        client.set_terminated(client.create_run(experiment).info.run_id)
+        other = client.create_run(experiment, tags={"config": "another"})
+        client.set_terminated(other.info.run_id)
 
     monkeypatch.setattr(demo, "run_script", script)
     assert demo._run("training", "configs/train/demo.py", "") == own[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -38,3 +39,54 @@ def test_make_bench_goes_on_after_a_missed_target_and_says_so_at_the_end(tmp_pat
         ["benchmarks/seams.py", "benchmarks/scaling.py --price 2"],
         0,
     )
+
+
+def make_venv(folder: Path, *options: str, uv: bool = True) -> subprocess.CompletedProcess[str]:
+    """`make venv` in a folder, with stand-ins for Python and uv that note what they are asked."""
+    for name in ("Makefile", "requirements.txt", "requirements-dev.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    tools = folder / ".venv" / "bin"
+    tools.mkdir(parents=True, exist_ok=True)
+    for name in ("python", *(["uv"] if uv else [])):
+        (tools / name).write_text(f'#!/bin/sh\necho "{name} $*" >> asked\n')
+        (tools / name).chmod(0o755)
+    (folder / "asked").write_text("")
+    return subprocess.run(
+        ["make", "--no-print-directory", "venv", "PYTHON=python3", *options],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_a_gpu_the_build_for_cpus_is_asked_for_and_no_library_of_cuda(
+    tmp_path: Path,
+) -> None:
+    assert make_venv(tmp_path, "TORCH=cpu").returncode == 0
+    (asked,) = [line for line in (tmp_path / "asked").read_text().splitlines() if " -r " in line]
+    assert "--torch-backend cpu" in asked
+    wanted = (tmp_path / ".venv" / "requirements.txt").read_text()
+    assert "\ntorch==" in wanted and "\ntorchvision==" in wanted
+    assert not [line for line in wanted.splitlines() if line.startswith(("nvidia", "triton"))]
+    again = make_venv(tmp_path)  # the lists are newer: without the word it is what .venv holds
+    assert again.returncode == 0
+    assert "--torch-backend cpu" in (tmp_path / "asked").read_text()
+
+
+def test_pip_does_the_same_where_there_is_no_uv(tmp_path: Path) -> None:
+    assert make_venv(tmp_path, "TORCH=cpu", uv=False).returncode == 0
+    (asked,) = [line for line in (tmp_path / "asked").read_text().splitlines() if " -r " in line]
+    assert "--extra-index-url https://download.pytorch.org/whl/cpu" in asked
+
+
+def test_the_standard_build_is_what_the_lists_say(tmp_path: Path) -> None:
+    assert make_venv(tmp_path).returncode == 0
+    (asked,) = [line for line in (tmp_path / "asked").read_text().splitlines() if " -r " in line]
+    assert "torch" not in asked
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        assert (tmp_path / ".venv" / name).read_text() == (ROOT / name).read_text()
+    refused = make_venv(tmp_path, "TORCH=cpu")
+    assert refused.returncode != 0
+    assert "holds PyTorch's build standard; run make clean" in " ".join(refused.stdout.split())

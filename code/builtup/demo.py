@@ -102,6 +102,7 @@ def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
     os.environ.pop("MLFLOW_RUN_ID", None)  # training and inference are runs of their own
     root = Path.cwd()
     if not os.environ.get("MLFLOW_TRACKING_URI"):
+        tracking.setup(root)
         os.environ["MLFLOW_TRACKING_URI"] = tracking.database_uri(root)
     clock = _Clock()
     data = output_path / "data"

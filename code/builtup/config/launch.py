@@ -25,6 +25,7 @@ from torch.multiprocessing.spawn import ProcessException
 from builtup import logs
 from builtup.config.device import pick_device
 from builtup.config.load import Config, load
+from builtup.config.shipped import found
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.jobs.allocator import keep_freed_memory
 
@@ -56,6 +57,7 @@ def run_script(
     others are ended.
     """
     config = load(config_path, overrides)
+    script_path = found(script_path)
     run = load_script(script_path)
     if is_started_by_torchrun():
         _join(run, config, num_gpus * nodes)

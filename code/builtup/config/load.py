@@ -30,6 +30,7 @@ from typing import Any
 
 from builtup.config.overrides import describe_kinds, kinds_of, parse_value, split_overrides
 from builtup.config.settings import KNOWN
+from builtup.config.shipped import found
 from builtup.errors import ConfigError
 
 __all__ = ["BUILDERS", "Config", "MissingSetting", "config_name", "load", "load_logged"]
@@ -138,7 +139,7 @@ def load(path: Path | str, overrides: str = "") -> Config:
 
     Raises ConfigError, in one line that names the file, the setting and what was expected.
     """
-    path = Path(path)
+    path = found(Path(path))
     chain = _chain(path)
     sources = tuple(_read(file) for file in chain)
     return _resolve(path, chain, sources, split_overrides(overrides))
@@ -175,7 +176,7 @@ def _chain(path: Path) -> tuple[Path, ...]:
         if not base.is_file():
             raise ConfigError(
                 f"{chain[0]}: base = {base.name!r} does not exist; "
-                f"give a file relative to {chain[0].parent}"
+                f"give a file relative to {chain[0].parent}, or one of builtup's own (configs/…)"
             )
         chain.insert(0, base)
     return tuple(chain)
@@ -202,7 +203,7 @@ def _base_of(path: Path) -> Path | None:
             isinstance(target, ast.Name) and target.id == "base" for target in node.targets
         ):
             if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-                return path.parent / node.value.value
+                return found(path.parent / node.value.value, Path(node.value.value))
             raise ConfigError(f"{path}: base is computed; expected the file's name as text")
     return None
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import builtup
 from builtup.config.load import Config
 from builtup.config.settings import KNOWN
+from builtup.config.shipped import PROJECT
 from builtup.errors import BuiltupError, RunError
 from builtup.runs import tracking
 from builtup.runs.manifest import DataManifest
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 
 EXPERIMENT = "Trainings"
 PARENT, KEY = "mlflow.parentRunId", tracking.FOLD_KEY
-SCRIPT = Path(builtup.__file__).parents[1] / "scripts" / "training.py"
+SCRIPT = PROJECT / "code" / "scripts" / "training.py"
 #: Settings that change neither weights nor what they are learnt from.
 _WITHOUT_EFFECT = frozenset(
     {"num_workers", "resume_from", "log_predictions", "log_interval", "val_metrics", "val_interval"}
@@ -242,8 +243,7 @@ def _command(task: FoldTask, overrides: str, num_gpus: int) -> list[str]:
 
 def _run(command: list[str], run_id: str) -> int:
     """Run a training as a process that ends when this one does."""
-    code = str(SCRIPT.parents[1])
-    paths = [code, *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(Path(builtup.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **{k: v for k, v in os.environ.items() if k != "MLFLOW_EXPERIMENT_ID"},
         "MLFLOW_RUN_ID": run_id,
