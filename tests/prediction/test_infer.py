@@ -396,6 +396,9 @@ def test_ground_that_was_learnt_from_is_not_scored_as_held_out(root: Path) -> No
         summary.write_text(json.dumps(known | {"trained_on": ["38SLF_Alpha/r0c1"]}))
         with pytest.raises(ConfigError, match="learnt from 38SLF_Alpha/r0c1"):
             infer(root, "validate_x", "val_fold=Alpha")
+        summary.write_text(json.dumps(known | {"trained_on": ["38SLF_[Alpha]"]}))
+        with pytest.raises(ConfigError, match=r"learnt from 38SLF_\[Alpha\]"):
+            infer(root, "validate_x", "val_fold=Alpha")
     finally:
         summary.write_text(texts[0])
         config.write_text(texts[1])

@@ -24,6 +24,10 @@ from builtup.runs.records import Tuned
         (("A/r0c0",), "A/r0c0", "A", True),
         (("A",), "A/r0c0", "A", True),
         (("AB/r0c0",), "", "A", False),
+        (("38SLF_New York",), "", "38SLF_New_York", True),  # as commits before spelled it
+        (("38SLF_New York/r0c0",), "38SLF_New_York/r0c1", "38SLF_New_York", False),
+        (("38SLF_Mosul",), "", "38SLF_Mosul_2020", True),  # the map of a year
+        (("38SLF_Mosul",), "", "38SLF_Mosul_2", False),
     ],
 )
 def test_cities_and_blocks(

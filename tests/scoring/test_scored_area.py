@@ -72,3 +72,18 @@ def test_polygons_are_looked_for_below_the_split(tmp_path: Path) -> None:
     write_polygons(tmp_path / "Alpha_2016" / f"{CITY}.shp", [shapely.box(0, 0, 1, 1)])
     with pytest.raises(InputError, match=r"stands in .*Alpha_2016 as well"):
         find_truths([rasters], tmp_path)
+
+
+def test_the_labelled_area_of_a_city_of_two_words_limits_its_score(tmp_path: Path) -> None:
+    """The map has the city's key, the polygons are spelled as their folder, the area nearly so."""
+    values = np.full((8, 8), 1, np.uint8)
+    written = write_city(tmp_path, values, values)
+    rasters = CityRasters("38SLF_New_York", written.mask, written.prob)
+    folder = tmp_path / "New York_2015"
+    box = shapely.box(*TRANSFORM @ (0, 8), *TRANSFORM @ (4, 0))
+    truth = write_polygons(folder / "38SLF_New York.shp", [box])
+    write_polygons(folder / "38SLF_New York_Labeled_Area.shp", [box])
+    assert find_truths([rasters], tmp_path) == ([(rasters, truth)], [])
+    with open_scored_city(rasters, truth, None) as city:
+        assert city.counted(WHOLE, values)[:, :4].all()
+        assert not city.counted(WHOLE, values)[:, 4:].any()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,18 @@ def test_folds_are_found_by_name_short_name_and_number(tmp_path: Path) -> None:
     for unknown in ("Gamma", "2", -1):
         with pytest.raises(InputError, match="known: 0: 38RNV_Beta, 1: 38SLF_Alpha"):
             folds.index_of(unknown)
+
+
+def test_folds_are_found_however_their_city_is_spelled(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    add_scene(tmp_path, city="New York_2015", tile="38RNV", transform=moved(5000, 0))
+    folds, _ = prepared(tmp_path)
+    assert folds.names == ("38RNV_New_York", "38SLF_Alpha")
+    for name in ("38RNV_New_York", "38RNV_New York", "New York", "New_York"):
+        assert folds.index_of(name) == 0
+    old = replace(folds, names=("38RNV_New York", "38SLF_Alpha"))
+    for name in ("38RNV_New_York", "38RNV_New York", "New York", "New_York"):
+        assert old.index_of(name) == 0
 
 
 def test_folds_read_back_are_those_written(tmp_path: Path) -> None:

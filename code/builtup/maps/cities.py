@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
@@ -62,8 +61,6 @@ BLOCK = 512
 _BYTES: dict[str, Any] = {"dtype": "uint8", "nodata": NODATA}
 #: Scenes of one name are dates of one city where they share this much of the smaller one.
 SAME_PLACE = 0.5
-#: Endings that our rasters of a city have.
-_OURS = re.compile(r"_(prob|std|count|quicklook)$")
 
 
 def all_agg_by_city(
@@ -355,11 +352,10 @@ def with_cities(scenes: Sequence[SceneHeaders]) -> dict[str, tuple[SceneHeaders,
     cities: dict[str, list[SceneHeaders]] = defaultdict(list)
     unnamed: dict[str, list[SceneHeaders]] = defaultdict(list)
     for headers in scenes:
-        name = _OURS.sub(r"-\1", headers.scene.city)
         if headers.scene.tile:
-            cities[city_key(headers.scene.tile, name)].append(headers)
+            cities[headers.scene.city_key].append(headers)
         else:
-            unnamed[name].append(headers)
+            unnamed[headers.scene.city].append(headers)
     for name, some in unnamed.items():
         places: dict[str, SceneHeaders] = {}
         for headers in sorted(some, key=lambda h: (h.scene.date, h.scene.scene_id)):

@@ -28,7 +28,9 @@ from builtup.geo.vectors import read_polygons
 from builtup.geo.windows import aligned
 from builtup.runs.results import read_tags
 from builtup.scoring.scored_area import SCORED_AREA
+from builtup.sensors.radar.names import current_key
 from builtup.sensors.scene_files import require_folder
+from builtup.tiles.labels import labelled_area, truths_below
 
 __all__ = ["SharedScene", "brier_weights", "fit_weights", "parse_weights"]
 
@@ -89,7 +91,7 @@ def fit_weights(
     squares, products, pixels = np.zeros((n, n), np.int64), np.zeros(n, np.int64), 0
     cities = set()
     for scene in scenes:
-        truths = sorted(root.glob(f"*/{scene.city}.shp"))
+        truths = truths_below(root, current_key(scene.city))
         if not truths:
             continue
         own_squares, own_products, own_pixels = _sums(scene, truths[0])
@@ -140,8 +142,8 @@ def _sums(scene: SharedScene, truth: Path) -> tuple[NDArray[np.int64], NDArray[n
     """Σ v v', Σ v · 254 · truth and the number of pixels of one scene, exact."""
     n = len(scene.rasters)
     squares, products, pixels = np.zeros((n, n), np.int64), np.zeros(n, np.int64), 0
-    labelled = truth.with_name(f"{truth.stem}_labelled_area.shp")
-    limits = [labelled, *(folder / SCORED_AREA for folder in scene.folders)]
+    scored = [folder / SCORED_AREA for folder in scene.folders]
+    limits = [labelled_area(truth), *(path for path in scored if path.exists())]
     with gdal_env(), ExitStack() as stack:
         sources = [stack.enter_context(open_raster(path)) for path in scene.rasters]
         grid = Grid.of(sources[0])
@@ -149,7 +151,7 @@ def _sums(scene: SharedScene, truth: Path) -> tuple[NDArray[np.int64], NDArray[n
         areas = [
             Burner.of(reproject(read_polygons(path), grid.crs), grid, all_touched=False)
             for path in limits
-            if path.exists()
+            if path is not None
         ]
         mapped = read_tags(sources[0]).class_set.mapped_index
         band = mapped_band(sources[0].count, mapped)

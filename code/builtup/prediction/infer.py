@@ -29,6 +29,7 @@ from builtup.runs.recorder import Recorder
 from builtup.runs.records import MARK, InferenceRecord, Tuned
 from builtup.runs.results import local_copy
 from builtup.scoring.counts import scores
+from builtup.sensors.radar.names import current_key
 from builtup.tiles.tile import Tile
 from builtup.training.checkpoints import Trained, load_state, load_trained, set_weights
 
@@ -92,7 +93,8 @@ def _selection(config: Config, trained: Trained) -> Selection:
     selection = select_held_out(data_path, config.get("val_fold", trained.held_out))
     fold = selection.fold_name
     # a city holds its blocks: one of them was learnt from, or all
-    seen = [n for n in trained.trained_on if fold == n or _is_block(fold, n) or _is_block(n, fold)]
+    own, learnt = current_key(fold), {n: current_key(n) for n in trained.trained_on}
+    seen = [n for n, k in learnt.items() if own == k or _is_block(own, k) or _is_block(k, own)]
     if seen:
         raise ConfigError(
             f"{config.path}: val_fold = {fold}: the training run {trained.run_id} learnt from "

@@ -29,7 +29,7 @@ from builtup.runs.records import (
     Tuned,
     prediction_record,
 )
-from builtup.sensors.radar.names import SceneName
+from builtup.sensors.radar.names import SceneName, city_key, city_name, same_city
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -149,8 +149,9 @@ def _scene_id(place: Path) -> str:
 
 def _of_city(place: Path, city: str) -> bool:
     """Whether a scene lies in the folder of that city and on its tile."""
-    tile, _, name = city.partition("_")
-    return not city or (f"_{tile}_" in place.name and place.parent.name.startswith(f"{name}_"))
+    tile = city.partition("_")[0]
+    own = city_key(tile, city_name(place.parent.name))
+    return not city or (f"_{tile}_" in place.name and same_city(city, own))
 
 
 @dataclass(frozen=True)

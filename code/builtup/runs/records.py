@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self
 
 from builtup.errors import InputError
 from builtup.jobs.files import write_text_atomically
+from builtup.sensors.radar.names import current_key, same_city
 
 __all__ = [
     "MARK",
@@ -263,10 +264,12 @@ class Tuned:
 
         Where a block is held out, the other blocks of its city are not predicted.
         """
-        for name in self.names:
+        held_out = current_key(self.held_out)
+        held_city, _, held_block = held_out.partition("/")
+        for name in map(current_key, self.names):
             place, _, block = name.partition("/")
-            other_block = block and name != self.held_out and self.held_out.startswith(f"{city}/")
-            if place == city and not other_block:
+            other_block = block and held_block and name != held_out and held_city == place
+            if same_city(city, place) and not other_block:
                 return True
         return False
 

@@ -28,6 +28,8 @@ from builtup.geo.vectors import PolygonSet, read_polygons
 from builtup.geo.windows import Window, aligned
 from builtup.runs.results import CityRasters, PredictionTags, Results, read_tags
 from builtup.sensors.classes import Classes
+from builtup.sensors.radar.names import current_key
+from builtup.tiles.labels import labelled_area, truths_below
 
 __all__ = [
     "SCORED_AREA",
@@ -54,7 +56,7 @@ def find_truths(
     """
     known, unknown = [], []
     for rasters in cities:
-        files = sorted(root.glob(f"*/{rasters.city}.shp"))
+        files = truths_below(root, current_key(rasters.city))
         if len(files) > 1:
             raise InputError(
                 files[0],
@@ -133,11 +135,11 @@ def open_scored_city(
     rasters: CityRasters, truth: Path, scored_area: PolygonSet | None
 ) -> Iterator[ScoredCity]:
     """Open a city's rasters and read its polygons (`truth`) and its labelled area beside them."""
-    labelled = truth.with_name(f"{truth.stem}_labelled_area.shp")
+    labelled = labelled_area(truth)
     with gdal_env(), open_raster(rasters.mask) as mask, open_raster(rasters.prob) as prob:
         grid, tags = Grid.of(mask), read_tags(mask)
         polygons = reproject(read_polygons(truth), grid.crs)
-        areas = [read_polygons(labelled)] if labelled.exists() else []
+        areas = [] if labelled is None else [read_polygons(labelled)]
         areas += [] if scored_area is None else [scored_area]
         city = ScoredCity(
             mask,

@@ -22,6 +22,7 @@ from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE
 from builtup.geo.windows import Window
+from builtup.sensors.radar.names import current_key, safe_name
 from builtup.tiles.block_folds import Block, city_blocks, parse_blocks
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TrainTile
@@ -117,11 +118,13 @@ class Folds:
 
     def index_of(self, name_or_index: str | int) -> int:
         """The index of a fold given by name, by the city's bare name, or by number."""
-        if str(name_or_index) in self.names:
-            return self.names.index(str(name_or_index))
-        short = [n.split("_", 1)[-1] for n in self.names]
-        if short.count(str(name_or_index)) == 1:
-            return short.index(str(name_or_index))
+        wanted, spelled = str(name_or_index), [current_key(n) for n in self.names]
+        ways = [(wanted, self.names), (current_key(wanted), spelled)]
+        for own, names in ((wanted, self.names), (safe_name(wanted), spelled)):
+            ways.append((own, [n.split("_", 1)[-1] for n in names]))
+        for own, known_names in ways:
+            if known_names.count(own) == 1:
+                return known_names.index(own)
         if str(name_or_index).isdigit() and int(name_or_index) < len(self.names):
             return int(name_or_index)
         known = ", ".join(f"{i}: {name}" for i, name in enumerate(self.names))

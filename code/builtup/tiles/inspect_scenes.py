@@ -24,7 +24,8 @@ from builtup.sensors.radar.scenes import Scene
 from builtup.sensors.radar.units import judge_each, spelled
 from builtup.sensors.scene_files import require_folder
 from builtup.text_table import counted, text_table
-from builtup.tiles.masks import burner_on, city_labels
+from builtup.tiles.labels import find_labels
+from builtup.tiles.masks import burner_on
 
 __all__ = ["SceneReport", "SplitReport", "inspect", "inspect_split"]
 
@@ -152,11 +153,11 @@ def _has_cities(folder: Path) -> bool:
 
 def _labels(root: Path, scene: Scene, report: SplitReport) -> _Labels | None:
     """The polygons of a scene's city; what is wrong with them goes into the report."""
-    if not (root / scene.folder / f"{scene.city_key}.shp").exists():
-        report.unlabelled.append(scene.city_key)
-        return None
     try:
-        files = city_labels(root, scene.folder, scene.city_key)
+        files = find_labels(root / scene.folder, scene.city_key)
+        if files is None:
+            report.unlabelled.append(scene.city_key)
+            return None
         area = None if files.labelled_area is None else read_polygons(files.labelled_area)
         found = _Labels(read_polygons(files.polygons), area)
     except BuiltupError as e:

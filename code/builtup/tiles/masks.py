@@ -6,19 +6,17 @@ import logging
 import math
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from builtup.errors import BuiltupError, InputError
+from builtup.errors import BuiltupError
 from builtup.geo.burn import BlockBurner, Burner
 from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE
 from builtup.geo.rasters import create_raster, gdal_env
 from builtup.geo.reprojection import distance_to, reproject
-from builtup.geo.vector_files import vector_files
 from builtup.geo.vectors import PolygonFile, PolygonSet
 from builtup.geo.windows import aligned
 from builtup.jobs.files import atomic_path
@@ -28,11 +26,10 @@ from builtup.sensors.radar.headers import SceneHeaders
 from builtup.sensors.radar.reader import Invalid, open_power
 from builtup.sensors.radar.scenes import Scene
 from builtup.sensors.radar.units import usable_scenes
+from builtup.tiles.labels import CityLabels, city_labels
 
 __all__ = [
-    "CityLabels",
     "burner_on",
-    "city_labels",
     "mask_profile",
     "rasterize",
     "rasterize_scene",
@@ -44,36 +41,6 @@ STEP = Step("rasterize", version=3, spawn_above=40_000_000)
 BLOCK = 256
 #: Rows and columns of a window: whole blocks, few enough rows for stripped inputs (see merge).
 WINDOW = (256, 4096)
-
-
-@dataclass(frozen=True)
-class CityLabels:
-    """The files of a city's ground truth: polygons, and where they are complete (None: all)."""
-
-    polygons: Path
-    labelled_area: Path | None = None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files that are read, side files too; InputError where one is missing."""
-        areas = () if self.labelled_area is None else vector_files(self.labelled_area)
-        return (*vector_files(self.polygons), *areas)
-
-
-def city_labels(root: Path, city_folder: str, city: str) -> CityLabels:
-    """`<root>/<City>_<year>/<TILE>_<City>.shp` and `…_labelled_area.shp`, if there is one.
-
-    `city` is the key `<TILE>_<City>`. Raises InputError where the city has no polygons.
-    """
-    folder = root / city_folder
-    polygons = folder / f"{city}.shp"
-    if not polygons.exists():
-        raise InputError(polygons, "no such file: the city has no polygons", _LABEL_REMEDY)
-    area = folder / f"{city}_labelled_area.shp"
-    return CityLabels(polygons, area if area.exists() else None)
-
-
-_LABEL_REMEDY = "add them, or leave the city out of this folder"
 
 
 def rasterize(

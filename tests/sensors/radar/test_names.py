@@ -12,10 +12,12 @@ from builtup.sensors.radar.names import (
     SceneName,
     city_key,
     city_name,
+    current_key,
     date_in,
     plain_id,
     polarisation_in,
     safe_name,
+    same_city,
     without_copy,
 )
 
@@ -88,6 +90,33 @@ def test_both_polarisations_have_one_scene_id(
     assert vv.scene_id == vh.scene_id == f"{satellite}_{tile}_{{}}{end}"
     assert vv.scene_id.format("vh") == vh.stem
     assert plain_id(vv.scene_id) == f"{satellite}_{tile}{end}"
+
+
+@pytest.mark.parametrize(
+    ("city", "key"),
+    [
+        ("New York", "38SLF_New_York"),
+        ("New_York", "38SLF_New_York"),
+        ("Mosul [old]", "38SLF_Mosul_old"),
+        ("*Mosul?", "38SLF_Mosul"),
+        ("Zürich", "38SLF_Zürich"),
+        ("Mosul_prob", "38SLF_Mosul-prob"),  # Mosul_prob.tif is Mosul's
+    ],
+)
+def test_a_city_s_key_is_fit_for_files_and_patterns(city: str, key: str) -> None:
+    assert city_key("38SLF", city) == key
+    for spelled in (key, f"38SLF_{city}"):
+        assert current_key(spelled) == key
+        assert current_key(f"{spelled}/r0c1") == f"{key}/r0c1"
+        assert same_city(spelled, key)
+
+
+def test_a_year_of_a_city_is_that_city_and_another_place_is_not() -> None:
+    assert same_city("38SLF_New_York_2020", "38SLF_New York")
+    assert not same_city("38SLF_Mosul", "38SLF_Mosul_2020")
+    assert not same_city("38SLF_Mosul_2", "38SLF_Mosul")
+    assert not same_city("38SMF_Mosul", "38SLF_Mosul")
+    assert current_key("all") == "all"
 
 
 def test_city_key_is_tile_and_city_without_year() -> None:

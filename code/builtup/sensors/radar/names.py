@@ -20,10 +20,12 @@ __all__ = [
     "SceneName",
     "city_key",
     "city_name",
+    "current_key",
     "date_in",
     "plain_id",
     "polarisation_in",
     "safe_name",
+    "same_city",
     "without_copy",
 ]
 
@@ -37,6 +39,8 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 _CITY_FOLDER = re.compile(r"(?P<name>.+?)_\d{4}")
+#: Endings that our rasters of a city have: a city of such a name would have another's files.
+_OURS = re.compile(r"_(prob|std|count|quicklook)$")
 _POLARISATION = re.compile(r"(?<![A-Za-z])(vv|vh)(?![A-Za-z])", re.IGNORECASE)
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?!\d)")
 #: What a browser or a file manager adds to the name of a second file.
@@ -92,8 +96,24 @@ def city_name(folder: str) -> str:
 
 
 def city_key(tile: str, city: str) -> str:
-    """The key of a city, `<TILE>_<City>`."""
-    return f"{tile}_{city}"
+    """The key of a city, `<TILE>_<City>`, the same on every way into the map: fit for files,
+    patterns of names and MLflow, so blanks and other signs in the city's name are `_`."""
+    name = _OURS.sub(r"-\1", safe_name(city))
+    return f"{tile}_{name}"
+
+
+def current_key(name: str) -> str:
+    """A key, or a block of its city (`<key>/r0c1`), as it is made today; commits before wrote
+    `38SLF_New York`. Other names stay as they are."""
+    place, slash, block = name.partition("/")
+    tile, _, city = place.partition("_")
+    return f"{city_key(tile, city) if city else place}{slash}{block}"
+
+
+def same_city(key: str, other: str) -> bool:
+    """Whether two keys are of one city, one spelled otherwise or of a year of it (`<key>_2020`)."""
+    one, two = current_key(key), current_key(other)
+    return one == two or (_CITY_FOLDER.fullmatch(one) is not None and city_name(one) == two)
 
 
 def polarisation_in(stem: str) -> tuple[str, str]:
