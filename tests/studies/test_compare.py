@@ -132,6 +132,18 @@ def test_tables_and_sentences_are_written_and_logged(project: Path, tmp_path: Pa
     assert run.data.metrics["good/macro_over_folds_f1"] > 0.85
 
 
+def test_two_of_one_name_are_numbered_and_logged(project: Path, tmp_path: Path) -> None:
+    one = write_candidate(tmp_path / "a", "same", 0.9)
+    other = write_candidate(tmp_path / "b", "same", 0.7)
+    text = compare(runs=f"{one};{other}", output=str(tmp_path / "out"), resamples=200)
+    assert "same 1" in text and "same 2" in text
+    own = tracking.client()
+    experiment = own.get_experiment_by_name("Trainings").experiment_id
+    (run,) = own.search_runs([experiment], filter_string="tags.compared LIKE '%same%'")
+    scores = [run.data.metrics[f"same {i}/macro_over_folds_f1"] for i in (1, 2)]
+    assert scores[0] > scores[1]
+
+
 def test_a_city_without_buildings_is_undefined_for_both(tmp_path: Path) -> None:
     paths = [write_candidate(tmp_path, name, built_up=0) for name in "ab"]
     found = differences([read_candidate(str(path)) for path in paths])

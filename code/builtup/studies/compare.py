@@ -146,7 +146,7 @@ def _distinct(candidates: list[Candidate]) -> list[Candidate]:
     """Number candidates that share a name."""
     names = [c.name for c in candidates]
     return [
-        c if names.count(c.name) == 1 else Candidate(f"{c.name} ({i + 1})", c.table, c.overrides)
+        c if names.count(c.name) == 1 else Candidate(f"{c.name} {i + 1}", c.table, c.overrides)
         for i, c in enumerate(candidates)
     ]
 
