@@ -63,6 +63,24 @@ def test_units_and_scales_are_read(tmp_path: Path) -> None:
     assert found.vv.integer is False
 
 
+@pytest.mark.parametrize(
+    ("stem", "unit"),
+    [
+        ("S1A_IW_20230101T030926_DVP_RTC10_G_gduned_A1B2", "decibels"),
+        ("S1A_IW_20230101T030926_DVP_RTC10_G_gauned_A1B2", "amplitude"),
+        ("s1a-iw-nrb-20230101t030926-046594-059584-38slf-g-log", "decibels"),
+        ("Subset_S1A_20230101_Sigma0_db", "decibels"),
+        ("S1A_20230101_Intensity", "power"),
+        ("s1a_38SLF_DES_20150108t030926", ""),
+        ("S1A_DN_20230101", ""),
+    ],
+)
+def test_names_declare_units(tmp_path: Path, stem: str, unit: str) -> None:
+    vv, vh = (write_raster(tmp_path / f"{stem}_{p}.tif", power()[0]) for p in ("vv", "vh"))
+    declared = read_headers(scene_of(vv, vh)).vv.declared
+    assert declared == ((f"name {vv.stem}: {unit}",) if unit else ())
+
+
 def test_other_pixels_are_resampled_and_it_is_said(tmp_path: Path) -> None:
     found = read_headers(scene_of(*write_pair(tmp_path, *power(), TRANSFORM @ Affine.scale(2))))
     assert found.grid.shape == (120, 160)

@@ -119,6 +119,14 @@ def test_scaled_decibels_are_refused_with_the_scale_that_was_meant(
         unit_of(sample(values), "db")
 
 
+@pytest.mark.parametrize("factor", [1, 10, 100])
+def test_integers_that_may_be_decibels_are_refused_with_that_remedy(factor: int) -> None:
+    values = np.round(factor * db(POWER))
+    meant = rf"where they are dB × {factor}, .*-mo UNITS=dB -scale {1 / factor:g}"
+    with pytest.raises(InputError, match=meant):
+        unit_of(sample(values, integer=True))
+
+
 def test_the_scale_that_was_meant_takes_that_of_the_file_with_it() -> None:
     with pytest.raises(InputError, match=r"-scale 0\.001"):
         unit_of(sample(10 * db(POWER), "unit: dB", scale=0.01))

@@ -36,6 +36,7 @@ from builtup.geo.target_grid import check_place, shared_ground, target_grid
 from builtup.geo.windows import Window
 from builtup.jobs.executors import map_threads
 from builtup.sensors.radar import bands as rule
+from builtup.sensors.radar.products import radiometry_in
 from builtup.sensors.radar.remarks import Remark
 from builtup.sensors.radar.scenes import Band, Scene
 from builtup.sensors.radar.sentinel1 import METRES
@@ -47,9 +48,6 @@ LEAST_SHARED = 0.9
 #: Backscatter in decibels lies between these: the noise of Sentinel-1 is at −30, and a median of
 #: power is never that far below 0, noise subtracted or not.
 DECIBELS = (-90.0, -1.0)
-#: Names of ASF's terrain-corrected products say their unit: `…_RTC10_G_gpuned_…`.
-_HYP3 = re.compile(r"_RTC\d\d_[A-Z]_[gs]([pda])[uw][nf][ec][dm]_")
-_HYP3_UNITS = {"p": "power", "d": "decibel", "a": "amplitude"}
 #: 100 dB, which nothing returns: what is more, of values that are converted, is no measurement.
 MOST = {"": np.inf, "power": 1e10, "amplitude": 1e5, "db": 100.0}
 _UNIT_TAG = re.compile(r"unit|scal|backscatter|calibration|radiometr|conversion", re.IGNORECASE)
@@ -385,8 +383,6 @@ def _declared(dataset: DatasetReader, number: int, stem: str, beside: SideFiles)
                 yield f"tag {key}: {value[:80]}"
     if dataset.descriptions[number - 1]:
         yield f"description: {dataset.descriptions[number - 1]}"
-    product = _HYP3.search(stem)
-    if product:
-        yield f"name {stem}: {_HYP3_UNITS[product[1]]}"
-    if re.search(r"(?<![A-Za-z])(db|amplitude|amp|power|linear)(?![A-Za-z])", stem, re.IGNORECASE):
-        yield f"name: {stem}"
+    scale = radiometry_in(stem)[1].scale
+    if scale not in {"", "digital numbers"}:  # a name is not enough to refuse values that fit
+        yield f"name {stem}: {scale}"

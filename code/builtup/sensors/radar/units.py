@@ -293,12 +293,17 @@ def _within_range(sample: BandSample, judged: JudgedUnit, median: float) -> Judg
 def _too_dark(sample: BandSample, unit: str, median: float) -> tuple[str, str]:
     """What is wrong with values below what any radar measures, and the scale that was meant."""
     problem = f"{spelled(unit)} with a median of {median:.4g}, less than any radar measures"
-    if unit == "db":
-        for factor in (10, 100, 1000, 10_000):
-            if DOUBTED_DARK < median / factor < DECIBELS[1]:
-                meant = f"gdal_edit.py -scale {sample.scale / factor:g}"
-                return f"{problem}: dB × {factor}, it seems", f"write the scale into it ({meant})"
+    factor = _factor_of(median) if unit == "db" else 0
+    if factor:
+        meant = f"gdal_edit.py -scale {sample.scale / factor:g}"
+        return f"{problem}: dB × {factor}, it seems", f"write the scale into it ({meant})"
     return problem, "check its scale and offset (gdal_edit.py -scale, -offset)"
+
+
+def _factor_of(median: float) -> int:
+    """By what decibels were probably multiplied to become whole numbers; 0 where by nothing."""
+    factors = (1, 10, 100, 1000, 10_000)
+    return next((f for f in factors if DOUBTED_DARK < median / f < DECIBELS[1]), 0)
 
 
 def _guess(sample: BandSample, median: float | None) -> JudgedUnit:
@@ -306,7 +311,11 @@ def _guess(sample: BandSample, median: float | None) -> JudgedUnit:
         return JudgedUnit("power", "no valid value was sampled", guessed=True)
     seen = f"nothing says its unit; the median of {sample.values.size} values is {median:.3g}"
     if sample.integer:
-        raise InputError(sample.name, f"integers of an unknown unit ({seen})", _CALIBRATE)
+        factor, remedy = _factor_of(median), _CALIBRATE
+        if factor:
+            meant = f"gdal_edit.py -mo UNITS=dB -scale {1 / factor:g}"
+            remedy = f"where they are dB × {factor}, write that into it ({meant})"
+        raise InputError(sample.name, f"integers of an unknown unit ({seen})", remedy)
     if median < DECIBELS[1]:
         return JudgedUnit("db", seen, guessed=True, doubtful=True)
     if median > 3:
