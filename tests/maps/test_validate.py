@@ -297,6 +297,23 @@ def test_scores_are_logged_to_the_run_of_the_predictions(
     assert (folder / "validation.csv").exists()
 
 
+def test_scores_go_to_a_step_s_run_but_not_to_the_training_that_a_pipeline_opened(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from builtup.runs import tracking
+
+    client = tracking.client()
+    write_city(tmp_path / "preds", np.full((20, 20), 254, np.uint8), city="38SLF_Sana'a")
+    write_polygons(truth_path(tmp_path, "38SLF_Sana'a"), [box(5.5, 5.5, 3, 3)])
+    for tags, logged in (({}, True), ({"config": "x"}, False)):
+        opened = client.create_run("0", tags=tags).info.run_id
+        monkeypatch.setenv("MLFLOW_RUN_ID", opened)
+        validate(preds_path=str(tmp_path / "preds"), gt_path=tmp_path)
+        metrics = client.get_run(opened).data.metrics
+        assert ("validation/f1" in metrics) is logged
+        assert ("validation/38SLF_Sanaʼa/f1" in metrics) is logged
+
+
 def test_scores_and_the_report_need_no_torch() -> None:
     code = (
         "import sys, builtup.maps.validate, builtup.report.write, builtup.scoring.charts\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -156,6 +158,21 @@ def test_an_experiment_that_another_process_creates_meanwhile_is_taken() -> None
             raise MlflowException("already exists")
 
     assert database.experiment_id(Own(), "Trainings") == "7"  # type: ignore[arg-type]
+
+
+def test_only_one_process_at_a_time_opens_a_new_database(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/output/mlflow.db"
+    code = (
+        "import sys; from builtup.runs.database import opening\n"
+        f"with opening({uri!r}): print('opened')"
+    )
+    with database.opening(uri):
+        other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(timeout=3)
+    assert other.communicate(timeout=60)[0] == b"opened\n"
+    with database.opening(uri), database.opening(uri):  # known: it does not wait for itself
+        pass
 
 
 def test_setup_says_when_runs_would_go_elsewhere(

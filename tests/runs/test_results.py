@@ -171,7 +171,6 @@ def test_runs_are_found_in_the_tracking_database(store: Path) -> None:
     for _ in range(2):
         run = client.create_run(experiment.experiment_id)
         (store / "output/mlruns/2" / run.info.run_id / "artifacts/raw").mkdir(parents=True)
-        client.set_tag(run.info.run_id, "training_run", "some")
         client.set_terminated(run.info.run_id)
         ids.append(run.info.run_id)
     client.create_run(experiment.experiment_id)  # still running: not taken

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +96,21 @@ def test_places_stand_in_a_name_with_the_year_where_it_is_one(
     scenes: list[tuple[str, str]], listed: str
 ) -> None:
     assert listed_places(scenes) == listed
+
+
+@pytest.mark.parametrize(("asked", "found"), [(None, "true"), ("false", "false")])
+def test_mlflow_reports_nothing_over_the_network_unless_asked_to(
+    asked: str | None, found: str
+) -> None:
+    name = "MLFLOW_DISABLE_TELEMETRY"
+    environment = {key: value for key, value in os.environ.items() if key != name}
+    if asked is not None:
+        environment[name] = asked
+    code = f"import builtup, os; print(os.environ['{name}'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == found
 
 
 def test_metrics_of_any_city_have_a_name_that_mlflow_takes_and_that_is_its_own() -> None:

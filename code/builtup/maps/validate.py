@@ -242,15 +242,16 @@ def _number(value: float) -> str:
 
 
 def _log_metrics(results: Results, rows: dict[str, dict[str, float]], marked: list[str]) -> None:
-    """Log to the run of the predictions and to the one that `mlflow run` opened.
+    """Log to the run of the predictions and to the one that `mlflow run` opened for this step.
 
     A city that was tuned on has its mark in the names; pooled figures have it in a tag.
     """
-    runs = {run for run in (results.run_id, os.environ.get("MLFLOW_RUN_ID")) if run}
-    if not runs:
+    if not (results.run_id or os.environ.get("MLFLOW_RUN_ID")):
         return
     from builtup.runs import tracking
 
+    opened = tracking.opened_run()
+    runs = {run for run in (results.run_id, opened and str(opened.info.run_id)) if run}
     own = tracking.client()
     for run_id in sorted(runs):
         tracking.find_run(run_id)
@@ -259,7 +260,8 @@ def _log_metrics(results: Results, rows: dict[str, dict[str, float]], marked: li
             place = {POOLED: "", MACRO: "macro_"}.get(name, f"{city}/")
             for key, value in row.items():
                 if math.isfinite(value):
-                    own.log_metric(run_id, f"validation/{place}{key}", value)
+                    metric = tracking.metric_name(f"validation/{place}{key}")
+                    own.log_metric(run_id, metric, value)
         if marked:
             own.set_tag(run_id, "validation/tuned_on", ", ".join(marked))
         if results.remote and run_id == results.run_id:

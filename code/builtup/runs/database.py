@@ -7,11 +7,13 @@ keeps the whole paths of artifacts: one that was moved or copied points to its o
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import sqlite3
+import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
@@ -28,6 +30,7 @@ __all__ = [
     "database_uri",
     "experiment_id",
     "local_path",
+    "opening",
     "quiet",
     "reached",
     "require_its_place",
@@ -41,6 +44,8 @@ log = logging.getLogger(__name__)
 
 #: The experiments, and the folder in mlruns/ for the artifacts of each.
 EXPERIMENTS = {"Trainings": "1", "Inferences": "2"}
+#: Databases that this process has opened.
+_opened: set[str] = set()
 #: What MLflow answers to the id of a run that there is not, or that no run can have.
 _NO_SUCH = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 _SQLITE = "sqlite:///"
@@ -67,6 +72,7 @@ def quiet() -> None:
         "mlflow.system_metrics": logging.CRITICAL,
     }.items():
         logging.getLogger(name).setLevel(level)
+    warnings.filterwarnings("ignore", module="alembic")
 
 
 @contextmanager
@@ -96,6 +102,25 @@ def reached(uri: str, missing: str = "") -> Iterator[None]:
         raise RunError(
             f"MLflow at {uri} cannot be reached or opened ({text[:300]}); check MLFLOW_TRACKING_URI"
         ) from e
+
+
+@contextmanager
+def opening(uri: str) -> Iterator[None]:
+    """Open a database of SQLite alone: several that create it at once would spoil it.
+
+    Once a process has opened it, it does not wait again.
+    """
+    file = _file_of(uri)
+    if file is None or uri in _opened:
+        yield
+        return
+    with ExitStack() as stack:
+        with suppress(OSError):  # where it cannot be written, or locked, nobody creates it
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((file.parent / f".{file.name}.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    _opened.add(uri)
 
 
 # --- places -------------------------------------------------------------------------------------
@@ -211,7 +236,7 @@ def setup(root: Path) -> list[str]:
         raise output_error(output, e) from e
     uri = database_uri(root)
     lines = []
-    with reached(uri):
+    with reached(uri), opening(uri):
         own = mlflow.MlflowClient(uri)
         sweep(uri)
         before = _moved_from(own)

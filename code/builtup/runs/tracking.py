@@ -20,6 +20,7 @@ from builtup.runs.database import (
     database_uri,
     experiment_id,
     local_path,
+    opening,
     quiet,
     reached,
     require_its_place,
@@ -85,7 +86,7 @@ def client() -> MlflowClient:
     if right != uri:
         _correct(uri, right)
         uri = right
-    with reached(uri):
+    with reached(uri), opening(uri):
         mlflow.set_tracking_uri(uri)
         own = mlflow.MlflowClient()
         sweep(uri)
@@ -249,8 +250,11 @@ def _is_training(run: Run) -> bool:
 
 
 def _is_inference(run: Run) -> bool:
-    """An inference: not a step that works on one."""
-    return "training_run" in run.data.tags and "inference_run" not in run.data.tags
+    """An inference, or other predictions of ours: not a step that works on one."""
+    if "training_run" in run.data.tags:
+        return "inference_run" not in run.data.tags
+    folder = artifact_folder(run)
+    return folder is not None and (folder / "raw").is_dir()
 
 
 #: By the experiment that they belong to: a run may have been put into another one.
