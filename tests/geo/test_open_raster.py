@@ -193,3 +193,15 @@ def test_what_gdal_was_told_itself_stays(
     assert gdal_endpoint()["AWS_VIRTUAL_HOSTING"] == "TRUE"
     monkeypatch.setenv("AWS_S3_ENDPOINT", "mine.example")
     assert gdal_endpoint() == {}
+
+
+def test_a_file_that_may_not_be_read_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "closed.tif"
+    path.write_bytes(b"no TIFF")
+    # the tests may be run by root, who may read all
+    monkeypatch.setattr(opening.os, "access", lambda path, mode: False)
+    refused = pytest.raises(InputError, match=r"Permission denied.*give yourself the right")
+    with refused, open_location(Location(str(path))):
+        pass

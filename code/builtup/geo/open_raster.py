@@ -132,6 +132,9 @@ class Raster:
             return InputError(shown, problem, "copy or download it again, then run again to go on")
         if self.location.path.stat().st_size == 0:
             return InputError(shown, "empty file (0 bytes)", "copy or download it again")
+        if not os.access(self.location.name, os.R_OK):
+            problem = "may not be read (Permission denied)"
+            return InputError(shown, problem, "give yourself the right to read it (chmod)")
         return InputError(
             shown, f"not a readable GeoTIFF ({_reason(e)})", "copy it again, or export a GeoTIFF"
         )

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from builtup.errors import InputError
+from builtup.errors import InputError, alike
 from builtup.jobs.steps import Summary
 from builtup.sensors.radar.discovery import scenes_of_split
 from builtup.sensors.radar.merge import generate_3b_images
@@ -51,8 +51,10 @@ def prepare(
     for split in SPLITS:
         if split not in found:
             log.info("%s: no such folder, %s is left out", input_path / split, split)
-    if found == list(SPLITS) and scenes_of_split(input_path / "test").empty:
+    if found == list(SPLITS) and (test := scenes_of_split(input_path / "test")).empty:
         log.info("%s: no scene below it, test is left out", input_path / "test")
+        for first, count in alike(test.passed):
+            log.warning("%s", first.of_many(count))
         found.remove("test")
     summaries: list[Summary] = []
     for split in found:

@@ -121,3 +121,5 @@ def test_what_the_user_names_is_read_whatever_its_suffix(tmp_path: Path) -> None
     assert judged(file, "any").part is None
     assert judged(file, "any", named=True).part is not None
     assert "no GeoTIFF" in said(tmp_path / "scene_vv.img", "any")
+    why = judged(tmp_path / "dem.tif", "any", named=True).why
+    assert why is not None and "rename it if it is a scene" in why.remedy

@@ -130,6 +130,14 @@ def test_products_in_plain_folders_are_dates_of_one_city(tmp_path: Path) -> None
     assert found(f"{each[0]}/measurement") == whole[:1]
 
 
+def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    write_scene(tmp_path)
+    city = tmp_path / "Alpha_2015"
+    (date,) = city.iterdir()
+    vv = next(date.glob("*_vv_*"))
+    assert found(f"{city};{vv};{date};{tmp_path}") == [UNOSAT]
+
+
 def test_a_city_below_a_folder_of_splits_keeps_its_name(tmp_path: Path) -> None:
     write_scene(tmp_path / "unosat" / "test", "Beta_2015")
     assert [city for city, _, _ in found(tmp_path)] == ["Beta"]

@@ -38,7 +38,19 @@ BY_BAND = {
 STACKED = {"data": {"href": "both.tif", "sar:polarizations": ["VH", "VV"]}}
 
 
-@pytest.mark.parametrize("assets", [PLAIN, BY_POLARISATION, BY_BAND])
+ARD = "s1a-iw-nrb-20230101t030926-046594-059584-38slf"
+WITH_NOISE = {
+    f"{kind}{polarisation}": {"href": href, "sar:polarizations": [polarisation.upper()]}
+    for polarisation in ("vv", "vh")
+    for kind, href in (
+        ("g-lin-", f"{polarisation}.tif"),
+        ("noise-power-", f"annotation/{polarisation}.tif"),
+        ("extra-", f"{ARD}-np-{polarisation}.tif"),
+    )
+}
+
+
+@pytest.mark.parametrize("assets", [PLAIN, BY_POLARISATION, BY_BAND, WITH_NOISE])
 def test_an_item_of_two_assets(tmp_path: Path, assets: dict[str, Any]) -> None:
     (scene,), problems = read_items(write(tmp_path, item(assets)), Allow())
     assert not problems
@@ -111,7 +123,7 @@ def test_bad_items_are_problems_of_their_own(tmp_path: Path) -> None:
     for problem, words in zip(
         problems,
         (
-            "no asset of VV (assets: hh)",
+            "HH or HV",
             "outside its folder",
             "without id",
             "no asset of VV",
@@ -149,3 +161,9 @@ def test_documents_are_read_by_https_only() -> None:
     for url in ("https://[::1/x.json", "https://host:port/x.json"):
         with pytest.raises(InputError, match="no address"):
             read_items(url, Allow())
+
+
+def test_an_item_of_hh_and_hv_is_refused_without_advice_to_rename(tmp_path: Path) -> None:
+    polar = item({"hh": {"href": "hh.tif"}, "hv": {"href": "hv.tif"}})
+    _, (problem,) = read_items(write(tmp_path, polar), Allow())
+    assert "item S1A_RTC_1: HH or HV, while networks are trained on VV and VH" in str(problem)

@@ -76,7 +76,7 @@ def judge(file: RadarFile, layout: Layout) -> Judged:
         if why is not None or not file.named:
             return Judged(why=why)
     if is_side_layer(stem):
-        said = _SAYS.search(stem) and not is_border_mask(stem)
+        said = file.named or (_SAYS.search(stem) and not is_border_mask(stem))
         problem = "by its name a layer beside scenes (noise, angle, mask, picture), and not read"
         remedy = "rename it if it is a scene"
         return Judged(why=InputError(shown, problem, remedy) if said else None, beside=True)

@@ -112,15 +112,16 @@ def find_scenes(input_path: str, allow: Allow) -> Discovery:
     is passed over; raises InputError where there is no scene.
     """
     found = Discovery()
-    files: list[RadarFile] = []
+    files: dict[str, RadarFile] = {}
     for entry in filter(None, (part.strip() for part in input_path.split(";"))):
         if is_document(entry):
             scenes, problems = read_items(entry, allow)
             found.scenes += scenes
             found.problems += problems
         else:
-            files += _files(entry, allow, found)
-    _collect(files, "any", found)
+            for file in _files(entry, allow, found):
+                files.setdefault(_place(file.location), file)  # named twice: itself, and its folder
+    _collect(files.values(), "any", found)
     found.scenes.sort(key=lambda s: (s.city, s.date, s.scene_id))
     return found.said(
         InputError(
@@ -175,6 +176,13 @@ def _refuse_splits(root: Path, files: Iterable[Path]) -> None:
                 split = root.joinpath(*folders[:depth])
                 problem = f"holds splits, {split.name} among them, and is none"
                 raise InputError(root, problem, f"give {split}, or link it to where the step looks")
+
+
+def _place(location: Location) -> str:
+    """The same for a file that is named in two ways, but not for a link to it."""
+    if location.remote:
+        return location.name
+    return str(location.path.parent.resolve() / location.path.name)
 
 
 def _files(entry: str, allow: Allow, found: Discovery) -> list[RadarFile]:

@@ -19,6 +19,7 @@ from builtup.errors import BuiltupError, InputError
 from builtup.geo.locations import Allow, asset_location, is_url
 from builtup.jobs.retries import Retries
 from builtup.sensors.radar.names import date_in, safe_name
+from builtup.sensors.radar.products import crossed_in, is_side_layer
 from builtup.sensors.radar.scenes import Band, Scene
 
 __all__ = ["read_items"]
@@ -155,7 +156,7 @@ def _find(
     assets: Mapping[str, Any], polarisation: str, identifier: str, shown: str
 ) -> tuple[str, Mapping[str, Any], int]:
     """The key and content of the asset of a polarisation, and its band (0 where it has one)."""
-    usable = {k: a for k, a in assets.items() if isinstance(a, dict) and not _is_side(a)}
+    usable = {k: a for k, a in assets.items() if isinstance(a, dict) and not _is_side(k, a)}
     for key, asset in usable.items():
         if key.lower() == polarisation:
             return key, asset, 0
@@ -165,6 +166,9 @@ def _find(
         if (number := _band_number(asset, polarisation)) is not None
     ]
     if len(found) != 1:
+        if not found and any(map(crossed_in, usable)):
+            problem = f"item {identifier}: HH or HV, while networks are trained on VV and VH"
+            raise InputError(shown, problem, "give items of VV and VH")
         problem = "no asset" if not found else f"{len(found)} assets"
         keys = ", ".join(sorted(map(str, assets))[:12]) or "none"
         raise InputError(
@@ -175,9 +179,11 @@ def _find(
     return found[0]
 
 
-def _is_side(asset: Mapping[str, Any]) -> bool:
-    roles = asset.get("roles")
-    return isinstance(roles, list) and bool(_ROLES & {str(role) for role in roles})
+def _is_side(key: str, asset: Mapping[str, Any]) -> bool:
+    """Whether an asset is no backscatter, by its roles, its key or the name of its file."""
+    roles, href = asset.get("roles"), str(asset.get("href") or "").partition("?")[0]
+    named = is_side_layer(key) or is_side_layer(Path(href).stem)
+    return named or (isinstance(roles, list) and bool(_ROLES & {str(role) for role in roles}))
 
 
 def _band_number(asset: Mapping[str, Any], polarisation: str) -> int | None:
