@@ -36,6 +36,7 @@ class House:
         paths = {_dotted(path, code): path for path in sorted((code / "builtup").rglob("*.py"))}
         trees = {name: ast.parse(path.read_text()) for name, path in paths.items()}
         imports = {name: frozenset(_imported(tree, paths)) - {name} for name, tree in trees.items()}
+        imports["builtup"] = frozenset()  # it offers what others hold, and imports none of it
         return cls(paths, trees, imports)
 
     def with_code(self) -> list[str]:

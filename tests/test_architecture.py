@@ -37,6 +37,7 @@ STAIR = (
     "studies",
     "report",
     "demo",
+    "api",
     "cli",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -62,6 +62,35 @@ def test_a_killed_worker_is_one_line_and_the_rest_goes_on_later(tmp_path: Path) 
     assert not list(tmp_path.glob(".*partial*"))
 
 
+UNGUARDED = """
+from pathlib import Path
+import test_executors as t
+
+{guard}t.run_step(t.STEP, t.jobs(Path({folder!r}), "", "", ""), t.work, num_workers=2)
+"""
+
+
+def test_a_program_without_its_guard_is_told_of_it_and_not_of_memory(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    paths = os.pathsep.join(str(ROOT / part) for part in ("code", "tests/jobs", "tests/support"))
+    said = []
+    for guard in ("", 'if __name__ == "__main__": '):
+        program.write_text(UNGUARDED.format(guard=guard, folder=str(tmp_path)))
+        ended = subprocess.run(
+            [sys.executable, program],
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        said.append(ended.stderr)
+    last = said[0].splitlines()[-1]
+    assert f"{program}, line 5: its worker processes would run this file again" in last
+    assert "memory" not in said[0]
+    assert said[0].count("Traceback") <= 2  # of the program alone: what broke, and what it means
+    assert said[1] == ""
+
+
 #: Two jobs that take longer than the test waits.
 SLOW = """
 import signal

@@ -18,10 +18,12 @@ workers end in one way only. A worker computes in one thread: there are as many 
 
 from __future__ import annotations
 
+import ast
 import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -38,6 +40,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -54,6 +57,7 @@ __all__ = [
     "chosen",
     "is_remote",
     "map_threads",
+    "require_guard",
     "using",
     "worker_pool",
 ]
@@ -134,6 +138,7 @@ class LocalProcesses:
                     for future in pending:
                         future.cancel()
         except BrokenProcessPool as e:
+            require_guard()
             raise BuiltupError(
                 f"{name}: a worker process was killed, perhaps for its memory; "
                 "run again (what is finished is kept), with a smaller num_workers"
@@ -163,6 +168,7 @@ def worker_pool(count: int, prepare: Callable[[], None] | None = None) -> Iterat
 
     An interrupt, and a worker that was killed (BrokenProcessPool), end the others at once.
     """
+    _end_a_copy()
     context = multiprocessing.get_context("spawn")  # GDAL and forks do not mix
     parent, keepalive = context.Pipe(duplex=False)
     processes = ProcessPoolExecutor(
@@ -174,6 +180,50 @@ def worker_pool(count: int, prepare: Callable[[], None] | None = None) -> Iterat
         except (BrokenProcessPool, KeyboardInterrupt):
             keepalive.close()
             raise
+
+
+# --- the program that calls us -------------------------------------------------------------------
+
+
+def require_guard() -> None:
+    """Raise BuiltupError where the call stands in a program that each worker would run again.
+
+    A worker imports the file that was started as a program, to find its functions; what stands
+    outside of `if __name__ == "__main__":` happens once more.
+    """
+    _end_a_copy()
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name == "<module>":
+            file = frame.f_globals.get("__file__")  # a notebook has none
+            if file and not _is_guarded(Path(file), frame.f_lineno):
+                raise BuiltupError(
+                    f"{file}, line {frame.f_lineno}: its worker processes would run this file "
+                    'again; put the call below if __name__ == "__main__": (docs/api.md)'
+                )
+        frame = frame.f_back
+
+
+def _end_a_copy() -> None:
+    """End a worker that, while it imports the program, has come to our call once more."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(1)  # without a word: the process that started it says what is wrong
+
+
+def _is_guarded(file: Path, line: int) -> bool:
+    """Whether a line of a program stands below a test of `__name__`; True where it is unknown."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return True
+    return any(
+        node.lineno <= line <= (node.end_lineno or node.lineno)
+        and any(
+            isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
+        )
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If)
+    )
 
 
 # --- in a worker ----------------------------------------------------------------------------------

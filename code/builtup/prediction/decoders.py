@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.errors import BuiltupError
-from builtup.jobs.executors import worker_pool
+from builtup.jobs.executors import require_guard, worker_pool
 
 __all__ = ["Opening", "decoding", "number_of_decoders"]
 
@@ -77,6 +77,7 @@ def decoding(
             finally:
                 ahead.cancel()
     except BrokenProcessPool as e:
+        require_guard()
         raise BuiltupError(
             "a process that reads ahead was killed, perhaps for its memory; run again with "
             "decoders=0, which reads in this process"
