@@ -2,4 +2,4 @@
 
 base = "_test.py"
 
-of = ""  # e.g. of=no_val/baseline_lwrefinenet_on_db: the newest finished training of that config
+of = ""  # e.g. of=no_val/baseline_lwrefinenet_on_db: its newest training; empty: of all

@@ -2,4 +2,4 @@
 
 base = "_validate.py"
 
-of = ""  # e.g. of=baseline_lwrefinenet: the newest finished training of that config
+of = ""  # e.g. of=baseline_lwrefinenet: its newest training; empty: of all
