@@ -288,9 +288,12 @@ def test_what_is_read_otherwise_is_done_anew_and_plain_scenes_are_not(tmp_path: 
     paths[0].with_name(f"{paths[0].name}.aux.xml").write_text(
         '<PAMDataset><PAMRasterBand band="1"><Scale>0.5</Scale></PAMRasterBand></PAMDataset>'
     )
+    before = {path: path.read_bytes() for path in (tmp_path / "in").rglob("*.*")}
     summary = run(tmp_path)
     assert (summary.done, summary.up_to_date) == (1, 1)
     assert run(tmp_path).up_to_date == 2
+    after = {path: path.read_bytes() for path in (tmp_path / "in").rglob("*.*")}
+    assert after == before  # nothing is written beside what others own
 
 
 def test_real_scenes_merge(tmp_path: Path) -> None:

@@ -388,6 +388,30 @@ def test_a_filler_that_is_not_declared_is_named(tmp_path: Path, filler: float, n
     assert detail == f"20% of the sampled values are {filler:g}, their {name}"
 
 
+@pytest.mark.parametrize(
+    "nodata", ["1.79769313486232E+308", "-1.79769313486232E+308", "nan", "1e20"]
+)
+@pytest.mark.parametrize("kind", [np.float32, np.int16])
+def test_no_data_that_the_type_does_not_hold_marks_what_it_can(
+    tmp_path: Path, nodata: str, kind: type
+) -> None:
+    stored = [np.round(1000 * np.log10(p)).astype(kind) for p in power()]
+    if kind is np.float32:
+        with np.errstate(over="ignore"):
+            stored[0][:6] = np.float32(float(nodata))
+    paths = write_pair(tmp_path, *stored)
+    band = f"<NoDataValue>{nodata}</NoDataValue><Scale>0.01</Scale><UnitType>dB</UnitType>"
+    for path in paths:
+        path.with_name(f"{path.name}.aux.xml").write_text(
+            f'<PAMDataset><PAMRasterBand band="1">{band}</PAMRasterBand></PAMDataset>'
+        )
+    found = judged(*paths)
+    gaps = np.isnan(read_all(found)[0])
+    assert gaps[:6].all() == (kind is np.float32)
+    assert not gaps[6:].any()
+    assert not [remark for remark in found.remarks if remark.doubtful]
+
+
 def test_units_are_judged_for_each_polarisation_and_a_difference_is_said(tmp_path: Path) -> None:
     vv, vh = power()
     found = judged(*write_pair(tmp_path, 10 * np.log10(vv), vh))
