@@ -308,6 +308,12 @@ predicting = _listed(
     threshold,
     ("temperature", str, "", "of the logits: run, or a number; none by default"),
     ("units", str, "auto", "of the scenes: auto, power, amplitude or db"),
+    (
+        "years",
+        click.Choice(["apart", "mean"]),
+        "apart",
+        "of a city, by its folders: a map each, or one of their mean",
+    ),
     polygon_options,
     ("device", str, "auto", "auto, cpu or cuda"),
     ("backend", str, "torch", "what the network runs on: torch, openvino, openvino-int8 or auto"),

@@ -14,7 +14,7 @@ from pyproj import CRS as ProjCRS
 from pyproj import Transformer
 from rasterio.crs import CRS
 
-from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid, joined_grid
 from traced import blobs, traced
 
 UTM = CRS.from_epsg(32638)
@@ -77,6 +77,22 @@ def test_most_dates_decide_the_grid_and_the_earliest_breaks_ties() -> None:
     b = replace(a, transform=a.transform @ Affine.translation(1, 0))
     assert common_grid([a, b, b]) == b
     assert common_grid([a, b]) == a
+
+
+def test_grids_of_the_same_pixels_are_joined_and_others_are_not() -> None:
+    a = Grid(UTM, Affine(10, 0, 400_000, 0, -10, 3_700_000), 20, 10)
+    b = replace(a, transform=a.transform @ Affine.translation(-5, 8), width=7)
+    whole = joined_grid([a, b])
+    assert whole == joined_grid([b, a])
+    assert whole == Grid(UTM, a.transform @ Affine.translation(-5, 0), 25, 18)
+    assert joined_grid([a]) == a
+    for other in (
+        replace(a, transform=a.transform @ Affine.translation(0.5, 0)),
+        replace(a, transform=a.transform @ Affine.scale(1.01)),
+        replace(a, transform=a.transform @ Affine.rotation(90)),
+        replace(a, crs=CRS.from_epsg(32637)),
+    ):
+        assert joined_grid([a, other]) is None
 
 
 @given(grid=grids(), x=st.floats(-100, 20_000), y=st.floats(-100, 20_000))

@@ -260,3 +260,31 @@ def test_doubts_are_logged_and_stand_in_the_tags(
     caplog.clear()
     summary = all_agg_by_city(input_path=str(tmp_path))
     assert summary.done == 0 and len(caplog.messages) == 3  # said again
+
+
+def test_parts_of_one_day_beside_each_other_are_one_date(tmp_path: Path) -> None:
+    """Two bursts with a column in common on two days, and one day of the second alone."""
+    east = TRANSFORM @ Affine.translation(3, 0)
+    for day, (left, right) in {
+        "20150101": ([10, 20, 30, 100], [200, 50, 255, 60]),
+        "20150113": ([10, 20, 30, 100], [200, 50, 70, 60]),
+    }.items():
+        write_date(tmp_path, day, [left])
+        write_date(tmp_path, f"{day}t030926", [right], transform=east)
+    write_date(tmp_path, "20150125", [[200, 50, 70, 60]], transform=east)
+    assert aggregate(tmp_path) == {"dates": 3, "rasters": 5}
+    assert read(tmp_path, "_count").tolist() == [[2, 2, 2, 3, 3, 2, 3]]
+    # where they overlap a day is the mean of its parts: 150, 150, 200
+    assert read(tmp_path, "_prob").tolist() == [[10, 20, 30, 167, 50, 70, 60]]
+    with rasterio.open(tmp_path / "raw" / "38SLF_Alpha.tif") as dataset:
+        assert dataset.transform == TRANSFORM
+        assert read_tags(dataset).width == 7
+
+
+def test_dates_of_years_in_one_map_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_date(tmp_path, "20150101", [[1, 2]])
+    write_date(tmp_path, "20200101", [[1, 2]])
+    aggregate(tmp_path)
+    assert "38SLF_Alpha: one map of dates from 20150101 to 20200101, which are" in caplog.text

@@ -16,6 +16,7 @@ import pytest
 import rasterio
 import torch
 from rasterio.warp import transform
+from shapely import box
 
 from builtup.config.launch import run_script
 from builtup.errors import BuiltupError, ConfigError, InputError, OutputError, RunError
@@ -25,6 +26,7 @@ from builtup.geo.vectors import layer_metadata
 from builtup.jobs import executors
 from builtup.jobs.steps import Job, Summary
 from builtup.maps.submission import to_submission
+from builtup.maps.validate import validate
 from builtup.prediction.recipe import SIMULATED_ONLY
 from builtup.report.images import find_images
 from builtup.report.lineage import trace
@@ -34,7 +36,7 @@ from builtup.runs.results import read_tags, resolve_results
 from builtup.sensors.radar.merge import generate_3b_images
 from builtup.sensors.scene_files import SIMULATED
 from builtup.tiles.cut import generate_tiles
-from helpers import ROOT, TRANSFORM, speckle, write_raster, write_scene
+from helpers import ROOT, TRANSFORM, speckle, write_polygons, write_raster, write_scene
 from tiny_model import SINGLE_PIXELS, map_scenes, use_store, write_trained
 
 SIZE = (120, 150)
@@ -397,3 +399,34 @@ def test_the_same_files_elsewhere_give_the_same_pixels(
     assert all(summary.done == 0 for summary in again)
     with pytest.raises(InputError, match="add it to allow"):
         run(root, tmp_path / "no", input_path=";".join(paths))
+
+
+def test_years_of_a_city_of_two_words_are_maps_scored_by_their_own_polygons_and_marked(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained on under the name of its folder, as commits before wrote it, and then mapped."""
+    monkeypatch.chdir(tmp_path)
+    model, split = tmp_path / "trained", tmp_path / "test"
+    shutil.copytree(root / "trained", model)
+    (model / "summary.json").write_text(
+        json.dumps({"threshold": 0.5, "trained_on": ["38SLF_New York"]})
+    )
+    for year in ("2015", "2020"):
+        write_scene(split, f"New York_{year}", date=f"{year}0108")
+        polygons = split / f"New York_{year}" / "38SLF_New York.shp"
+        write_polygons(polygons, [box(300_000, 3_999_700, 300_300, 4_000_000)])
+    run(tmp_path, tmp_path / "out", model=str(model), input_path=str(split))
+    keys = ["38SLF_New_York", "38SLF_New_York_2020"]
+    found = rasters(tmp_path / "out")
+    assert [found[f"{key}_count.tif"].max() for key in keys] == [1, 1]
+    assert "years=mean averages them" in caplog.text
+    validate(preds_path=str(tmp_path / "out"), gt_path=split)
+    scored = json.loads((tmp_path / "out" / "validation.json").read_text())["cities"]
+    assert {name: city["tuned_on"] for name, city in scored.items()} == dict.fromkeys(keys, True)
+    images = find_images(resolve_results(str(tmp_path / "out")))
+    assert {key: len(images[key]) for key in keys} == {keys[0]: 1, keys[1]: 1}
+
+    run(tmp_path, tmp_path / "mean", model=str(model), input_path=str(split), years="mean")
+    assert rasters(tmp_path / "mean")["38SLF_New_York_count.tif"].max() == 2
+    with pytest.raises(BuiltupError, match="years=both: unknown; use apart or mean"):
+        run(tmp_path, tmp_path / "mean", model=str(model), input_path=str(split), years="both")

@@ -87,3 +87,20 @@ def test_the_labelled_area_of_a_city_of_two_words_limits_its_score(tmp_path: Pat
     with open_scored_city(rasters, truth, None) as city:
         assert city.counted(WHOLE, values)[:, :4].all()
         assert not city.counted(WHOLE, values)[:, 4:].any()
+
+
+def test_the_map_of_a_year_is_scored_by_the_polygons_of_that_year(tmp_path: Path) -> None:
+    values = np.full((8, 8), 1, np.uint8)
+    box = shapely.box(0, 0, 1, 1)
+    files = {
+        year: write_polygons(tmp_path / f"Alpha_{year}" / f"{CITY}.shp", [box])
+        for year in ("2015", "2020")
+    }
+    for year, city in (("2015", CITY), ("2020", f"{CITY}_2020"), ("2021", f"{CITY}_2021")):
+        rasters = write_city(tmp_path, values, values, BUILTUP_CITY=city, BUILTUP_YEAR=year)
+        rasters = CityRasters(city, rasters.mask, rasters.prob)
+        if year in files:
+            assert find_truths([rasters], tmp_path) == ([(rasters, files[year])], [])
+        else:
+            with pytest.raises(InputError, match="no ground truth of any predicted city"):
+                find_truths([rasters], tmp_path)

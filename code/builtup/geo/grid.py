@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
-__all__ = ["SAME_CITY_TOLERANCE", "SAME_GRID_TOLERANCE", "Grid", "common_grid"]
+__all__ = ["SAME_CITY_TOLERANCE", "SAME_GRID_TOLERANCE", "Grid", "common_grid", "joined_grid"]
 
 #: The files of one scene agree when no corner differs by more than this many pixels.
 SAME_GRID_TOLERANCE = 1e-3
@@ -133,6 +133,22 @@ def common_grid(grids: Sequence[Grid]) -> Grid:
     """The grid that most dates of a city have; `grids` are in the order of dates, ties: first."""
     votes = [sum(a.matches(b, SAME_CITY_TOLERANCE) for b in grids) for a in grids]
     return grids[votes.index(max(votes))]
+
+
+def joined_grid(grids: Sequence[Grid]) -> Grid | None:
+    """The grid of all ground that some grids have, where their pixels fall together; else None."""
+    first, t = grids[0], grids[0].transform
+    left = top = right = bottom = 0.0
+    for grid in grids:
+        (x0, y0), (x1, y1) = (~t @ grid.corners[0], ~t @ grid.corners[2])
+        off = (abs(v - round(v)) for v in (x0, y0, x1 - grid.width, y1 - grid.height))
+        same_size = abs(x1 - x0 - grid.width) + abs(y1 - y0 - grid.height) < SAME_CITY_TOLERANCE
+        if grid.crs != first.crs or not same_size or max(off) > SAME_CITY_TOLERANCE:
+            return None
+        left, top = min(left, x0), min(top, y0)
+        right, bottom = max(right, x1), max(bottom, y1)
+    x, y = round(left), round(top)
+    return first.window(x, y, round(right) - x, round(bottom) - y)
 
 
 def _name(crs: CRS | None) -> str:

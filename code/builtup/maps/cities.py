@@ -2,7 +2,8 @@
 
 The dates are averaged on the grid that most of them have; the others are warped onto it. A date
 counts where it is valid, so a gap in one date weakens nothing in the others. Which scenes are dates
-of one city their tags say, or, before they are predicted, `with_cities`.
+of one city their tags say (places.py gave them). Parts of a city beside each other, on one grid,
+are joined; those of one day are one date.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.vrt import WarpedVRT
 
 from builtup.errors import BuiltupError, InputError
-from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
 from builtup.geo.probability import (
     LEVELS,
     NODATA,
@@ -33,10 +34,10 @@ from builtup.geo.probability import (
     parse_threshold,
 )
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
-from builtup.geo.target_grid import shared_ground, square_of
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.maps.doubts import map_doubts
+from builtup.maps.places import map_grid, say_span
 from builtup.runs.records import InferenceRecord
 from builtup.runs.results import (
     PredictionTags,
@@ -48,10 +49,9 @@ from builtup.runs.results import (
     write_tags,
 )
 from builtup.sensors.classes import Classes
-from builtup.sensors.radar.headers import SceneHeaders
-from builtup.sensors.radar.names import SceneName, city_key
+from builtup.sensors.radar.names import SceneName
 
-__all__ = ["all_agg_by_city", "with_cities"]
+__all__ = ["all_agg_by_city"]
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,6 @@ STEP = Step("all_agg_by_city", 3)
 #: Side of the blocks that are worked on, and of those of the COGs.
 BLOCK = 512
 _BYTES: dict[str, Any] = {"dtype": "uint8", "nodata": NODATA}
-#: Scenes of one name are dates of one city where they share this much of the smaller one.
-SAME_PLACE = 0.5
 
 
 def all_agg_by_city(
@@ -111,10 +109,11 @@ def _say_doubts(jobs: Sequence[Job]) -> None:
 
 @dataclass(frozen=True)
 class _Date:
-    """The probability raster of one scene."""
+    """The probability raster of one scene; `date` sorts it, `day` is YYYYMMDD or empty."""
 
     path: Path
     date: str
+    day: str
     tags: PredictionTags
     grid: Grid
     bands: int
@@ -149,9 +148,9 @@ def _read_date(path: Path) -> _Date:
         if dataset.dtypes[0] != "uint8":
             raise InputError(path, f"values of type {dataset.dtypes[0]}", "run merge_tiles again")
         tags = read_tags(dataset)
-        date = name.date if name is not None else tags.date
+        day = name.date if name is not None else tags.date
         # the number of a second image of one day stands behind the date
-        return _Date(path, date + path.stem, tags, Grid.of(dataset), dataset.count)
+        return _Date(path, day + path.stem, day, tags, Grid.of(dataset), dataset.count)
 
 
 def _job(
@@ -175,7 +174,8 @@ def _job(
                 "give threshold",
             )
     value = first.tags.threshold if threshold is None else threshold
-    grid = common_grid([d.grid for d in sorted(dates, key=lambda d: d.date)])
+    grid, joined = map_grid(city, [d.grid for d in sorted(dates, key=lambda d: d.date)])
+    say_span(city, [d.day for d in dates])
     names = ("_prob", "_std", "_count", "")
     classes = first.tags.class_set
     decision = {} if classes.by_threshold else {"decision": classes.decision(value)}
@@ -183,9 +183,14 @@ def _job(
         name=city,
         inputs=tuple(date.path for date in dates),
         outputs=tuple(raw / f"{city}{name}.tif" for name in names),
-        settings={"threshold": value, **decision, **({"doubts": list(doubts)} if doubts else {})},
+        settings={
+            "threshold": value,
+            **decision,
+            **({"doubts": list(doubts)} if doubts else {}),
+            **({"joined": True} if joined else {}),
+        },
         pixels=grid.pixels * len(dates),
-        context=_City(tuple(dates), grid, value, classes, doubts),
+        context=_City(tuple(dates), grid, value, classes, doubts, joined),
     )
 
 
@@ -193,7 +198,7 @@ def _job(
 class _City:
     """A city's dates, the grid they are averaged on, and how its pixels are decided.
 
-    `doubts` are those about the model.
+    `doubts` are those about the model; `joined`: some dates lie beside others.
     """
 
     dates: tuple[_Date, ...]
@@ -201,6 +206,22 @@ class _City:
     threshold: float
     classes: Classes
     doubts: tuple[str, ...]
+    joined: bool = False
+
+    @property
+    def layers(self) -> list[list[int]]:
+        """The numbers of the rasters of each date: one, or the parts of one day."""
+        layers: list[list[int]] = []
+        for number, raster in enumerate(self.dates):
+            for layer in layers:
+                own = [self.dates[i] for i in layer]
+                apart = not any(raster.grid.matches(o.grid, SAME_CITY_TOLERANCE) for o in own)
+                if self.joined and raster.day and raster.day == own[0].day and apart:
+                    layer.append(number)
+                    break
+            else:
+                layers.append([number])
+        return layers
 
     def tags(self, kind: str, doubts: tuple[str, ...]) -> PredictionTags:
         """What a raster of the city says of itself: no scene, the common grid."""
@@ -217,7 +238,7 @@ class _City:
 def _aggregate(job: Job) -> dict[str, int]:
     city: _City = job.context
     prob_path, std_path, count_path, mask_path = job.outputs
-    bands = city.dates[0].bands
+    bands, layers = city.dates[0].bands, len(city.layers)
     with gdal_env(), ExitStack() as stack:
         sources = [_open_date(date, city.grid, stack) for date in city.dates]
         # the mask is entered first and so finished last: it stands for the city
@@ -225,9 +246,7 @@ def _aggregate(job: Job) -> dict[str, int]:
             create_cog(mask_path, city.grid, resampling="mode", count=1, **_BYTES)
         )
         count = stack.enter_context(
-            create_cog(
-                count_path, city.grid, resampling="nearest", count=1, **_counted(len(sources))
-            )
+            create_cog(count_path, city.grid, resampling="nearest", count=1, **_counted(layers))
         )
         std = stack.enter_context(
             create_cog(std_path, city.grid, count=1, dtype="float32", nodata=math.nan)
@@ -240,8 +259,10 @@ def _aggregate(job: Job) -> dict[str, int]:
         doubts = (*city.doubts, *map_doubts(levels, city.threshold, mapped))
         for kind, out in (("classes", mask), ("count", count), ("std", std), ("prob", prob)):
             write_tags(out, city.tags(kind, doubts))
+    if city.joined:
+        return {"dates": layers, "rasters": len(city.dates)}
     warped = sum(not d.grid.matches(city.grid, SAME_CITY_TOLERANCE) for d in city.dates)
-    return {"dates": len(city.dates), **({"warped": warped} if warped else {})}
+    return {"dates": layers, **({"warped": warped} if warped else {})}
 
 
 def _counted(dates: int) -> dict[str, Any]:
@@ -286,8 +307,10 @@ def _average_blocks(
     """Write all rasters; returns the valid pixels at each level of the mapped class, (255,)."""
     mapped = mapped_band(city.dates[0].bands, city.classes.mapped_index) - 1
     levels = np.zeros(LEVELS + 1, np.int64)
+    layers = city.layers
     for block in _blocks(city.grid):
-        average = _Average.of([read_window(source, block) for source in sources])
+        values = [read_window(source, block) for source in sources]
+        average = _Average.of([_one([values[i] for i in layer]) for layer in layers])
         mean = average.mean()
         label = city.classes.decide(mean, city.threshold)
         out.prob.write(mean, window=block.rasterio)
@@ -296,6 +319,11 @@ def _average_blocks(
         out.mask.write(label, 1, window=block.rasterio)
         levels += np.bincount(mean[mapped].ravel(), minlength=LEVELS + 1)
     return levels[:LEVELS]
+
+
+def _one(parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """One date of its parts, averaged where they overlap."""
+    return parts[0] if len(parts) == 1 else _Average.of(parts).mean()
 
 
 def _blocks(grid: Grid) -> Iterator[Window]:
@@ -338,47 +366,3 @@ class _Average:
         total, squares = self.total[band].astype(np.int64), self.squares[band].astype(np.int64)
         deviation = np.sqrt(n * squares - total * total) / (np.maximum(n, 1) * SCALE)
         return np.where(n >= 2, deviation, np.nan).astype(np.float32)
-
-
-# --- which scenes are dates of one city ---------------------------------------------------------
-
-
-def with_cities(scenes: Sequence[SceneHeaders]) -> dict[str, tuple[SceneHeaders, ...]]:
-    """The scenes of each city, by its key `<TILE>_<City>`.
-
-    A UNOSAT name holds its tile. Other scenes of one city's name are sorted by the ground that they
-    share; the tile is the MGRS square of the first one's centre.
-    """
-    cities: dict[str, list[SceneHeaders]] = defaultdict(list)
-    unnamed: dict[str, list[SceneHeaders]] = defaultdict(list)
-    for headers in scenes:
-        if headers.scene.tile:
-            cities[headers.scene.city_key].append(headers)
-        else:
-            unnamed[headers.scene.city].append(headers)
-    for name, some in unnamed.items():
-        places: dict[str, SceneHeaders] = {}
-        for headers in sorted(some, key=lambda h: (h.scene.date, h.scene.scene_id)):
-            cities[_place_of(headers, name, places)].append(headers)
-    return {key: tuple(_renamed(h, cities) for h in some) for key, some in cities.items()}
-
-
-def _place_of(headers: SceneHeaders, name: str, places: dict[str, SceneHeaders]) -> str:
-    """The key of the place of that name that a scene lies at, a new one where it is at none."""
-    for key, first in places.items():
-        if shared_ground(headers.grid, first.grid) >= SAME_PLACE:
-            return key
-    base = city_key(square_of(headers.grid), name)
-    key, number = base, 2
-    while key in places:
-        key, number = f"{base}_{number}", number + 1
-    places[key] = headers
-    return key
-
-
-def _renamed(headers: SceneHeaders, cities: Collection[str]) -> SceneHeaders:
-    """The scene under another id where a city has its name: their rasters would be one file."""
-    plain = headers.scene.plain_id
-    if plain not in cities:
-        return headers
-    return replace(headers, scene=replace(headers.scene, scene_id=f"{plain}_scene_{{}}"))

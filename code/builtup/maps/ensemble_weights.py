@@ -91,7 +91,8 @@ def fit_weights(
     squares, products, pixels = np.zeros((n, n), np.int64), np.zeros(n, np.int64), 0
     cities = set()
     for scene in scenes:
-        truths = truths_below(root, current_key(scene.city))
+        tags = read_tags(scene.rasters[0])
+        truths = truths_below(root, current_key(tags.base_city), tags.year)
         if not truths:
             continue
         own_squares, own_products, own_pixels = _sums(scene, truths[0])

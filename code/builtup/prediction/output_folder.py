@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 SMALL_BYTES = 20_000_000
 _SMALL = (".gpkg", ".png", ".json", ".qml")
 #: Settings that are a scene's own, and differ between those of one prediction.
-_OWN = {"scene", "city", "elsewhere", "sampled"}
+_OWN = {"scene", "city", "year", "elsewhere", "sampled"}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from builtup.geo.probability import parse_threshold
 from builtup.jobs import executors
 from builtup.jobs.executors import map_threads
 from builtup.jobs.steps import Job, Summary, is_done, run_step
-from builtup.maps.cities import all_agg_by_city, with_cities
+from builtup.maps.cities import all_agg_by_city
+from builtup.maps.places import YEARS, MapScenes, say_maps, with_cities
 from builtup.maps.polygonize import polygonize
 from builtup.maps.products import write_products
 from builtup.options import PolygonOptions
@@ -52,13 +53,16 @@ class PredictOptions:
 
     `input_path` are scenes or STAC items, several separated by `;`, and `allow` prefixes of what
     the items may point to besides; `area` a polygon file, or minx,miny,maxx,maxy in degrees;
-    `units` those of the scenes. `run_name` is the name of the run in MLflow; empty: by its scenes.
+    `units` those of the scenes; `years` says whether the years of a city (folders `<City>_<year>`)
+    are maps "apart", or one of their "mean". `run_name` is the name of the run in MLflow; empty:
+    by its scenes.
     """
 
     input_path: str
     output_path: str = "output/predict"
     area: str = ""
     units: str = "auto"
+    years: str = "apart"
     polygons: PolygonOptions = PolygonOptions()
     allow: str = ""
     run_name: str = ""
@@ -85,6 +89,7 @@ def predict(recipe: Recipe, options: PredictOptions) -> list[Summary]:
             "area": options.area,
             "threshold": recipe.threshold,
             "units": options.units,
+            "years": options.years,
         }
         run = begin(plan.run, recorder, plan.loaded, settings)
         jobs = [_of_run(job, run.run_id) for job in plan.jobs]
@@ -117,6 +122,8 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
     """Look at scenes, model and folder; refuse what cannot work before anything is written."""
     folder, trusted = Path(options.output_path), Allow.parse(options.allow)
     check_allow(trusted)
+    if options.years not in YEARS:
+        raise BuiltupError(f"years={options.years}: unknown; use {' or '.join(YEARS)}")
     parse_threshold(recipe.threshold)
     units, area = parse_units(options.units), parse_area(options.area)
     found = find_scenes(options.input_path, trusted)
@@ -130,9 +137,11 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
     if not headers:
         where = "area" if area is None else area.name
         raise InputError(where, "meets no scene", "check its place and its CRS")
+    maps = with_cities(headers, options.years)
+    say_maps(maps)
     run = find_run(folder, loaded, simulated=_all_simulated(headers))
     jobs = []
-    for job in _jobs(headers, run, loaded, units, area):
+    for job in _jobs(maps, run, loaded, units, area):
         if not isinstance(job, BuiltupError):
             jobs.append(job)
         elif options.on_error == "stop":
@@ -170,7 +179,7 @@ def _read_headers(
 
 
 def _jobs(
-    headers: Sequence[SceneHeaders],
+    maps: Sequence[MapScenes],
     run: OutputRun,
     loaded: Loaded,
     units: str,
@@ -184,17 +193,18 @@ def _jobs(
         "area": "" if area is None else area.digest,
     }
     scenes = []
-    for city, dates in with_cities(headers).items():
-        for scene in dates:
+    for city in maps:
+        for scene in city.dates:
             tags = PredictionTags(
                 scene=scene.scene.scene_id,
-                city=city,
+                city=city.key,
                 width=scene.grid.width,
                 height=scene.grid.height,
                 run_id=run.run_id,
                 threshold=loaded.model_threshold,
                 classes=loaded.trained.class_names,
                 date=scene.scene.date,
+                year=city.year,
             ).of_kind("scene")
             where = "" if area is None else area.name
             scenes.append(SceneWork(scene, loaded.recipe, tags, where))

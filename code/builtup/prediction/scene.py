@@ -132,6 +132,7 @@ def scene_job(work: SceneWork, raw: Path, settings: Mapping[str, Any]) -> Job:
             **work.headers.validity,
             "scene": scene.scene_id,
             "city": work.tags.city,
+            **({"year": work.tags.year} if work.tags.year else {}),
         },
         pixels=work.headers.grid.pixels,
         context=work,

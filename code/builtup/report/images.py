@@ -21,7 +21,7 @@ from builtup.geo.locations import Allow
 from builtup.geo.rasters import open_raster
 from builtup.geo.target_grid import shared_ground
 from builtup.geo.windows import aligned
-from builtup.maps.cities import with_cities
+from builtup.maps.places import with_cities
 from builtup.runs import tracking
 from builtup.runs.manifest import LoggedConfig
 from builtup.runs.records import InferenceRecord, member_runs
@@ -193,7 +193,9 @@ def scene_title(scene: str) -> str:
 # --- scenes as they are stored ---------------------------------------------------------------
 
 
-def _stored_scenes(input_path: str, units: str = "auto") -> Mapping[str, tuple[SceneHeaders, ...]]:
+def _stored_scenes(
+    input_path: str, units: str = "auto", years: str = "apart"
+) -> Mapping[str, tuple[SceneHeaders, ...]]:
     """The scenes of each city below `input_path`, which is all that `predict` takes.
 
     What `predict` refuses unless it is allowed is refused here. Raises InputError where there are
@@ -202,7 +204,8 @@ def _stored_scenes(input_path: str, units: str = "auto") -> Mapping[str, tuple[S
     found = find_scenes(input_path, Allow())
     if found.problems:
         raise found.problems[0]
-    return with_cities([judge_units(read_headers(s), units) for s in found.scenes])
+    judged = [judge_units(read_headers(s), units) for s in found.scenes]
+    return {one.key: one.dates for one in with_cities(judged, years)}
 
 
 def _scenes_of_run(results: Results) -> Mapping[str, tuple[SceneHeaders, ...]] | None:
@@ -216,7 +219,8 @@ def _scenes_of_run(results: Results) -> Mapping[str, tuple[SceneHeaders, ...]] |
     given = tracking.find_run(run_id).data.params
     if "cfg/input_path" not in given:
         return None
-    return _stored_scenes(given["cfg/input_path"], given.get("cfg/units", "auto"))
+    how = given.get("cfg/units", "auto"), given.get("cfg/years", "mean")  # as it was before
+    return _stored_scenes(given["cfg/input_path"], *how)
 
 
 def _named_run(results: Results) -> str | None:

@@ -71,7 +71,7 @@ class PredictionTags:
     `date` (YYYYMMDD) that of a scene whose name need not hold it. Of more than two classes rasters
     also say of what `kind` they are (tile, scene; of a city prob, std, count, classes), which class
     is `mapped`, and the `decision` by which pixels get their class. `doubts` are those of a city's
-    map, in words.
+    map, in words. Of a city that has a map for each of several years, `year` says which.
     """
 
     scene: str
@@ -86,6 +86,12 @@ class PredictionTags:
     mapped: str = ""
     decision: str = ""
     doubts: tuple[str, ...] = ()
+    year: str = ""
+
+    @property
+    def base_city(self) -> str:
+        """The key of the city of which a map of one year is, by which its ground is known."""
+        return self.city.removesuffix(f"_{self.year}") if self.year else self.city
 
     @property
     def class_set(self) -> Classes:
@@ -112,6 +118,7 @@ class PredictionTags:
         }
         further = {
             "BUILTUP_DATE": self.date,
+            "BUILTUP_YEAR": self.year,
             "BUILTUP_KIND": self.kind,
             "BUILTUP_MAPPED": self.mapped,
             "BUILTUP_DECISION": self.decision,
@@ -158,6 +165,7 @@ def _parse(raw: dict[str, str], name: str) -> PredictionTags:
         classes=tuple(filter(None, raw.get("BUILTUP_CLASSES", "").split(","))),
         date=raw.get("BUILTUP_DATE", ""),
         kind=raw.get("BUILTUP_KIND", ""),
+        year=raw.get("BUILTUP_YEAR", ""),
         mapped=raw.get("BUILTUP_MAPPED", ""),
         decision=raw.get("BUILTUP_DECISION", ""),
         doubts=tuple(filter(None, raw.get("BUILTUP_DOUBTS", "").split(DOUBTS))),

@@ -56,7 +56,10 @@ def find_truths(
     """
     known, unknown = [], []
     for rasters in cities:
-        files = truths_below(root, current_key(rasters.city))
+        tags = read_tags(rasters.mask)
+        of_year = tags.year if tags.city == rasters.city else ""
+        city = tags.base_city if of_year else rasters.city
+        files = truths_below(root, current_key(city), of_year)
         if len(files) > 1:
             raise InputError(
                 files[0],

@@ -12,7 +12,7 @@ import pytest
 
 from builtup.errors import InputError
 from builtup.geo.locations import Allow
-from builtup.maps.cities import with_cities
+from builtup.maps.places import with_cities
 from builtup.sensors.radar.discovery import find_scenes, require_split, scenes_of_split
 from builtup.sensors.radar.headers import read_headers
 from helpers import TRANSFORM, speckle, write_raster, write_scene
@@ -112,7 +112,8 @@ def test_dates_of_one_place_share_a_city_and_other_places_do_not(tmp_path: Path)
             path = tmp_path / "porto" / f"d{number}_{name}.tif"
             write_raster(path, speckle((50, 50)), TRANSFORM @ TRANSFORM.translation(shift, 0))
     scenes = find_scenes(str(tmp_path / "porto"), Allow()).scenes
-    cities = with_cities([read_headers(scene) for scene in scenes])
+    found = with_cities([read_headers(scene) for scene in scenes])
+    cities = {one.key: one.dates for one in found}
     assert [len(some) for some in cities.values()] == [2, 1, 1]
     assert list(cities)[:2] == ["38SLE_porto", "38SLE_porto_2"]
     assert all(key[5:].startswith("_porto") for key in cities)

@@ -20,6 +20,7 @@ __all__ = [
     "SceneName",
     "city_key",
     "city_name",
+    "city_year",
     "current_key",
     "date_in",
     "plain_id",
@@ -38,7 +39,7 @@ _NAME = re.compile(
     r"(?:_(?:NormLim|GammaNaughtRTC|sigma|gamma|beta))?(?:_filtered)?(?:_(?P<number>\d+))?",
     re.IGNORECASE,
 )
-_CITY_FOLDER = re.compile(r"(?P<name>.+?)_\d{4}")
+_CITY_FOLDER = re.compile(r"(?P<name>.+?)_(?P<year>\d{4})")
 #: Endings that our rasters of a city have: a city of such a name would have another's files.
 _OURS = re.compile(r"_(prob|std|count|quicklook)$")
 _POLARISATION = re.compile(r"(?<![A-Za-z])(vv|vh)(?![A-Za-z])", re.IGNORECASE)
@@ -93,6 +94,12 @@ def city_name(folder: str) -> str:
     """The city of a folder `<City>_<year>`; the folder's own name where it has no year."""
     match = _CITY_FOLDER.fullmatch(folder)
     return match["name"] if match else folder
+
+
+def city_year(folder: str) -> str:
+    """The year of a folder `<City>_<year>`; empty where it has none."""
+    match = _CITY_FOLDER.fullmatch(folder)
+    return match["year"] if match else ""
 
 
 def city_key(tile: str, city: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from builtup.errors import InputError
 from builtup.geo.locations import Location
-from builtup.sensors.radar.names import city_key, plain_id
+from builtup.sensors.radar.names import city_key, city_name, city_year, plain_id, safe_name
 
 __all__ = ["Band", "Scene"]
 
@@ -55,6 +55,18 @@ class Scene:
     def city_key(self) -> str:
         """The key of its city, `<TILE>_<City>`, where its name holds the tile."""
         return city_key(self.tile, self.city)
+
+    @property
+    def year(self) -> str:
+        """The year of its city's folder, `<City>_<year>`; empty where it lies in none."""
+        if self.folder:
+            return city_year(self.folder)
+        place = self.vv.location
+        folders = Path(place.shown).parts if place.remote else place.path.absolute().parts
+        for name in reversed(folders[:-1]):
+            if city_year(name) and safe_name(city_name(name)) == safe_name(self.city):
+                return city_year(name)
+        return ""
 
     @property
     def locations(self) -> tuple[Location, ...]:

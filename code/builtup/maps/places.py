@@ -1,0 +1,216 @@
+"""Which scenes become one map, those of one city, place and year; and on which grid."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid, joined_grid
+from builtup.geo.target_grid import shared_ground, square_of
+from builtup.sensors.radar.headers import SceneHeaders
+from builtup.sensors.radar.names import city_key
+
+__all__ = ["YEARS", "MapScenes", "map_grid", "say_maps", "say_span", "with_cities"]
+
+log = logging.getLogger(__name__)
+
+#: What is made of the years of a city, by their folders: a map each, or one of all.
+YEARS = ("apart", "mean")
+#: Scenes of one name are dates of one place where they share this much of the smaller one.
+SAME_PLACE = 0.5
+#: Days that the dates of a map may span without a word.
+A_YEAR = 366
+
+
+@dataclass(frozen=True)
+class MapScenes:
+    """The scenes of one map: its city's name, its key, its dates.
+
+    `year` is empty unless the city has folders of several years, `parts` the number of places
+    beside each other (bursts, frames) that it joins.
+    """
+
+    name: str
+    key: str
+    dates: tuple[SceneHeaders, ...]
+    year: str = ""
+    parts: int = 1
+
+
+def with_cities(scenes: Sequence[SceneHeaders], years: str = "apart") -> tuple[MapScenes, ...]:
+    """The scenes of each map, by its key `<TILE>_<City>`.
+
+    A UNOSAT name holds its tile. Other scenes of one city's name are sorted by the ground that they
+    share, and those of neighbouring places whose grids join are of one map; the tile is the MGRS
+    square of the first one's centre. Of several years (folders `<City>_<year>`) the first has that
+    key, the others `<key>_<year>`, unless `years` is "mean".
+    """
+    named: dict[str, list[SceneHeaders]] = defaultdict(list)
+    unnamed: dict[str, list[SceneHeaders]] = defaultdict(list)
+    for headers in scenes:
+        if headers.scene.tile:
+            named[headers.scene.city_key].append(headers)
+        else:
+            unnamed[headers.scene.city].append(headers)
+    maps: dict[str, MapScenes] = {
+        key: MapScenes(some[0].scene.city, key, tuple(some)) for key, some in named.items()
+    }
+    own: set[str] = set()
+    for name, some in unnamed.items():
+        for place in _places(sorted(some, key=lambda h: (h.scene.date, h.scene.scene_id))):
+            key = _free(city_key(square_of(place.dates[0].grid), name), own)
+            own.add(key)
+            same = maps.get(key)  # by the names of UNOSAT
+            dates = (*(() if same is None else same.dates), *place.dates)
+            maps[key] = MapScenes(name, key, dates, parts=place.parts)
+    if years == "apart":
+        maps = {of.key: of for one in maps.values() for of in _by_year(one, maps)}
+    return tuple(
+        replace(one, dates=tuple(_renamed(h, maps) for h in one.dates)) for one in maps.values()
+    )
+
+
+def say_maps(maps: Iterable[MapScenes]) -> None:
+    """Log what was decided: a map for each year, one of several places, several of one city."""
+    by_name: dict[str, list[MapScenes]] = defaultdict(list)
+    for one in maps:
+        by_name[one.name].append(one)
+        if one.parts > 1:
+            log.warning(
+                "%s: %d places beside each other, on one grid, are mapped as one",
+                *(one.key, one.parts),
+            )
+    for name, some in by_name.items():
+        years = [f"{one.key} ({one.year})" for one in some if one.year]
+        if years:
+            text = "%s: a map for each year of its folders: %s; years=mean averages them"
+            log.warning(text, name, ", ".join(years))
+        places = sorted({one.key.removesuffix(f"_{one.year}") for one in some})
+        if places[1:]:
+            text = "%s: comes as %d places or tiles whose grids do not join, a map each: %s"
+            log.warning(text, name, len(places), ", ".join(places))
+
+
+def map_grid(city: str, grids: Sequence[Grid]) -> tuple[Grid, bool]:
+    """The grid of a city's map: of `grids`, in the order of dates, the one that most dates have,
+    or, where some lie beside it on the same pixels, one of all their ground; the second says that
+    it is that."""
+    common = common_grid(grids)
+    others = [g for g in grids if not g.matches(common, SAME_CITY_TOLERANCE)]
+    beside = sum(shared_ground(g, common) < SAME_PLACE for g in others)
+    if not beside:
+        return common, False
+    whole = joined_grid(grids)
+    if whole is not None:
+        return whole, True
+    log.warning(
+        "%s: %d of its rasters lie mostly beside the grid of most dates, on other pixels, and are "
+        "cut there; warp them to one grid, or map them as cities of their own",
+        *(city, beside),
+    )
+    return common, False
+
+
+def say_span(city: str, days: Iterable[str]) -> None:
+    """Warn of a map that averages dates (YYYYMMDD) which lie more than a year apart."""
+    known = sorted(filter(_days, days))
+    if not known or _days(known[-1]) - _days(known[0]) <= A_YEAR:
+        return
+    log.warning(
+        "%s: one map of dates from %s to %s, which are averaged; for a map of each year predict "
+        "their folders <City>_<year> (years=apart), or one at a time",
+        *(city, known[0], known[-1]),
+    )
+
+
+def _days(text: str) -> int:
+    """The number of a day; 0 of what is none, which names may hold."""
+    try:
+        return date(int(text[:4]), int(text[4:6]), int(text[6:8])).toordinal()
+    except ValueError:
+        return 0
+
+
+@dataclass
+class _Place:
+    """Scenes on common ground, the grid of the first of each part, and how many parts."""
+
+    dates: list[SceneHeaders]
+    grids: list[Grid]
+
+    @property
+    def parts(self) -> int:
+        return len(self.grids)
+
+
+def _places(scenes: Iterable[SceneHeaders]) -> list[_Place]:
+    """The places of scenes of one name; places whose grids join are one."""
+    places: list[_Place] = []
+    for headers in scenes:
+        for place in places:
+            if shared_ground(headers.grid, place.grids[0]) >= SAME_PLACE:
+                place.dates.append(headers)
+                break
+        else:
+            places.append(_Place([headers], [headers.grid]))
+    joined: list[_Place] = []
+    for place in places:
+        beside = [
+            other for other in joined if any(_touch(place.grids[0], grid) for grid in other.grids)
+        ]
+        for other in beside[1:]:  # it joins two that did not touch
+            beside[0].dates += other.dates
+            beside[0].grids += other.grids
+            joined.remove(other)
+        if beside:
+            beside[0].dates += place.dates
+            beside[0].grids += place.grids
+        else:
+            joined.append(place)
+    return joined
+
+
+def _touch(one: Grid, other: Grid) -> bool:
+    """Whether two grids are parts of one and have common pixels, or none between them."""
+    both = joined_grid((one, other))
+    if both is None:
+        return False
+    return both.width <= one.width + other.width and both.height <= one.height + other.height
+
+
+def _free(base: str, taken: Collection[str]) -> str:
+    key, number = base, 2
+    while key in taken:
+        key, number = f"{base}_{number}", number + 1
+    return key
+
+
+def _by_year(one: MapScenes, taken: Collection[str]) -> list[MapScenes]:
+    """A map for each year; of scenes that lie in no year's folder their date says it."""
+    years = {headers.scene.year for headers in one.dates} - {""}
+    if len(years) < 2:
+        return [one]
+    dated: dict[str, list[SceneHeaders]] = defaultdict(list)
+    for headers in one.dates:
+        dated[headers.scene.year or headers.scene.date[:4] or min(years)].append(headers)
+    first = min(dated)
+    return [
+        replace(
+            one,
+            key=one.key if year == first else _free(f"{one.key}_{year}", taken),
+            dates=tuple(dated[year]),
+            year=year,
+        )
+        for year in sorted(dated)
+    ]
+
+
+def _renamed(headers: SceneHeaders, cities: Collection[str]) -> SceneHeaders:
+    """The scene under another id where a city has its name: their rasters would be one file."""
+    plain = headers.scene.plain_id
+    if plain not in cities:
+        return headers
+    return replace(headers, scene=replace(headers.scene, scene_id=f"{plain}_scene_{{}}"))
