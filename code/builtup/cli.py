@@ -200,32 +200,35 @@ def generate_tiles_stats(**options: Any) -> None:
 TRAINING, INFERENCE = "code/scripts/training.py", "code/scripts/inference.py"
 
 
+def _launch(script_path: Path, config_path: Path, overrides: str, **options: Any) -> None:
+    from builtup.config.load import check_overrides
+
+    check_overrides(config_path, overrides)  # what follows takes seconds to import
+    from builtup.config.launch import run_script
+
+    run_script(script_path, config_path, overrides=overrides, **options)
+
+
 @cli.command("main")
 @click.option("--script_path", type=PATH, default=TRAINING, help="a file with run(config)")
 @launching
 def main_command(**options: Any) -> None:
     """Run a script (training, inference) with a config."""
-    from builtup.config.launch import run_script
-
-    run_script(**options)
+    _launch(**options)
 
 
 @cli.command()
 @launching
 def train(**options: Any) -> None:
     """Train a network: `main` with the script of trainings."""
-    from builtup.config.launch import run_script
-
-    run_script(Path(TRAINING), **options)
+    _launch(Path(TRAINING), **options)
 
 
 @cli.command()
 @launching
 def infer(**options: Any) -> None:
     """Predict with a trained network: `main` with the script of inferences."""
-    from builtup.config.launch import run_script
-
-    run_script(Path(INFERENCE), **options)
+    _launch(Path(INFERENCE), **options)
 
 
 @cli.command("merge_tiles")
@@ -309,6 +312,9 @@ def report(**options: Any) -> None:
 @leaving_out
 def cross_validate(**options: Any) -> None:
     """Leave every city (or block of ground) out in turn, and say how sure the mean is."""
+    from builtup.config.load import check_overrides
+
+    check_overrides(options["config_path"], options["overrides"])
     from builtup.studies.cross_validate import cross_validate as run
 
     logs.say(run(**options))

@@ -113,8 +113,9 @@ def ending() -> Iterator[None]:
             e.show()
             _to_file(logging.ERROR, e.format_message())
         sys.exit(e.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _end("interrupted; run the same command again to go on", 130)
+    except (click.Abort, KeyboardInterrupt) as e:  # what was interrupted may know the way on
+        way = str(e.__cause__ or e) or "run the same command again to go on"
+        _end(f"interrupted; {way}", 130)
     except BuiltupError as e:
         _end(f"error: {one_line(e)}", 1)
     except Exception:

@@ -25,7 +25,9 @@ from builtup.prediction.infer import (
     upload,
 )
 from builtup.prediction.tiles import predict_tiles
+from builtup.runs.going_on import INFERENCE, naming_the_way_on
 from builtup.runs.recorder import Recorder, recording
+from builtup.runs.records import InferenceRecord
 
 log = logging.getLogger("builtup")
 
@@ -33,10 +35,13 @@ log = logging.getLogger("builtup")
 def run(config: Config) -> None:
     """Predict what the config names, in this process of perhaps several."""
     config.require("run_id", "data_path", "has_targets")
+    config.require_read("inference")
     prepared = plan(config)
     name = run_name(config, prepared)
     with recording("Inferences", name, active=idist.get_rank() == 0) as recorder:
-        infer(config, prepared, recorder)
+        record = output_folder(recorder) / InferenceRecord.NAME
+        with naming_the_way_on(config, recorder.run_id, record, INFERENCE):
+            infer(config, prepared, recorder)
 
 
 def infer(config: Config, prepared: Plan, recorder: Recorder) -> None:

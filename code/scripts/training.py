@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ignite.distributed as idist
 from ignite.engine import Events
 
 from builtup.config.load import Config
+from builtup.runs.going_on import naming_the_way_on
 from builtup.runs.recorder import Recorder, recording
 from builtup.training.after_training import check_registration, finish
 from builtup.training.before_training import log_run, summary_of
@@ -13,9 +16,7 @@ from builtup.training.build import (
     build_data,
     build_learner,
     check_settings,
-    resume,
     seed_everything,
-    start_at,
 )
 from builtup.training.checkpoints import made_with
 from builtup.training.evaluator import create_evaluator
@@ -25,11 +26,13 @@ from builtup.training.handlers import (
     attach_curves,
     attach_early_stopping,
     attach_epochs,
-    attach_progress_bar,
     attach_saver,
     attach_time_limit,
     attach_validation,
+    progress_bar,
 )
+from builtup.training.learnt_ground import LearntGround
+from builtup.training.resume import Earlier, find_earlier, resume, start_at
 from builtup.training.tile_pictures import PictureMaker
 from builtup.training.trainer import create_trainer
 from builtup.training.weight_average import Soup, attach_soup
@@ -41,19 +44,23 @@ def run(config: Config) -> None:
         *("seed", "num_classes", "num_epochs"),
         *("model", "train_loader", "criterion", "optimizer"),
     )
+    earlier = find_earlier(config)
     check_settings(config)
     check_registration(config)
     with recording("Trainings", f"train {config.name}", active=idist.get_rank() == 0) as recorder:
-        train(config, recorder)
+        checkpoint = recorder.folder / "checkpoints" / "last.pt"
+        with naming_the_way_on(config, recorder.run_id, checkpoint):
+            train(config, recorder, earlier)
 
 
-def train(config: Config, recorder: Recorder) -> None:
+def train(config: Config, recorder: Recorder, earlier: Earlier | None = None) -> None:
     """Build from the config, attach the handlers, run."""
     # build
     seed_everything(config.seed)
     data = build_data(config)
     learner = build_learner(config, data)
-    progress = resume(config, learner, data, recorder.folder)
+    progress = resume(config, learner, data, recorder.folder, earlier)
+    data = replace(data, learnt=LearntGround.from_json(progress.learnt))
     log_run(config, data, learner, recorder)
 
     # trainer and validations
@@ -80,8 +87,7 @@ def train(config: Config, recorder: Recorder) -> None:
 
     # handlers, in the order in which they act
     attach_epochs(trainer, progress, data.train)
-    attach_progress_bar(trainer)
-    attach_curves(trainer, learner, recorder, config.log_interval)
+    attach_curves(trainer, learner, recorder, config.log_interval, config.max_minutes)
     if seen is not None:
         attach_validation(trainer, seen, config.val_interval)
     if validation is not None:
@@ -102,7 +108,8 @@ def train(config: Config, recorder: Recorder) -> None:
     # run
     batches = start_at(trainer, data.train, progress, data.length, config.num_epochs)
     if progress.iteration < data.length * config.num_epochs:
-        trainer.run(batches, max_epochs=config.num_epochs, epoch_length=data.length)
+        with progress_bar(trainer, active=idist.get_rank() == 0):
+            trainer.run(batches, max_epochs=config.num_epochs, epoch_length=data.length)
     else:  # stopped before its soup was done
         trainer.fire_event(Events.COMPLETED)
     finish(config, data, learner, progress, recorder)

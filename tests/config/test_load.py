@@ -162,3 +162,20 @@ def test_loading_builds_nothing_and_reads_no_data(write: Any) -> None:
 def test_what_is_imported_is_neither_setting_nor_builder(write: Any) -> None:
     text = "from __future__ import annotations\nimport os\nfrom pathlib import Path\n" + BASE
     assert "os" not in config.load(write("c.py", text)).settings
+
+
+def test_what_a_builder_raises_is_one_line_that_names_its_place(write: Any) -> None:
+    path = write("c.py", BASE + "\ndef criterion():\n    return 1 / (lr - lr)\n")
+    message = r"c\.py: line \d+: criterion\(\): ZeroDivisionError: .*correct the function"
+    with pytest.raises(ConfigError, match=message) as caught:
+        config.load(path).build("criterion")
+    assert "\n" not in str(caught.value)
+
+
+def test_further_overrides_reach_builders_and_are_checked(write: Any) -> None:
+    loaded = config.load(write("c.py", BASE), "lr=0.2")
+    loaded.override([("note", "x"), ("lr", "3")])
+    assert loaded.build("model")[1] == 3.0 and loaded.build("model")[4] == "x"
+    assert loaded.overrides == ("lr=0.2", "note=x", "lr=3")
+    with pytest.raises(ConfigError, match="lr = -1"):
+        loaded.override([("lr", "-1")])

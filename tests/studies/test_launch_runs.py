@@ -20,7 +20,7 @@ from tiny_folds import children, newest_parent, train_in_threads
 
 def test_another_setting_is_another_training(done: str, cities: Path, project: Path) -> None:
     key = plan(cities / "tiny.py", "", "", "num_epochs=6")[0][0].key
-    same = plan(cities / "tiny.py", "", "", "num_epochs=6 num_workers=1 tta=d4")[0][0].key
+    same = plan(cities / "tiny.py", "", "", "num_epochs=6 log_interval=3 tta=d4")[0][0].key
     other = plan(cities / "tiny.py", "", "", "num_epochs=6 lr=0.5")[0][0].key
     assert key == same != other
 

@@ -139,7 +139,7 @@ def test_an_undefined_score_is_never_the_best_and_an_equal_one_is_no_better(tmp_
     evaluator = create_evaluator(learns, loader.places, BUILT_UP)
     validation = Validation(learns, evaluator, loader, Recorder(), one, ["f1"], better.append)
     validation.run(1)
-    assert progress.without_better == 1 and progress.best is None
+    assert progress.without_better == 0 and progress.best is None
     sample["mask"] += 1
     validation.run(1)  # these weights were validated
     assert progress.best is None

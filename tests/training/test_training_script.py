@@ -100,7 +100,8 @@ def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(
         train(tmp_path, f"num_epochs=4 {options} stop_after=12")
     interrupted = newest()
     assert interrupted.info.status == "KILLED"
-    run = train(tmp_path, f"num_epochs=4 {options} resume_from={interrupted.info.run_id}")
+    options += f" stop_after=0 resume_from={interrupted.info.run_id}"
+    run = train(tmp_path, f"num_epochs=4 {options}")
     whole = curve(finished, "train/loss")
     assert curve(interrupted, "train/loss") == {k: v for k, v in whole.items() if k <= 6}
     assert curve(run, "train/loss") == {k: v for k, v in whole.items() if k > 6}
@@ -151,7 +152,8 @@ def test_without_validation_the_last_weights_are_the_best(project: Path, tmp_pat
     [
         ("val_interval=0", "val_interval = 0: expected 1 or more"),
         ("val_metrics=f1,f2", r"val_metrics = \('f1', 'f2'\): expected some of f1, iou"),
-        ("num_workers=-1", "num_workers = -1: expected 0 or more"),
+        ("num_workers=-1", "override num_workers=-1: nothing reads it in this config"),
+        ("clip_grad_norm=-1", r"clip_grad_norm = -1\.0: expected a number above 0"),
         ("batch_size=0", "batch_size = 0: expected 1 or more"),
         ("device=tpu9", "device = 'tpu9': no such device"),
         ("normalisation=mean", "normalisation = 'mean': expected config or stats"),

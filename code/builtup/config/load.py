@@ -19,33 +19,45 @@ and `device` and `total_steps` (optimiser steps of the whole run).
 from __future__ import annotations
 
 import ast
-import difflib
+import functools
 import inspect
 import json
+import logging
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builtup.config.overrides import describe_kinds, kinds_of, parse_value, split_overrides
-from builtup.config.settings import KNOWN
-from builtup.config.shipped import found
-from builtup.errors import ConfigError
-
-__all__ = ["BUILDERS", "Config", "MissingSetting", "config_name", "load", "load_logged"]
-
-BUILDERS = (
-    "model",
-    "train_loader",
-    "val_loader",
-    "train_eval_loader",
-    "criterion",
-    "optimizer",
-    "lr_scheduler",
-    "prepare_batch",
+from builtup.config.checks import (
+    check_names,
+    check_signatures,
+    check_value,
+    check_values,
+    overridden,
+    refuse_other_builders,
+    refuse_unknown,
+    refuse_unread,
 )
-PROVIDED = ("device", "total_steps")
+from builtup.config.modules import Modules
+from builtup.config.overrides import describe_kinds, kinds_of, split_overrides
+from builtup.config.reads import Reads
+from builtup.config.settings import BUILDERS, KNOWN, STUDY
+from builtup.config.shipped import found
+from builtup.errors import BuiltupError, ConfigError, one_line
+
+__all__ = [
+    "BUILDERS",
+    "Config",
+    "MissingSetting",
+    "check_overrides",
+    "config_name",
+    "load",
+    "load_logged",
+]
+
+log = logging.getLogger(__name__)
+
 MAX_BASES = 2
 
 
@@ -58,7 +70,8 @@ class Config:
     """A loaded config: settings resolved, nothing built.
 
     Settings are attributes (`config.num_epochs`). `chain` holds the files, base first, `sources`
-    their text. `num_processes` is what the launcher was asked for.
+    their text, `modules` what they import from beside them. `num_processes` is what the launcher
+    was asked for.
     """
 
     path: Path
@@ -68,7 +81,9 @@ class Config:
     settings: dict[str, Any]
     num_processes: int = 1
     built: dict[str, Any] = field(default_factory=dict)
+    modules: Modules = field(default_factory=Modules)
     _functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    _namespace: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "settings":
@@ -107,12 +122,70 @@ class Config:
         """Offer `device` or `total_steps` to the builders that follow."""
         self.built.update(values)
 
+    def override(self, overrides: Iterable[tuple[str, str]]) -> None:
+        """Replace further settings, as overrides (name, text) do; nothing may be built yet."""
+        for name, text in overrides:
+            value = overridden(self.path, name, text, self.settings)
+            self.settings[name] = check_value(self.path, name, value)
+            self.overrides = (*self.overrides, f"{name}={text}")
+        check_values(self.path, self.settings)
+        self._namespace.update(self.settings)
+
+    def require_read(self, by: str) -> None:
+        """ConfigError for an override that neither builders nor the script of that kind read.
+
+        What cross_validate reads later passes where it has said that the fold is left to it
+        (`validate=false`).
+        """
+        readers = {by} if self.get("validate", True) else {by, STUDY}
+        reads = _reads(self.chain, self.sources)
+        for text in self.overrides:
+            name = text.partition("=")[0]
+            known = KNOWN.get(name)
+            if known is not None and not readers & {*known.by} and not reads.built_with(name):
+                others = ", ".join(known.by) or "other configs"
+                raise ConfigError(
+                    f"{self.path}: override {text}: this {by} does not read it, only {others}; "
+                    "leave it out"
+                )
+
+    def read_settings(self) -> dict[str, Any]:
+        """The settings that something reads: of a base's those that its replaced builders read
+        would only mislead."""
+        reads = _reads(self.chain, self.sources)
+        return {
+            name: value
+            for name, value in self.settings.items()
+            if reads.built_with(name) or (name in KNOWN and KNOWN[name].by)
+        }
+
     def build(self, name: str) -> Any:
-        """Run a builder, once, with what it names of that built before; None where undefined."""
+        """Run a builder, once, with what it names of that built before; None where undefined.
+
+        What it raises becomes a ConfigError that names its line.
+        """
         if name not in self.built:
             function = self._functions.get(name)
-            self.built[name] = None if function is None else function(**self._arguments(function))
+            self.built[name] = None if function is None else self._run(function)
         return self.built[name]
+
+    def _run(self, function: Callable[..., Any]) -> Any:
+        arguments = self._arguments(function)
+        try:
+            with self.modules.importable():
+                return function(**arguments)
+        except BuiltupError:
+            raise
+        except Exception as e:
+            log.debug("%s", function.__name__, exc_info=True)
+            lines = [
+                f"{f.name}: line {x.tb_lineno}" for f in self.chain for x in _frames(e, str(f))
+            ]
+            place = f"{self.path.parent / lines[-1]}" if lines else str(self.path)
+            raise ConfigError(
+                f"{place}: {function.__name__}(): {type(e).__name__}: {one_line(e, 300)}; "
+                "correct the function, or the settings that it reads"
+            ) from e
 
     def _arguments(self, function: Callable[..., Any]) -> dict[str, Any]:
         arguments = {}
@@ -142,7 +215,30 @@ def load(path: Path | str, overrides: str = "") -> Config:
     path = found(Path(path))
     chain = _chain(path)
     sources = tuple(_read(file) for file in chain)
-    return _resolve(path, chain, sources, split_overrides(overrides))
+    given = split_overrides(overrides)
+    reads = _reads(chain, sources)
+    check_names(path, reads, given)
+    refuse_unread(path, reads)
+    config = _resolve(path, chain, sources, given)
+    check_values(path, config.settings)
+    return config
+
+
+def check_overrides(path: Path | str, overrides: str) -> None:
+    """Refuse overrides that `load` would refuse for their name, before anything heavy is imported.
+
+    A config's own imports (torch, say) take seconds: its files are read here and do not run.
+    """
+    path = found(Path(path))
+    chain = _chain(path)
+    sources = tuple(_read(file) for file in chain)
+    check_names(path, _reads(chain, sources), split_overrides(overrides))
+
+
+@functools.cache
+def _reads(chain: tuple[Path, ...], sources: tuple[str, ...]) -> Reads:
+    trees = [_parse(file, source) for file, source in zip(chain, sources, strict=True)]
+    return Reads.of(list(zip(chain, trees, strict=True)), BUILDERS)
 
 
 def load_logged(folder: Path, **replaced: Any) -> Config:
@@ -217,29 +313,41 @@ def _resolve(
 ) -> Config:
     namespace: dict[str, Any] = {"__name__": "builtup_config"}
     trees = [_parse(file, source) for file, source in zip(chain, sources, strict=True)]
-    for file, tree in zip(chain, trees, strict=True):
-        _execute(file, tree, namespace)
+    files = list(zip(chain, trees, strict=True))
+    modules = Modules.beside(files)
+    with modules.importable():
+        for file, tree in files:
+            _execute(file, tree, namespace)
     functions: dict[str, Callable[..., Any]] = {
         name: value
         for name, value in namespace.items()
         if isinstance(value, types.FunctionType) and value.__globals__ is namespace
     }
-    _refuse_other_builders(path, namespace, functions)
+    refuse_other_builders(path, namespace, functions)
     constants = {name: value for name, value in namespace.items() if _is_constant(name, value)}
-    _refuse_unknown(path, constants, functions, _names_read(trees))
+    refuse_unknown(path, constants, functions, _names_read(trees))
     for name, known in KNOWN.items():
         if known.default is not ...:
             constants.setdefault(name, known.default)
     for name, text in overrides:
-        constants[name] = _overridden(path, name, text, constants)
+        constants[name] = overridden(path, name, text, constants)
     constants.update(replaced or {})
     for name, value in constants.items():
-        constants[name] = _checked(path, name, value)
+        constants[name] = check_value(path, name, value)
     namespace.update(constants)
     builders = {name: functions[name] for name in BUILDERS if name in functions}
-    _check_signatures(path, builders)
+    check_signatures(path, builders)
     given = tuple(f"{name}={text}" for name, text in overrides)
-    return Config(path, chain, sources, given, constants, _functions=builders)
+    return Config(
+        path,
+        chain,
+        sources,
+        given,
+        constants,
+        modules=modules,
+        _functions=builders,
+        _namespace=namespace,
+    )
 
 
 def _execute(path: Path, tree: ast.Module, namespace: dict[str, Any]) -> None:
@@ -278,74 +386,6 @@ def _names_read(trees: Iterable[ast.Module]) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
-
-
-def _refuse_unknown(
-    path: Path, constants: Iterable[str], functions: Iterable[str], used: set[str]
-) -> None:
-    """A typing mistake must not pass in silence: what nothing reads is unknown."""
-    for name in functions:
-        if name not in BUILDERS and name not in used and not name.startswith("_"):
-            raise ConfigError(
-                f"{path}: function {name} is unknown{_meant(name, BUILDERS)}; "
-                f"expected one of {', '.join(BUILDERS)}"
-            )
-    for name in constants:
-        if name not in KNOWN and name not in used:
-            raise ConfigError(
-                f"{path}: setting {name} is unknown, nothing reads it{_meant(name, KNOWN)}; "
-                "correct its name or remove it"
-            )
-
-
-def _refuse_other_builders(path: Path, namespace: Iterable[str], functions: Iterable[str]) -> None:
-    """What is imported or assigned under a builder's name would be passed over in silence."""
-    for name in BUILDERS:
-        if name in namespace and name not in functions:
-            raise ConfigError(
-                f"{path}: {name} is no function of this file; write def {name}(…): return …"
-            )
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _overridden(path: Path, name: str, text: str, constants: Mapping[str, Any]) -> Any:
-    known = KNOWN.get(name)
-    if known is None and name not in constants:
-        raise ConfigError(
-            f"{path}: override {name}={text} matches no setting{_meant(name, constants)}; "
-            f"expected one of {', '.join(sorted(constants))}"
-        )
-    example = constants.get(name)
-    kinds = kinds_of(known.kind) if known else ((object,) if example is None else (type(example),))
-    try:
-        return parse_value(text, kinds, example)
-    except ValueError as e:
-        raise ConfigError(f"{path}: override {name}={text}: expected {e}") from e
-
-
-def _checked(path: Path, name: str, value: Any) -> Any:
-    known = KNOWN.get(name)
-    kinds = kinds_of(known.kind) if known else (bool, int, float, str, tuple, type(None))
-    if float in kinds and type(value) is int and int not in kinds:
-        return float(value)
-    if type(value) not in kinds:
-        raise ConfigError(f"{path}: {name} = {value!r}: expected {describe_kinds(kinds)}")
-    return value
-
-
-def _check_signatures(path: Path, builders: Mapping[str, Callable[..., Any]]) -> None:
-    for name, function in builders.items():
-        allowed = (*BUILDERS[: BUILDERS.index(name)], *PROVIDED)
-        for parameter in inspect.signature(function).parameters.values():
-            if parameter.name not in allowed and parameter.default is inspect.Parameter.empty:
-                raise ConfigError(
-                    f"{path}: {name}({parameter.name}): unknown parameter"
-                    f"{_meant(parameter.name, allowed)}; expected {', '.join(allowed)}"
-                )
 
 
 def _from_json(value: Any) -> Any:

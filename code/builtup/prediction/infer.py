@@ -32,6 +32,7 @@ from builtup.scoring.counts import scores
 from builtup.sensors.radar.names import current_key
 from builtup.tiles.tile import Tile
 from builtup.training.checkpoints import Trained, load_state, load_trained, set_weights
+from builtup.training.learnt_ground import Held, LearntGround
 
 __all__ = [
     "Plan",
@@ -101,7 +102,19 @@ def _selection(config: Config, trained: Trained) -> Selection:
             f"{', '.join(seen)} and held out {trained.held_out}; leave val_fold out, or map these "
             "tiles with a test_ config"
         )
+    _require_unseen(config, trained, fold)
     return selection
+
+
+def _require_unseen(config: Config, trained: Trained, fold: str) -> None:
+    """LeakageError where the ground of the fold was learnt from, whatever it was called then."""
+    known = None if trained.folder is None else LearntGround.find(trained.folder)
+    if known is not None:
+        remedy = "give the data_path of that run, or map these tiles with a test_ config"
+        source = f"the training run {trained.run_id}"
+        known.require_unseen(
+            Held.of_fold(Path(config.data_path), fold), config.path, source, remedy
+        )
 
 
 def _is_block(name: str, city: str) -> bool:

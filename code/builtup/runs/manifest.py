@@ -260,12 +260,15 @@ class LoggedConfig(Part):
 
 
 def write_config(config: Config, folder: Path) -> None:
-    """Write the config files and settings.json, from which `config.load_logged` rebuilds."""
+    """Write the config files, the modules beside them and settings.json, from which
+    `config.load_logged` rebuilds."""
     names: list[str] = []
     for number, (path, source) in enumerate(zip(config.chain, config.sources, strict=True)):
         name = path.name if path.name not in names else f"{number}_{path.name}"
         names.append(name)
         write_text_atomically(folder / name, source)
+    for name, text in config.modules.texts:
+        write_text_atomically(folder / name, text)
     logged = LoggedConfig(
         files=tuple(names), settings=config.settings, overrides=tuple(config.overrides)
     )

@@ -92,7 +92,8 @@ def training_key(config: Config, data: str) -> str:
         for k, v in sorted(config.settings.items())
         if k not in ignored and not (k in KNOWN and KNOWN[k].default == v)
     }
-    parts = [TRAINING_VERSION, settings, list(config.sources), data]
+    texts = [*config.sources, *(text for _, text in config.modules.texts)]
+    parts = [TRAINING_VERSION, settings, texts, data]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 
 

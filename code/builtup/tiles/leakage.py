@@ -28,11 +28,16 @@ from builtup.tiles.table import TILE_STATS_CSV, TrainTile
 from builtup.tiles.tile import Tile, open_tile_grid
 
 __all__ = [
+    "Area",
     "Leak",
+    "areas_of_files",
     "check_folds",
     "leaks",
+    "learnt_areas",
+    "meet",
     "require_apart",
     "require_same_data",
+    "scored_areas",
     "training_tiles",
 ]
 
@@ -160,9 +165,55 @@ class _Ground:
     polygon: BaseGeometry
 
 
-def _learnt(folds: Folds, tile: Tile, val_fold: int) -> _Ground:
+@dataclass(frozen=True)
+class Area:
+    """Ground as one shape in a CRS; `pixel` is the longest side of a pixel, in its units."""
+
+    crs: CRS
+    pixel: float
+    shape: BaseGeometry
+
+
+def learnt_areas(folds: Folds, tiles: Sequence[TrainTile], val_fold: int | None) -> list[Area]:
+    """The ground that training learns from, of tiles that `training_tiles` gave."""
+    return _areas([_learnt(folds, t.tile, val_fold) for t in tiles])
+
+
+def scored_areas(folds: Folds, tiles: Sequence[TrainTile], fold: int) -> list[Area]:
+    """The ground of `tiles` (all there are) that is scored where the fold is held out."""
+    cores = exclusive_cores(t.tile for t in tiles)
+    held = folds.validation_tiles(tiles, fold)
+    return _areas([_scored(folds, t.tile, cores[t.tile.tile_id], fold) for t in held])
+
+
+def areas_of_files(tiles: Sequence[Tile]) -> list[Area]:
+    """The ground of whole tiles, as their files have it."""
+    return _areas([_Ground(grid, ground_polygon(grid)) for grid in map(open_tile_grid, tiles)])
+
+
+def _areas(grounds: Sequence[_Ground]) -> list[Area]:
+    return [
+        Area(crs, pixel, shapely.union_all([grounds[i].polygon for i in numbers]))
+        for crs, pixel, numbers in _alike(grounds)
+    ]
+
+
+def meet(learnt: Sequence[Area], scored: Sequence[Area], gap: int) -> bool:
+    """Whether ground that was learnt comes within `gap` of its pixels of ground that is scored."""
+    for area in learnt:
+        for other in scored:
+            (moved,) = in_crs([other.shape], other.crs, area.crs)
+            near = shapely.buffer(moved, (gap - _SHIFT) * area.pixel, join_style="mitre")
+            if shapely.area(shapely.intersection(area.shape, near)) > (0.1 * area.pixel) ** 2:
+                return True
+    return False
+
+
+def _learnt(folds: Folds, tile: Tile, val_fold: int | None) -> _Ground:
     grid = folds.grid_of(tile)
     ground = ground_polygon(grid, tile.window)
+    if val_fold is None:
+        return _Ground(grid, ground)
     held = folds.held_out(tile, val_fold, with_gap=True)
     part = held.intersection(tile.window) if held is not None else None
     return _Ground(grid, ground if part is None else ground.difference(ground_polygon(grid, part)))

@@ -16,10 +16,12 @@ from builtup.data.datasets import ValidationTiles
 from builtup.errors import ConfigError
 from builtup.models.segmenter import Segmenter
 from builtup.runs import registry
+from builtup.runs.going_on import INFERENCE, command
 from builtup.runs.manifest import DataManifest, used_data
 from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
 from builtup.scoring.charts import write_curves
+from builtup.scoring.tables import three_decimals
 from builtup.training.build import Data
 from builtup.training.checkpoints import Progress, load_state, set_weights, weights_digest
 from builtup.training.learner import Learner
@@ -77,6 +79,29 @@ def finish(
         PictureMaker(learner, data, recorder, 0).extremes(model, best.tiles)
     if config.log_model and recorder.run_id:
         _log_model(config, data, model, progress, recorder)
+    _say_outcome(data, progress, recorder)
+
+
+def _say_outcome(data: Data, progress: Progress, recorder: Recorder) -> None:
+    """The last lines: what came of it, where it is, and what comes next."""
+    summary = Summary.read(recorder.folder)
+    threshold = 0.5 if summary.threshold is None else summary.threshold
+    if progress.best is None:
+        why = "no score was defined" if data.val is not None else "without validation"
+        log.info(
+            "%s: the last weights, iteration %d, threshold %.3f", why, progress.iteration, threshold
+        )
+    else:
+        log.info(
+            "best: iteration %d of %d, threshold %.3f with F1 %s on %s",
+            *(progress.best_iteration, progress.iteration, threshold),
+            three_decimals(progress.best.threshold_f1),
+            ", ".join(data.val_cities) or "the validation samples",
+        )
+    log.info("weights: %s", recorder.folder / "weights" / "best.pt")
+    if recorder.run_id:
+        config = f"configs/inference/{'validate' if data.train.held_out else 'test'}.py"
+        log.info("next: %s", command(config, f"run_id={recorder.run_id}", INFERENCE))
 
 
 def _best(learner: Learner, folder: Path) -> nn.Module:

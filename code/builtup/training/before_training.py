@@ -21,11 +21,16 @@ TRAINING_VERSION = 1
 
 
 def log_run(config: Config, data: Data, learner: Learner, recorder: Recorder) -> None:
-    """Log settings, loss, folds, commit and data manifest; write config/ into the artifacts."""
+    """Log settings, loss, folds, commit and data manifest; write config/ into the artifacts.
+
+    Settings that nothing reads, of a base whose functions were replaced, are not logged.
+    """
     if idist.get_rank() != 0:
         return
     write_config(config, recorder.folder / "config")
-    recorder.params({"config": config.name, **config.settings, **_derived(config, data, learner)})
+    data.learnt.write(recorder.folder)
+    settings = config.read_settings()
+    recorder.params({"config": config.name, **settings, **_derived(config, data, learner)})
     recorder.tags(
         {
             "git_commit": git_commit(),
@@ -52,12 +57,15 @@ def _city_of_fold(data: Data) -> str:
 
 
 def summary_of(config: Config, data: Data) -> Summary:
-    """What summary.json says of the run besides its scores."""
+    """What summary.json says of the run besides its scores.
+
+    It was trained on the ground of runs before it too, whose weights it began with.
+    """
     return Summary(
         config=config.path.name,
         val_fold=data.train.held_out or None,
         val_cities=tuple(data.val_cities),
-        trained_on=tuple(data.train.learnt_from),
+        trained_on=data.learnt.folds,
         num_classes=config.num_classes,
         class_names=tuple(config.class_names),
         seed=config.seed,

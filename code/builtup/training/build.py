@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 import torch
-from ignite.engine import Engine
 from ignite.utils import manual_seed
+from torch import nn
 
 from builtup.config.device import pick_device
 from builtup.config.load import Config
+from builtup.config.settings import KNOWN
 from builtup.data.contract import SampleLoader, as_tile_loader
 from builtup.data.separation import require_separate
-from builtup.errors import ConfigError, InputError
+from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.runs.lineage import find_artifacts, inherited_threshold
 from builtup.runs.records import InheritedThreshold
 from builtup.scoring.counts import SCORES
 from builtup.sensors.classes import Classes
 from builtup.tiles.normalisation import channel_statistics
-from builtup.training.checkpoints import Progress, load_state, made_with, restore
+from builtup.training.checkpoints import weights_read
 from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.learner import Learner
+from builtup.training.learnt_ground import Held, LearntGround
 from builtup.training.trainer import optimiser_steps
 
 __all__ = [
@@ -35,9 +36,7 @@ __all__ = [
     "build_learner",
     "check_settings",
     "classes_of",
-    "resume",
     "seed_everything",
-    "start_at",
 ]
 
 log = logging.getLogger(__name__)
@@ -48,6 +47,8 @@ class Data:
     """The loaders of a training; `length` is an epoch's number of batches in every process.
 
     `inherited` is the threshold of a training without validation, where `threshold_from` says so.
+    `learnt` is the ground that its weights learn from, with that of the run whose weights it begins
+    with, if any; `held` is what it holds out.
     """
 
     train: SampleLoader
@@ -57,6 +58,8 @@ class Data:
     length: int
     classes: Classes
     inherited: InheritedThreshold | None = None
+    learnt: LearntGround = field(default_factory=LearntGround)
+    held: Held = field(default_factory=Held)
 
     @property
     def val_cities(self) -> list[str]:
@@ -65,20 +68,8 @@ class Data:
 
 
 def check_settings(config: Config) -> None:
-    """Refuse values that would fail later, or do nothing in silence."""
-    for name in ("num_epochs", "accumulation_steps", "val_interval", "log_interval", "es_patience"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"{config.path}: {name} = {value}: expected 1 or more")
-    for name, least in (("num_workers", 0), ("batch_size", 1)):
-        if config.get(name, least) < least:
-            raise ConfigError(
-                f"{config.path}: {name} = {config.get(name)}: expected {least} or more"
-            )
-    if config.soup < 0 or config.soup == 1:
-        raise ConfigError(f"{config.path}: soup = {config.soup}: expected 0, or 2 or more")
-    if config.num_classes < 2:
-        raise ConfigError(f"{config.path}: num_classes = {config.num_classes}: expected 2 or more")
+    """Refuse settings that do not fit one another, or that do nothing in silence."""
+    config.require_read("training")
     classes_of(config)
     unknown = [name for name in config.val_metrics if name not in SCORES]
     if unknown or not config.val_metrics:
@@ -101,7 +92,8 @@ def seed_everything(seed: int) -> None:
 def build_data(config: Config) -> Data:
     """Run the builders of loaders; refuse validation ground that training can see."""
     config.provide(device=pick_device(config.get("device", "auto"), config.path))
-    config.build("model")  # comes first in the contract: its settings fail before data are read
+    with weights_read() as begun_with:  # comes first: its settings fail before data are read
+        _require_kind(config, "model", nn.Module)
     train = as_tile_loader(config.build("train_loader"))
     val = _optional(config.build("val_loader") if config.validate else None)
     require_separate(config, train, val)
@@ -110,9 +102,53 @@ def build_data(config: Config) -> Data:
     if length == 0:
         raise InputError(config.path, "train_loader gives no batch", "lower batch_size")
     prepare = config.build("prepare_batch") or prepare_batch
-    return Data(
-        train, val, train_eval, prepare, length, classes_of(config), _inherited(config, train)
+    held, learnt = Held.by(config, train, val), LearntGround.of(train)
+    for file in dict.fromkeys((*begun_with, *_named_weights(config))):
+        learnt = learnt.and_of(_learnt_by(config, file, held))
+    classes, inherited = classes_of(config), _inherited(config, train)
+    return Data(train, val, train_eval, prepare, length, classes, inherited, learnt, held)
+
+
+def _require_kind(config: Config, name: str, kind: type) -> Any:
+    """Build; ConfigError where what came out is of another kind than training needs."""
+    built = config.build(name)
+    if not isinstance(built, kind):
+        raise ConfigError(
+            f"{config.path}: {name}() returned {type(built).__name__}, not a "
+            f"torch {kind.__name__}; correct what it returns"
+        )
+    return built
+
+
+def _named_weights(config: Config) -> list[Path]:
+    """Files of weights that settings of the config's own name: model() may read them by torch."""
+    texts = (v for k, v in config.settings.items() if isinstance(v, str) and k not in KNOWN)
+    return [
+        path for text in texts if text.endswith((".pt", ".pth")) and (path := Path(text)).is_file()
+    ]
+
+
+def _learnt_by(config: Config, file: Path, held: Held) -> LearntGround:
+    """What the run behind a file of weights has learnt from; nothing, with a warning, if unknown.
+
+    Raises LeakageError where some of that is held out.
+    """
+    try:
+        behind = LearntGround.behind(find_artifacts(file)[0])
+    except BuiltupError:
+        behind = None
+    if behind is None:
+        log.warning(
+            "the network begins with %s: what that has learnt from is not known, so that the "
+            "ground held out may be among it",
+            file,
+        )
+        return LearntGround()
+    remedy = "hold out what that run held out, or begin with other weights"
+    behind.require_unseen(
+        held, config.path, f"the run behind {file}, which it begins with,", remedy
     )
+    return behind
 
 
 def _optional(loader: Any) -> SampleLoader | None:
@@ -139,19 +175,49 @@ def build_learner(config: Config, data: Data) -> Learner:
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     model = config.build("model")
+    _require_modules(config)
     _normalise(config, model, data)
     memory_format = torch.channels_last if config.channels_last else torch.preserve_format
     model.to(device, memory_format=memory_format)
-    criterion = config.build("criterion").to(device)
-    optimizer = config.build("optimizer")
+    criterion = _require_kind(config, "criterion", nn.Module).to(device)
+    optimizer = _require_kind(config, "optimizer", torch.optim.Optimizer)
     steps = optimiser_steps(data.length, config.num_epochs, config.accumulation_steps)
     config.provide(total_steps=steps)
     scheduler = config.build("lr_scheduler")
+    _require_schedule(config, scheduler)
     learner = Learner(model, criterion, optimizer, scheduler, device, _amp_dtype(config, device))
     learner.wrap(compiled=config.compile)
     if config.ema_decay is not None:
         learner.average(config.ema_decay)
     return learner
+
+
+def _require_modules(config: Config) -> None:
+    """ConfigError for modules that would not be found again where the run is used."""
+    if lost := config.modules.left_behind:
+        raise ConfigError(
+            f"{config.path}: imports {', '.join(lost)} from a folder that only it knows: its "
+            "network could not be loaded again; put the module beside the config (it travels with "
+            "the run), or install it"
+        )
+
+
+def _require_schedule(config: Config, scheduler: Any) -> None:
+    """ConfigError for a schedule that cannot be moved on at every step, with no more to go by."""
+    if scheduler is None:
+        return
+    step = getattr(scheduler, "step", None)
+    wanted = inspect.signature(step).parameters.values() if step is not None else ()
+    needs = [p.name for p in wanted if p.default is p.empty and p.kind in _PLAIN]
+    if step is None or needs:
+        why = f"needs {', '.join(needs)} at every step" if needs else "has no step()"
+        raise ConfigError(
+            f"{config.path}: lr_scheduler(): {type(scheduler).__name__} {why}; use a schedule that "
+            "follows the number of steps, such as builtup.training.schedules.poly"
+        )
+
+
+_PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _normalise(config: Config, model: Any, data: Data) -> None:
@@ -171,95 +237,3 @@ def _amp_dtype(config: Config, device: torch.device) -> torch.dtype | None:
     if device.type == "cuda":
         return None if config.amp is False else torch.float16
     return torch.bfloat16 if config.amp else None
-
-
-def resume(config: Config, learner: Learner, data: Data, folder: Path) -> Progress:
-    """Go on from the last checkpoint of `resume_from`, or begin.
-
-    The best checkpoint so far, and what is kept for a soup, is copied into the new run's `folder`.
-    """
-    progress = Progress()
-    if not config.resume_from:
-        return progress
-    last = Path(idist.broadcast(_last_checkpoint(config), src=0, safe_mode=True))
-    state = load_state(last)
-    made = made_with(learner, data.length, config.accumulation_steps)
-    _require_same(config, state.get("made_with") or made, made)  # not in older checkpoints
-    restore(state, last, learner, progress, data.train)
-    if idist.get_rank() > 0:  # the state is rank 0's
-        manual_seed(config.seed + idist.get_rank() + progress.iteration)
-    source = last.parent.parent
-    soup_left = config.soup > 0 and not (source / "weights" / "soup.pt").is_file()
-    if progress.iteration >= data.length * config.num_epochs and not soup_left:
-        raise ConfigError(
-            f"resume_from={config.resume_from}: all its {progress.epoch} epochs are done; "
-            f"raise num_epochs above {config.num_epochs} to go on"
-        )
-    if idist.get_rank() == 0:
-        _copy_kept(source, folder)
-    log.info("going on from %s, iteration %d", last, progress.iteration)
-    return progress
-
-
-def _require_same(config: Config, before: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-    """ConfigError where the state to go on from means something else under this config."""
-    meaning = {"epoch_length": "batches an epoch (from batch_size, samples and processes)"}
-    for name, value in made.items():
-        if before[name] != value:
-            raise ConfigError(
-                f"{config.path}: resume_from={config.resume_from} was trained with "
-                f"{meaning.get(name, name)} = {before[name]}, not {value}; make it the same again, "
-                "or leave resume_from out"
-            )
-
-
-def _last_checkpoint(config: Config) -> str | None:
-    """Rank 0 alone asks MLflow."""
-    if idist.get_rank() != 0:
-        return None
-    path = Path(config.resume_from)
-    if not path.is_file():
-        path = find_artifacts(config.resume_from)[0] / "checkpoints" / "last.pt"
-    return str(path.absolute())
-
-
-def _copy_kept(source: Path, target: Path) -> None:
-    """The best weights so far, and the ingredients of a soup."""
-    soup = sorted((source / "checkpoints" / "soup").glob("*.pt"))
-    ingredients = [str(path.relative_to(source)) for path in soup]
-    for name in ("checkpoints/best.pt", "weights/best.pt", *ingredients):
-        if (source / name).is_file() and source.resolve() != target.resolve():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, target / name)
-
-
-def start_at(
-    trainer: Engine, loader: SampleLoader, progress: Progress, length: int, num_epochs: int
-) -> Any:
-    """Set the trainer to where `progress` stands; return what it is to iterate over.
-
-    A run that stopped within an epoch takes the rest of that epoch's batches.
-    """
-    if progress.iteration == 0:
-        return loader
-    trainer.load_state_dict(
-        {"iteration": progress.iteration, "epoch_length": length, "max_epochs": num_epochs}
-    )
-    return _Rest(loader, progress.iteration % length)
-
-
-class _Rest:
-    """A loader whose first iteration leaves out the first batches."""
-
-    def __init__(self, loader: SampleLoader, skip: int) -> None:
-        self.loader, self.skip = loader, skip
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        batches = iter(self.loader)
-        for _ in range(self.skip):
-            next(batches)
-        self.skip = 0
-        return batches

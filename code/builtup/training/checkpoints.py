@@ -11,7 +11,9 @@ import math
 import pickle
 import random
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +23,14 @@ import torch
 from torch import Tensor, nn
 
 from builtup.config import load as configs
-from builtup.errors import InputError
+from builtup.errors import InputError, one_line
 from builtup.jobs.files import atomic_path
 from builtup.models.channels import with_signature
 from builtup.runs.lineage import find_artifacts
 from builtup.runs.manifest import DataManifest, all_simulated
 from builtup.runs.records import Part, Summary
 from builtup.sensors.classes import BUILT_UP, Classes
+from builtup.training.schedule_state import put_back
 
 if TYPE_CHECKING:  # a prediction reads weights and needs neither
     from builtup.data.contract import SampleLoader
@@ -45,6 +48,7 @@ __all__ = [
     "save_state",
     "set_weights",
     "weights_digest",
+    "weights_read",
 ]
 
 log = logging.getLogger(__name__)
@@ -72,7 +76,11 @@ class BestValidation(Part):
 
 @dataclass
 class Progress:
-    """How far a training is, and its best validation so far."""
+    """How far a training is, its best validation so far, and what it has learnt from.
+
+    `measure` is a digest of what its validations measure: the score, the tiles, the classes.
+    `learnt` is a `LearntGround` as JSON values. Checkpoints of earlier versions lack the two.
+    """
 
     iteration: int = 0
     epoch: int = 0
@@ -80,6 +88,13 @@ class Progress:
     best_iteration: int = 0
     without_better: int = 0  # validations since
     best: BestValidation | None = None
+    measure: str = ""
+    learnt: Mapping[str, Any] = field(default_factory=dict)
+
+    def forget_best(self) -> None:
+        """What was best so far does not count for what is validated now."""
+        self.best, self.best_score = None, float("-inf")
+        self.best_iteration = self.without_better = 0
 
     def state(self) -> dict[str, Any]:
         """As numbers, text, lists and dicts."""
@@ -110,6 +125,7 @@ class Trained:
     held_out: int | str | None = None
     trained_on: tuple[str, ...] = ()
     simulated: bool = False  # all that it learnt from
+    folder: Path | None = None  # of its run's artifacts
 
     @property
     def classes(self) -> Classes:
@@ -124,8 +140,25 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
         torch.save(dict(state), file)
 
 
+#: The files of weights that were read while `weights_read` lasted.
+_read: ContextVar[list[Path] | None] = ContextVar("weights that were read", default=None)
+
+
+@contextmanager
+def weights_read() -> Iterator[list[Path]]:
+    """Note the files of weights that are read meanwhile: what a config's model() begins with."""
+    read: list[Path] = []
+    token = _read.set(read)
+    try:
+        yield read
+    finally:
+        _read.reset(token)
+
+
 def load_state(path: Path) -> dict[str, Any]:
     """Read a state onto the CPU; InputError where the file is none or holds code."""
+    if (read := _read.get()) is not None:
+        read.append(path)
     if not path.is_file():
         raise InputError(path, "does not exist", "give a run id or a file of weights")
     try:
@@ -166,6 +199,7 @@ def full_state(
         "version": VERSION,
         "made_with": dict(made),
         "model": learner.model.state_dict(),
+        "as_built": learner.as_built,
         "optimizer": learner.optimizer.state_dict(),
         "scheduler": None if learner.scheduler is None else learner.scheduler.state_dict(),
         "scaler": learner.scaler.state_dict(),
@@ -187,12 +221,14 @@ def restore(
             "give resume_from a training run",
         )
     set_weights(learner.model, state["model"], path)
-    learner.optimizer.load_state_dict(state["optimizer"])
-    if learner.scheduler is not None and state["scheduler"] is not None:
-        own = learner.scheduler.state_dict()
-        # the length is the new config's, which may have more epochs
-        length = {key: own[key] for key in ("total_steps", "_schedule_phases") if key in own}
-        learner.scheduler.load_state_dict({**state["scheduler"], **length})
+    try:
+        put_back(learner.optimizer, learner.scheduler, state)
+    except (ValueError, KeyError, IndexError) as e:
+        raise InputError(
+            path,
+            f"its optimiser is another one ({one_line(e, 200)})",
+            "use the config that it was trained with",
+        ) from e
     learner.scaler.load_state_dict(state["scaler"])
     if learner.ema is not None:
         set_weights(learner.ema, state["ema"] or _as_average(state["model"]), path)
@@ -276,6 +312,7 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
         held_out=summary.val_fold or config.get("val_fold"),
         trained_on=summary.trained_on or (),
         simulated=_simulated(folder),
+        folder=folder,
     )
 
 

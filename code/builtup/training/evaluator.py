@@ -14,7 +14,7 @@ from builtup.data.contract import Places
 from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE
 from builtup.sensors.classes import Classes
-from builtup.training.learner import Learner
+from builtup.training.learner import Learner, in_one_line
 from builtup.training.metrics import Predicted, SegmentationScores, quantise
 
 __all__ = [
@@ -46,7 +46,7 @@ def create_evaluator(
     @torch.inference_mode()
     def predict(engine: Engine, batch: Any) -> Predicted:
         image, target = prepare(batch, device, device.type == "cuda")
-        with learner.autocast():
+        with in_one_line("validation", places.names(batch)), learner.autocast():
             logits = model(image)
         _refuse_infinite(logits, target, places.names(batch))
         level = quantise(logits.float().softmax(1)[:, classes.mapped_index])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,11 @@ __all__ = [
     "attach_curves",
     "attach_early_stopping",
     "attach_epochs",
-    "attach_progress_bar",
     "attach_saver",
     "attach_time_limit",
     "attach_validation",
+    "in_words",
+    "progress_bar",
 ]
 
 log = logging.getLogger(__name__)
@@ -94,7 +96,8 @@ class Validation:
     """Validates the learner's weights, logs the scores and keeps the best weights.
 
     `names` are the scores that are logged (and worst_city_f1), for all pixels and per city; the
-    first decides which weights are the best (an undefined score never is). `on_better(iteration)`
+    first decides which weights are the best. An undefined score never is, and does not count
+    against the patience of early stopping: it says nothing of the weights. `on_better(iteration)`
     is called on rank 0.
     """
 
@@ -109,6 +112,7 @@ class Validation:
     validated: int = -1  # iteration
     seconds: float = 0.0  # that it took last
     last: BestValidation | None = None
+    undefined: bool = False  # once, and said
 
     def __post_init__(self) -> None:
         self.loader = self.loader.dealt()
@@ -140,7 +144,10 @@ class Validation:
     def _compare(self, scores: dict[str, float], record: BestValidation, iteration: int) -> None:
         progress = self.saver.progress
         score = scores[self.names[0]]
-        if math.isnan(score) or score <= progress.best_score:
+        if math.isnan(score):
+            self._say_undefined(iteration)
+            return
+        if score <= progress.best_score:
             progress.without_better += 1
             return
         progress.best_score, progress.best_iteration = score, iteration
@@ -157,6 +164,16 @@ class Validation:
         self.saver.write_summary(finished=False)
         if self.on_better is not None and idist.get_rank() == 0:
             self.on_better(iteration)
+
+    def _say_undefined(self, iteration: int) -> None:
+        """Once: where nothing is defined later, every validation would say the same."""
+        if not self.undefined and idist.get_rank() == 0:
+            log.warning(
+                "iteration %d: %s is undefined on the validation ground (the class is not there, "
+                "or is not predicted): it chooses no weights, and es_patience does not count it",
+                *(iteration, self.names[0]),
+            )
+        self.undefined = True
 
 
 def _as_record(
@@ -190,10 +207,25 @@ def attach_epochs(trainer: Engine, progress: Progress, loader: SampleLoader) -> 
         progress.epoch = trainer.state.iteration // trainer.state.epoch_length
 
 
-def attach_curves(trainer: Engine, learner: Learner, recorder: Recorder, log_interval: int) -> None:
-    """Log train/loss, the mean over valid pixels since the last point, and lr."""
+def attach_curves(
+    trainer: Engine,
+    learner: Learner,
+    recorder: Recorder,
+    log_interval: int,
+    max_minutes: float | None = None,
+) -> None:
+    """Log train/loss, the mean over valid pixels since the last point, and lr.
+
+    The line of an epoch says how long the rest takes: at the pace so far, and no longer than
+    `max_minutes` allow.
+    """
     sums = [0.0, 0]
     epoch = [0.0, 0, time.monotonic()]
+    begun = [time.monotonic(), 0]
+
+    @trainer.on(Events.STARTED)
+    def start() -> None:
+        begun[:] = [time.monotonic(), trainer.state.iteration]
 
     @trainer.on(Events.EPOCH_STARTED)
     def begin() -> None:
@@ -217,13 +249,23 @@ def attach_curves(trainer: Engine, learner: Learner, recorder: Recorder, log_int
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def line() -> None:
+        state, now = trainer.state, time.monotonic()
+        done = state.iteration - begun[1]
+        left = (now - begun[0]) / done * (state.max_epochs * state.epoch_length - state.iteration)
+        if max_minutes is not None:
+            left = min(left, max_minutes * 60 - (now - begun[0]))
         log.info(
-            "epoch %d/%d: loss %.4f, %.1f s",
-            trainer.state.epoch,
-            trainer.state.max_epochs,
-            epoch[0] / max(1, epoch[1]),
-            time.monotonic() - epoch[2],
+            "epoch %d/%d: loss %.4f, %.1f s%s",
+            *(state.epoch, state.max_epochs, epoch[0] / max(1, epoch[1]), now - epoch[2]),
+            f", about {in_words(left)} left" if left > 0 else "",
         )
+
+
+def in_words(seconds: float) -> str:
+    """A time as people say it: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def attach_validation(
@@ -286,20 +328,25 @@ def attach_saver(trainer: Engine, saver: Saver) -> None:
         saver.write_summary(finished=True)
 
 
-def attach_progress_bar(trainer: Engine) -> None:
-    """One bar an epoch, on rank 0, silent off a terminal."""
-    if idist.get_rank() != 0:
-        return
-    bar = tqdm(unit="batch", disable=no_bars(), leave=False)
+@contextmanager
+def progress_bar(trainer: Engine, *, active: bool = True) -> Iterator[None]:
+    """One bar an epoch while the context lasts, cleared at its end; lines of the log go above it.
 
-    @trainer.on(Events.EPOCH_STARTED)
-    def begin() -> None:
-        bar.reset(trainer.state.epoch_length)
-        bar.set_description(f"epoch {trainer.state.epoch}/{trainer.state.max_epochs}")
+    Nothing is shown where it is not `active` (all ranks but 0), or off a terminal.
+    """
+    with tqdm(unit="batch", disable=no_bars() if active else True, leave=False) as bar:
+        if bar.disable:
+            yield
+            return
 
-    @trainer.on(Events.ITERATION_COMPLETED)
-    def tick() -> None:
-        bar.set_postfix_str(f"loss {trainer.state.output.loss:.3f}", refresh=False)
-        bar.update()
+        def begin() -> None:
+            bar.reset(trainer.state.epoch_length)
+            bar.set_description(f"epoch {trainer.state.epoch}/{trainer.state.max_epochs}")
 
-    trainer.add_event_handler(Events.COMPLETED, bar.close)
+        def tick() -> None:
+            bar.set_postfix_str(f"loss {trainer.state.output.loss:.3f}", refresh=False)
+            bar.update()
+
+        trainer.add_event_handler(Events.EPOCH_STARTED, begin)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, tick)
+        yield

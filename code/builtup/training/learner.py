@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +14,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["Learner"]
+from builtup.errors import BuiltupError, one_line
+from builtup.training.schedule_state import as_built
+
+__all__ = ["Learner", "in_one_line"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -20,7 +27,8 @@ class Learner:
     """What is learnt and what learns it.
 
     `model` is the bare network, whose weights are saved; `network` the same behind
-    torch.compile and DistributedDataParallel, used in training steps.
+    torch.compile and DistributedDataParallel, used in training steps. `as_built` are the settings
+    of optimiser and schedule before the first step.
     """
 
     model: nn.Module
@@ -31,10 +39,12 @@ class Learner:
     amp_dtype: torch.dtype | None = None
     ema: AveragedModel | None = None
     network: nn.Module = field(init=False)
+    as_built: dict[str, Any] = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
         self.network = self.model
+        self.as_built = as_built(self.optimizer, self.scheduler)
         # bfloat16 has the range of float32 and needs no scaling
         scaling = self.device.type == "cuda" and self.amp_dtype == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaling)
@@ -69,6 +79,33 @@ class Learner:
         if idist.get_world_size() > 1:
             for buffer in self.weights.buffers():
                 torch.distributed.broadcast(buffer, src=0)
+
+
+@contextmanager
+def in_one_line(doing: str, tiles: Sequence[str] = ()) -> Iterator[None]:
+    """Say in one line what torch says of a config's network, loss or optimiser at work."""
+    try:
+        yield
+    except BuiltupError:
+        raise
+    except Exception as e:
+        log.debug("%s", doing, exc_info=True)
+        of = f" (tiles {', '.join(tiles)})" if tiles else ""
+        said = one_line(e, 300)
+        raise BuiltupError(
+            f"{doing} stopped: {type(e).__name__}: {said}{of}; {_remedy(e, said)}"
+        ) from e
+
+
+def _remedy(e: Exception, said: str) -> str:
+    if isinstance(e, torch.OutOfMemoryError):
+        return "lower batch_size or crop"
+    if "255" in said:
+        return "let the loss leave out pixels of 255: ignore_index=255, or builtup.models.losses"
+    return (
+        "correct model(), criterion(), optimizer() or lr_scheduler() of the config, or choose "
+        "another batch_size or crop"
+    )
 
 
 Tensors = tuple[Tensor, ...] | list[Tensor]

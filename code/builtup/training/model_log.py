@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -172,10 +173,7 @@ def save_model(
 def _save_weights(folder: Path, model: nn.Module, card: Card, config_folder: Path) -> None:
     """The parts of a run's artifacts that `load_trained` reads."""
     save_state(model.state_dict(), folder / "weights" / "best.pt")
-    (folder / "config").mkdir()
-    for file in sorted(config_folder.iterdir()):
-        if file.is_file():
-            (folder / "config" / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(config_folder, folder / "config")
     Summary(threshold=card.threshold).write(folder)
 
 

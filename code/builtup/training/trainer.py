@@ -19,7 +19,7 @@ from builtup.data.contract import Places
 from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE
 from builtup.training.evaluator import PrepareBatch, prepare_batch
-from builtup.training.learner import Learner
+from builtup.training.learner import Learner, in_one_line
 
 __all__ = ["Step", "create_trainer", "optimiser_steps"]
 
@@ -90,15 +90,16 @@ class _Update:
             self.unit = int(idist.all_reduce(target.numel(), op="MAX"))
         self.group_pixels = pixels + (0 if first else self.group_pixels)
         self.group_tiles = ([] if first else self.group_tiles) + self.places.names(batch)
-        with self._silent(last):
-            with learner.autocast():
-                loss = learner.criterion(learner.network(image), target)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise _stopped(engine, f"the loss is {value}", self.places.names(batch))
-            learner.scaler.scale(loss * (pixels / self.unit)).backward()
-        if last:
-            self._step(engine)
+        with in_one_line("training", self.places.names(batch)):
+            with self._silent(last):
+                with learner.autocast():
+                    loss = learner.criterion(learner.network(image), target)
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    raise _stopped(engine, f"the loss is {value}", self.places.names(batch))
+                learner.scaler.scale(loss * (pixels / self.unit)).backward()
+            if last:
+                self._step(engine)
         return Step(value, pixels, last)
 
     def _position(self, engine: Engine) -> tuple[bool, bool]:
