@@ -207,3 +207,9 @@ def test_the_help_of_every_command_has_them() -> None:
     for arguments in (["--help"], ["step", "--help"]):
         shown = CliRunner().invoke(tool, arguments, catch_exceptions=False).output
         assert all(option in shown for option in ("--quiet", "--verbose", "--log-file"))
+
+
+def test_a_warning_is_said_once_a_process(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        logs.warn_once("a.tif: passed over")
+    assert [record.getMessage() for record in caplog.records] == ["a.tif: passed over"]

@@ -10,6 +10,7 @@ the environment from then on, so that the processes which a command starts say a
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shlex
@@ -21,7 +22,9 @@ from pathlib import Path
 
 from builtup.errors import BuiltupError, OutputError, one_line
 
-__all__ = ["ending", "no_bars", "say", "set_up", "write_to"]
+__all__ = ["ending", "no_bars", "say", "set_up", "warn_once", "write_to"]
+
+log = logging.getLogger(__name__)
 
 QUIET, VERBOSE, LOG_FILE = "BUILTUP_QUIET", "BUILTUP_VERBOSE", "BUILTUP_LOG_FILE"
 #: rasterio's and fiona's: what matters is raised by us; botocore says where it finds credentials.
@@ -149,3 +152,9 @@ def _to_file(level: int, text: str) -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _File):
             handler.handle(logging.LogRecord("builtup", level, "", 0, text, None, None))
+
+
+@functools.lru_cache(maxsize=1000)
+def warn_once(text: str) -> None:
+    """Log a warning, once a process: the steps of a chain read the same scenes and polygons."""
+    log.warning("%s", text)

@@ -13,7 +13,8 @@ import shapely
 from numpy.typing import NDArray
 
 from builtup.errors import InputError
-from builtup.geo.vectors import CRS_REMEDY, PolygonSet, warn_once
+from builtup.geo.vectors import CRS_REMEDY, PolygonSet
+from builtup.logs import warn_once
 
 __all__ = ["EDGES", "densify", "distance_to", "reproject"]
 

@@ -7,8 +7,6 @@ and 100 MB, for pandas and Arrow. Each has a GDAL of its own.
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 
 from builtup.errors import InputError, one_line
 from builtup.geo.vector_files import vector_files
+from builtup.logs import warn_once
 
 __all__ = [
     "BATCH",
@@ -37,10 +36,8 @@ __all__ = [
     "polygons_with_number",
     "read_polygons",
     "stream_polygons",
-    "warn_once",
 ]
 
-log = logging.getLogger(__name__)
 
 #: Features that are looked at at once.
 BATCH = 1000
@@ -99,12 +96,6 @@ class PolygonFile:
                 yield part
         if count == 0:
             raise _empty(self.path)
-
-
-@functools.lru_cache(maxsize=1000)
-def warn_once(text: str) -> None:
-    """Log a warning, once a process: a city's polygons are read for each of its dates."""
-    log.warning("%s", text)
 
 
 def read_polygons(path: Path) -> PolygonSet:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from builtup.errors import InputError, alike
+from builtup.logs import warn_once
 from builtup.sensors.radar.names import SceneName, city_key, city_name
 
 __all__ = [
@@ -21,8 +21,6 @@ __all__ = [
     "list_files",
     "require_folder",
 ]
-
-log = logging.getLogger(__name__)
 
 #: Stands in every city's folder that the simulator wrote.
 SIMULATED = "simulation.json"
@@ -149,7 +147,7 @@ def find_rasters(root: Path, kind: str) -> tuple[SceneFile, ...]:
     files: dict[str, tuple[str, SceneFile]] = {}
     listing = list_files(require_folder(root))
     for first, count in alike(listing.passed):
-        log.warning("%s", first.of_many(count))
+        warn_once(str(first.of_many(count)))
     for path in filter(is_raster, listing.files):
         name = SceneName.parse(path)
         if name is None or name.kind != kind or path.parent == root:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from builtup.errors import InputError
 from builtup.geo.vector_files import vector_files
-from builtup.geo.vectors import warn_once
+from builtup.logs import warn_once
 from builtup.sensors.radar.names import city_name, current_key
 
 __all__ = ["CityLabels", "city_labels", "find_labels", "labelled_area", "truths_below"]

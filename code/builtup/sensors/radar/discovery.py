@@ -6,7 +6,6 @@ function says for both what is a scene. What looks like one and is not read is n
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Literal
 
 from builtup.errors import BuiltupError, FileError, InputError, alike
 from builtup.geo.locations import Allow, Location, user_location
+from builtup.logs import warn_once
 from builtup.sensors.radar.candidates import Judged, is_document, judge
 from builtup.sensors.radar.names import city_name, safe_name
 from builtup.sensors.radar.pairs import Part, RadarFile, paired, refuse_doubles
@@ -26,15 +26,11 @@ from builtup.sensors.scene_files import is_raster, list_files, require_folder
 
 __all__ = ["Discovery", "find_scenes", "require_split", "scenes_of_split"]
 
-log = logging.getLogger(__name__)
-
 _CITY_YEAR = re.compile(r".+?_\d{4}")
 #: Folders that are no cities: dates (`20190917_30SXH`) and tiles (`30SXH`).
 _NO_CITY = re.compile(r"\d{8}.*|\d{2}[A-Za-z]{3}")
 #: Folders of cities, not of a city's scenes.
 _SPLITS = frozenset({"train", "test", "val", "validation"})
-#: What this process has said, so that the steps of a chain do not say it each.
-_said: set[str] = set()
 
 
 @dataclass
@@ -64,7 +60,7 @@ class Discovery:
         lines = [first.of_many(count) for first, count in alike(self.passed)]
         if self.empty and lines:
             for line in lines[1:]:
-                log.warning("%s", line)
+                warn_once(str(line))
             raise lines[0]
         if self.empty and self.ignored:
             problem = f"{otherwise.problem}, but others ({Path(self.ignored[0]).name})"
@@ -73,9 +69,7 @@ class Discovery:
             raise otherwise
         lines += [first.of_many(count) for first, count in alike(self.notes)]
         for line in lines:
-            if str(line) not in _said:
-                log.warning("%s", line)
-            _said.add(str(line))
+            warn_once(str(line))
         return self
 
 
