@@ -127,7 +127,10 @@ def test_the_log_file_has_all_of_it_from_the_command_on(
     assert kept == ("", "error: a.tif: is empty; remove it\n", 1)
     lines = path.read_text().splitlines()
     assert all(re.match(rf"\d{{4}}-\d\d-\d\d {TIME} [A-Z]+: ", line) for line in lines)
-    assert [line.split(maxsplit=2)[2] for line in lines] == [
+    said = [line.split(maxsplit=2)[2] for line in lines]
+    about = [line for line in said if re.match("DEBUG: builtup [0-9.]+, Python .*, in /", line)]
+    assert said[1] == said[7] == about[0]
+    assert [line for line in said if line not in about] == [
         f"INFO: builtup step --quiet --log-file '{path}'",
         "DEBUG: a detail",
         "INFO: a choice",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import platform
 import shlex
 import sys
 import traceback
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from builtup import __version__
 from builtup.errors import BuiltupError, OutputError, one_line
 
 __all__ = ["ending", "no_bars", "say", "set_up", "warn_once", "write_to"]
@@ -88,6 +90,8 @@ def write_to(path: Path) -> None:
     os.environ[LOG_FILE] = str(path.absolute())
     set_up()
     _to_file(logging.INFO, shlex.join(["builtup", *sys.argv[1:]]))
+    where = f"Python {platform.python_version()} on {platform.system()}, in {Path.cwd()}"
+    _to_file(logging.DEBUG, f"builtup {__version__}, {where}")
 
 
 def no_bars() -> bool | None:

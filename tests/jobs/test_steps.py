@@ -53,6 +53,13 @@ def test_jobs_are_done_once(tmp_path: Path, workers: int) -> None:
     assert again.line().startswith("double: nothing to do, 2 scenes up to date")
 
 
+def test_details_name_each_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", "builtup"):
+        run_step(STEP, make_jobs(tmp_path, {"a": "x"}), double)
+        run_step(STEP, make_jobs(tmp_path, {"a": "x", "b": "y"}), double)
+    assert caplog.messages == ["double: a done", "double: a is up to date", "double: b done"]
+
+
 def test_small_work_stays_in_one_process(tmp_path: Path) -> None:
     jobs = make_jobs(tmp_path, {"a": "x", "b": "y"})
     seen: list[int] = []

@@ -183,6 +183,7 @@ def run_step(
     todo = []
     for job in jobs:
         if is_done(step, job):
+            log.debug("%s: %s is up to date", step.name, job.name)
             summary.up_to_date += 1
         else:
             todo.append(job)
@@ -195,6 +196,7 @@ def run_step(
                     raise error
                 summary.skipped.append(error)
                 continue
+            log.debug("%s: %s done", step.name, job.name)
             summary.done += 1
             summary.pixels += job.pixels
             for key, count in counts.items():
