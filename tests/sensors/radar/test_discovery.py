@@ -56,6 +56,24 @@ def test_names_of_others_are_paired(tmp_path: Path) -> None:
     ]
 
 
+def test_polarisations_may_be_said_by_folders(tmp_path: Path) -> None:
+    for name in ("VV/20230101", "VH/20230101", "VV/20230113", "VH/20230113"):
+        write_raster(tmp_path / "porto" / f"{name}.TIF", speckle((9, 9)))
+    expected = [("porto", date, f"{date}_{{}}") for date in ("20230101", "20230113")]
+    assert found(tmp_path / "porto") == expected
+
+
+def test_folders_of_radiometries_are_no_cities(tmp_path: Path) -> None:
+    for name in (
+        "sigma0/20230101_VV",
+        "sigma0/20230101_VH",
+        "gamma0/20230101_VV",
+        "gamma0/20230101_VH",
+    ):
+        write_raster(tmp_path / "porto" / f"{name}.tif", speckle((9, 9)))
+    assert found(tmp_path / "porto") == [("porto", "20230101", "sigma0_20230101_{}")]
+
+
 def test_files_of_three_bands_are_scenes(tmp_path: Path) -> None:
     stack = np.stack([speckle((9, 9))] * 3)
     write_raster(tmp_path / "images_3b" / "Alpha_2015" / "s1a_38SLF_3b_ASC_20150101.tif", stack)
@@ -249,6 +267,15 @@ def test_a_folder_of_splits_is_no_split(tmp_path: Path, below: str) -> None:
     train = tmp_path / below / "train"
     with pytest.raises(InputError, match=f"holds splits, train among them, .*; give {train}, or"):
         scenes_of_split(tmp_path)
+
+
+def test_cities_in_a_folder_of_a_country_are_said_to_be_one(tmp_path: Path) -> None:
+    write_scene(tmp_path, "Syria/Homs_2015")
+    write_scene(tmp_path, "Syria/Aleppo_2015", date="20150202")
+    write_scene(tmp_path, "Mosul/Mosul_2015", date="20150303")
+    write_scene(tmp_path, "Beta_2015", date="20150404", folder="s1tiling_2015")
+    (note,) = scenes_of_split(tmp_path).notes
+    assert str(note).startswith(f"{tmp_path / 'Syria'}: taken as one city, though it holds Aleppo_")
 
 
 def test_one_calibration_of_a_scene_is_read_by_the_steps(tmp_path: Path) -> None:

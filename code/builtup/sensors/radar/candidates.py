@@ -95,6 +95,9 @@ def judge(file: RadarFile, layout: Layout) -> Judged:
         return Judged(_part(file, BOTH, stem, name) if name.kind == "3b" else None)
     if polarisation:
         return Judged(_part(file, polarisation, rest, None))
+    folders = [folder.lower() for folder in file.below if folder.lower() in POLARISATIONS]
+    if folders and not _SAYS.search(stem):  # VV/20230101.tif
+        return Judged(_part(file, folders[-1], stem, None))
     why = None if file.location.remote else _no_scene(file.location)
     return Judged(_part(file, BOTH, stem, None)) if why is None else Judged(why=why)
 

@@ -7,6 +7,7 @@ function says for both what is a scene. What looks like one and is not read is n
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -27,8 +28,8 @@ from builtup.sensors.scene_files import is_raster, list_files, require_folder
 __all__ = ["Discovery", "find_scenes", "require_split", "scenes_of_split"]
 
 _CITY_YEAR = re.compile(r".+?_\d{4}")
-#: Folders that are no cities: dates (`20190917_30SXH`) and tiles (`30SXH`).
-_NO_CITY = re.compile(r"\d{8}.*|\d{2}[A-Za-z]{3}")
+#: Folders that are no cities: dates (`20190917_30SXH`), tiles (`30SXH`), what is in them (`VV`).
+_NO_CITY = re.compile(r"\d{8}.*|\d{2}[A-Z]{3}|v[vh]|(?:sigma|gamma|beta)0|filtered", re.IGNORECASE)
 #: Folders of cities, not of a city's scenes.
 _SPLITS = frozenset({"train", "test", "val", "validation"})
 
@@ -83,6 +84,7 @@ def scenes_of_split(root: Path) -> Discovery:
     _refuse_splits(root, listing.files)
     found = Discovery(passed=list(listing.passed))
     _collect([_file_of_split(root, path) for path in listing.files], "split", found)
+    found.notes += _cities_in_cities(root, found.scenes)
     found.scenes.sort(key=lambda s: (s.folder, s.scene_id))
     return found
 
@@ -170,6 +172,21 @@ def _refuse_splits(root: Path, files: Iterable[Path]) -> None:
                 split = root.joinpath(*folders[:depth])
                 problem = f"holds splits, {split.name} among them, and is none"
                 raise InputError(root, problem, f"give {split}, or link it to where the step looks")
+
+
+def _cities_in_cities(root: Path, scenes: Iterable[Scene]) -> list[InputError]:
+    """A note for each city whose scenes lie in what looks like the folders of other cities."""
+    inside: dict[str, set[str]] = defaultdict(set)
+    for scene in scenes:
+        below = scene.files[0].relative_to(root).parts[1:-1]
+        if below and _CITY_YEAR.fullmatch(below[0]) and not is_product(below[0]):
+            inside[scene.folder].add(below[0])
+    notes = []
+    for folder, cities in inside.items():
+        if not _CITY_YEAR.fullmatch(folder) and {city_name(city) for city in cities} != {folder}:
+            problem = f"taken as one city, though it holds {', '.join(sorted(cities)[:3])}"
+            notes.append(InputError(root / folder, problem, "move these up if they are cities"))
+    return notes
 
 
 def _place(location: Location) -> str:
