@@ -21,6 +21,7 @@ from builtup.jobs.executors import worker_pool
 from builtup.options import Group
 
 LOG = logging.getLogger("builtup.maps.cities")
+BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 TIME = r"\d\d:\d\d:\d\d"
 
 
@@ -30,7 +31,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     names = ["", "builtup", "rasterio", "fiona", "fiona._env", "pyogrio", "botocore"]
     loggers = [logging.getLogger(name) for name in names]
     levels, handlers = [of.level for of in loggers], list(logging.getLogger().handlers)
-    for name in (logs.QUIET, logs.VERBOSE, logs.LOG_FILE):
+    for name in (logs.QUIET, logs.VERBOSE, logs.LOG_FILE, "MLFLOW_LOGGING_LEVEL", BAR):
         monkeypatch.setenv(name, "")  # so that they are taken away again
         monkeypatch.delenv(name)
     yield
@@ -90,6 +91,7 @@ def test_quiet_leaves_warnings_and_results(monkeypatch: pytest.MonkeyPatch, wher
     assert out == "step: 3 scenes\n"
     assert re.fullmatch(rf"{TIME} WARNING: passed over\n", err)
     assert logs.no_bars() is True
+    assert (os.environ["MLFLOW_LOGGING_LEVEL"], os.environ[BAR]) == ("WARNING", "false")
 
 
 def test_bars_are_there_on_a_terminal_unless_quiet() -> None:

@@ -37,6 +37,10 @@ _OTHERS = {
     "pyogrio": logging.WARNING,
     "botocore": logging.WARNING,
 }
+_MLFLOW_QUIET = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 _FORMAT = "%(asctime)s %(levelname)s: %(message)s"
 
 
@@ -72,6 +76,8 @@ def set_up(least: int = logging.INFO) -> None:
     screen = _Screen(logging.DEBUG if _is_set(VERBOSE) else logging.INFO)
     if _is_set(QUIET):
         screen.setLevel(logging.WARNING)
+        for name, value in _MLFLOW_QUIET.items():  # its lines and bars are its own
+            os.environ.setdefault(name, value)
     screen.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
     root.addHandler(screen)
     path = os.environ.get(LOG_FILE)
