@@ -243,3 +243,12 @@ def test_a_vrt_that_calls_itself_a_tiff_is_not_opened(tmp_path: Path) -> None:
         assert dataset.driver == "VRT"  # GDAL itself would
     with pytest.raises(InputError, match="not a readable GeoTIFF"):
         read_headers(scene_of(disguised, good))
+
+
+def test_several_radiometries_in_one_file_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "S1A_20230101_TC.tif", np.ones((4, 5, 5), np.float32))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = ("Sigma0_VH", "Sigma0_VV", "Gamma0_VH", "Gamma0_VV")
+    band = Band(Location(str(path)))
+    with pytest.raises(InputError, match=r"4 bands, 2 described as VV .*of one radiometry"):
+        read_headers(Scene("S1A_20230101_TC_{}", "Mosul", "20230101", band, band))

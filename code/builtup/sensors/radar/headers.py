@@ -364,12 +364,14 @@ def _band_of(dataset: DatasetReader, name: str, shown: str) -> int:
     found = exact or [number for number, text in texts if pattern.search(text)]
     if len(found) != 1:
         listed = ", ".join(text or "-" for text in described[:8])
-        raise InputError(
-            shown,
-            f"{len(numbers)} bands, {len(found)} described as {name.upper()} ({listed})",
-            "describe its bands VH and VV (gdal_edit.py does not; rio edit-info or QGIS does), "
-            "or split it (gdal_translate -b)",
-        )
+        remedy = "copy VV and VH of one radiometry into a file (gdal_translate -b 1 -b 2)"
+        if not found:
+            remedy = (
+                "describe its bands VH and VV (gdal_edit.py does not; rio edit-info or QGIS does), "
+                "or split it (gdal_translate -b)"
+            )
+        problem = f"{len(numbers)} bands, {len(found)} described as {name.upper()} ({listed})"
+        raise InputError(shown, problem, remedy)
     return found[0]
 
 
