@@ -47,7 +47,8 @@ def test_train_and_infer_are_main_with_its_script(monkeypatch):
     launch = types.ModuleType("builtup.config.launch")
     launch.run_script = lambda script_path, **options: ran.append((script_path, options))
     monkeypatch.setitem(sys.modules, "builtup.config.launch", launch)
-    options = ["--config_path", "a.py", "--overrides", "seed=1"]
+    config = "configs/train/demo.py"
+    options = ["--config_path", config, "--overrides", "seed=1"]
     for name in ("train", "infer", "main"):
         CliRunner().invoke(cli, [name, *options], catch_exceptions=False)
     training, inference, main = ran
@@ -56,7 +57,7 @@ def test_train_and_infer_are_main_with_its_script(monkeypatch):
     ]  # fmt: skip
     assert training[1] == inference[1] == main[1]
     assert training[1] == {
-        "config_path": Path("a.py"), "num_gpus": 1, "nodes": 1, "overrides": "seed=1",
+        "config_path": Path(config), "num_gpus": 1, "nodes": 1, "overrides": "seed=1",
     }  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[str, str, int
     status = 0
     try:
         with logs.ending():
-            logs.set_up()
+            logs.begin()
             tool(standalone_mode=False)
     except SystemExit as e:
         status = int(e.code or 0)
@@ -141,6 +141,17 @@ def test_the_log_file_has_all_of_it_from_the_command_on(
         f"INFO: builtup failing --log-file '{path}'",
         "ERROR: error: a.tif: is empty; remove it",
     ]
+
+
+def test_a_log_file_of_the_environment_begins_with_the_command_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    monkeypatch.setenv(logs.LOG_FILE, str(path))
+    run(monkeypatch, "step", "--log-file", str(path))
+    lines = path.read_text().splitlines()
+    assert lines[0].endswith(f"INFO: builtup step --log-file {path}")
+    assert len([line for line in lines if "builtup step" in line]) == 1
 
 
 def test_the_log_file_has_the_traceback_of_a_bug(

@@ -45,7 +45,7 @@ def main() -> None:
         allocator.keep_freed_memory()
         allocator.collect_garbage_rarely()
     with logs.ending():
-        logs.set_up()
+        logs.begin()
         cli(standalone_mode=False)
 
 

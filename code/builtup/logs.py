@@ -24,7 +24,7 @@ from pathlib import Path
 from builtup import __version__
 from builtup.errors import BuiltupError, OutputError, one_line
 
-__all__ = ["ending", "no_bars", "say", "set_up", "warn_once", "write_to"]
+__all__ = ["begin", "ending", "no_bars", "say", "set_up", "warn_once", "write_to"]
 
 log = logging.getLogger(__name__)
 
@@ -90,14 +90,21 @@ def set_up(least: int = logging.INFO) -> None:
         logging.getLogger(name).setLevel(level)
 
 
-def write_to(path: Path) -> None:
-    """Append what this process and those that it starts say to a file, from its command line on."""
-    _opened(path).close()  # refused before others are told
-    os.environ[LOG_FILE] = str(path.absolute())
+def begin() -> None:
+    """`set_up` of a command: its log file begins with what was called."""
     set_up()
     _to_file(logging.INFO, shlex.join(["builtup", *sys.argv[1:]]))
     where = f"Python {platform.python_version()} on {platform.system()}, in {Path.cwd()}"
     _to_file(logging.DEBUG, f"builtup {__version__}, {where}")
+
+
+def write_to(path: Path) -> None:
+    """Append what this process and those that it starts say to a file, from its command line on."""
+    if os.environ.get(LOG_FILE) == str(path.absolute()):
+        return
+    _opened(path).close()  # refused before others are told
+    os.environ[LOG_FILE] = str(path.absolute())
+    begin()
 
 
 def no_bars() -> bool | None:
