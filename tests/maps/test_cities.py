@@ -288,3 +288,13 @@ def test_dates_of_years_in_one_map_are_said(
     write_date(tmp_path, "20200101", [[1, 2]])
     aggregate(tmp_path)
     assert "38SLF_Alpha: one map of dates from 20150101 to 20200101, which are" in caplog.text
+
+
+def test_maps_of_scenes_that_are_gone_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_date(tmp_path, "20150101", [[1, 2]]).rename(tmp_path / "raw" / "38SLF_Alpha_2.tif")
+    write_date(tmp_path, "20150101", [[1, 2]])
+    for _ in range(2):
+        aggregate(tmp_path)
+    assert caplog.text.count("of no scene there: 38SLF_Alpha_2; they stay as they are") == 2

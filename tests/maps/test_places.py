@@ -154,3 +154,13 @@ def test_dates_that_lie_years_apart_are_said_where_they_are_averaged(
 ) -> None:
     say_span("Mosul", days)
     assert bool(caplog.messages) is said
+
+
+def test_folders_that_give_one_key_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    band = [Band(Location(f"/data/{name}_2015/{name[-1]}_vv.tif")) for name in ("A b", "A_b")]
+    scenes = [
+        SceneHeaders(Scene(f"{i}_{{}}", "A_b", "20150101", b, b), BANDS, BANDS, grid())
+        for i, b in enumerate(band)
+    ]
+    say_maps(with_cities(scenes))
+    assert caplog.messages == ["A_b: folders of one city by their names: A b, A_b"]

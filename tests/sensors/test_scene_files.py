@@ -30,6 +30,18 @@ def test_the_same_scene_twice_is_refused_with_both_paths(tmp_path: Path) -> None
         find_rasters(tmp_path, "3b")
 
 
+def test_cities_have_one_key_for_files_and_folders_that_share_one_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for day, city in enumerate(("New York_2015", "New_York_2015", "Erbil_2015", "Erbil_2016"), 1):
+        write_raster(tmp_path / city / f"s1a_38SLF_3b_2015010{day}.tif", [[1.0]])
+    keys = {file.city for file in find_rasters(tmp_path, "3b")}
+    assert keys == {"38SLF_New_York", "38SLF_Erbil"}
+    assert caplog.messages == [
+        "38SLF_New_York: folders of one city by their names: New York, New_York"
+    ]
+
+
 def test_hidden_files_are_not_listed(tmp_path: Path) -> None:
     for name in ("b.tiff", "a.TIF", ".c.partial.tif", "d.tif.aux.xml"):
         (tmp_path / name).touch()

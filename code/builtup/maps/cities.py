@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ from builtup.runs.records import InferenceRecord
 from builtup.runs.results import (
     PredictionTags,
     Results,
+    kind_of,
     read_tags,
     resolve_results,
     scene_rasters,
@@ -131,6 +132,7 @@ def _find_jobs(results: Results, threshold: float | None) -> tuple[list[Job], li
         by_city[date.tags.city].append(date)
     if not by_city and not problems:
         raise InputError(results.raw, "no probability raster of a scene", "run merge_tiles first")
+    _say_left(results, by_city)
     record = InferenceRecord.find(results.folder)
     doubts = (record.doubts or ()) if record is not None else ()
     jobs = []
@@ -140,6 +142,18 @@ def _find_jobs(results: Results, threshold: float | None) -> tuple[list[Job], li
         except BuiltupError as e:
             problems.append(e)
     return jobs, problems
+
+
+def _say_left(results: Results, known: Collection[str]) -> None:
+    """Name the maps of an earlier call whose scenes are gone, or are of other maps now."""
+    masks = [path for path in sorted(results.raw.glob("*.tif")) if kind_of(path) == "classes"]
+    left = [mask.stem for mask in masks if mask.stem not in known]
+    if left:
+        log.warning(
+            "%s: maps of earlier calls, of no scene there: %s; they stay as they are, remove them "
+            "where they are not wanted",
+            *(results.raw, ", ".join(left)),
+        )
 
 
 def _read_date(path: Path) -> _Date:

@@ -11,7 +11,7 @@ from datetime import date
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid, joined_grid
 from builtup.geo.target_grid import shared_ground, square_of
 from builtup.sensors.radar.headers import SceneHeaders
-from builtup.sensors.radar.names import city_key
+from builtup.sensors.radar.names import city_key, city_name, safe_name
 
 __all__ = ["YEARS", "MapScenes", "map_grid", "say_maps", "say_span", "with_cities"]
 
@@ -74,7 +74,20 @@ def with_cities(scenes: Sequence[SceneHeaders], years: str = "apart") -> tuple[M
 
 
 def say_maps(maps: Iterable[MapScenes]) -> None:
-    """Log what was decided: a map for each year, one of several places, several of one city."""
+    """Log what was decided.
+
+    A map for each year, one of several places, several of one city, and folders whose names differ
+    in signs that keys do not have.
+    """
+    maps = tuple(maps)
+    spelled: dict[str, set[str]] = defaultdict(set)
+    for headers in (h for one in maps for h in one.dates if h.scene.city_folder):
+        spelled[safe_name(headers.scene.city)].add(city_name(headers.scene.city_folder))
+    for name, names in spelled.items():
+        if len(names) > 1:
+            log.warning(
+                "%s: folders of one city by their names: %s", name, ", ".join(sorted(names))
+            )
     by_name: dict[str, list[MapScenes]] = defaultdict(list)
     for one in maps:
         by_name[one.name].append(one)

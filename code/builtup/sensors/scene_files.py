@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,9 +142,11 @@ def is_raster(path: Path | str) -> bool:
 def find_rasters(root: Path, kind: str) -> tuple[SceneFile, ...]:
     """The files of one kind (`3b`, `mask`) that a step wrote below `root`, by city and scene.
 
-    Warns of folders that cannot be listed. Raises InputError where two hold the same scene.
+    Warns of folders that cannot be listed, and of those whose names differ and give one key. Raises
+    InputError where two hold the same scene.
     """
     files: dict[str, tuple[str, SceneFile]] = {}
+    spelled: dict[str, set[str]] = defaultdict(set)
     listing = list_files(require_folder(root))
     for first, count in alike(listing.passed):
         warn_once(str(first.of_many(count)))
@@ -154,6 +156,7 @@ def find_rasters(root: Path, kind: str) -> tuple[SceneFile, ...]:
             continue
         folder = path.relative_to(root).parts[0]
         city = city_key(name.tile, city_name(folder))
+        spelled[city].add(city_name(folder))
         if name.scene_id in files:
             raise InputError(
                 path,
@@ -162,4 +165,7 @@ def find_rasters(root: Path, kind: str) -> tuple[SceneFile, ...]:
                 "remove one of them",
             )
         files[name.scene_id] = (folder, SceneFile(path, name.scene_id, city, name.date))
+    for city, names in spelled.items():
+        if len(names) > 1:
+            warn_once(f"{city}: folders of one city by their names: {', '.join(sorted(names))}")
     return tuple(file for _, file in sorted(files.values(), key=lambda f: (f[0], f[1].scene_id)))

@@ -57,16 +57,21 @@ class Scene:
         return city_key(self.tile, self.city)
 
     @property
-    def year(self) -> str:
-        """The year of its city's folder, `<City>_<year>`; empty where it lies in none."""
+    def city_folder(self) -> str:
+        """The name of its city's folder, `<City>_<year>`; empty where it lies in none."""
         if self.folder:
-            return city_year(self.folder)
+            return self.folder
         place = self.vv.location
         folders = Path(place.shown).parts if place.remote else place.path.absolute().parts
         for name in reversed(folders[:-1]):
             if city_year(name) and safe_name(city_name(name)) == safe_name(self.city):
-                return city_year(name)
+                return name
         return ""
+
+    @property
+    def year(self) -> str:
+        """The year of its city's folder; empty where it has none."""
+        return city_year(self.city_folder)
 
     @property
     def locations(self) -> tuple[Location, ...]:
