@@ -206,7 +206,7 @@ def _launch(script_path: Path, config_path: Path, overrides: str, **options: Any
     check_overrides(config_path, overrides)  # what follows takes seconds to import
     from builtup.config.launch import run_script
 
-    run_script(script_path, config_path, overrides=overrides, **options)
+    run_script(script_path, config_path=config_path, overrides=overrides, **options)
 
 
 @cli.command("main")

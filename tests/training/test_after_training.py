@@ -14,6 +14,7 @@ from builtup.config import load as configs
 from builtup.errors import ConfigError
 from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
+from builtup.training import after_training
 from builtup.training.after_training import _keep_temperature, check_registration, finish
 from builtup.training.build import build_data, build_learner
 from builtup.training.checkpoints import (
@@ -96,6 +97,31 @@ def test_the_best_weights_get_curves_pictures_and_a_temperature(
     assert summary.temperature_tuned_on == ("38SAA_Alpha",)
     digest = weights_digest(load_state(tmp_path / "weights" / "best.pt"))
     assert recorder.tagged == {"weights_sha256": digest}
+
+
+def test_the_last_lines_say_what_came_of_it_and_what_comes_next(
+    config: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    recorder = Recorded(tmp_path)
+    recorder.run_id = "12ab"
+    loaded = configs.load(config)
+    data = build_data(loaded)
+    Summary(threshold=0.41).write(tmp_path)
+    after_training._say_outcome(loaded, data, Progress(9, best_iteration=6, best=BEST), recorder)
+    best, weights, following = (record.getMessage() for record in caplog.records[-3:])
+    assert best == "best: iteration 6 of 9, threshold 0.410 with F1 0.500 on 38SAA_Alpha"
+    assert weights == f"weights: {tmp_path / 'weights' / 'best.pt'}"
+    assert following == (
+        "next: builtup infer --config_path configs/inference/validate.py "
+        f'--overrides "run_id=12ab data_path={loaded.data_path}"'
+    )
+    everything = configs.load(config, "val_fold=none validate=false")
+    after_training._say_outcome(everything, build_data(everything), Progress(9), recorder)
+    last, _, following = (record.getMessage() for record in caplog.records[-3:])
+    assert last == "without validation: the last weights, iteration 9, threshold 0.410"
+    assert "configs/inference/test.py" in following
 
 
 def test_without_a_validation_there_is_nothing_to_draw(config: Path, tmp_path: Path) -> None:

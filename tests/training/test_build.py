@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from builtup.config.launch import run_script
+from builtup.config.load import load
 from builtup.errors import ConfigError
 from builtup.runs import tracking
 from builtup.runs.recorder import recording
 from builtup.runs.records import CrossValidation
+from builtup.training.build import build_data, build_learner
 from builtup.training.checkpoints import load_trained
 from helpers import ROOT
 from tiny_folds import enter, write_cities, write_config
@@ -88,3 +90,39 @@ def train_loader():
     overrides = f"val_fold=none validate=false threshold_from={tmp_path / 'scored'}"
     with pytest.raises(ConfigError, match="held out other ground"):
         run_script(SCRIPT, cities, 1, overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "def lr_scheduler(optimizer):\n"
+            "    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)\n",
+            r"lr_scheduler\(\): ReduceLROnPlateau needs metrics at every step",
+        ),
+        ("def lr_scheduler(optimizer):\n    return 3\n", r"int has no step\(\)"),
+        ("def criterion():\n    return print\n", r"criterion\(\) returned .*, not a torch Module"),
+        ("def optimizer(model):\n    return None\n", "NoneType, not a torch Optimizer"),
+        ("def model():\n    return None\n", r"model\(\) returned NoneType, not a torch Module"),
+        (
+            "def optimizer(model):\n    return torch.optim.Adam(model.parameters(), lr='x')\n",
+            r"tiny\.py: line \d+: optimizer\(\): ",
+        ),
+    ],
+)
+def test_what_a_builder_gives_or_raises_is_judged_before_the_first_step(
+    towns: Path, text: str, message: str
+) -> None:
+    path = write_config(towns, towns / "tiles")
+    path.write_text(f"{path.read_text()}\n\n{text}")
+    config = load(path)
+    with pytest.raises(ConfigError, match=message) as caught:
+        build_learner(config, build_data(config))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def towns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("towns")
+    write_cities(root)
+    return root

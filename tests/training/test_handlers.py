@@ -17,6 +17,7 @@ from builtup.data.contract import as_tile_loader
 from builtup.runs.recorder import Recorder
 from builtup.runs.records import InheritedThreshold, Summary
 from builtup.sensors.classes import BUILT_UP
+from builtup.training import handlers
 from builtup.training.checkpoints import BestValidation, Progress
 from builtup.training.evaluator import create_evaluator
 from builtup.training.handlers import (
@@ -26,6 +27,8 @@ from builtup.training.handlers import (
     attach_early_stopping,
     attach_epochs,
     attach_time_limit,
+    in_words,
+    progress_bar,
 )
 from builtup.training.learner import Learner
 from builtup.training.trainer import Step
@@ -149,3 +152,60 @@ def test_an_undefined_score_is_never_the_best_and_an_equal_one_is_no_better(tmp_
     validation.run(3)
     assert (progress.best_iteration, progress.without_better) == (2, 1)
     assert better == [2]
+
+
+def test_an_undefined_score_does_not_count_against_early_stopping_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Bright()
+    learns = Learner(model, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.1))
+    sample = {"image": torch.ones(1, 4, 4), "mask": torch.zeros(4, 4), "index": 0}
+    loader = as_tile_loader(DataLoader([sample], 1))  # type: ignore[arg-type]
+    progress = Progress()
+    evaluator = create_evaluator(learns, loader.places, BUILT_UP)
+    validation = Validation(
+        learns, evaluator, loader, Recorder(), saver(tmp_path, progress), ["f1"]
+    )
+    for iteration in (1, 2, 3):
+        validation.run(iteration)
+    assert progress.without_better == 0
+    assert caplog.text.count("f1 is undefined on the validation ground") == 1
+    assert "es_patience does not count it" in caplog.text
+    sample["mask"] += 1  # defined later
+    for iteration in (4, 5):
+        validation.run(iteration)
+    assert (progress.best_iteration, progress.without_better) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1 s"), (40, "40 s"), (720, "12 min"), (12600, "3.5 h")]
+)
+def test_times_are_said_as_people_do(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
+
+
+def test_the_line_of_an_epoch_says_how_long_the_rest_takes(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(handlers.time, "monotonic", lambda: next(clock))
+    engine = trainer([Step(1.0, 1, True)] * 8)
+    attach_curves(engine, learner(), Recorder(), log_interval=10)
+    engine.run(range(2), max_epochs=4)
+    lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("epoch")]
+    assert lines[0].startswith("epoch 1/4: loss 1.0000, ") and lines[0].endswith(" left")
+    assert not lines[-1].endswith("left")
+
+
+def test_a_bar_shows_epoch_and_loss_and_is_gone_afterwards(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(handlers, "no_bars", lambda: False)
+    for active in (False, True):
+        engine = trainer([Step(0.5, 1, True)] * 4)
+        with progress_bar(engine, active=active):
+            engine.run(range(2), max_epochs=2)
+        shown = capsys.readouterr().err
+        assert ("epoch 2/2" in shown) is active
+    assert not handlers.tqdm._instances

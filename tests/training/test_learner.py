@@ -1,9 +1,11 @@
 """The moving average of the weights."""
 
+import pytest
 import torch
 from torch import nn
 
-from builtup.training.learner import Learner
+from builtup.errors import BuiltupError
+from builtup.training.learner import Learner, in_one_line
 
 
 def learner(decay: float) -> Learner:
@@ -41,3 +43,24 @@ def test_average_covers_the_batch_norm_statistics_and_copies_their_counter():
         own.weights[1].running_mean, torch.full((2,), decay * 1 + (1 - decay) * 3)
     )
     assert int(own.weights[1].num_batches_tracked) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ValueError("Expected more than 1 value\n per channel"),
+            r"training stopped: ValueError: Expected more than 1 value per channel \(tiles a, b\);"
+            ".* another batch_size or crop",
+        ),
+        (IndexError("Target 255 is out of bounds."), "ignore_index=255"),
+    ],
+)
+def test_what_torch_says_of_a_step_is_one_line(error: Exception, message: str) -> None:
+    with pytest.raises(BuiltupError, match=message) as caught, in_one_line("training", ["a", "b"]):
+        raise error
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BuiltupError, match="ours"), in_one_line("training"):
+        raise BuiltupError("ours")
+    with pytest.raises(KeyboardInterrupt), in_one_line("training"):
+        raise KeyboardInterrupt

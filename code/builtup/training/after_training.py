@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,9 @@ from builtup.training.tile_pictures import PictureMaker
 __all__ = ["check_registration", "finish"]
 
 log = logging.getLogger(__name__)
+
+#: The `data_path` of configs/inference/validate.py.
+TILES = "input/train_tiles"
 
 
 def check_registration(config: Config) -> None:
@@ -79,10 +83,10 @@ def finish(
         PictureMaker(learner, data, recorder, 0).extremes(model, best.tiles)
     if config.log_model and recorder.run_id:
         _log_model(config, data, model, progress, recorder)
-    _say_outcome(data, progress, recorder)
+    _say_outcome(config, data, progress, recorder)
 
 
-def _say_outcome(data: Data, progress: Progress, recorder: Recorder) -> None:
+def _say_outcome(config: Config, data: Data, progress: Progress, recorder: Recorder) -> None:
     """The last lines: what came of it, where it is, and what comes next."""
     summary = Summary.read(recorder.folder)
     threshold = 0.5 if summary.threshold is None else summary.threshold
@@ -100,8 +104,11 @@ def _say_outcome(data: Data, progress: Progress, recorder: Recorder) -> None:
         )
     log.info("weights: %s", recorder.folder / "weights" / "best.pt")
     if recorder.run_id:
-        config = f"configs/inference/{'validate' if data.train.held_out else 'test'}.py"
-        log.info("next: %s", command(config, f"run_id={recorder.run_id}", INFERENCE))
+        wanted, tiles = f"run_id={recorder.run_id}", config.get("data_path", TILES)
+        if data.train.held_out:  # the tiles that it held out; others would be those to map
+            wanted += "" if tiles == TILES else f" data_path={shlex.quote(tiles)}"
+        path = f"configs/inference/{'validate' if data.train.held_out else 'test'}.py"
+        log.info("next: %s", command(path, wanted, INFERENCE))
 
 
 def _best(learner: Learner, folder: Path) -> nn.Module:
