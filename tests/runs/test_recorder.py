@@ -66,7 +66,9 @@ class Away:
 
         if self.calls:
             self.calls -= 1
-            raise MlflowException("database is\nlocked", error_code=TEMPORARILY_UNAVAILABLE)
+            raise MlflowException(
+                "database is\nlocked\n[SQL: SELECT 1]", error_code=TEMPORARILY_UNAVAILABLE
+            )
         self.sent += metrics
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ __all__ = [
     "quiet",
     "reached",
     "require_its_place",
+    "said",
     "setup",
     "sweep",
     "trashed",
@@ -75,6 +77,11 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module="alembic")
 
 
+def said(e: BaseException) -> str:
+    """What MLflow says of an error, on one line, without the SQL that it was about."""
+    return re.split(r" \[SQL: | \(Background on this error", one_line(e))[0][:300]
+
+
 @contextmanager
 def reached(uri: str, missing: str = "") -> Iterator[None]:
     """RunError where MLflow cannot be asked, NoSuchRunError where it says that it has none."""
@@ -90,7 +97,7 @@ def reached(uri: str, missing: str = "") -> Iterator[None]:
                 f"{missing} in {uri}; copy the id from the dashboard (a deleted run is gone after "
                 "mlflow gc), or set MLFLOW_TRACKING_URI"
             ) from e
-        text = one_line(e)
+        text = said(e)
         if "database schema" in text or "locate revision" in text:
             import mlflow
 

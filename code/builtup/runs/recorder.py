@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from builtup.errors import BuiltupError, RunError, one_line
 from builtup.jobs.files import output_error, write_text_atomically
 from builtup.runs import tracking
+from builtup.runs.database import said
 from builtup.runs.tracking import has_record, metric_name, rename, shortened
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Recorder:
             if not away:
                 log.warning(
                     "MLflow does not take figures (%s); they are kept, and sent later",
-                    one_line(e, 200),
+                    said(e),
                 )
             self._not_before = time.monotonic() + PAUSE
             return False
@@ -197,11 +198,10 @@ def _patiently(call: Callable[[], T], patience: float | None = None) -> T:
             if code not in _PASSING or time.monotonic() > until:
                 uri = os.environ.get("MLFLOW_TRACKING_URI", "the project's database")
                 raise RunError(
-                    f"MLflow at {uri}: {one_line(e, 300)}; check MLFLOW_TRACKING_URI and "
-                    "MLFLOW_RUN_ID"
+                    f"MLflow at {uri}: {said(e)}; check MLFLOW_TRACKING_URI and MLFLOW_RUN_ID"
                 ) from e
             if not told:
-                log.warning("MLflow does not answer (%s); waiting for it", one_line(e, 200))
+                log.warning("MLflow does not answer (%s); waiting for it", said(e))
                 told = True
             time.sleep(PAUSE)
 
@@ -269,7 +269,7 @@ def _end_run(run_id: str, status: str) -> None:
                 raise
             _patiently(lambda: tracking.client().set_terminated(run_id, status))
     except _mlflow_errors() as e:
-        log.warning("run %s is not closed as %s (%s)", run_id, status, one_line(e, 300))
+        log.warning("run %s is not closed as %s (%s)", run_id, status, said(e))
 
 
 def _start_run(experiment: str, name: str, run_id: str) -> Run:
@@ -303,7 +303,7 @@ def _start_run(experiment: str, name: str, run_id: str) -> Run:
         return run
     except MlflowException as e:
         raise RunError(
-            f"MLflow at {own.tracking_uri}: no run can be started ({one_line(e, 300)}); "
+            f"MLflow at {own.tracking_uri}: no run can be started ({said(e)}); "
             "check MLFLOW_TRACKING_URI and MLFLOW_RUN_ID, and restore what was deleted"
         ) from e
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builtup.errors import BuiltupError, ConfigError, RunError, one_line
+from builtup.errors import BuiltupError, ConfigError, RunError
 from builtup.runs import tracking
+from builtup.runs.database import said
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -163,7 +164,7 @@ def run_of_model(uri: str) -> str:
         run_id = mlflow.models.get_model_info(uri).run_id if version is None else version.run_id
     except (MlflowException, OSError) as e:
         raise RunError(
-            f"{uri}: no such model in {own.tracking_uri} ({one_line(e, 200)}); "
+            f"{uri}: no such model in {own.tracking_uri} ({said(e)}); "
             "look for its name and aliases in the dashboard's Models"
         ) from e
     if not run_id:
