@@ -245,7 +245,7 @@ def recording(
             log.warning("%s", one_line(later))
         if _is_killed_loader(e):
             raise RunError(
-                f"{one_line(e, 200)}: too little memory, as a rule; go on with "
+                f"{one_line(e, 200).rstrip('. ')}: too little memory, as a rule; go on with "
                 f"resume_from={recorder.run_id} and fewer num_workers, or a smaller batch_size"
             ) from e
         raise
