@@ -53,6 +53,10 @@ def test_a_config_of_ones_own_builds_on_one_that_came_along() -> None:
     config = load("mine/own.py")
     assert (config.num_epochs, config.val_interval) == (2, 4)
     assert [path.name for path in config.chain] == ["_unosat.py", "demo.py", "own.py"]
+    like = Path("configs/train/like_the_checkout.py")
+    like.parent.mkdir(parents=True)
+    like.write_text('base = "demo.py"\n')
+    assert [path.name for path in load(like).chain] == ["_unosat.py", "demo.py", like.name]
     Path("demo.py").write_text("")  # of the folder where one stands, not beside the config
     Path("mine/other.py").write_text('base = "demo.py"\n')
     with pytest.raises(ConfigError, match=r"base = 'demo.py' does not exist.*configs/…"):

@@ -299,7 +299,7 @@ def _base_of(path: Path) -> Path | None:
             isinstance(target, ast.Name) and target.id == "base" for target in node.targets
         ):
             if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-                return found(path.parent / node.value.value, Path(node.value.value))
+                return found(found(path.parent / node.value.value), Path(node.value.value))
             raise ConfigError(f"{path}: base is computed; expected the file's name as text")
     return None
 
