@@ -132,3 +132,10 @@ def test_a_fold_that_is_left_to_be_scored_later_is_held_out(tiles: Path, tmp_pat
         write_cities(tmp_path), val_fold=ALPHA, threshold_fold=BETA, batch_size=2, crop=32
     )
     assert Held.by(config, train, None).names == (ALPHA, BETA)
+
+
+def test_a_city_is_known_as_commits_before_spelled_it() -> None:
+    before = LearntGround(folds=("38SLF_New York",), named=("38SLF_New York",))
+    assert before.seen_of(Held(("38SLF_New_York",))) == ["38SLF_New York"]
+    assert before.seen_of(Held(("38SLF_New_York/r0c1",))) == ["38SLF_New York"]
+    assert before.seen_of(Held(("38SLF_Newark",))) == []

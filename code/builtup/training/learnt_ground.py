@@ -23,6 +23,7 @@ from builtup.data.separation import GAP
 from builtup.errors import BuiltupError, LeakageError
 from builtup.runs.manifest import LoggedConfig
 from builtup.runs.records import Part, Record, Summary
+from builtup.sensors.radar.names import current_key
 from builtup.tiles.folds import Folds
 from builtup.tiles.leakage import Area, areas_of_files, learnt_areas, meet, scored_areas
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
@@ -194,5 +195,6 @@ class LearntGround(Record):
 
 
 def _overlap(name: str, other: str) -> bool:
-    """Whether two folds are one, or one is a block of the other's city."""
+    """Whether two folds are one, however spelled, or one is a block of the other's city."""
+    name, other = current_key(name), current_key(other)
     return name == other or name.startswith(f"{other}/") or other.startswith(f"{name}/")
