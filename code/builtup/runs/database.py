@@ -8,6 +8,7 @@ keeps the whole paths of artifacts: one that was moved or copied points to its o
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 import re
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from builtup.errors import NoSuchRunError, RunError, one_line
-from builtup.jobs.files import output_error
+from builtup.jobs.files import output_error, user_cache
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -123,8 +124,9 @@ def opening(uri: str) -> Iterator[None]:
         return
     with ExitStack() as stack:
         with suppress(OSError):  # where it cannot be written, or locked, nobody creates it
-            file.parent.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((file.parent / f".{file.name}.lock").open("w"))
+            name = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:16]
+            user_cache().mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((user_cache() / f"{name}.lock").open("w"))
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     _opened.add(uri)
