@@ -45,9 +45,7 @@ def test_every_command_is_an_entry_point_and_the_reverse():
 def test_train_and_infer_are_main_with_its_script(monkeypatch):
     ran = []
     launch = types.ModuleType("builtup.config.launch")
-    launch.run_script = lambda script, config, **options: ran.append(
-        (script, {"config_path": config, **options})
-    )
+    launch.run_script = lambda script, **options: ran.append((script, options))
     monkeypatch.setitem(sys.modules, "builtup.config.launch", launch)
     config = "configs/train/demo.py"
     options = ["--config_path", config, "--overrides", "seed=1"]

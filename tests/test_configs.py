@@ -58,7 +58,7 @@ def name(path):
 
 
 def without_weights(path):
-    known = "pretrained" in configs.load(path).settings
+    known = "pretrained" in configs.load(path).read_settings()
     return configs.load(path, OFFLINE if known else "data_path=nowhere")
 
 

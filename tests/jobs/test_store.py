@@ -199,8 +199,11 @@ def test_a_command_says_once_what_it_fetches_and_not_where_credentials_lie(
     options = ["--input_path", "s3://maps/in", "--output_path", "s3://maps/3b"]
     command = [sys.executable, "-c", script, "generate_3b_images", *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    said = r"\d\d:\d\d:\d\d INFO: fetching 2 files from s3://maps/in\n"
-    assert re.fullmatch(said, ended.stderr)
+    clock = r"\d\d:\d\d:\d\d"
+    said = rf"{clock} INFO: fetching 2 files from s3://maps/in\n"
+    first = r"s3://maps/in/Alpha_2015/20150101_38SLF/s1a_38SLF_vv_ASC_20150101.tif"
+    said += rf"{clock} INFO: {first} and 1 more: taken as power \(.*\)\n"
+    assert re.fullmatch(said, ended.stderr), ended.stderr
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: OSError, times: int) -> list[str]:
@@ -297,8 +300,8 @@ def test_a_step_of_the_command_line_reads_and_writes_the_store(bucket: Any, tmp_
     ]
     first, second = (CliRunner().invoke(cli.cli, command) for _ in range(2))
     assert first.exit_code == 0, first.output
-    assert first.output.startswith("generate_3b_images: 1 scenes")
-    assert "nothing to do, 1 scenes up to date" in second.output
+    assert first.output.startswith("generate_3b_images: 1 scene,")
+    assert "nothing to do, 1 scene up to date" in second.output
     local = ["generate_3b_images", "--input_path", "train", "--output_path", "here"]
     assert CliRunner().invoke(cli.cli, local).exit_code == 0
     name = "Alpha_2015/s1a_38SLF_3b_ASC_20150101.tif"

@@ -109,7 +109,7 @@ def test_image_and_mask_come_back_side_by_side(tmp_path: Path) -> None:
 def test_everything_is_written_and_a_second_run_does_nothing(tmp_path: Path) -> None:
     add_scene(tmp_path)
     folder = tile_all(tmp_path)
-    assert "1 scenes, 12 tiles" in measure(folder).line()
+    assert "1 scene, 12 tiles" in measure(folder).line()
     names = {p.name for p in folder.iterdir() if p.is_file()}
     assert names == {
         *("tile_stats.csv", "stats.json", "folds.json", "folds.gpkg", "histograms.png"),

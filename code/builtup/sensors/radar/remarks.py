@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from builtup.jobs.store import with_urls
+
 __all__ = ["Remark", "joined", "say"]
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ def joined(remarks: Iterable[Remark]) -> list[tuple[str, bool]]:
 def say(remarks: Iterable[Remark]) -> None:
     """Log them, those in doubt as warnings."""
     for line, doubtful in joined(remarks):
-        log.log(logging.WARNING if doubtful else logging.INFO, "%s", line)
+        log.log(logging.WARNING if doubtful else logging.INFO, "%s", with_urls(line))
 
 
 def _line(remarks: list[Remark]) -> str:
