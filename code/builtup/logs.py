@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import platform
 import shlex
 import sys
 import traceback
@@ -94,7 +93,7 @@ def begin() -> None:
     """`set_up` of a command: its log file begins with what was called."""
     set_up()
     _to_file(logging.INFO, shlex.join(["builtup", *sys.argv[1:]]))
-    where = f"Python {platform.python_version()} on {platform.system()}, in {Path.cwd()}"
+    where = f"Python {sys.version.split()[0]} on {sys.platform}, in {Path.cwd()}"
     _to_file(logging.DEBUG, f"builtup {__version__}, {where}")
 
 
