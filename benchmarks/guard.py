@@ -1,7 +1,7 @@
 """A guard for changes that must not change a result: the whole chain, listed by sha256.
 
-    python benchmarks/guard.py --against benchmarks/guard_937d379.txt
-    python benchmarks/guard.py --code <another checkout> --output list.txt --keep <folder>
+    python benchmarks/guard.py --code <checkout of the commit before> --output before.txt
+    python benchmarks/guard.py --against before.txt [--keep <folder>]
 
 Runs every step on two simulated cities and on the real scenes, trains for some iterations on one
 thread with fixed seeds, maps, scores, reports, traces, averages, predicts, cross-validates and

@@ -81,6 +81,9 @@ def test_a_worker_sets_it_at_its_start(tmp_path: Path) -> None:
 
 def test_the_command_line_looks_for_garbage_rarely() -> None:
     code = "import gc; from builtup.jobs.allocator import collect_garbage_rarely as rarely; "
-    code += "rarely(); print(gc.isenabled(), gc.get_threshold()[0])"
+    code += (
+        "import atexit; atexit.register(lambda: print(gc.get_freeze_count() > 1000)); rarely(); "
+    )
+    code += "print(gc.isenabled(), gc.get_threshold()[0], gc.get_freeze_count())"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["True", "50000"]
+    assert found.stdout.split() == ["True", "50000", "0", "True"]  # frozen at the end alone
