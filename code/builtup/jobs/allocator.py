@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import gc
+import sys
 from functools import cache
 from typing import Any
 
@@ -47,7 +48,13 @@ def collect_garbage_rarely() -> None:
     when the process ends, and its memory goes back as a whole, as much again.
     """
     gc.set_threshold(OBJECTS)
-    atexit.register(gc.freeze)  # what is frozen is left alone
+    atexit.register(_leave_alone)
+
+
+def _leave_alone() -> None:
+    """Let the end of the process not look for garbage."""
+    if "triton" not in sys.modules:  # whose bindings list what is not taken apart as leaked
+        gc.freeze()
 
 
 def give_back() -> None:
