@@ -185,6 +185,6 @@ def test_predict_has_the_defaults_of_its_recipe_and_options():
     options = {option.name: option for option in cli.commands["predict"].params}
     known = {of.name: of.default for kind in (Recipe, PredictOptions) for of in fields(kind)}
     shared = options.keys() & known.keys()
-    assert options.keys() - shared == {"scheduler", *(f.name for f in fields(PolygonOptions))}
+    assert options.keys() - shared == {"scheduler", *PolygonOptions._fields}
     for name in shared - {"model", "input_path"}:
         assert options[name].default == ("" if known[name] is None else known[name]), name

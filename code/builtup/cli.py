@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -39,13 +38,15 @@ __all__ = ["cli", "main"]
 
 def main() -> None:
     """Run a command; bad input ends in one line and exit status 1."""
-    if not {"-h", "--help"} & set(sys.argv):  # help needs neither memory nor what sets it up
+    works = not {"-h", "--help"} & set(sys.argv)  # help needs neither memory nor log lines
+    if works:
         from builtup.jobs import allocator
 
         allocator.keep_freed_memory()
         allocator.collect_garbage_rarely()
     with logs.ending():
-        logs.begin()
+        if works:
+            logs.begin()
         cli(standalone_mode=False)
 
 
@@ -381,6 +382,8 @@ def demo(**options: Any) -> None:
 @on_cluster("output_path")  # reads scenes from URLs itself, window by window
 def predict(**options: Any) -> None:
     """Map new scenes with a trained model: probabilities, masks, polygons."""
+    from dataclasses import fields
+
     from builtup.maps.products import map_lines
     from builtup.prediction.predict import PredictOptions
     from builtup.prediction.predict import predict as run

@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -92,6 +91,8 @@ def set_up(least: int = logging.INFO) -> None:
 def begin() -> None:
     """`set_up` of a command: its log file begins with what was called."""
     set_up()
+    import shlex  # late: --help does without
+
     _to_file(logging.INFO, shlex.join(["builtup", *sys.argv[1:]]))
     where = f"Python {sys.version.split()[0]} on {sys.platform}, in {Path.cwd()}"
     _to_file(logging.DEBUG, f"builtup {__version__}, {where}")

@@ -10,9 +10,8 @@ import functools
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import click
 
@@ -177,8 +176,16 @@ def results(function: F) -> F:
     )(function)
 
 
-@dataclass(frozen=True)
-class PolygonOptions:
+class _PolygonOptions(NamedTuple):
+    """No dataclass: importing what makes one would be a thirtieth of `--help`."""
+
+    min_area: float = 400.0
+    simplify: float = 10.0
+    min_hole: float = 400.0
+    square: bool = False
+
+
+class PolygonOptions(_PolygonOptions):
     """How the polygons for work (the GeoPackage) are made of the exact outlines.
 
     Regions below `min_area` are left out and holes below `min_hole` filled (both m²), vertices
@@ -186,16 +193,16 @@ class PolygonOptions:
     angles where they fit. Raises BuiltupError for a number that is no size.
     """
 
-    min_area: float = 400.0
-    simplify: float = 10.0
-    min_hole: float = 400.0
-    square: bool = False
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
+    def __new__(cls, *sizes: Any, **named: Any) -> Self:
+        """As `_PolygonOptions`, checked."""
+        made = super().__new__(cls, *sizes, **named)
         for name in ("min_area", "simplify", "min_hole"):
-            value = getattr(self, name)
+            value = getattr(made, name)
             if not 0 <= value < math.inf:
                 raise BuiltupError(f"{name}={value}: no size; it must be a finite number ≥ 0")
+        return made
 
 
 def polygon_options(function: F) -> F:
@@ -208,7 +215,7 @@ def polygon_options(function: F) -> F:
 
     made = cast(F, command)
     for name, text in reversed(_POLYGON_HELP.items()):
-        default = getattr(PolygonOptions, name)
+        default = PolygonOptions._field_defaults[name]
         kind: Any = bool if isinstance(default, bool) else click.FloatRange(0)
         shown = default if isinstance(default, bool) else f"{default:g}"
         made = click.option(

@@ -52,7 +52,7 @@ def map_scenes(**options: Any) -> list[Summary]:
     from builtup.prediction.predict import PredictOptions, predict
     from builtup.prediction.recipe import Recipe
 
-    polygons = {of.name for of in fields(PolygonOptions)} & options.keys()
+    polygons = set(PolygonOptions._fields) & options.keys()
     recipe = {of.name for of in fields(Recipe)} & options.keys()
     return predict(
         Recipe(**{name: options.pop(name) for name in recipe}),
