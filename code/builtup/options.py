@@ -290,6 +290,14 @@ simulating = _listed(
         *("labels", click.Choice(["builtup", "footprints"]), "builtup"),
         "what the polygons show: built-up ground, or each building",
     ),
+    (
+        *("variety", click.Choice(["plain", "wide"]), "plain"),
+        "how far towns, land, seasons and sensors differ",
+    ),
+    (
+        *("shift", click.Choice(["", "style", "climate", "season", "sensor"]), ""),
+        "cities of another kind; none by default",
+    ),
     ("num_workers", _COUNT, 2, "processes on this machine"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -262,8 +263,36 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     assert not (mine.parent / SIMULATED).exists()
 
 
+def test_a_variety_or_shift_is_recorded_only_where_given(tmp_path: Path) -> None:
+    given: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "wide": {"variety": "wide"},
+        "moved": {"variety": "wide", "shift": "sensor"},
+    }
+    pictures = set()
+    for name, options in given.items():
+        assert run(tmp_path / name, dates=1, size=64, **options).done == 1
+        assert run(tmp_path / name, dates=1, size=64, **options).up_to_date == 1
+        (marker,) = (tmp_path / name).glob(f"*/*/{SIMULATED}")
+        recorded = json.loads(marker.read_text())["settings"]
+        assert {k: v for k, v in recorded.items() if k in ("variety", "shift")} == options
+        scene = scenes_of_split(tmp_path / name / "train").scenes[0].files[0]
+        pictures.add(hashlib.sha256(scene.read_bytes()).hexdigest())
+    assert len(pictures) == 3
+    assert run(tmp_path / "plain", dates=1, size=64, shift="season").done == 1
+
+
 @pytest.mark.parametrize(
-    "options", [{"labels": "roofs"}, {"size": 8}, {"dates": 0}, {"cities": -1}, {"dates": 9999}]
+    "options",
+    [
+        {"labels": "roofs"},
+        {"variety": "vast"},
+        {"shift": "time"},
+        {"size": 8},
+        {"dates": 0},
+        {"cities": -1},
+        {"dates": 9999},
+    ],
 )
 def test_settings_out_of_range_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(BuiltupError, match=next(iter(options))):

@@ -14,6 +14,7 @@ from builtup.sensors.scene_files import SIMULATED
 from builtup.simulate.plan import labels as truth
 from builtup.simulate.plan.buildings import footprint_files
 from builtup.simulate.plan.city import MAX_CITIES, City, CitySpec, draw_city
+from builtup.simulate.plan.style import SHIFTS, VARIETIES
 from builtup.simulate.radar.acquisition import MAX_DATES, draw_acquisition, draw_pass
 from builtup.simulate.radar.imaging import scene_files, write_scene
 
@@ -37,6 +38,8 @@ def simulate(
     seed: int = 0,
     footprints: str = "",
     labels: str = "builtup",
+    variety: str = "plain",
+    shift: str = "",
     num_workers: int = 2,
 ) -> Summary:
     """Write simulated cities, `size` pixels of 10 m along a side, with polygons.
@@ -47,16 +50,23 @@ def simulate(
     one pixel and closed) or the footprints. `footprints` names a file, or a folder of files, of
     building polygons that take the place of the street plan.
 
+    `variety="wide"` draws towns, land, seasons and sensors from far wider ranges than `plain`.
+    `shift` makes all cities of the call of a kind that training does not have: `style` (other
+    street plans and densities), `climate` (dry or wet land cover), `season` (frozen, wet snow,
+    high crops), `sensor` (other incidence, looks, noise, gain); so another kind of test city is a
+    call of its own with `cities=0`.
+
     A city follows from the seed, its split and number, not from how many there are. Raises
     InputError for footprints that cannot be used and folders that would be overwritten.
     """
-    _check(cities, test_cities, dates, size, labels)
+    _check(cities, test_cities, dates, size)
+    _known(labels=(labels, LABELS), variety=(variety, VARIETIES), shift=(shift, ("", *SHIFTS)))
     files = footprint_files(Path(footprints)) if footprints else ()
     wanted = [("train", number) for number in range(cities)]
     wanted += [("test", number) for number in range(test_cities)]
     jobs = [
-        _job(CitySpec(seed, split, number, size, files), Path(output_path), dates, labels)
-        for split, number in wanted
+        _job(spec, Path(output_path), dates, labels)
+        for spec in (CitySpec(seed, *one, size, files, variety, shift) for one in wanted)
     ]
     for job in jobs:
         folder = job.context[1]
@@ -66,9 +76,14 @@ def simulate(
     return run_step(STEP, jobs, _write_city, num_workers=num_workers, noun="cities")
 
 
-def _check(cities: int, test_cities: int, dates: int, size: int, labels: str) -> None:
-    if labels not in LABELS:
-        raise BuiltupError(f"labels={labels}: unknown value; use one of {', '.join(LABELS)}")
+def _known(**given: tuple[str, tuple[str, ...]]) -> None:
+    for name, (value, known) in given.items():
+        if value not in known:
+            choice = ", ".join(filter(None, known))
+            raise BuiltupError(f"{name}={value}: unknown value; use one of {choice}")
+
+
+def _check(cities: int, test_cities: int, dates: int, size: int) -> None:
     bounds = {
         "cities": (cities, 0, MAX_CITIES),
         "test_cities": (test_cities, 0, MAX_CITIES),
@@ -90,6 +105,10 @@ def _job(spec: CitySpec, output_path: Path, dates: int, labels: str) -> Job:
         "dates": dates,
         "labels": labels,
     }
+    if spec.variety != "plain":  # settings of folders from before these options stay as they were
+        settings["variety"] = spec.variety
+    if spec.shift:
+        settings["shift"] = spec.shift
     outputs = tuple(folder / name for name in _outputs(spec, dates))
     inputs = tuple(part for file in spec.footprints for part in _parts(file))
     return Job(

@@ -22,7 +22,9 @@ def test_roof_points_cover_the_footprint(angle: float, x: float, odd: bool) -> N
         ring = np.array([(0, 0), (30, 0), (30, 12), (12, 12), (12, 30), (0, 30), (0, 0)], float)
         turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
         buildings = Buildings(
-            ring @ turn + x, np.array([0, 7]), buildings.heights, buildings.strength
+            ring @ turn + x,
+            np.array([0, 7]),
+            *(buildings.heights, buildings.strength, buildings.roofs),
         )
     points, own, area = buildings.roof_points(3.0)
     polygon = buildings.polygons()[0]

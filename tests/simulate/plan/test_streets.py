@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import shapely
 
 from builtup.simulate.plan.noise import stream
-from builtup.simulate.plan.streets import build, draw_roads, draw_settlements
+from builtup.simulate.plan.streets import KINDS, build, draw_roads, draw_settlements
+from builtup.simulate.plan.style import Towns
 
 EXTENT = 4000.0
 
@@ -29,6 +33,29 @@ def test_houses_crowd_around_settlements_and_hardly_overlap() -> None:
     assert (houses.heights > 2).all()
     together = shapely.area(shapely.union_all(footprints))
     assert together > 0.9 * shapely.area(footprints).sum()
+
+
+@pytest.mark.parametrize("kind", ["slabs", "shacks", "terraces", "plots", "halls"])
+def test_a_style_puts_its_kinds_in_the_place_of_others(kind: str) -> None:
+    roles = dict.fromkeys(("core", "rows", "suburb", "industry"), kind)
+    towns = Towns(radius=(0.2, 0.25), villages=0, farms=0, kinds=roles)
+    settlements = [s for s in draw_settlements(stream(3), EXTENT, towns) if s.town]
+    houses = build(stream(1), settlements, EXTENT, towns)
+    low, high = (KINDS[kind].length[i] * KINDS[kind].width[i] for i in (0, 1))
+    assert (houses.areas() > 0.99 * low).all()
+    assert (houses.areas() < 1.01 * high).all()
+    together = shapely.area(shapely.union_all(houses.polygons()))
+    assert together > 0.9 * houses.areas().sum()
+    assert (houses.roofs.max() > 2) == (kind == "halls")
+
+
+def test_villages_become_rows_under_trees() -> None:
+    towns = Towns(rows=1.0, farms=0, trees=0.8)
+    settlements = [s for s in draw_settlements(stream(0), EXTENT, towns) if not s.town]
+    bare = build(stream(1), settlements, EXTENT, replace(towns, trees=0.0))
+    hidden = build(stream(1), settlements, EXTENT, towns)
+    np.testing.assert_array_equal(bare.points.shape, hidden.points.shape)
+    assert 0.4 < (hidden.strength / bare.strength).mean() < 0.8
 
 
 def test_roads_lead_through_the_land_and_hold_asphalt() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builtup.simulate.radar.backscatter import Canvas, View, building_returns, wall_sections
+from builtup.simulate.radar.backscatter import Canvas, Echo, View, building_returns, wall_sections
 from houses import house
 
 EAST = View((1.0, 0.0), 45.0, 0)
@@ -66,3 +67,17 @@ def test_both_orbits_see_other_walls() -> None:
     east = building_returns(canvas, block, View((-1.0, 0.0), 45.0, 1)).scatterers[1]
     assert west.points[:, 0].max() < 400 < east.points[:, 0].min()
     assert west.vv.sum() == pytest.approx(east.vv.sum())
+
+
+def test_another_echo_changes_walls_and_bright_roofs_shine() -> None:
+    turn, ones = np.radians([0.0, 20]), np.ones(2)
+    vv, _ = wall_sections(np.cos(turn), 10 * ones, 6 * ones)
+    broad, _ = wall_sections(np.cos(turn), 10 * ones, 6 * ones, Echo(fall=25.0))
+    assert broad[0] == pytest.approx(vv[0])
+    assert broad[1] > 1.5 * vv[1]
+    canvas, block = Canvas(0.0, 0.0, 80, 80), house(height=10)
+    bright = replace(block, roofs=np.full(1, 10, np.float32))
+    roof, shining = (building_returns(canvas, one, EAST).scatterers[0] for one in (block, bright))
+    np.testing.assert_allclose(shining.vv, 10 * roof.vv)
+    weak = building_returns(canvas, block, EAST, Echo(gain=0.5)).scatterers[1]
+    np.testing.assert_allclose(weak.vv * 2, building_returns(canvas, block, EAST).scatterers[1].vv)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from builtup.simulate.plan.landcover import NAMES, draw_country
+from builtup.simulate.plan.landcover import CODE, NAMES, draw_country
 from builtup.simulate.plan.noise import stream
-from builtup.simulate.radar.ground import LEVELS, Weather, ground_power
+from builtup.simulate.radar.ground import LEVELS, Surface, Weather, ground_power
 
 
 def test_every_kind_of_ground_has_its_level() -> None:
@@ -24,3 +24,46 @@ def test_land_cover_keeps_to_the_published_ranges() -> None:
         ratio.append(np.median(vv - vh))
     assert all(-16 < value < -7 for value in vv_all)
     assert all(4 < value < 10 for value in ratio)
+
+
+def test_frost_darkens_fields_more_than_woods_and_leaves_water() -> None:
+    country, x = draw_country(stream(0), 3000.0), np.arange(300) * 10.0
+    code, _ = country.classes(x, x)
+    usual, cold = (
+        ground_power(country, x, x, Weather(0.3, 0.0, 0.0, change), (1.0, 0.0))
+        for change in ((0.0, 0.0), (-4.0, -5.0))
+    )
+    for band, drop in ((0, -4.0), (1, -5.0)):
+        change = 10 * np.log10(cold[band] / usual[band])
+        np.testing.assert_allclose(change[code == CODE["grass"]], drop, atol=1e-3)
+        np.testing.assert_allclose(change[code == CODE["forest"]], 0.7 * drop, atol=1e-3)
+        np.testing.assert_allclose(change[code == CODE["water"]], 0, atol=1e-3)
+
+
+def test_crops_stand_high_where_grass_does_not() -> None:
+    country, x = draw_country(stream(0), 3000.0), np.arange(300) * 10.0
+    code, _ = country.classes(x, x)
+    usual, high = (
+        ground_power(country, x, x, Weather(0.3, 0.0, 0.0, high=more), (1.0, 0.0))[0]
+        for more in (0.0, 3.0)
+    )
+    change = 10 * np.log10(high / usual)
+    np.testing.assert_allclose(change[code == CODE["cereal"]], 3, atol=1e-3)
+    np.testing.assert_allclose(change[code == CODE["grass"]], 0, atol=1e-3)
+
+
+def test_relief_makes_slopes_stronger_and_jitter_moves_a_kind() -> None:
+    country, x = draw_country(stream(1), 3000.0), np.arange(300) * 10.0
+    code, _ = country.classes(x, x)
+    jitter = np.zeros((len(NAMES), 2), np.float32)
+    jitter[CODE["grass"]] = 2.0, -1.0
+    weather, look = Weather(0.3, 0.0, 0.0), (1.0, 0.0)
+    flat, steep, moved = (
+        [10 * np.log10(p) for p in ground_power(country, x, x, weather, look, 38.0, surface)]
+        for surface in (Surface(relief=0.0), Surface(relief=8.0), Surface(jitter, relief=0.0))
+    )
+    here = code == CODE["grass"]
+    assert (steep[0] - flat[0])[here].std() > 0.5
+    np.testing.assert_allclose((moved[0] - flat[0])[here], 2, atol=1e-3)
+    np.testing.assert_allclose((moved[1] - flat[1])[here], -1, atol=1e-3)
+    np.testing.assert_allclose((moved[0] - flat[0])[code == CODE["cereal"]], 0, atol=1e-3)

@@ -33,3 +33,11 @@ def test_the_speckle_table_agrees_with_scipy() -> None:
     normal = np.linspace(-4, 4, 101, dtype=np.float32)
     expected = stats.gamma(LOOKS, scale=1 / LOOKS).ppf(stats.norm.cdf(normal.astype(float)))
     np.testing.assert_allclose(gamma_from_normal(normal), expected, rtol=2e-3)
+
+
+@pytest.mark.parametrize("looks", [1.3, 20.0])
+def test_other_sensors_have_other_looks_and_correlation(looks: float) -> None:
+    field = SpeckleRows((1, 2), 700, looks, 0.5).next(500)
+    assert field.mean() == pytest.approx(1, abs=0.02)
+    assert 1 / field.var() == pytest.approx(looks, rel=0.06)
+    assert np.corrcoef(field[1:].ravel(), field[:-1].ravel())[0, 1] < 0.45

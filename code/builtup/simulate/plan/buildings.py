@@ -26,6 +26,8 @@ VECTOR_SUFFIXES = (".shp", ".gpkg", ".geojson", ".fgb")
 #: Heights are cut here: the layover of anything taller would leave a block's halo.
 MAX_HEIGHT = 60.0
 DEFAULT_HEIGHT = 6.5
+#: Shape of the gamma variable of wall returns in the plain world; less makes a heavier tail.
+TAIL = 2.3
 
 Float = NDArray[np.float32]
 
@@ -36,13 +38,15 @@ class Buildings:
 
     `points` (m, 2) float64: metres east and south of the scene's upper left corner; `starts`
     (n + 1,): where each ring begins; `heights` (n,) float32 in metres; `strength` (n, 2) float32:
-    the relative return of the walls, seen from ascending and from descending orbits.
+    the relative return of the walls, seen from ascending and from descending orbits; `roofs` (n,)
+    float32: that of the roof, beyond what follows from its walls.
     """
 
     points: NDArray[np.float64]
     starts: NDArray[np.int64]
     heights: Float
     strength: Float
+    roofs: Float
 
     def __len__(self) -> int:
         return len(self.heights)
@@ -61,7 +65,8 @@ class Buildings:
         counts = np.diff(self.starts)[index]
         starts = np.concatenate([[0], np.cumsum(counts)])
         rows = np.arange(starts[-1]) + np.repeat(self.starts[:-1][index] - starts[:-1], counts)
-        return Buildings(self.points[rows], starts, self.heights[index], self.strength[index])
+        of_each = (self.heights[index], self.strength[index], self.roofs[index])
+        return Buildings(self.points[rows], starts, *of_each)
 
     def roof_points(
         self, step: float
@@ -133,6 +138,7 @@ def boxes(
     angles: NDArray[Any],
     heights: NDArray[Any],
     strength: Float,
+    roofs: NDArray[Any] | float = 1.0,
 ) -> Buildings:
     """Rectangles: centres (n, 2), lengths along `angles` (radians), widths, heights; metres."""
     along = np.stack([np.cos(angles), np.sin(angles)], axis=1) * (lengths / 2)[:, None]
@@ -149,7 +155,8 @@ def boxes(
     )
     starts = np.arange(len(centres) + 1, dtype=np.int64) * 5
     tall = np.minimum(heights, MAX_HEIGHT).astype(np.float32)
-    return Buildings(corners.reshape(-1, 2).astype(np.float64), starts, tall, strength)
+    relative = np.broadcast_to(np.float32(roofs), len(centres)).copy()
+    return Buildings(corners.reshape(-1, 2).astype(np.float64), starts, tall, strength, relative)
 
 
 def footprint_files(path: Path) -> tuple[Path, ...]:
@@ -207,7 +214,12 @@ def _project(polygons: NDArray[Any], crs: Any, target: Any) -> NDArray[Any]:
 
 
 def placed(
-    polygons: NDArray[Any], heights: Float, extent: float, turn: float, rng: np.random.Generator
+    polygons: NDArray[Any],
+    heights: Float,
+    extent: float,
+    turn: float,
+    rng: np.random.Generator,
+    tail: float = TAIL,
 ) -> Buildings:
     """The footprints of a file, turned by `turn` radians, in the middle of a scene.
 
@@ -225,19 +237,19 @@ def placed(
         points @ rotation + extent / 2,
         starts.astype(np.int64),
         np.clip(known, 2.5, MAX_HEIGHT).astype(np.float32),
-        wall_strength(rng, len(rings)),
+        wall_strength(rng, len(rings), tail),
+        np.ones(len(rings), np.float32),
     )
     box = every.bounds
     inside = (box[:, 2] > 0) & (box[:, 3] > 0) & (box[:, 0] < extent) & (box[:, 1] < extent)
     return every.take(np.flatnonzero(inside))
 
 
-def wall_strength(rng: np.random.Generator, count: int) -> Float:
+def wall_strength(rng: np.random.Generator, count: int, shape: float = TAIL) -> Float:
     """Relative wall returns (n, 2) of mean 1 with a heavy tail: reciprocal of a gamma variable.
 
     Speckle times such a variable is the G⁰ distribution of extremely heterogeneous clutter (Frery
     et al. 1997, IEEE TGRS 35(3)), which fits towns.
     """
-    shape = 2.3
     tail = (shape - 1) / rng.standard_gamma(shape, (count, 2))
     return np.minimum(tail, 40).astype(np.float32)

@@ -17,6 +17,7 @@ from builtup.simulate.plan.buildings import Buildings
 from builtup.simulate.plan.landcover import Country, draw_country
 from builtup.simulate.plan.noise import stream
 from builtup.simulate.plan.streets import Roads, build, draw_roads, draw_settlements
+from builtup.simulate.plan.style import Style, draw_style
 
 __all__ = ["MAX_CITIES", "PIXEL", "YEAR", "City", "CitySpec", "draw_city"]
 
@@ -37,13 +38,23 @@ TEST_NAMES = (
 
 @dataclass(frozen=True)
 class CitySpec:
-    """Everything a city follows from; its number counts within its split."""
+    """Everything a city follows from; its number counts within its split.
+
+    `variety` and `shift`: of VARIETIES and SHIFTS, or no shift (plan/style.py).
+    """
 
     seed: int
     split: str
     number: int
     size: int
     footprints: tuple[Path, ...] = ()
+    variety: str = "plain"
+    shift: str = ""
+
+    @property
+    def style(self) -> Style:
+        """What kind of land and towns the city has."""
+        return draw_style(stream(*self.key, 11), self.variety, self.shift, self.number)
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -103,16 +114,19 @@ class City:
 
 def draw_city(spec: CitySpec) -> City:
     """Draw land, streets and buildings."""
-    country = draw_country(stream(*spec.key, 1), spec.extent)
-    settlements = draw_settlements(stream(*spec.key, 2), spec.extent)
+    style = spec.style
+    country = draw_country(stream(*spec.key, 1), spec.extent, style.land)
+    settlements = draw_settlements(stream(*spec.key, 2), spec.extent, style.towns)
     if spec.footprints:
         polygons, heights = footprints.read_footprints(spec.footprints)
         rng = stream(*spec.key, 3)
         turn = 0.0 if spec.number == 0 and spec.split == "train" else rng.uniform(0, 2 * math.pi)
-        houses = footprints.placed(polygons, heights, spec.extent, turn, rng)
+        tail = style.towns.tail
+        houses = footprints.placed(polygons, heights, spec.extent, turn, rng, tail)
         roads = Roads(np.zeros((0, 2)), np.zeros(0))
     else:
-        houses = _on_dry_land(build(stream(*spec.key, 3), settlements, spec.extent), country)
+        plan = build(stream(*spec.key, 3), settlements, spec.extent, style.towns)
+        houses = _on_dry_land(plan, country)
         roads = draw_roads(stream(*spec.key, 4), settlements, spec.extent)
     return City(spec, country, houses, roads)
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from builtup.simulate.plan import countryside
 from builtup.simulate.plan.buildings import Buildings, boxes, wall_strength
+from builtup.simulate.plan.style import Towns
 
 __all__ = ["Roads", "Settlement", "build", "draw_roads", "draw_settlements"]
 
 #: Side of the squares of country that hold one town each at most, in metres.
 REGION = 10240.0
+#: The towns of the plain world.
+PLAIN = Towns()
 
 Points = NDArray[np.float64]
 
@@ -26,7 +30,8 @@ class Kind:
 
     `lot`: size along and across the street; `street`: width; `per_block`: lots between side
     streets; `length`, `width`, `height`: ranges of a building; `occupied`: share of built lots;
-    `wobble`: deviation of a house's angle from the street's, in degrees.
+    `wobble`: deviation of a house's angle from the street's, in degrees; `turned`: share of houses
+    that stand across the street.
     """
 
     lot: tuple[float, float]
@@ -37,6 +42,7 @@ class Kind:
     height: tuple[float, float]
     occupied: float
     wobble: float
+    turned: float = 0.3
 
 
 KINDS = {
@@ -45,6 +51,13 @@ KINDS = {
     "suburb": Kind((23, 31), 11, 6, (9, 15), (8, 12), (3.5, 8), 0.75, 6),
     "industry": Kind((75, 62), 18, 2, (30, 66), (20, 46), (6, 13), 0.6, 1),
     "village": Kind((25, 34), 9, 7, (9, 20), (8, 13), (3.5, 9), 0.6, 10),
+    # kinds that only wide and shifted towns have: high slabs in rows, huts, lattices of
+    # terraces, wide plots, and halls of bright sheet metal
+    "slabs": Kind((72, 46), 20, 4, (36, 64), (11, 15), (14, 50), 0.85, 1, 0.08),
+    "shacks": Kind((13, 14), 5, 9, (7, 11), (6, 10), (2.6, 4), 0.9, 9),
+    "terraces": Kind((9, 38), 17, 24, (8, 9), (13, 22), (6, 11), 0.96, 0.5, 0),
+    "plots": Kind((44, 62), 14, 6, (12, 22), (9, 15), (3.5, 7), 0.7, 5),
+    "halls": Kind((120, 95), 22, 2, (50, 108), (30, 80), (6, 13), 0.7, 1, 0),
 }
 
 
@@ -73,28 +86,32 @@ class Roads:
     area: NDArray[np.float64]
 
 
-def draw_settlements(rng: np.random.Generator, extent: float) -> list[Settlement]:
+def draw_settlements(
+    rng: np.random.Generator, extent: float, towns: Towns = PLAIN
+) -> list[Settlement]:
     """Towns and villages of a square of country; a town stands near the middle of the first."""
     side = min(extent, REGION)
     count = math.ceil(extent / side)
     found: list[Settlement] = []
     for row in range(count):
         for column in range(count):
-            found += _draw_region(rng, column * side, row * side, side, first=row + column == 0)
+            corner = (column * side, row * side)
+            found += _draw_region(rng, corner, side, towns, first=row + column == 0)
     return found
 
 
 def _draw_region(
-    rng: np.random.Generator, left: float, top: float, side: float, first: bool
+    rng: np.random.Generator, corner: tuple[float, float], side: float, towns: Towns, first: bool
 ) -> list[Settlement]:
     found = []
+    left, top = corner
     if rng.random() < 0.75 or first:
         x, y = rng.uniform(0.36, 0.64, 2) * side
-        radius = rng.uniform(0.15, 0.235) * side
+        radius = rng.uniform(*towns.radius) * side
         found.append(_settlement(rng, left + x, top + y, radius, True))
-    for _ in range(rng.poisson(18 * (side / REGION) ** 2) + 1):
+    for _ in range(rng.poisson(towns.villages * (side / REGION) ** 2) + 1):
         x, y = rng.uniform(0.03, 0.97, 2) * side
-        radius = min(170 * math.exp(rng.normal(0, 0.55)), 0.12 * side)
+        radius = min(towns.village_radius * math.exp(rng.normal(0, 0.55)), 0.12 * side)
         new = _settlement(rng, left + x, top + y, radius, False)
         near = (math.hypot(new.x - s.x, new.y - s.y) - radius - 1.2 * s.radius for s in found)
         if min(near, default=1000.0) > 250:
@@ -109,19 +126,28 @@ def _settlement(
     return Settlement(x, y, radius, stretch, rng.uniform(0, math.pi), town)
 
 
-def build(rng: np.random.Generator, settlements: list[Settlement], extent: float) -> Buildings:
-    """The buildings of all settlements, and of farms in the open country."""
-    parts = [_houses(rng, settlement) for settlement in settlements]
-    parts.append(_farms(rng, extent))
+def build(
+    rng: np.random.Generator, settlements: list[Settlement], extent: float, towns: Towns = PLAIN
+) -> Buildings:
+    """The buildings of all settlements, and what stands in the open country."""
+    parts = [_houses(rng, settlement, towns) for settlement in settlements]
+    parts.append(countryside.farms(rng, extent, towns.farms))
+    parts.append(countryside.scattered(rng, extent, towns.scattered))
+    parts.append(countryside.halls(rng, extent, towns.halls))
     table = np.concatenate(parts)
     inside = (np.abs(table[:, :2] - extent / 2) < extent / 2 + 200).all(axis=1)
     table = table[inside]
-    strength = wall_strength(rng, len(table))
-    return boxes(table[:, :2], table[:, 2], table[:, 3], table[:, 4], table[:, 5], strength)
+    strength = wall_strength(rng, len(table), towns.tail)
+    strength *= table[:, 7:].astype(np.float32)
+    return boxes(
+        table[:, :2], table[:, 2], table[:, 3], table[:, 4], table[:, 5], strength, table[:, 6]
+    )
 
 
-def _houses(rng: np.random.Generator, town: Settlement) -> Points:
-    """Table (n, 6) of one settlement: x, y, length, width, angle, height."""
+def _houses(rng: np.random.Generator, town: Settlement, towns: Towns) -> Points:
+    """Table (n, 8) of one settlement, as `countryside` has it."""
+    if not town.town and towns.rows and rng.random() < towns.rows:
+        return countryside.row_village(rng, (town.x, town.y), town.radius, town.turn, towns.trees)
     reach = town.radius * 1.9
     harmonics = rng.normal(0, 1, (2, 6)) * 0.26 / np.sqrt(np.arange(1, 7))
     spacing = min(380.0, town.radius * 0.9)
@@ -132,16 +158,35 @@ def _houses(rng: np.random.Generator, town: Settlement) -> Points:
     share = _share(town, harmonics, seeds)
     parts = []
     for number in np.flatnonzero(share < 1.3).tolist():
-        name = _kind_of(rng, town, share[number])
-        angle = main_angle if rng.random() < 0.45 else rng.uniform(0, math.pi)
+        name = _kind_of(rng, town, share[number], towns)
+        angle = main_angle if rng.random() < towns.aligned else rng.uniform(0, math.pi)
         if name is not None:
-            parts.append(_district(rng, KINDS[name], tree, number, angle, spacing))
+            kind = _scaled(KINDS[towns.kinds.get(name, name)], towns.lots)
+            district = _district(rng, kind, tree, number, angle, spacing)
+            parts.append(_looks(rng, district, name, towns))
     if not parts:
-        return np.zeros((0, 6))
+        return np.zeros((0, countryside.COLUMNS))
     table = np.concatenate(parts)
     edge = np.clip((1.08 - _share(town, harmonics, table[:, :2])) / 0.16, 0, 1)
     table = table[rng.random(len(table)) < edge]
     table[:, :2] += (town.x, town.y)
+    return table
+
+
+def _scaled(kind: Kind, factor: float) -> Kind:
+    """The kind on lots and streets of another size."""
+    along, across = kind.lot
+    return replace(kind, lot=(along * factor, across * factor), street=kind.street * factor)
+
+
+def _looks(rng: np.random.Generator, table: Points, name: str, towns: Towns) -> Points:
+    """What a district adds to its houses' returns: its own strength, trees, bright roofs."""
+    if towns.patches:
+        table[:, 7] *= 10 ** (rng.normal(0, towns.patches) / 10)
+    if towns.trees and name in {"village", "suburb"}:
+        table[:, 7] *= 1 - towns.trees * rng.random(len(table))
+    if towns.kinds.get(name) == "halls":
+        table[:, 6] *= countryside.bright_roofs(rng, len(table))
     return table
 
 
@@ -156,16 +201,16 @@ def _share(town: Settlement, harmonics: Points, points: Points) -> Points:
     return np.hypot(u, v) / (town.radius * np.clip(1 + wave, 0.4, 1.8))
 
 
-def _kind_of(rng: np.random.Generator, town: Settlement, share: float) -> str | None:
+def _kind_of(rng: np.random.Generator, town: Settlement, share: float, towns: Towns) -> str | None:
     """What stands in a district at that share of the way out; None for open ground."""
     chance = rng.random()
     if not town.town:
         return None if chance < 0.05 else "village"
-    if chance < 0.04 + 0.22 * share:
+    if chance < (0.04 + 0.22 * share) * towns.open:
         return None
     if share < 0.25:
         return "core"
-    if share > 0.45 and rng.random() < 0.16:
+    if share > 0.45 and rng.random() < towns.industry:
         return "industry"
     if share < 0.55:
         return "core" if rng.random() < 0.3 else "rows"
@@ -196,22 +241,10 @@ def _district(
     low, high = kind.height
     storeys = low + (high - low) * rng.beta(1.6, 2.6, n)
     turned = angle + np.radians(rng.normal(0, kind.wobble, n))
-    turned += np.where(rng.random(n) < 0.3, math.pi / 2, 0)
+    turned += np.where(rng.random(n) < kind.turned, math.pi / 2, 0)
     length = rng.uniform(*kind.length, n)
-    return np.column_stack([centres, length, rng.uniform(*kind.width, n), turned, storeys])
-
-
-def _farms(rng: np.random.Generator, extent: float) -> Points:
-    """A house and up to three barns each, anywhere."""
-    count = rng.poisson(0.45 * (extent / 1000) ** 2)
-    yards = rng.integers(1, 5, count)
-    n = int(yards.sum())
-    middle = np.repeat(rng.uniform(0, extent, (count, 2)), yards, axis=0)
-    angle = np.repeat(rng.uniform(0, math.pi, count), yards)
-    angle = angle + rng.integers(0, 2, n) * math.pi / 2
-    centres = middle + rng.normal(0, 22, (n, 2))
-    length, width = rng.uniform(10, 38, n), rng.uniform(8, 16, n)
-    return np.column_stack([centres, length, width, angle, rng.uniform(3.5, 8, n)])
+    width = rng.uniform(*kind.width, n)
+    return np.column_stack([centres, length, width, turned, storeys, np.ones((n, 2))])
 
 
 def draw_roads(rng: np.random.Generator, settlements: list[Settlement], extent: float) -> Roads:

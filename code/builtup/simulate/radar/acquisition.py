@@ -15,6 +15,7 @@ from builtup.simulate.plan.city import PIXEL, YEAR, City, CitySpec
 from builtup.simulate.plan.landcover import Country
 from builtup.simulate.plan.noise import stream
 from builtup.simulate.radar.backscatter import Scatterers, View
+from builtup.simulate.radar.conditions import Conditions, draw_conditions, draw_weather
 from builtup.simulate.radar.ground import Weather
 
 __all__ = ["MAX_DATES", "Acquisition", "Pass", "draw_acquisition", "draw_pass", "ground_transform"]
@@ -55,12 +56,14 @@ class Pass:
 class Acquisition:
     """A date: pass, grid, weather and view.
 
-    `shift`: metres east and south of the grid's corner from the city's; `wedge`: no-data where
-    x·a + y·b > c (metres in the city's frame), if any; `noise`: noise-equivalent σ⁰; `lasting` are
-    the strong single scatterers of all dates, `ships` those of this one.
+    `conditions` are those of the city; `shift`: metres east and south of the grid's corner from
+    the city's; `wedge`: no-data where x·a + y·b > c (metres in the city's frame), if any; `noise`:
+    noise-equivalent σ⁰; `lasting` are the strong single scatterers of all dates, `ships` those of
+    this one.
     """
 
     overpass: Pass
+    conditions: Conditions
     shift: tuple[float, float]
     width: int
     height: int
@@ -89,15 +92,17 @@ def draw_acquisition(city: City, number: int) -> Acquisition:
     width, height = spec.size + (rng.integers(-2, 3, 2) if number else np.zeros(2, int))
     east, south = math.cos(TILT), -math.sin(TILT)
     look = (east, south) if overpass.ascending else (-east, south)
-    year = overpass.days / 365
+    conditions = draw_conditions(spec)
+    sensor, extra = conditions.sensor, stream(*spec.key, 13, number)
     return Acquisition(
         overpass=overpass,
+        conditions=conditions,
         shift=(float(shift[0]), float(shift[1])),
         width=int(width),
         height=int(height),
-        weather=Weather(year, float(rng.normal(0, 0.8)), float(rng.normal(0, 1.8))),
-        view=View(look, float(rng.uniform(32, 44)), int(not overpass.ascending)),
-        noise=float(10 ** (rng.uniform(-29, -25) / 10)),
+        weather=draw_weather(rng, extra, overpass.days / 365, conditions.seasons),
+        view=View(look, float(rng.uniform(*sensor.incidence)), int(not overpass.ascending)),
+        noise=float(10 ** (rng.uniform(*sensor.noise) / 10)),
         wedge=_wedge(rng, look, spec.extent) if rng.random() < 0.4 else None,
         lasting=_lasting_scatterers(stream(*spec.key, 5), spec.extent, city.buildings),
         ships=_ships(rng, city.country, spec.extent),

@@ -13,28 +13,15 @@ from numpy.typing import NDArray
 from builtup.simulate.plan.buildings import Buildings
 from builtup.simulate.plan.city import PIXEL
 
-__all__ = ["Canvas", "Scatterers", "View", "building_returns"]
+__all__ = ["PLAIN", "Canvas", "Echo", "Scatterers", "View", "building_returns"]
 
 #: Metres between the points that stand for a roof.
 ROOF_STEP = 4.0
 
-#: Double bounce per square metre of wall (VV), for a wall that faces the sensor and for any
-#: other, and the angle (degrees) over which it falls: the shape that Franceschetti, Iodice &
-#: Riccio (2002, IEEE TGRS 40(8)) derive and Koppel et al. (2017, IJRS 38(22)) measured with
-#: Sentinel-1, where blocks turned by more than about 15° lose most of their VV return.
-FACING = 10.0
-ANY = 2.8
-FALL_DEGREES = 13.0
-#: VH per square metre of wall: a share of the VV, and what a rotated dihedral turns into
-#: cross-polarisation, sin²(2φ) (Lee & Ainsworth 2011, IEEE TGRS 49(1), orientation angle shift).
-CROSS_SHARE = 0.055
-CROSS_ROTATED = 0.2
 #: Share of a wall's return that comes from its face, in the layover before its foot.
 FACE_SHARE = 0.3
 #: Walls count up to about this height (m): further up the second bounce misses the street.
 EFFECTIVE_HEIGHT = 7.0
-#: σ⁰ of roofs.
-ROOF_VV, ROOF_VH = 0.13, 0.022
 
 Float = NDArray[np.float32]
 Points = NDArray[np.float64]
@@ -61,6 +48,35 @@ class View:
     def shadow(self) -> float:
         """Metres of shadow behind a metre of height."""
         return math.tan(math.radians(self.incidence))
+
+
+@dataclass(frozen=True)
+class Echo:
+    """How walls and roofs return; as it stands, the plain world.
+
+    `facing`, `other`: double bounce per square metre of wall (VV), for a wall that faces the
+    sensor and for any other; `fall`: the angle (degrees) over which it falls: the shape that
+    Franceschetti, Iodice & Riccio (2002, IEEE TGRS 40(8)) derive and Koppel et al. (2017, IJRS
+    38(22)) measured with Sentinel-1, where blocks turned by more than about 15° lose most of their
+    VV return. VH per square metre of wall: `cross`, a share of the VV, and `rotated`, what a
+    rotated dihedral turns into cross-polarisation, sin²(2φ) (Lee & Ainsworth 2011, IEEE TGRS
+    49(1), orientation angle shift). `roof_vv`, `roof_vh`: σ⁰ of roofs; `gain`, `roof`: factors on
+    all walls and on all roofs.
+    """
+
+    facing: float = 10.0
+    other: float = 2.8
+    fall: float = 13.0
+    cross: float = 0.055
+    rotated: float = 0.2
+    roof_vv: float = 0.13
+    roof_vh: float = 0.022
+    gain: float = 1.0
+    roof: float = 1.0
+
+
+#: Walls and roofs of the plain world.
+PLAIN = Echo()
 
 
 class Canvas:
@@ -134,16 +150,19 @@ class Returns:
     shaded: Float
 
 
-def building_returns(canvas: Canvas, buildings: Buildings, view: View) -> Returns:
+def building_returns(
+    canvas: Canvas, buildings: Buildings, view: View, echo: Echo = PLAIN
+) -> Returns:
     """Roofs, walls, layover and shadow of the buildings on a block."""
     area = PIXEL * PIXEL
     points, own, cell = buildings.roof_points(ROOF_STEP)
     (covered,) = canvas.splat(points, cell / area)
     lifted = points - np.outer(buildings.heights[own] * view.layover, view.look)
-    roof = cell * np.sqrt(buildings.strength[own, view.side])
+    roof = cell * np.sqrt(buildings.strength[own, view.side]) * buildings.roofs[own] * echo.roof
     walls = _Walls.of(buildings)
     (shaded,) = canvas.splat(*_shadow_points(walls, view))
-    scatterers = [Scatterers(lifted, roof * ROOF_VV, roof * ROOF_VH), *_wall_returns(walls, view)]
+    roofs = Scatterers(lifted, roof * echo.roof_vv, roof * echo.roof_vh)
+    scatterers = [roofs, *_wall_returns(walls, view, echo)]
     return Returns(scatterers, np.minimum(covered, 1), np.minimum(shaded / area, 1))
 
 
@@ -188,24 +207,24 @@ class _Walls:
 
 
 def wall_sections(
-    facing: NDArray[np.float64], length: NDArray[Any], height: NDArray[Any]
+    facing: NDArray[np.float64], length: NDArray[Any], height: NDArray[Any], echo: Echo = PLAIN
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Radar cross-sections (VV, VH; m²) of walls; `facing` is the cosine of their turn φ."""
     turn = np.arccos(np.clip(facing, -1, 1))
     surface = length * EFFECTIVE_HEIGHT * (1 - np.exp(-height / EFFECTIVE_HEIGHT))
-    aligned = np.exp(-((np.degrees(turn) / FALL_DEGREES) ** 2))
-    vv = surface * (FACING * aligned + ANY * facing)
-    vh = CROSS_SHARE * vv + surface * CROSS_ROTATED * np.sin(2 * turn) ** 2
+    aligned = np.exp(-((np.degrees(turn) / echo.fall) ** 2))
+    vv = surface * (echo.facing * aligned + echo.other * facing)
+    vh = echo.cross * vv + surface * echo.rotated * np.sin(2 * turn) ** 2
     return vv, vh
 
 
-def _wall_returns(walls: _Walls, view: View) -> list[Scatterers]:
+def _wall_returns(walls: _Walls, view: View, echo: Echo) -> list[Scatterers]:
     """What walls return, at their feet and in the layover before them."""
     toward = -np.asarray(view.look)
     facing = walls.normal @ toward
     points, wall, share = walls.sample(facing > 0.05)
-    vv, vh = wall_sections(facing[wall], walls.length[wall] * share, walls.height[wall])
-    strength = walls.strength[wall, view.side]
+    vv, vh = wall_sections(facing[wall], walls.length[wall] * share, walls.height[wall], echo)
+    strength = walls.strength[wall, view.side] * np.float32(echo.gain)
     vv, vh = vv * strength, vh * np.sqrt(strength)
     found = [Scatterers(points, vv * (1 - FACE_SHARE), vh * (1 - FACE_SHARE))]
     for part in (0.3, 0.8):

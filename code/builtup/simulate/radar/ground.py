@@ -21,7 +21,7 @@ from scipy import special
 from builtup.simulate.plan.landcover import CODE, NAMES, Country
 from builtup.simulate.plan.noise import hash_cells, hash_uniform
 
-__all__ = ["LEVELS", "Weather", "garden_power", "ground_power"]
+__all__ = ["LEVELS", "PUBLISHED", "Surface", "Weather", "garden_power", "ground_power"]
 
 Float = NDArray[np.float32]
 Codes = NDArray[np.uint8]
@@ -52,21 +52,62 @@ LEVELS = {
     "water": Level(-21.0, -28.5, 0.6, 0.0),
     "road": Level(-16.5, -24.5, 0.7, 0.0),
     "garden": Level(-9.6, -15.8, 0.8, 0.8),
+    "tallcrop": Level(-7.4, -13.0, 1.2, 1.0),
+    "greenhouse": Level(-5.5, -15.0, 2.2, 0.3),
+    "flooded": Level(-18.5, -25.5, 1.8, 1.5),
+    "reed": Level(-9.5, -17.0, 1.6, 2.0),
+    "belt": Level(-8.4, -13.8, 0.8, 0.7),
 }
 _LEVELS = [LEVELS[name] for name in NAMES]
 #: Shape of the gamma texture within a stand (∞: none): K-distributed clutter after speckle.
-TEXTURE = {"forest": 9.0, "orchard": 7.0, "rock": 1.5, "garden": 4.0}
+TEXTURE = {
+    "forest": 9.0, "orchard": 7.0, "rock": 1.5, "garden": 4.0, "greenhouse": 2.0, "belt": 3.0,
+}  # fmt: skip
+#: Cold takes less than the whole from what is no field: from trees, whose twigs freeze too, and
+#: from stone; from water nothing.
+COLD = {"forest": 0.7, "belt": 0.7, "orchard": 0.8, "rock": 0.5, "greenhouse": 0.3, "water": 0.0}
+#: What stands high before harvest.
+HIGH = frozenset({"cereal", "rowcrop", "wet", "tallcrop", "reed"})
 #: Incidence dependence of land at C band, dB per degree from 38°.
 PER_DEGREE = -0.13
 
 
 @dataclass(frozen=True)
 class Weather:
-    """What a date changes: `year` in [0, 1), soil moisture (σ, dB), wind on water (dB)."""
+    """What a date changes: `year` in [0, 1), soil moisture (dB), wind on water (dB).
+
+    `cold`: dB that frost or wet snow adds to VV and VH of fields; `high`: that crops add which
+    stand high before harvest.
+    """
 
     year: float
     moisture: float
     wind: float
+    cold: tuple[float, float] = (0.0, 0.0)
+    high: float = 0.0
+
+
+@dataclass(frozen=True)
+class Surface:
+    """How a city's ground differs from the published levels; as it stands, not at all.
+
+    `jitter`: dB on VV and VH of every kind of ground, (kinds, 2); `spread`: factor on the
+    deviation between stands; `relief`: factor on slopes.
+    """
+
+    jitter: Float | None = None
+    spread: float = 1.0
+    relief: float = 1.0
+
+    @property
+    def levels(self) -> Float:
+        """σ⁰ of every kind, dB, (kinds, 2)."""
+        table = np.array([(level.vv, level.vh) for level in _LEVELS], np.float32)
+        return table if self.jitter is None else table + self.jitter
+
+
+#: The ground of the plain world.
+PUBLISHED = Surface()
 
 
 def ground_power(
@@ -76,6 +117,7 @@ def ground_power(
     weather: Weather,
     look: tuple[float, float],
     incidence: float = 38.0,
+    surface: Surface = PUBLISHED,
 ) -> tuple[Float, Float]:
     """Mean σ⁰ (linear VV, VH) without towns on a grid.
 
@@ -83,32 +125,50 @@ def ground_power(
     sensor (east, south), `incidence` in degrees.
     """
     code, parcel = country.classes(x, y)
-    table = np.array([(level.vv, level.vh) for level in _LEVELS], np.float32)
+    table = surface.levels
     vv, vh = table[:, 0][code], table[:, 1][code]
-    change = _stand_change(code, parcel, weather) + _slopes(country, x, y, code, look)
+    change = _stand_change(code, parcel, weather, surface.spread)
+    change += _slopes(country, x, y, code, look, surface.relief)
     change += np.float32(0.5) * country.soil.grid(x, y)
     change += np.float32(PER_DEGREE * (incidence - 38))
     vv += change
     vh += change * np.float32(0.8) + _cross_change(code, parcel, weather)
+    if weather.cold != (0.0, 0.0) or weather.high:
+        share = np.array([COLD.get(name, 1.0) for name in NAMES], np.float32)[code]
+        high = np.float32(weather.high) * np.isin(code, [CODE[name] for name in HIGH])
+        vv += share * np.float32(weather.cold[0]) + high
+        vh += share * np.float32(weather.cold[1]) + high
     texture = _texture(country, x, y, code)
     return _power(vv) * texture, _power(vh) * texture
 
 
-def garden_power(country: Country, x: NDArray[Any], y: NDArray[Any]) -> tuple[Float, Float]:
-    """σ⁰ (VV, VH) of the ground between houses: gardens, trees, pavement."""
+def garden_power(
+    country: Country,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    cold: tuple[float, float] = (0.0, 0.0),
+    surface: Surface = PUBLISHED,
+) -> tuple[Float, Float]:
+    """σ⁰ (VV, VH) of the ground between houses: gardens, trees, pavement.
+
+    Streets and yards are cleared and trees stay, so that cold takes half as much as from fields.
+    """
     cell = hash_cells(*_cells(x, y, 20.0), country.salt + 5)
     green = hash_uniform(cell)
     offset = np.float32(5.0) * (green - np.float32(0.75))
-    level = LEVELS["garden"]
-    return _power(offset + np.float32(level.vv)), _power(offset + np.float32(level.vh))
+    vv, vh = surface.levels[CODE["garden"]]
+    first, second = (_power(offset + vv), _power(offset + vh))
+    if cold == (0.0, 0.0):
+        return first, second
+    return first * np.float32(10 ** (cold[0] / 20)), second * np.float32(10 ** (cold[1] / 20))
 
 
-def _stand_change(code: Codes, parcel: Parcels, weather: Weather) -> Float:
+def _stand_change(code: Codes, parcel: Parcels, weather: Weather, factor: float) -> Float:
     """dB from stand to stand, season and moisture."""
-    spread = np.array([level.spread for level in _LEVELS], np.float32)[code]
+    spread = (np.array([level.spread for level in _LEVELS], np.float32) * np.float32(factor))[code]
     season = np.array([level.season for level in _LEVELS], np.float32)[code]
     moist = np.array(
-        [0.1 if name in {"water", "road", "rock"} else 1.0 for name in NAMES], np.float32
+        [0.1 if name in {"water", "road", "rock", "flooded"} else 1.0 for name in NAMES], np.float32
     )
     stand = special.ndtri(np.clip(hash_uniform(parcel, 7), 0.002, 0.998)).astype(np.float32)
     whole = (code == CODE["forest"]) | (code == CODE["rock"]) | (code == CODE["water"])
@@ -130,7 +190,12 @@ def _cross_change(code: Codes, parcel: Parcels, weather: Weather) -> Float:
 
 
 def _slopes(
-    country: Country, x: NDArray[Any], y: NDArray[Any], code: Codes, look: tuple[float, float]
+    country: Country,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    code: Codes,
+    look: tuple[float, float],
+    relief: float,
 ) -> Float:
     """dB of slopes that face the sensor (brighter) or turn away; strong on rock."""
     step = 10.0
@@ -142,6 +207,7 @@ def _slopes(
     gain[CODE["rock"]] = 220.0
     gain[CODE["forest"]] = 30.0
     gain[CODE["water"]] = 0.0
+    gain *= np.float32(relief)
     return np.float32(7) * np.tanh(gain[code] * rise / np.float32(7))
 
 

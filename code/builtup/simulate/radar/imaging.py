@@ -26,9 +26,6 @@ __all__ = ["BLOCK", "scene_files", "write_scene"]
 BLOCK = 512
 #: Pixels around a block that take part: layover and shadow, urban ground, impulse response.
 HALO = 24
-#: Deviation (pixels) of the Gaussian that, after bilinear splitting, makes an impulse response of
-#: 20 m between its half-power points.
-RESPONSE = 0.76
 
 Float = NDArray[np.float32]
 
@@ -69,7 +66,11 @@ def write_scene(city: City, date: Acquisition, folder: Path) -> None:
 
 def _write_blocks(city: City, date: Acquisition, files: list[tuple[DatasetWriter, Any]]) -> None:
     key = (*city.spec.key, 8, date.overpass.number)
-    sources = [SpeckleRows((*key, number), date.width) for number in range(len(POLARISATIONS))]
+    sensor = date.conditions.sensor
+    sources = [
+        SpeckleRows((*key, number), date.width, sensor.looks, sensor.correlation)
+        for number in range(len(POLARISATIONS))
+    ]
     box = city.buildings.bounds
     for y in range(0, date.height, BLOCK):
         height = min(BLOCK, date.height - y)
@@ -110,23 +111,28 @@ def mean_power(
     `box` are the bounds of the city's buildings.
     """
     x, y = _axes(date, window, HALO)
-    view = date.view
-    vv, vh = ground_power(city.country, x, y, date.weather, view.look, view.incidence)
+    view, surface = date.view, date.conditions.surface
+    vv, vh = ground_power(city.country, x, y, date.weather, view.look, view.incidence, surface)
     canvas = Canvas(x[0] - PIXEL / 2, y[0] - PIXEL / 2, len(y), len(x))
     vv, vh = _with_roads(city, canvas, vv, vh)
     left, top, right, bottom = canvas.bounds
     near = (box[:, 2] > left) & (box[:, 3] > top) & (box[:, 0] < right) & (box[:, 1] < bottom)
     scatterers = [group.near(canvas.bounds) for group in (date.lasting, date.ships)]
     if near.any():
-        returns = building_returns(canvas, city.buildings.take(np.flatnonzero(near)), view)
+        houses = city.buildings.take(np.flatnonzero(near))
+        returns = building_returns(canvas, houses, view, date.conditions.echo)
         scatterers += returns.scatterers
-        vv, vh = _urban_ground(city, returns, vv, vh, (x, y))
+        vv, vh = _urban_ground(city, date, returns, (vv, vh), (x, y))
     strong = Scatterers.joined(scatterers)
     area = PIXEL * PIXEL
     more_vv, more_vh = canvas.splat(strong.points, strong.vv / area, strong.vh / area)
     vv, vh = vv + more_vv, vh + more_vh
     inner = (slice(HALO, -HALO), slice(HALO, -HALO))
-    first, second = (ndimage.gaussian_filter(p, RESPONSE, truncate=4)[inner] for p in (vv, vh))
+    sensor = date.conditions.sensor
+    first, second = (
+        ndimage.gaussian_filter(p, sensor.response, truncate=4)[inner] * np.float32(10 ** (g / 10))
+        for p, g in zip((vv, vh), sensor.gain, strict=True)
+    )
     return first, second
 
 
@@ -145,10 +151,15 @@ def _with_roads(city: City, canvas: Canvas, vv: Float, vh: Float) -> tuple[Float
 
 
 def _urban_ground(
-    city: City, returns: Returns, vv: Float, vh: Float, axes: tuple[Any, Any]
+    city: City,
+    date: Acquisition,
+    returns: Returns,
+    ground: tuple[Float, Float],
+    axes: tuple[Any, Any],
 ) -> tuple[Float, Float]:
     """Gardens and pavement between houses, less what is under roofs or in shadow."""
     urban = np.clip(5 * ndimage.gaussian_filter(returns.covered, 2.0, truncate=4), 0, 1)
-    garden_vv, garden_vh = garden_power(city.country, *axes)
+    surface, (vv, vh) = date.conditions.surface, ground
+    garden_vv, garden_vh = garden_power(city.country, *axes, date.weather.cold, surface)
     lit = (1 - returns.covered) * (1 - returns.shaded)
     return (vv + urban * (garden_vv - vv)) * lit, (vh + urban * (garden_vh - vh)) * lit

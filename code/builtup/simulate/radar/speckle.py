@@ -26,29 +26,36 @@ Float = NDArray[np.float32]
 
 
 @cache
-def _table() -> Float:
+def _table(looks: float) -> Float:
     """Gamma quantiles at the normal deviates −LIMIT … LIMIT, STEPS apart for each."""
     normal = (np.arange(2 * LIMIT * STEPS + 1) + 0.5) / STEPS - LIMIT
-    return (special.gammaincinv(LOOKS, special.ndtr(normal)) / LOOKS).astype(np.float32)
+    return (special.gammaincinv(looks, special.ndtr(normal)) / looks).astype(np.float32)
 
 
-def gamma_from_normal(normal: Float) -> Float:
-    """Gamma variables of mean 1 and LOOKS looks from standard normal ones, rank by rank."""
+def gamma_from_normal(normal: Float, looks: float = LOOKS) -> Float:
+    """Gamma variables of mean 1 and so many looks from standard normal ones, rank by rank."""
     scaled = (normal + np.float32(LIMIT)) * np.float32(STEPS)
     np.clip(scaled, 0, 2 * LIMIT * STEPS, out=scaled)
-    return _table()[scaled.astype(np.int32)]
+    return _table(looks)[scaled.astype(np.int32)]
 
 
 class SpeckleRows:
     """Correlated speckle of a scene, a strip of rows after another, without seams.
 
     `key` makes the random stream; strips must be asked for in order and have the same height
-    (the last may be lower).
+    (the last may be lower). `correlation`: deviation (pixels) of the filter that correlates it.
     """
 
-    def __init__(self, key: tuple[int, ...], width: int) -> None:
+    def __init__(
+        self,
+        key: tuple[int, ...],
+        width: int,
+        looks: float = LOOKS,
+        correlation: float = CORRELATION,
+    ) -> None:
         self._key = key
         self._width = width + 2 * RADIUS
+        self._looks, self._filter = looks, _kernel(correlation)
         self._strip = 0
         self._tail = stream(*key, 0).standard_normal((2 * RADIUS, self._width), dtype=np.float32)
 
@@ -59,15 +66,14 @@ class SpeckleRows:
         fresh = rng.standard_normal((height, self._width), dtype=np.float32)
         white = np.concatenate([self._tail, fresh])
         self._tail = white[-2 * RADIUS :].copy()
-        kernel = _kernel()
-        smooth = ndimage.correlate1d(white, kernel, axis=0)[RADIUS:-RADIUS]
-        smooth = ndimage.correlate1d(smooth, kernel, axis=1)[:, RADIUS:-RADIUS]
-        return gamma_from_normal(smooth)
+        smooth = ndimage.correlate1d(white, self._filter, axis=0)[RADIUS:-RADIUS]
+        smooth = ndimage.correlate1d(smooth, self._filter, axis=1)[:, RADIUS:-RADIUS]
+        return gamma_from_normal(smooth, self._looks)
 
 
 @cache
-def _kernel() -> Float:
+def _kernel(correlation: float) -> Float:
     """Filter along one axis that keeps the variance of white noise."""
     t = np.arange(-RADIUS, RADIUS + 1)
-    kernel = np.exp(-0.5 * (t / CORRELATION) ** 2)
+    kernel = np.exp(-0.5 * (t / correlation) ** 2)
     return (kernel / np.sqrt((kernel**2).sum())).astype(np.float32)
