@@ -25,6 +25,7 @@ folds_drop = False
 threshold_fold = None  # of cross_validate: a fold to choose the threshold on, or "next"
 crop = 480  # 15/16 of a tile of 512: a pixel stays 10 m
 scale, ratio = (0.7, 1.0), (0.9, 1.1)  # scale = None crops without resizing
+pixel_size = None  # with scale = None: a pixel becomes (least, most) times as large
 sampler_weights = (0.7, 0.3)  # of a tile without and with buildings
 batch_size = 22
 val_batch_size = 4
@@ -33,14 +34,19 @@ max_tiles = None
 samples_per_epoch = None
 
 # augmentation that knows radar, off: see builtup.data.radar
-speckle_looks = None  # looks of the speckle multiplied in
+speckle_looks = None  # looks of the speckle multiplied in, or (least, most)
+speckle_filter = 0  # largest window of a Lee filter, in pixels
 gain_db = 0.0  # ± per polarisation
+common_gain_db = 0.0  # ± for both together
+contrast = 0.0  # decibels about their mean, up to 1 + contrast times
+drop_polarisation = 0.0  # share of the samples with one polarisation only
 noise_floor = 0.0  # ± linear power per polarisation
 mix_dates = 0.0  # share of the samples with a patch of another date
 coarse_dropout = None  # (most squares, their largest side as a share of the crop's)
 
 architecture, encoder = "lwrefinenet", "mobilenet_v2"
 pretrained = False  # True fetches the encoder's ImageNet weights
+norm = "batch"  # or "group", which keeps no statistics of the training ground
 channel_set, mean, std = "linear_3b", (0.0, 0.0, 0.0), (5.0, 5.0, 5.0)
 
 class_weights = (0.1, 2.0)  # of background and building
@@ -57,6 +63,7 @@ def model():
         in_channels=channels.out_channels,
         num_classes=num_classes,
         pretrained=pretrained,
+        norm=norm,
     )
     return Segmenter(channels, network)
 
@@ -70,7 +77,18 @@ def train_loader():
         sampler_weights=sampler_weights,
         scale=scale,
         ratio=ratio,
-        radar=Radar(speckle_looks, gain_db, noise_floor, mix_dates, coarse_dropout),
+        pixel_size=pixel_size,
+        radar=Radar(
+            speckle_looks,
+            gain_db,
+            noise_floor,
+            mix_dates,
+            coarse_dropout,
+            common_gain_db=common_gain_db,
+            contrast=contrast,
+            speckle_filter=speckle_filter,
+            drop_polarisation=drop_polarisation,
+        ),
         num_workers=num_workers,
         seed=seed,
         drop_common=folds_drop,

@@ -4,6 +4,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from builtup.models.channels import Channels
+from builtup.models.norms import with_norm
 from builtup.models.segmenter import Segmenter
 from builtup.models.small import SmallUNet
 
@@ -23,7 +24,8 @@ val_interval = 10
 
 def model():
     channels = Channels(channel_set)
-    return Segmenter(channels, SmallUNet(channels.out_channels, num_classes, widths))
+    network = SmallUNet(channels.out_channels, num_classes, widths)
+    return Segmenter(channels, with_norm(network, norm))
 
 
 def optimizer(model):

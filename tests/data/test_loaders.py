@@ -170,3 +170,24 @@ def test_of_more_than_two_classes_the_largest_weight_that_occurs_counts(tmp_path
     assert both.tolist() == [1.0 if ratio > 0 else 0.25 for ratio in ratios]
     with pytest.raises(ConfigError, match="one for each of the 3 classes"):
         load((0.1, 0.2, 0.3, 0.4))
+
+
+def test_pixels_of_another_size_come_as_crops_of_the_same_size(folder):
+    def batches(num_workers):
+        options = {"scale": None, "pixel_size": (0.7, 1.4), "num_workers": num_workers}
+        return list(train_loader(folder, val_fold=0, batch_size=4, crop=24, seed=5, **options))
+
+    alone = batches(0)
+    assert all(b["image"].shape[2:] == b["mask"].shape[1:] == (24, 24) for b in alone)
+    for batch in alone:
+        gaps = torch.isnan(batch["image"]).any(1)
+        assert (batch["mask"][gaps] == 255).all()
+        assert set(batch["mask"].unique().tolist()) <= {0, 1, 255}
+    assert equal(alone, batches(2))
+    plain = list(train_loader(folder, val_fold=0, batch_size=4, crop=24, seed=5, scale=None))
+    assert not equal(alone, plain)
+
+
+def test_two_ways_to_resize_are_refused(folder):
+    with pytest.raises(ConfigError, match=r"pixel_size.*beside scale.*scale = None"):
+        train_loader(folder, val_fold=0, batch_size=4, crop=24, pixel_size=(0.7, 1.4))

@@ -7,6 +7,7 @@ from torchvision import tv_tensors
 
 from builtup.data.transforms import (
     RandomCrop,
+    RandomPixelSize,
     RandomQuarterTurn,
     RandomResizedCrop,
     ResizePower,
@@ -15,6 +16,7 @@ from builtup.data.transforms import (
     pad_sample,
     resize_power,
 )
+from builtup.errors import ConfigError
 
 sides = st.integers(1, 90)
 
@@ -46,6 +48,53 @@ def test_a_resized_crop_keeps_pixels_near_their_size_on_the_ground(height, width
     nominal = round(size * 16 / 15)
     if height >= nominal and width >= nominal:
         assert w.y >= 0 and w.x >= 0 and w.y + w.height <= height and w.x + w.width <= width
+
+
+@given(sides, sides, st.integers(8, 60), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_pixels_of_another_size_lie_in_the_tile_or_hold_all_of_it(height, width, size, seed):
+    torch.manual_seed(seed)
+    w = RandomPixelSize(size, (0.7, 1.4)).window(height, width)
+    assert w.height == w.width and 0.7 * size - 1 <= w.height <= 1.4 * size + 1
+    for start, side, length in ((w.y, w.height, height), (w.x, w.width, width)):
+        if length >= side:
+            assert 0 <= start <= length - side
+        else:
+            assert start <= 0 and start + side >= length
+
+
+def test_pixel_sizes_are_spread_evenly_in_their_logarithm():
+    torch.manual_seed(0)
+    crop = RandomPixelSize(400, (0.5, 2.0))
+    sides = torch.tensor([crop.window(900, 900).height for _ in range(1600)])
+    octaves = (sides[sides != 400] / 400).log2()
+    assert 700 < len(octaves) < 900  # half of the samples keep their pixels
+    assert octaves.mean().abs() < 0.07
+    assert octaves.std().item() == pytest.approx(2 / 12**0.5, abs=0.03)
+    assert octaves.min() < -0.95 and octaves.max() > 0.95
+
+
+@pytest.mark.parametrize("factors", [(0.0, 1.0), (1.4, 0.7), (1.0, float("inf"))])
+def test_pixel_sizes_out_of_range_are_refused(factors):
+    with pytest.raises(ConfigError, match="pixel_size"):
+        RandomPixelSize(8, factors)
+
+
+@given(st.integers(20, 70), st.integers(0, 2**31 - 1))
+@settings(max_examples=30, deadline=None)
+def test_image_and_mask_are_resized_onto_each_other(side, seed):
+    """A block of bright pixels stays under its mask, to within a pixel of its outline."""
+    torch.manual_seed(seed)
+    y, x = (int(torch.randint(side - 10, ())) for _ in range(2))
+    mask = torch.zeros(side, side, dtype=torch.uint8)
+    mask[y : y + 10, x : x + 10] = 1
+    image, labels = ResizePower(48)(
+        tv_tensors.Image(mask.float().repeat(2, 1, 1) + 1), tv_tensors.Mask(mask)
+    )
+    half = image[0].as_subclass(torch.Tensor) > 1.5
+    different = half != (labels.as_subclass(torch.Tensor) == 1)
+    assert different.sum() <= 4 * (10 * 48 / side + 1)
+    assert half.sum().item() == pytest.approx(labels.sum().item(), rel=0.35)
 
 
 def test_a_resized_crop_of_480_from_512_is_torchvisions():

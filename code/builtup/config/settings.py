@@ -85,7 +85,8 @@ KNOWN: Mapping[str, Known] = {
     "sampler_weights": _own(tuple | None),
     "mean": _own(tuple | None),
     "std": _own(tuple | None),
-    "speckle_looks": _own(float | None),
+    "speckle_looks": _own(float | tuple | None),
+    "pixel_size": _own(tuple | None),
     "coarse_dropout": _own(tuple | None),
     # cross-validation
     "threshold_from": Known(str | None, None),  # without val_fold: a cross-validation that chose it
@@ -151,19 +152,23 @@ _RANGES: Mapping[str, _Range] = {
     **dict.fromkeys(
         [
             *("num_workers", "max_minutes", "log_predictions", "lr", "weight_decay", "jaccard"),
-            *("gain_db", "noise_floor", "class_weights", "sampler_weights", "overlap", "decoders"),
+            *("gain_db", "common_gain_db", "noise_floor", "contrast", "speckle_filter"),
+            *("class_weights", "sampler_weights", "overlap", "decoders"),
         ],
         _SOME,
     ),
-    **dict.fromkeys(("dropout", "label_smoothing", "mix_dates", "threshold"), _SHARE),
     **dict.fromkeys(
-        ("clip_grad_norm", "speckle_looks", "temperature", "std", "scale", "ratio"), _POSITIVE
+        ("dropout", "label_smoothing", "mix_dates", "drop_polarisation", "threshold"), _SHARE
+    ),
+    **dict.fromkeys(
+        ("clip_grad_norm", "speckle_looks", "temperature", "std", "scale", "ratio", "pixel_size"),
+        _POSITIVE,
     ),
     **dict.fromkeys(("ema_decay", "momentum"), _Range(0, 1, "most")),
     "seed": _Range(0, 2**31 - 1),
     "num_classes": _Range(2, 254),
 }
-_PAIRS = {"scale", "ratio"}
+_PAIRS = {"scale", "ratio", "pixel_size", "speckle_looks"}
 
 
 def senseless(name: str, value: Any) -> str:

@@ -120,6 +120,7 @@ def train_loader(
     max_tiles: int | None = None,
     samples_per_epoch: int | None = None,
     threshold_fold: str | int | None = None,
+    pixel_size: tuple[float, float] | None = None,
 ) -> TileLoader:
     """Random crops of `crop` pixels from the tiles below `folder` that `val_fold` leaves.
 
@@ -129,19 +130,20 @@ def train_loader(
     every tile once an epoch. `scale=None` crops without resizing, `flips`
     are flips and quarter turns, `radar` further augmentation. `drop_common` leaves out ground that
     other cities share with the held-out one. `max_tiles` takes that many, evenly spread.
-    `threshold_fold` is another fold to keep away from, whole tiles of it. Raises InputError where
-    the folder has no statistics, the fold is unknown or no tile is left.
+    `threshold_fold` is another fold to keep away from, whole tiles of it. `pixel_size` (least,
+    most) resizes squares so that a pixel becomes so many times as large; it stands in place of
+    `scale`. Raises InputError where the folder has no statistics, the fold is unknown or no tile
+    is left, ConfigError where both `scale` and `pixel_size` are given.
     """
     from builtup.data.datasets import TrainTiles
-    from builtup.data.transforms import RandomCrop, RandomResizedCrop, dihedral
+    from builtup.data.transforms import dihedral
 
+    how = _crop(crop, scale, ratio, pixel_size)
     tiles, folds, held, sensor = _open(folder, val_fold)
     inner = None if threshold_fold is None else folds.index_of(threshold_fold)
     usable = training_tiles(folds, tiles, held, drop_common=drop_common, threshold_fold=inner)
     chosen = _spread(usable, max_tiles)
     _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
-    how: Crop
-    how = RandomCrop(crop) if scale is None else RandomResizedCrop(crop, scale, ratio)
     batches = TrainingBatches(
         len(chosen),
         batch_size,
@@ -160,6 +162,23 @@ def train_loader(
         drop_common=drop_common,
         threshold_fold=inner,
     )
+
+
+def _crop(
+    size: int,
+    scale: tuple[float, float] | None,
+    ratio: tuple[float, float],
+    pixel_size: tuple[float, float] | None,
+) -> Crop:
+    from builtup.data.transforms import RandomCrop, RandomPixelSize, RandomResizedCrop
+
+    if pixel_size is None:
+        return RandomCrop(size) if scale is None else RandomResizedCrop(size, scale, ratio)
+    if scale is not None:
+        raise ConfigError(
+            f"pixel_size = {pixel_size} beside scale = {scale}: both resize; set scale = None"
+        )
+    return RandomPixelSize(size, pixel_size)
 
 
 def val_loader(

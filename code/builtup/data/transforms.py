@@ -15,12 +15,14 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
+from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE
 from builtup.geo.windows import Window
 
 __all__ = [
     "Crop",
     "RandomCrop",
+    "RandomPixelSize",
     "RandomQuarterTurn",
     "RandomResizedCrop",
     "ResizePower",
@@ -32,6 +34,8 @@ __all__ = [
 
 #: Tile sides per crop side: crops of 480 were made for tiles of 512.
 TILE_TO_CROP = 16 / 15
+#: Share of the samples that `RandomPixelSize` resizes.
+RESIZED = 0.5
 
 
 class Crop(Protocol):
@@ -84,6 +88,34 @@ class RandomResizedCrop:
         p = transform.make_params([torch.empty((1, rows, columns), device="meta")])
         window = Window(p["top"], p["left"], p["height"], p["width"])
         return _on_tile(window, (rows, columns), (height, width))
+
+
+@dataclass(frozen=True)
+class RandomPixelSize:
+    """A square whose pixels become `factors` (least, most) times as large as the tile's.
+
+    The factor's logarithm is drawn evenly: .7 and 1.4 are equally far from 1. The square has
+    `size` times the factor pixels of the tile a side, and is resized to `size`. Half of the
+    samples keep the tile's pixels, which are sharper than resized ones.
+    """
+
+    size: int
+    factors: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        least, most = self.factors
+        if not 0 < least <= most < math.inf:
+            raise ConfigError(
+                f"pixel_size = {self.factors}: expected (least, most) above 0, or leave it out"
+            )
+
+    def window(self, height: int, width: int) -> Window:
+        """See the class."""
+        least, most = self.factors
+        factor = 1.0
+        if float(torch.rand(())) < RESIZED:
+            factor = least * (most / least) ** float(torch.rand(()))
+        return RandomCrop(max(1, round(self.size * factor))).window(height, width)
 
 
 def _on_tile(window: Window, canvas: tuple[int, int], tile: tuple[int, int]) -> Window:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from builtup.errors import ConfigError
+from builtup.models.norms import with_norm
 
 __all__ = ["create_network"]
 
@@ -18,19 +19,20 @@ def create_network(
     in_channels: int,
     num_classes: int,
     pretrained: bool | str = False,
+    norm: str = "batch",
     **options: Any,
 ) -> nn.Module:
     """Our own `lwrefinenet` (encoder mobilenet_v2), or what segmentation_models_pytorch has.
 
     Takes (B, in_channels, H, W), sides multiples of 32, and gives (B, num_classes, H, W) logits.
-    `pretrained` is True for ImageNet's weights or a name of `builtup.models.satellite`; `options`
-    go to the library's class. Raises ConfigError for what does not exist, BuiltupError where
-    weights cannot be fetched.
+    `pretrained` is True for ImageNet's weights or a name of `builtup.models.satellite`; `norm` is
+    batch or group (`builtup.models.norms`); `options` go to the library's class. Raises
+    ConfigError for what does not exist, BuiltupError where weights cannot be fetched.
     """
     if architecture != "lwrefinenet":
         from builtup.models.smp import smp_network
 
-        return smp_network(
+        network = smp_network(
             architecture,
             encoder,
             in_channels=in_channels,
@@ -38,6 +40,7 @@ def create_network(
             pretrained=pretrained,
             **options,
         )
+        return with_norm(network, norm)
     from builtup.models.lwrefinenet import LightWeightRefineNet
 
     if encoder != "mobilenet_v2" or options or isinstance(pretrained, str):
@@ -45,4 +48,5 @@ def create_network(
             f"network lwrefinenet: encoder = {encoder!r}, pretrained = {pretrained!r}: it has the "
             "encoder mobilenet_v2, with pretrained true (ImageNet) or false, and no options"
         )
-    return LightWeightRefineNet(in_channels, num_classes, pretrained=pretrained)
+    own = LightWeightRefineNet(in_channels, num_classes, pretrained=pretrained)
+    return with_norm(own, norm)

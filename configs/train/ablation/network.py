@@ -12,6 +12,10 @@ architecture, encoder = "unet", "resnet18"
 def model():
     channels = Channels(channel_set)
     network = create_network(
-        architecture, encoder, in_channels=channels.out_channels, num_classes=num_classes
+        architecture,
+        encoder,
+        in_channels=channels.out_channels,
+        num_classes=num_classes,
+        norm=norm,
     )
     return Segmenter(channels, network)
