@@ -62,3 +62,17 @@ def test_roads_lead_through_the_land_and_hold_asphalt() -> None:
     roads = draw_roads(stream(2), draw_settlements(stream(0), EXTENT), EXTENT)
     assert len(roads.points) == len(roads.area) > 100
     assert (roads.area > 0).all()
+
+
+def test_avenues_run_between_houses_and_nothing_stands_on_them() -> None:
+    towns = Towns(radius=(0.2, 0.25), villages=0, farms=0, avenues=400.0)
+    settlements = [s for s in draw_settlements(stream(0), EXTENT, towns) if s.town]
+    houses = build(stream(1), settlements, EXTENT, towns)
+    corners = houses.points[houses.starts[:-1]]
+    without = draw_roads(stream(2), settlements, EXTENT)
+    roads = draw_roads(stream(2), settlements, EXTENT, 400.0, corners)
+    added = shapely.points(roads.points[len(without.points) :])
+    assert len(added) > 500
+    tree = shapely.STRtree(houses.polygons())
+    assert len(tree.query(added, predicate="intersects")[0]) < 0.02 * len(added)
+    assert len(np.unique(tree.query(added, predicate="dwithin", distance=90.0)[0])) == len(added)

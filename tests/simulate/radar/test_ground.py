@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from builtup.simulate.plan.landcover import CODE, NAMES, draw_country
+from builtup.simulate.plan.landcover import CODE, CROPS, NAMES, draw_country
 from builtup.simulate.plan.noise import stream
 from builtup.simulate.radar.ground import LEVELS, Surface, Weather, ground_power
 
@@ -67,3 +67,19 @@ def test_relief_makes_slopes_stronger_and_jitter_moves_a_kind() -> None:
     np.testing.assert_allclose((moved[0] - flat[0])[here], 2, atol=1e-3)
     np.testing.assert_allclose((moved[1] - flat[1])[here], -1, atol=1e-3)
     np.testing.assert_allclose((moved[0] - flat[0])[code == CODE["cereal"]], 0, atol=1e-3)
+
+
+def test_crops_of_little_contrast_lie_between_and_terraces_follow_rivers() -> None:
+    crops = [CODE[name] for name in CROPS]
+    usual, soft = (Surface(contrast=c).levels[crops] for c in (1.0, 0.25))
+    np.testing.assert_allclose(soft.mean(axis=0), usual.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(soft.std(axis=0), usual.std(axis=0) / 4, rtol=1e-4)
+    country, x = draw_country(stream(1), 6000.0), np.arange(600) * 10.0
+    weather, look = Weather(0.3, 0.0, 0.0), (1.0, 0.0)
+    flat, stepped = (
+        ground_power(country, x, x, weather, look, 38.0, Surface(terraces=t))[0] for t in (0, 0.5)
+    )
+    changed = np.abs(10 * np.log10(stepped / flat)) > 0.5
+    valley = np.abs(country.rivers.grid(x, x))
+    assert changed.any()
+    assert (np.abs(valley[changed] - 0.16) < 0.12).all()

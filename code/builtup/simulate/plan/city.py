@@ -127,7 +127,9 @@ def draw_city(spec: CitySpec) -> City:
     else:
         plan = build(stream(*spec.key, 3), settlements, spec.extent, style.towns)
         houses = _on_dry_land(plan, country)
-        roads = draw_roads(stream(*spec.key, 4), settlements, spec.extent)
+        rng, avenues = stream(*spec.key, 4), style.towns.avenues
+        corners = houses.points[houses.starts[:-1]]
+        roads = draw_roads(rng, settlements, spec.extent, avenues, corners)
     return City(spec, country, houses, roads)
 
 

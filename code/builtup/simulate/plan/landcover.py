@@ -60,6 +60,7 @@ class Country:
     river_width: float
     district: float
     parcel: float
+    strips: float
     belts: float
     coast: tuple[float, float, float] | None
 
@@ -124,7 +125,8 @@ class Country:
         v = down * cos - across * sin
         width = np.float32(45) + np.float32(120) * hash_uniform(area, 2) ** 2
         u /= width * np.float32(self.parcel)
-        v /= (np.float32(130) + np.float32(380) * hash_uniform(area, 3)) * np.float32(self.parcel)
+        length = np.float32(130) + np.float32(380) * hash_uniform(area, 3)
+        v /= length * np.float32(self.parcel * self.strips)
         column = np.floor(u)
         shift = hash_uniform(hash_cells(column, area, self.salt + 1))
         row = np.floor(v + shift)
@@ -156,6 +158,7 @@ def draw_country(rng: np.random.Generator, extent: float, land: Land = PLAIN) ->
         river_width=rng.uniform(0.008, 0.03) * land.rivers,
         district=rng.uniform(700, 1400) * max(1.0, land.parcel),
         parcel=land.parcel,
+        strips=land.strips,
         belts=land.belts,
         coast=_coast(rng, extent) if land.coast else None,
     )

@@ -18,6 +18,8 @@ __all__ = ["Roads", "Settlement", "build", "draw_roads", "draw_settlements"]
 
 #: Side of the squares of country that hold one town each at most, in metres.
 REGION = 10240.0
+#: Width of an avenue in metres.
+AVENUE = 30.0
 #: The towns of the plain world.
 PLAIN = Towns()
 
@@ -154,7 +156,7 @@ def _houses(rng: np.random.Generator, town: Settlement, towns: Towns) -> Points:
     count = max(1, int((2 * reach / spacing) ** 2))
     seeds = rng.uniform(-reach, reach, (count, 2))
     tree = cKDTree(seeds)
-    main_angle = rng.uniform(0, math.pi)
+    main_angle = town.turn if towns.avenues else rng.uniform(0, math.pi)
     share = _share(town, harmonics, seeds)
     parts = []
     for number in np.flatnonzero(share < 1.3).tolist():
@@ -169,8 +171,20 @@ def _houses(rng: np.random.Generator, town: Settlement, towns: Towns) -> Points:
     table = np.concatenate(parts)
     edge = np.clip((1.08 - _share(town, harmonics, table[:, :2])) / 0.16, 0, 1)
     table = table[rng.random(len(table)) < edge]
+    if town.town and towns.avenues:
+        u, v = _across_avenues(town, table[:, :2], towns.avenues)
+        table = table[np.minimum(u, v) > AVENUE / 2 + table[:, 3] / 2]
     table[:, :2] += (town.x, town.y)
     return table
+
+
+def _across_avenues(town: Settlement, points: Points, spacing: float) -> tuple[Points, Points]:
+    """Distances (m) to the nearest avenue of either direction, from places in the town's frame."""
+    cos, sin = math.cos(town.turn), math.sin(town.turn)
+    along = points[:, 0] * cos + points[:, 1] * sin
+    down = points[:, 1] * cos - points[:, 0] * sin
+    first, second = (np.abs(t - np.round(t / spacing) * spacing) for t in (along, down))
+    return first, second
 
 
 def _scaled(kind: Kind, factor: float) -> Kind:
@@ -247,8 +261,17 @@ def _district(
     return np.column_stack([centres, length, width, turned, storeys, np.ones((n, 2))])
 
 
-def draw_roads(rng: np.random.Generator, settlements: list[Settlement], extent: float) -> Roads:
-    """Roads from each settlement to the nearest larger one, and two across the country."""
+def draw_roads(
+    rng: np.random.Generator,
+    settlements: list[Settlement],
+    extent: float,
+    avenues: float = 0.0,
+    houses: Points | None = None,
+) -> Roads:
+    """Roads from each settlement to the nearest larger one, and two across the country.
+
+    Towns have avenues so many metres apart, between `houses` (n, 2), if any.
+    """
     roads: list[tuple[Points, float]] = []
     middles = np.array([(s.x, s.y) for s in settlements])
     for i, place in enumerate(settlements):
@@ -262,8 +285,26 @@ def draw_roads(rng: np.random.Generator, settlements: list[Settlement], extent: 
         step = np.array([math.cos(angle), math.sin(angle)]) * min(extent, 2 * REGION)
         middle = np.array([place.x, place.y]) + rng.normal(0, place.radius * 0.7, 2)
         roads.append((_road(rng, middle - step, middle + step), 24.0))
+        if avenues and houses is not None and len(houses):
+            line = _avenues(place, avenues)
+            beside = cKDTree(houses).query(line, distance_upper_bound=90.0)[0]
+            roads.append((line[np.isfinite(beside)], 10.0))
     parts = [np.full(len(points), 5 * width) for points, width in roads]
     return Roads(np.concatenate([points for points, _ in roads]), np.concatenate(parts))
+
+
+def _avenues(town: Settlement, spacing: float) -> Points:
+    """Points (n, 2) every 5 m along lines that lie 10 m apart across each avenue of a town."""
+    cos, sin = math.cos(town.turn), math.sin(town.turn)
+    reach = 1.1 * town.radius
+    lines = []
+    for at in np.arange(-(reach // spacing), reach // spacing + 1) * spacing:
+        t = np.arange(-1, 1, 5 / reach) * math.sqrt(reach**2 - at**2)
+        for off in np.arange(5 - AVENUE / 2, AVENUE / 2, 10.0):
+            for u, v in ((t, at + off), (at + off, t)):
+                points = np.stack([u * cos - v * sin, u * sin + v * cos], axis=-1)
+                lines.append(points + np.array([town.x, town.y]))
+    return np.concatenate(lines)
 
 
 def _road(rng: np.random.Generator, start: Points, end: Points) -> Points:

@@ -25,8 +25,9 @@ class Towns:
     `radius`: of towns, as shares of the region's side; `villages`: mean number a region;
     `village_radius`: their median (m); `rows`: share of villages that are one row of houses;
     `farms`, `scattered`, `halls`: farms, single houses and strips of large halls a km²;
-    `aligned`: share of districts that keep to the town's direction; `lots`: factor on lots and
-    streets; `open`: factor on the share of open ground; `industry`: share of outer districts;
+    `aligned`: share of districts that keep to the town's direction; `avenues`: distance between
+    wide straight streets through towns, 0 for none (m); `lots`: factor on lots and streets;
+    `open`: factor on the share of open ground; `industry`: share of outer districts;
     `kinds`: kind of district that takes the place of another; `tail`: shape of the gamma variable
     of wall returns (less: heavier); `patches`: deviation of wall returns between districts (dB);
     `trees`: share of a village house's return that trees may take.
@@ -40,6 +41,7 @@ class Towns:
     scattered: float = 0.0
     halls: float = 0.0
     aligned: float = 0.45
+    avenues: float = 0.0
     lots: float = 1.0
     open: float = 1.0
     industry: float = 0.16
@@ -54,7 +56,8 @@ class Land:
     """What the open country is drawn from; as it stands, the plain world.
 
     `dryness`: range of the mix of crops; `crops`: factors on the shares of the plain crops, and
-    shares of the others; `parcel`: factor on the size of parcels; `belts`: share of districts
+    shares of the others; `parcel`: factor on the size of parcels, `strips` on their length;
+    `belts`: share of districts
     whose parcels have belts of trees between them; `woods`, `rocks`, `lakes`: added to the levels
     above which they stand (more: fewer); `rivers`: factor on their width; `coast`: whether the sea
     takes a side of the scene.
@@ -63,6 +66,7 @@ class Land:
     dryness: Range = (0.0, 1.0)
     crops: Mapping[str, float] = field(default_factory=dict)
     parcel: float = 1.0
+    strips: float = 1.0
     belts: float = 0.0
     woods: float = 0.0
     rocks: float = 0.0
@@ -110,6 +114,7 @@ def _wide_towns(rng: np.random.Generator) -> Towns:
         scattered=max(0.0, rng.normal(0, 6)),
         halls=max(0.0, rng.normal(0.05, 0.1)),
         aligned=rng.choice([0.2, 0.45, 1.0]),
+        avenues=rng.choice([0.0, rng.uniform(250, 900)]),
         lots=math.exp(rng.normal(0, 0.2)),
         open=rng.uniform(0.2, 1.5),
         industry=rng.uniform(0.05, 0.35),
@@ -137,6 +142,7 @@ def _wide_land(rng: np.random.Generator) -> Land:
         dryness=(0.0, 1.0),
         crops=crops,
         parcel=float(np.clip(math.exp(rng.normal(0.1, 0.5)), 0.5, 3)),
+        strips=rng.uniform(0.3, 1.3),
         belts=rng.uniform(0, 0.7) * (rng.random() < 0.6),
         woods=rng.uniform(-0.4, 0.8),
         rocks=rng.uniform(0, 1.2),
@@ -151,7 +157,7 @@ def _other_towns(towns: Towns, number: int) -> Towns:
     lattice = {"core": "rows", "rows": "plots", "suburb": "plots", "industry": "halls"}
     slabs = {"core": "slabs", "rows": "slabs", "suburb": "shacks", "industry": "halls"}
     kinds = (
-        replace(towns, radius=(0.3, 0.4), aligned=1.0, lots=1.35, open=0.3, kinds=lattice),
+        replace(towns, radius=(0.3, 0.4), aligned=1.0, lots=1.2, kinds=lattice, avenues=500.0),
         replace(towns, radius=(0.22, 0.34), villages=6.0, lots=0.85, open=1.5, kinds=slabs),
         replace(towns, radius=(0.07, 0.1), villages=45.0, rows=1.0, scattered=12.0, farms=1.5),
     )

@@ -89,13 +89,13 @@ def draw_weather(
 
 def _wide(rng: np.random.Generator) -> Conditions:
     """Sensors, processors, climates and ways to build as they differ between data sets."""
-    common = rng.normal(0, 1.8)
+    common, smooth = rng.normal(0, 1.8), rng.random()
     sensor = Sensor(
         incidence=(29, 46),
-        noise=(-32, -22),
+        noise=(-33, -24),
         looks=4.0 * math.exp(rng.uniform(0, math.log(5))),
-        correlation=rng.uniform(0.6, 1.15),
-        response=rng.uniform(0.6, 1.0),
+        correlation=0.6 + 0.9 * smooth,  # what smooths speckle smooths houses as well
+        response=0.55 + 0.6 * smooth,
         gain=(common + rng.normal(0, 0.8), common + rng.normal(0, 0.8)),
     )
     cold = rng.random() < 0.5
@@ -108,12 +108,15 @@ def _wide(rng: np.random.Generator) -> Conditions:
     surface = Surface(
         jitter=rng.normal(0, 1.1, (len(NAMES), 2)).astype(np.float32),
         spread=rng.uniform(0.3, 1.3),
-        relief=math.exp(rng.normal(0.3, 0.9)),
+        contrast=rng.uniform(0.2, 1.2),
+        soil=rng.uniform(0.3, 1.2),
+        relief=math.exp(rng.normal(0.6, 0.9)),
+        terraces=rng.uniform(0, 0.5) * (rng.random() < 0.5),
     )
     echo = Echo(
-        gain=10 ** (rng.normal(0.5, 2.0) / 10),
-        facing=10 * math.exp(rng.normal(0, 0.4)),
-        other=2.8 * math.exp(rng.normal(0, 0.5)),
+        gain=10 ** (rng.normal(0.0, 1.5) / 10),
+        facing=10 * math.exp(rng.normal(0, 0.35)),
+        other=2.8 * math.exp(rng.normal(-0.1, 0.4)),
         fall=rng.uniform(8, 22),
         cross=0.055 * math.exp(rng.normal(0, 0.4)),
         roof=math.exp(rng.normal(0, 0.5)),

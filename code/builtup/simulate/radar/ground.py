@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from builtup.simulate.plan.landcover import CODE, NAMES, Country
+from builtup.simulate.plan.landcover import CODE, CROPS, NAMES, Country
 from builtup.simulate.plan.noise import hash_cells, hash_uniform
 
 __all__ = ["LEVELS", "PUBLISHED", "Surface", "Weather", "garden_power", "ground_power"]
@@ -66,6 +66,8 @@ TEXTURE = {
 #: Cold takes less than the whole from what is no field: from trees, whose twigs freeze too, and
 #: from stone; from water nothing.
 COLD = {"forest": 0.7, "belt": 0.7, "orchard": 0.8, "rock": 0.5, "greenhouse": 0.3, "water": 0.0}
+#: Terraces lie where the field of rivers has this value, and are so wide (in its units).
+TERRACE = (0.16, 0.035)
 #: What stands high before harvest.
 HIGH = frozenset({"cereal", "rowcrop", "wet", "tallcrop", "reed"})
 #: Incidence dependence of land at C band, dB per degree from 38°.
@@ -92,17 +94,26 @@ class Surface:
     """How a city's ground differs from the published levels; as it stands, not at all.
 
     `jitter`: dB on VV and VH of every kind of ground, (kinds, 2); `spread`: factor on the
-    deviation between stands; `relief`: factor on slopes.
+    deviation between stands; `contrast`: factor on the differences between crops; `soil`: dB from
+    place to place; `relief`: factor on slopes; `terraces`: steps in the ground beside rivers, in
+    the unit of the hills.
     """
 
     jitter: Float | None = None
     spread: float = 1.0
+    contrast: float = 1.0
+    soil: float = 0.5
     relief: float = 1.0
+    terraces: float = 0.0
 
     @property
     def levels(self) -> Float:
         """σ⁰ of every kind, dB, (kinds, 2)."""
         table = np.array([(level.vv, level.vh) for level in _LEVELS], np.float32)
+        if self.contrast != 1:
+            crops = [CODE[name] for name in CROPS]
+            middle = table[crops].mean(axis=0)
+            table[crops] = middle + np.float32(self.contrast) * (table[crops] - middle)
         return table if self.jitter is None else table + self.jitter
 
 
@@ -128,8 +139,8 @@ def ground_power(
     table = surface.levels
     vv, vh = table[:, 0][code], table[:, 1][code]
     change = _stand_change(code, parcel, weather, surface.spread)
-    change += _slopes(country, x, y, code, look, surface.relief)
-    change += np.float32(0.5) * country.soil.grid(x, y)
+    change += _slopes(country, x, y, code, look, surface)
+    change += np.float32(surface.soil) * country.soil.grid(x, y)
     change += np.float32(PER_DEGREE * (incidence - 38))
     vv += change
     vh += change * np.float32(0.8) + _cross_change(code, parcel, weather)
@@ -195,19 +206,22 @@ def _slopes(
     y: NDArray[Any],
     code: Codes,
     look: tuple[float, float],
-    relief: float,
+    surface: Surface,
 ) -> Float:
     """dB of slopes that face the sensor (brighter) or turn away; strong on rock."""
     step = 10.0
     x_long = np.concatenate([x, [x[-1] + step]])
     y_long = np.concatenate([y, [y[-1] + step]])
     height = country.hills.grid(x_long, y_long)
+    if surface.terraces:
+        valley = np.abs(country.rivers.grid(x_long, y_long)) - np.float32(TERRACE[0])
+        height += np.float32(surface.terraces) * np.tanh(valley / np.float32(TERRACE[1]))
     rise = look[0] * np.diff(height, axis=1)[:-1] + look[1] * np.diff(height, axis=0)[:, :-1]
     gain = np.full(len(NAMES), 10.0, np.float32)
     gain[CODE["rock"]] = 220.0
     gain[CODE["forest"]] = 30.0
     gain[CODE["water"]] = 0.0
-    gain *= np.float32(relief)
+    gain *= np.float32(surface.relief)
     return np.float32(7) * np.tanh(gain[code] * rise / np.float32(7))
 
 
