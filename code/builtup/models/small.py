@@ -26,7 +26,8 @@ class SmallUNet(nn.Module):
     """0.35 M parameters; a pixel sees about 150 px around it.
 
     Input (B, in_channels, H, W), sides multiples of 16; output (B, num_classes, H, W) logits.
-    `widths` are the channels at strides 2, 4, 8 and 16.
+    `widths` are the channels at strides 2, 4, 8 and 16. `settings` are its arguments, by which it
+    is built again without a config.
     """
 
     stride = 16
@@ -35,6 +36,11 @@ class SmallUNet(nn.Module):
         self, in_channels: int, num_classes: int, widths: Sequence[int] = (16, 32, 64, 128)
     ) -> None:
         super().__init__()
+        self.settings = {
+            "in_channels": in_channels,
+            "num_classes": num_classes,
+            "widths": list(widths),
+        }
         self.stem = _block(4 * in_channels, widths[0])
         self.down = nn.ModuleList(
             nn.Sequential(nn.MaxPool2d(2), _block(a, b), _block(b, b))

@@ -1,0 +1,61 @@
+"""Networks built from names and numbers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from builtup.errors import ConfigError
+from builtup.models.channels import Channels
+from builtup.models.described import build_described, describe_network
+from builtup.models.segmenter import Segmenter
+from builtup.models.small import SmallUNet
+
+MODEL = Segmenter(
+    Channels("db_5b", (1.0,) * 5, (2.0,) * 5), SmallUNet(5, 3, widths=(4, 8, 8))
+).eval()
+
+
+def test_a_description_builds_the_same_network() -> None:
+    said = json.loads(json.dumps([MODEL.channels.describe(), describe_network(MODEL)]))
+    again = build_described(*said).eval()
+    again.load_state_dict(MODEL.state_dict())  # normalisation travels with the weights
+    power = torch.rand(1, 2, 40, 50)
+    with torch.no_grad():
+        assert torch.equal(again(power), MODEL(power))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [MODEL.network, Segmenter(Channels("db_3b"), nn.Conv2d(3, 2, 1))],
+    ids=["no channels", "a network of one's own"],
+)
+def test_what_needs_its_config_is_refused(model: nn.Module) -> None:
+    with pytest.raises(ConfigError, match="cannot be described without its config"):
+        describe_network(model)
+
+
+def test_a_class_of_ones_own_that_has_a_known_name_is_refused() -> None:
+    class Other(SmallUNet):
+        pass
+
+    Other.__name__ = "SmallUNet"
+    with pytest.raises(ConfigError, match="cannot be described"):
+        describe_network(Segmenter(Channels("db_3b"), Other(3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("channels", "network", "said"),
+    [
+        ({"set": "db_3b"}, {"name": "Transformer"}, "network 'Transformer': unknown"),
+        ({"set": "db_3b"}, {}, "network None: unknown"),
+        ({"set": "ir"}, {"name": "SmallUNet", "in_channels": 3, "num_classes": 2}, "'ir': unknown"),
+        ({"set": "db_3b"}, {"name": "SmallUNet", "depth": 3}, "cannot be built"),
+    ],
+)
+def test_what_this_version_does_not_know_is_named(channels, network, said) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build_described(channels, network)
