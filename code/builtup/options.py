@@ -311,7 +311,7 @@ leaving_out = _listed(
 )
 
 predicting = _listed(
-    ("model", str, ..., "a training run, models:/…, a folder or weights"),
+    ("model", str, "shipped", "a training run, models:/…, a folder, weights, or builtup's own"),
     ("input_path", str, ..., "scenes or STAC items, separated by ;"),
     ("output_path", str, "output/predict", "folder for the maps"),
     ("area", str, "", "a polygon file, or minx,miny,maxx,maxy in degrees; all by default"),

@@ -19,6 +19,7 @@ TRAINING = """
 import torch
 from builtup.models.channels import Channels
 from builtup.models.segmenter import Segmenter
+from builtup.models.small import SmallUNet
 
 seed, num_classes, num_epochs = 0, 2, 1
 data_path, val_fold = "nowhere", None
@@ -30,6 +31,7 @@ def model():
 """
 WITH_CONTEXT = "torch.nn.Conv2d(3, 2, 5, padding=2)"
 SINGLE_PIXELS = "torch.nn.Conv2d(3, 2, 1)"
+SMALL_UNET = "SmallUNet(3, 2, (4, 8))"
 
 
 def write_trained(folder: Path, network: str = WITH_CONTEXT) -> Path:

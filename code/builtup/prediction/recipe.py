@@ -7,6 +7,7 @@ one record says what the pixels depend on.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -21,11 +22,14 @@ from builtup.jobs import executors
 from builtup.models.channels import inputs_of
 from builtup.prediction.network import make_stream, within_memory
 from builtup.prediction.windows import Stream
+from builtup.runs.model_file import SHIPPED
 from builtup.runs.records import InferenceRecord
 from builtup.runs.registry import champion_by_default
 from builtup.training.checkpoints import Trained, load_trained, weights_digest
 
 __all__ = ["Loaded", "Recipe", "load", "load_for_jobs", "ready"]
+
+log = logging.getLogger(__name__)
 
 #: The doubt about a network that no real scene has taught.
 SIMULATED_ONLY = "its network has learnt from simulated ground only"
@@ -37,14 +41,15 @@ _SIDE = 64
 class Recipe:
     """How pixels are predicted.
 
-    `model` is a run id, models:/…, an artifact folder or a file of weights. `window` and `overlap`
+    `model` is a run id, models:/…, an artifact folder, a file of weights, or the model that comes
+    with builtup (`shipped`). `window` and `overlap`
     are pixels, `batch_size` windows. `threshold` is a number in (0, 1], empty for the model's own;
     `temperature` a number above 0, `run` for the one fitted to the model, empty for none. `amp`
     (half precision on a GPU) is as in the training where it is None. `calibration_path` is the
     folder of training tiles that `backend=openvino-int8` is made from, the run's own where empty.
     """
 
-    model: str
+    model: str = SHIPPED
     tta: str = "none"
     window: int = 512
     overlap: int = 64
@@ -114,7 +119,13 @@ def load(recipe: Recipe) -> Loaded:
     Raises InputError, RunError or ConfigError for a model that cannot be had, takes other bands
     than its sensor gives, or settings that make no sense.
     """
-    return ready(recipe, load_trained(recipe.model))
+    trained = load_trained(recipe.model)
+    if trained.description is not None:
+        log.info(
+            "model: %s (weights sha256 %s…), trained on %s",
+            *(trained.run_id, trained.description.weights[:12], trained.description.trained_on),
+        )
+    return ready(recipe, trained)
 
 
 def load_for_jobs(recipe: Recipe) -> Loaded:
@@ -168,6 +179,11 @@ def _quantised(recipe: Recipe, trained: Trained, temperature: float | None) -> P
     from builtup.prediction.backends.int8 import Quantisation, quantised_network
 
     data = Path(recipe.calibration_path) if recipe.calibration_path else None
+    if data is None and trained.description is not None:
+        raise ConfigError(
+            f"backend={recipe.backend}: {trained.run_id} brings no tiles to make 8 bits from; use "
+            "backend=openvino, or calibration_path in an inference config"
+        )
     return quantised_network(
         Quantisation.of(
             trained,

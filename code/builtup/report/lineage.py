@@ -13,6 +13,7 @@ from builtup.jobs.digests import sha256_of
 from builtup.runs import registry, tracking
 from builtup.runs.lineage import Chain, Inference, RunNote, SceneOrigin, Training, chain_of
 from builtup.runs.manifest import DataFile, DataManifest, LoggedConfig
+from builtup.runs.model_file import ModelDescription
 from builtup.runs.records import (
     MARK,
     EnsembleMember,
@@ -100,6 +101,9 @@ def _inference_lines(inference: Inference, city: str) -> Iterator[str]:
 def _training_lines(training: Training, used: str) -> Iterator[str]:
     """`used` is the digest of the weights that predicted, or nothing."""
     folder, note = training.folder, training.note
+    if training.description is not None:
+        yield from _file_model_lines(training, training.description, used)
+        return
     if training.problem or folder is None:
         yield f"training    {training.name}: {training.problem}"
         return
@@ -121,6 +125,23 @@ def _training_lines(training: Training, used: str) -> Iterator[str]:
     yield from _scene_lines(training.scenes, folder)
 
 
+def _file_model_lines(training: Training, said: ModelDescription, used: str) -> Iterator[str]:
+    """Of a model that is one file: what that says."""
+    yield f"model       {training.name}, trained on {said.trained_on}"
+    yield f"            {', '.join(f'{key} {value}' for key, value in _said_of(said))}"
+    yield from _weight_lines(training.weights, used)
+
+
+def _said_of(said: ModelDescription) -> Iterator[tuple[str, str]]:
+    """Facts that only the file of a model has."""
+    yield "network", str(said.network.get("name", "unknown"))
+    yield "channels", str(said.channels.get("set", "unknown"))
+    yield "threshold", f"{said.threshold:.4f} ({said.threshold_rule})"
+    yield "adapt", said.adapt
+    if said.git_commit:
+        yield "commit", said.git_commit[:12]
+
+
 def _weight_lines(weights: Iterable[Path], used: str) -> Iterator[str]:
     """The files of weights with their digests, and which of them was used."""
     from builtup.training.checkpoints import load_state, weights_digest
@@ -130,7 +151,7 @@ def _weight_lines(weights: Iterable[Path], used: str) -> Iterator[str]:
         mark = "  (used)" if digest == used else ""
         yield f"  weights   {name} sha256 of tensors {digest}{mark}"
     if used and used not in digests.values():
-        yield f"  weights   used: {used}, none of the files of this run"
+        yield f"  weights   used: {used}, none of these files"
 
 
 def _scene_lines(scenes: Sequence[SceneOrigin], folder: Path) -> Iterator[str]:
@@ -209,6 +230,7 @@ def find_provenance(results: Results, thresholds: Sequence[float]) -> Provenance
         *_settings_facts(config),
         *_record_facts(inference),
         *_run_facts("training", None, training),
+        *_model_facts(inference.training),
         *_training_facts(summary),
         *_map_facts(thresholds),
     ]
@@ -269,6 +291,8 @@ def _training(
 ) -> tuple[RunNote | None, Summary | None]:
     if training is None:
         return None, None
+    if training.description is not None:  # of a file, which the database does not know
+        return None, training.summary
     if training.note is None:
         doubts.append(f"the training run {training.name} is not in the tracking database")
         return None, None
@@ -298,6 +322,14 @@ def _record_facts(inference: Inference) -> list[tuple[str, str]]:
         return [] if training is None else [("training run", training.name)]
     facts = inference.record.to_json().items()
     return [(_WORDS.get(key, key), _text(value)) for key, value in facts if value not in ("", [])]
+
+
+def _model_facts(training: Training | None) -> list[tuple[str, str]]:
+    said = None if training is None else training.description
+    if said is None:
+        return []
+    facts = [(f"model's {name}", text) for name, text in _said_of(said)]
+    return [("model trained on", said.trained_on), *facts]
 
 
 def _training_facts(summary: Summary | None) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from builtup.errors import BuiltupError, ConfigError, InputError, NoSuchRunError, RunError
 from builtup.runs import registry, tracking
 from builtup.runs.manifest import DataFile, DataManifest, LoggedConfig
+from builtup.runs.model_file import ModelDescription, find_model_file
 from builtup.runs.recorder import UsedData
 from builtup.runs.records import (
     CrossValidation,
@@ -158,17 +159,23 @@ def _of_city(place: Path, city: str) -> bool:
 class Training:
     """A training by the name that an inference has for it, and the folder of its artifacts.
 
-    `problem` says why it cannot be found, or not whole.
+    `problem` says why it cannot be found, or not whole. A model that is one file has no folder:
+    `file` is that file, and `description` what it says.
     """
 
     name: str
     folder: Path | None
     problem: str = ""
+    file: Path | None = None
+    description: ModelDescription | None = None
 
     @classmethod
     def named(cls, name: str) -> Self:
-        """Look for a training by run id, artifact folder or model of the registry."""
+        """Look for a training by run id, artifact folder, model of the registry or model file."""
         try:
+            file = find_model_file(name)
+            if file is not None:
+                return cls(name, None, file=file, description=ModelDescription.read(file))
             folder, run_id = find_artifacts(name)
         except NoSuchRunError as e:
             return cls(name, None, str(e))
@@ -184,11 +191,13 @@ class Training:
     @cached_property
     def note(self) -> RunNote | None:
         """What the tracking database says of it."""
-        return RunNote.find(self.name)
+        return RunNote.find(self.name) if self.file is None else None
 
     @cached_property
     def summary(self) -> Summary | None:
         """Its summary.json; None, and a warning, where that is damaged."""
+        if self.description is not None:
+            return self.description.summary()
         try:
             return None if self.folder is None else Summary.find(self.folder)
         except InputError as e:
@@ -203,6 +212,8 @@ class Training:
     @property
     def weights(self) -> tuple[Path, ...]:
         """Its files of weights."""
+        if self.file is not None:
+            return (self.file,)
         found = [] if self.folder is None else (self.folder / "weights").glob("*.pt")
         return tuple(sorted(found))
 

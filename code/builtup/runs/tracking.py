@@ -153,8 +153,12 @@ def link(**runs: str) -> None:
     for key, value in known.items():
         own.set_tag(run_id, key, value)
     if known and _ENTRY_POINT in opened.data.tags:
-        of = find_run(next(iter(known.values())))
-        rename(opened, f"{opened.data.tags[_ENTRY_POINT]} of {of.info.run_name}")
+        first = next(iter(known.values()))
+        try:
+            of = str(find_run(first).info.run_name)
+        except NoSuchRunError:  # a model that is a file, or of another database
+            of = first
+        rename(opened, f"{opened.data.tags[_ENTRY_POINT]} of {of}")
 
 
 def name_opened_run(command: str) -> None:

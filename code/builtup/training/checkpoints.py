@@ -9,7 +9,6 @@ import hashlib
 import logging
 import math
 import pickle
-import random
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,18 +17,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from builtup.config import load as configs
-from builtup.errors import InputError, one_line
+from builtup.errors import ConfigError, InputError, one_line
 from builtup.jobs.files import atomic_path
 from builtup.models.channels import with_signature
+from builtup.models.described import build_described
 from builtup.runs.lineage import find_artifacts
 from builtup.runs.manifest import DataManifest, all_simulated
+from builtup.runs.model_file import SUFFIX, ModelDescription, find_model_file, model_file_name
 from builtup.runs.records import Part, Summary
 from builtup.sensors.classes import BUILT_UP, Classes
+from builtup.training.random_state import random_state, set_random_state
 from builtup.training.schedule_state import put_back
 
 if TYPE_CHECKING:  # a prediction reads weights and needs neither
@@ -113,7 +116,8 @@ class Trained:
     """A trained model in eval mode with what inference needs to know of its run.
 
     `held_out` is the name of its fold, or what `val_fold` was where the run did not say;
-    `trained_on` are the folds learnt from, empty where they are not known.
+    `trained_on` are the folds learnt from, empty where they are not known. A model that is one file
+    has no run and no folder: `run_id` is then the file's name, and `description` what it says.
     """
 
     model: nn.Module
@@ -126,6 +130,7 @@ class Trained:
     trained_on: tuple[str, ...] = ()
     simulated: bool = False  # all that it learnt from
     folder: Path | None = None  # of its run's artifacts
+    description: ModelDescription | None = None
 
     @property
     def classes(self) -> Classes:
@@ -142,6 +147,13 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
 
 #: The files of weights that were read while `weights_read` lasted.
 _read: ContextVar[list[Path] | None] = ContextVar("weights that were read", default=None)
+
+
+#: What reading a file of weights raises where it is none, or damaged.
+_UNREADABLE = (
+    *(OSError, EOFError, KeyError, RuntimeError, ValueError),
+    *(pickle.UnpicklingError, SafetensorError),
+)
 
 
 @contextmanager
@@ -162,10 +174,12 @@ def load_state(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(path, "does not exist", "give a run id or a file of weights")
     try:
+        if path.suffix == SUFFIX:
+            return load_file(path)
         if not zipfile.is_zipfile(path):
             raise ValueError("no file of torch.save, or cut off")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as e:
+    except _UNREADABLE as e:
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise InputError(
             path,
@@ -205,7 +219,7 @@ def full_state(
         "scaler": learner.scaler.state_dict(),
         "ema": None if learner.ema is None else learner.ema.state_dict(),
         "progress": progress.state(),
-        "random": _random_state(),
+        "random": random_state(),
         "generators": [generator.get_state() for generator in loader.generators()],
     }
 
@@ -233,7 +247,7 @@ def restore(
     if learner.ema is not None:
         set_weights(learner.ema, state["ema"] or _as_average(state["model"]), path)
     progress.load(state["progress"])
-    _set_random_state(state["random"])
+    set_random_state(state["random"])
     for generator, saved in zip(loader.generators(), state["generators"], strict=False):
         generator.set_state(saved)
 
@@ -283,8 +297,12 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
     """Rebuild a trained Segmenter from a run id, an artifact folder or a file of weights.
 
     `which` is best, last or soup. The model comes from the config that the run logged, without
-    downloading pretrained weights. Raises RunError, InputError or ConfigError, in one line.
+    downloading pretrained weights; of a model that is one file (`shipped`, or a path) from what
+    that says. Raises RunError, InputError or ConfigError, in one line.
     """
+    file = find_model_file(run_id_or_path)
+    if file is not None:
+        return _of_file(file, which)
     folder, run_id = find_artifacts(run_id_or_path)
     path = Path(run_id_or_path)
     if not path.is_file():
@@ -316,6 +334,29 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
     )
 
 
+def _of_file(path: Path, which: str) -> Trained:
+    """The model of one file, its weights compared with the sha256 that the file says."""
+    if which != "best":
+        raise ConfigError(f"weights={which}: {path} holds one set of weights; leave it out")
+    said, weights = ModelDescription.read(path), load_state(path)
+    if weights_digest(weights) != said.weights:
+        raise InputError(path, "its weights are damaged", "copy it again, or install builtup anew")
+    model = build_described(said.channels, said.network)
+    set_weights(model, weights, path)
+    if said.settings.get("channels_last"):
+        model.to(memory_format=torch.channels_last)
+    return Trained(
+        model=model.eval(),
+        settings=dict(said.settings),
+        threshold=said.threshold,
+        class_names=said.classes,
+        run_id=model_file_name(path),
+        temperature=said.temperature,
+        simulated=said.simulated,
+        description=said,
+    )
+
+
 def _summary(folder: Path) -> Summary:
     """The run's summary; InputError where it makes no sense."""
     found = Summary.find(folder)
@@ -339,22 +380,3 @@ def _simulated(folder: Path) -> bool:
 def _as_average(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     average = {f"module.{key}": value for key, value in weights.items()}
     return {"n_averaged": torch.tensor(0), **average}
-
-
-def _random_state() -> dict[str, Any]:
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (libraries use it)
-    return {
-        "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, cached),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _set_random_state(state: Mapping[str, Any]) -> None:
-    random.setstate(state["python"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(state["torch"])
-    if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
