@@ -196,6 +196,26 @@ def test_augmentation_and_averages_are_options_of_any_config():
         assert (config.ema_decay, config.soup) == (0.9, 3)
 
 
+def test_what_varies_for_new_ground_is_off_but_in_its_config():
+    off = {"gain_db": 0.0, "common_gain_db": 0.0, "contrast": 0.0, "noise_floor": 0.0}
+    off |= {"speckle_looks": None, "speckle_filter": 0, "drop_polarisation": 0.0}
+    off |= {"pixel_size": None}
+    for path in TRAIN:
+        config = configs.load(path)
+        as_it_was = {name for name, value in off.items() if config.get(name) == value}
+        assert as_it_was == (set() if path.stem == "new_ground" else set(off)), path
+    given = configs.load(TRAIN[0], "speckle_looks=1,30 pixel_size=(0.7,1.4) norm=group")
+    assert (given.speckle_looks, given.pixel_size) == ((1, 30), (0.7, 1.4))
+
+
+@pytest.mark.parametrize("stem", ["recommended_cpu", "ablation/network", "baseline_lwrefinenet"])
+def test_group_normalisation_is_an_option(stem):
+    path = ROOT / f"configs/train/{stem}.py"
+    names = str(configs.load(path, f"{OFFLINE.split()[0]} norm=group").build("model"))
+    assert "GroupNorm" in names and "BatchNorm" not in names
+    assert "GroupNorm" not in str(configs.load(path, OFFLINE.split()[0]).build("model"))
+
+
 @pytest.mark.parametrize(("kind", "has_targets"), [("validate", True), ("test", False)])
 def test_a_training_is_named_by_its_config_in_two_inference_configs_for_all(kind, has_targets):
     config = configs.load(ROOT / f"configs/inference/{kind}.py", "of=no_val/baseline_x")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from builtup.models.channels import Channels
 from builtup.models.networks import create_network
+from builtup.models.norms import with_norm
 from builtup.models.segmenter import Segmenter
 from builtup.models.small import SmallUNet
 from builtup.training.export import example_bands, export
 
 NETWORKS = (
     "small",
+    "small with group normalisation",
     "lwrefinenet mobilenet_v2",
     "unet resnet18",
     "fpn resnet18",
@@ -27,8 +30,9 @@ NETWORKS = (
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_can_be_exported_with_free_sizes(name: str) -> None:
     torch.manual_seed(0)
-    if name == "small":
-        network = SmallUNet(3, 2)
+    network: nn.Module
+    if name.startswith("small"):
+        network = with_norm(SmallUNet(3, 2), "group" if "group" in name else "batch")
     else:
         network = create_network(*name.split(), in_channels=3, num_classes=2)
     model = Segmenter(Channels("db_3b", (-20.0,) * 3, (6.0,) * 3), network).eval()
