@@ -29,7 +29,9 @@ def test_a_grid_says_what_its_points_and_its_windows_say() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_wide_land_is_one_function_of_the_ground_too(seed: int) -> None:
-    land = Land(crops={"flooded": 0.5, "tallcrop": 0.4}, belts=1.0, parcel=1.6, coast=True)
+    land = Land(
+        crops={"flooded": 0.5, "tallcrop": 0.4}, belts=1.0, parcel=1.6, coast=True, clusters=0.7
+    )
     country, x = draw_country(stream(seed), 3000.0, land), np.arange(300) * 10.0
     code, parcel = country.classes(x, x)
     part, part_parcel = country.classes(x[40:90], x[200:260])
@@ -41,3 +43,18 @@ def test_wide_land_is_one_function_of_the_ground_too(seed: int) -> None:
     water = country.water(columns, rows).reshape(code.shape)
     assert np.mean(water == (code == CODE["water"])) > 0.999
     assert 0.02 < water.mean() < 0.6
+
+
+def test_crops_cluster_and_districts_turn_as_the_land_says() -> None:
+    x = np.arange(500) * 10.0
+    apart, near = (
+        draw_country(stream(2), 5000.0, Land(clusters=c, turns=0.04)) for c in (0.0, 0.9)
+    )
+    assert near.turns[0] > 0
+    alike = []
+    for country in (apart, near):
+        rank = country._ranks(country._parcels(x, x)[0], x, x)
+        assert abs(rank.mean() - 0.5) < 0.2
+        far = rank[:, :-30].ravel(), rank[:, 30:].ravel()  # beyond most parcels
+        alike.append(np.corrcoef(*far)[0, 1])
+    assert alike[1] > alike[0] + 0.3

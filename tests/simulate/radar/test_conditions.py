@@ -52,6 +52,6 @@ def test_the_weather_follows_the_season(kind: str) -> None:
     seasons = Seasons(**{kind: 1.0})
     dates = [draw_weather(stream(1), stream(n), 0.5, seasons) for n in range(9)]
     if kind == "high":
-        assert all(date.high >= 1.5 and date.cold == (0.0, 0.0) for date in dates)
+        assert all(date.high >= 1.0 and date.cold == (0.0, 0.0) for date in dates)
     else:
         assert all(max(date.cold) < -2 and date.high == 0 for date in dates)

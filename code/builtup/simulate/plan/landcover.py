@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from builtup.simulate.plan.noise import FractalField, SmoothField, hash_cells, hash_uniform
 from builtup.simulate.plan.style import Land
@@ -53,6 +54,7 @@ class Country:
     lakes: FractalField
     warp: tuple[SmoothField, SmoothField]
     soil: SmoothField
+    quarters: SmoothField
     edges: FractalField
     rock_level: float
     wood_level: float
@@ -61,6 +63,8 @@ class Country:
     district: float
     parcel: float
     strips: float
+    turns: tuple[float, float]
+    clusters: float
     belts: float
     coast: tuple[float, float, float] | None
 
@@ -94,7 +98,7 @@ class Country:
         """Class codes, and a hash of each pixel's parcel."""
         parcel, bank, belt = self._parcels(x, y)
         codes = np.array([CODE[name] for name in CROPS + OTHER_CROPS], np.uint8)
-        code = codes[np.searchsorted(self.steps, hash_uniform(parcel))]
+        code = codes[np.searchsorted(self.steps, self._ranks(parcel, x, y))]
         code[bank] = CODE["grass"]
         code[belt] = CODE["belt"]
         edges = self.edges.grid(x, y)
@@ -104,6 +108,17 @@ class Country:
         code[self._is_water(self.rivers.grid(x, y), self.lakes.grid(x, y))] = CODE["water"]
         code[self._is_sea(x[None, :], y[:, None], edges)] = CODE["water"]
         return code, parcel
+
+    def _ranks(self, parcel: NDArray[np.uint32], x: NDArray[Any], y: NDArray[Any]) -> Float:
+        """Uniform numbers that choose a parcel's crop, alike nearby where crops cluster."""
+        own = hash_uniform(parcel)
+        if not self.clusters:
+            return own
+        # a Gaussian copula: the mix of a parcel's deviate and the place's has deviation 1 again
+        place = np.float32(self.clusters) * self.quarters.grid(x, y)
+        deviate = special.ndtri(np.clip(own, 1e-6, 1 - 1e-6)).astype(np.float32)
+        mixed: Float = special.ndtr(place + np.float32(math.sqrt(1 - self.clusters**2)) * deviate)
+        return mixed
 
     def _parcels(
         self, x: NDArray[Any], y: NDArray[Any]
@@ -119,7 +134,8 @@ class Country:
             np.floor((down + wide * self.warp[1].grid(x, y)) / self.district),
             self.salt,
         )
-        angle = hash_uniform(area, 1) * np.float32(math.pi)
+        first, spread = self.turns
+        angle = hash_uniform(area, 1) * np.float32(math.pi * spread) + np.float32(first)
         cos, sin = np.cos(angle), np.sin(angle)
         u = across * cos + down * sin
         v = down * cos - across * sin
@@ -132,7 +148,8 @@ class Country:
         row = np.floor(v + shift)
         parcel = hash_cells(column, row, self.salt + 2) ^ area
         bank = (u - column < np.float32(0.07)) & (hash_uniform(area, 4) < np.float32(0.4))
-        belt = (hash_uniform(area, 5) < np.float32(self.belts)) & (
+        grown = (hash_uniform(area, 5) < self.belts) & (hash_uniform(parcel, 11) < 0.4)
+        belt = grown & (
             (u - column < BELT / (width * np.float32(self.parcel))) | (v + shift - row < 0.06)
         )
         return parcel, bank, belt
@@ -159,8 +176,11 @@ def draw_country(rng: np.random.Generator, extent: float, land: Land = PLAIN) ->
         district=rng.uniform(700, 1400) * max(1.0, land.parcel),
         parcel=land.parcel,
         strips=land.strips,
+        turns=(0.0 if land.turns == 1 else rng.uniform(0, math.pi), land.turns),
+        clusters=land.clusters,
         belts=land.belts,
         coast=_coast(rng, extent) if land.coast else None,
+        quarters=SmoothField.draw(rng, extent, 900),
     )
 
 

@@ -57,8 +57,9 @@ class Land:
 
     `dryness`: range of the mix of crops; `crops`: factors on the shares of the plain crops, and
     shares of the others; `parcel`: factor on the size of parcels, `strips` on their length;
-    `belts`: share of districts
-    whose parcels have belts of trees between them; `woods`, `rocks`, `lakes`: added to the levels
+    `turns`: share of the half circle over which the directions of districts spread; `clusters`:
+    correlation of what neighbouring parcels bear; `belts`: share of districts some of whose
+    parcels have belts of trees between them; `woods`, `rocks`, `lakes`: added to the levels
     above which they stand (more: fewer); `rivers`: factor on their width; `coast`: whether the sea
     takes a side of the scene.
     """
@@ -67,6 +68,8 @@ class Land:
     crops: Mapping[str, float] = field(default_factory=dict)
     parcel: float = 1.0
     strips: float = 1.0
+    turns: float = 1.0
+    clusters: float = 0.0
     belts: float = 0.0
     woods: float = 0.0
     rocks: float = 0.0
@@ -119,9 +122,9 @@ def _wide_towns(rng: np.random.Generator) -> Towns:
         open=rng.uniform(0.2, 1.5),
         industry=rng.uniform(0.05, 0.35),
         kinds={name: str(kind) for name, kind in kinds.items()},
-        tail=rng.uniform(1.3, 3.5),
+        tail=rng.uniform(1.25, 3.0),
         patches=rng.uniform(0, 2.5),
-        trees=rng.uniform(0, 0.8),
+        trees=rng.uniform(0, 0.75),
     )
 
 
@@ -143,6 +146,8 @@ def _wide_land(rng: np.random.Generator) -> Land:
         crops=crops,
         parcel=float(np.clip(math.exp(rng.normal(0.1, 0.5)), 0.5, 3)),
         strips=rng.uniform(0.3, 1.3),
+        turns=rng.choice([0.04, 0.3, 1.0]),
+        clusters=rng.uniform(0, 0.9),
         belts=rng.uniform(0, 0.7) * (rng.random() < 0.6),
         woods=rng.uniform(-0.4, 0.8),
         rocks=rng.uniform(0, 1.2),

@@ -83,7 +83,7 @@ def draw_weather(
         cold = (-3.0 - 3.0 * depth, -3.5 - 3.0 * depth)
     elif chance < seasons.frost + seasons.snow:
         cold = (-4.5 - 5.0 * depth, -4.0 - 4.0 * depth)
-    high = 1.5 + 3.0 * depth if wet < seasons.high else 0.0
+    high = 1.0 + 2.5 * depth if wet < seasons.high else 0.0
     return Weather(year, moisture, min(wind, 10.0), cold, high)
 
 
@@ -114,12 +114,12 @@ def _wide(rng: np.random.Generator) -> Conditions:
         terraces=rng.uniform(0, 0.5) * (rng.random() < 0.5),
     )
     echo = Echo(
-        gain=10 ** (rng.normal(0.0, 1.5) / 10),
+        gain=10 ** (rng.normal(-1.5, 1.5) / 10),
         facing=10 * math.exp(rng.normal(0, 0.35)),
         other=2.8 * math.exp(rng.normal(-0.1, 0.4)),
         fall=rng.uniform(8, 22),
         cross=0.055 * math.exp(rng.normal(0, 0.4)),
-        roof=math.exp(rng.normal(0, 0.5)),
+        roof=math.exp(rng.normal(-0.3, 0.5)),
     )
     return Conditions(sensor, seasons, surface, echo)
 
