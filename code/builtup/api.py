@@ -159,6 +159,7 @@ def to_submission(
     *,
     run_id: str = "",
     threshold: str = "",
+    years: str = "apart",
     polygons: PolygonOptions = PolygonOptions(),
     num_workers: int = 2,
     on_error: str = "stop",
@@ -170,6 +171,7 @@ def to_submission(
     summaries = run(
         input_path=str(results.folder),
         threshold=threshold,
+        years=years,
         polygons=polygons,
         num_workers=num_workers,
         on_error=on_error,

@@ -18,6 +18,7 @@ from builtup.options import (
     PATH,
     F,
     Group,
+    averaging,
     io,
     launching,
     leaving_out,
@@ -25,7 +26,6 @@ from builtup.options import (
     predicting,
     results,
     simulating,
-    threshold,
     tiling,
     work,
 )
@@ -245,7 +245,7 @@ def merge_tiles(**options: Any) -> None:
 
 @cli.command("all_agg_by_city")
 @results
-@threshold
+@averaging
 @work
 @on_cluster()
 def all_agg_by_city(**options: Any) -> None:
@@ -269,7 +269,7 @@ def polygonize(**options: Any) -> None:
 
 @cli.command("to_submission")
 @results
-@threshold
+@averaging
 @polygon_options
 @work
 @on_cluster()

@@ -23,6 +23,7 @@ __all__ = [
     "Command",
     "Group",
     "PolygonOptions",
+    "averaging",
     "io",
     "launching",
     "leaving_out",
@@ -30,7 +31,6 @@ __all__ = [
     "predicting",
     "results",
     "simulating",
-    "threshold",
     "tiling",
     "work",
 ]
@@ -235,6 +235,12 @@ _POLYGON_HELP = {
 threshold = click.option(
     "--threshold", default="", help="of the probability, 0 to 1; the run's own by default"
 )
+years = click.option(
+    "--years",
+    type=click.Choice(["apart", "mean"]),
+    default="apart",
+    help="of a city, by its folders: a map each, or one of their mean",
+)
 
 
 # --- lists --------------------------------------------------------------
@@ -269,6 +275,9 @@ class _WholeNumber(click.ParamType):
 
 
 _COUNT, _FROM_0 = click.IntRange(1), click.IntRange(0)
+
+#: Of averaging the dates of cities.
+averaging = _listed(threshold, years)
 
 #: Of running a script with a config.
 launching = _listed(
@@ -323,12 +332,7 @@ predicting = _listed(
     threshold,
     ("temperature", str, "", "of the logits: run, or a number; none by default"),
     ("units", str, "auto", "of the scenes: auto, power, amplitude or db"),
-    (
-        "years",
-        click.Choice(["apart", "mean"]),
-        "apart",
-        "of a city, by its folders: a map each, or one of their mean",
-    ),
+    years,
     polygon_options,
     ("device", str, "auto", "auto, cpu or cuda"),
     ("backend", str, "torch", "what the network runs on: torch, openvino, openvino-int8 or auto"),

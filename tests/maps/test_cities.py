@@ -31,6 +31,7 @@ def write_date(
     city: str = "38SLF_Alpha",
     transform: Affine = TRANSFORM,
     threshold: float = 0.5,
+    year: str = "",
 ) -> Path:
     """A scene's probabilities, as merge_tiles leaves them."""
     array = np.atleast_2d(np.asarray(values, dtype=np.uint8))
@@ -43,7 +44,8 @@ def write_date(
         path, "w", driver="GTiff", count=1, dtype="uint8", nodata=NODATA, **profile
     ) as dataset:
         dataset.write(array, 1)
-        write_tags(dataset, PredictionTags(scene, city, width, height, "run", threshold, CLASSES))
+        tags = PredictionTags(scene, city, width, height, "run", threshold, CLASSES, year=year)
+        write_tags(dataset, tags)
     return path
 
 
@@ -298,3 +300,58 @@ def test_maps_of_scenes_that_are_gone_are_named(
     for _ in range(2):
         aggregate(tmp_path)
     assert caplog.text.count("of no scene there: 38SLF_Alpha_2; they stay as they are") == 2
+
+
+def test_years_are_maps_apart_or_one_of_their_mean(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_date(tmp_path, "20150101", [[10, 200]], year="2015")
+    write_date(tmp_path, "20200101", [[20, 100]], year="2020")
+    write_date(tmp_path, "20200113", [[40, 100]], year="2020")
+    assert aggregate(tmp_path) == {"dates": 3}
+    later = "38SLF_Alpha_2020"
+    assert read(tmp_path, "_prob").tolist() == [[10, 200]]
+    assert read(tmp_path, "_prob", later).tolist() == [[30, 100]]
+    assert read(tmp_path, "", later).tolist() == [[0, 0]]
+    raw = tmp_path / "raw"
+    told = [read_tags(raw / f"{key}_count.tif") for key in ("38SLF_Alpha", later)]
+    assert [(t.city, t.year, t.base_city) for t in told] == [
+        ("38SLF_Alpha", "2015", "38SLF_Alpha"),
+        (later, "2020", "38SLF_Alpha"),
+    ]
+    assert "years=mean averages them" in caplog.text and "one map of dates" not in caplog.text
+
+    caplog.clear()
+    assert aggregate(tmp_path, years="mean") == {"dates": 3}
+    assert read(tmp_path, "_prob").tolist() == [[23, 133]]
+    assert read_tags(raw / "38SLF_Alpha.tif").year == ""
+    (said,) = caplog.messages  # a mean that was asked for is no news
+    assert f"of no scene there: {later}; they stay" in said
+    assert aggregate(tmp_path) == {"dates": 1}  # that of the later year stands there
+    with pytest.raises(BuiltupError, match="years=both: unknown; use apart or mean"):
+        aggregate(tmp_path, years="both")
+
+
+def test_maps_that_predict_named_stay_as_they_are(tmp_path: Path) -> None:
+    write_date(tmp_path, "20150101", [[10, 200]], year="2015")
+    late = write_date(tmp_path, "20200101", [[20, 100]])
+    with rasterio.open(late, "r+") as dataset:
+        dataset.update_tags(BUILTUP_CITY="38SLF_Alpha_2020", BUILTUP_YEAR="2020")
+    aggregate(tmp_path)
+    assert read_tags(tmp_path / "raw" / "38SLF_Alpha.tif").year == "2015"
+    assert read(tmp_path, "_prob", "38SLF_Alpha_2020").tolist() == [[20, 100]]
+    (tmp_path / "raw" / "s1a_38SLF_prob_20150101.tif").unlink()
+    for path in (tmp_path / "raw").glob("38SLF_Alpha*"):
+        path.unlink()
+    aggregate(tmp_path)  # of one year alone
+    assert [p.name for p in sorted((tmp_path / "raw").glob("38SLF_Alpha*.tif"))][:1] == [
+        "38SLF_Alpha_2020.tif"
+    ]
+
+
+def test_the_same_dates_under_another_choice_of_years_are_another_map(tmp_path: Path) -> None:
+    """Of one year only: the pixels are the same, what the map says of itself is not."""
+    write_date(tmp_path, "20150101", [[10, 200]], year="2015")
+    for years, said in (("apart", "2015"), ("mean", ""), ("apart", "2015")):
+        assert aggregate(tmp_path, years=years) == {"dates": 1}
+        assert read_tags(tmp_path / "raw" / "38SLF_Alpha_prob.tif").year == said

@@ -37,6 +37,8 @@ def write_run(
     classes: tuple[str, ...] = CLASSES,
     shift: float = 0.0,
     temperature: float | None = None,
+    city: str = "38SLF_Alpha",
+    year: str = "",
 ) -> Path:
     """One scene of a run, as merge_tiles leaves it; give the run's folder."""
     array = np.atleast_2d(np.asarray(values, dtype=np.uint8))
@@ -52,7 +54,7 @@ def write_run(
         name = path.stem.replace("prob", "{}")
         write_tags(
             dataset,
-            PredictionTags(name, "38SLF_Alpha", width, height, root.name, threshold, classes),
+            PredictionTags(name, city, width, height, root.name, threshold, classes, year=year),
         )
     (root / "inference.json").write_text(json.dumps({"temperature": temperature}))
     return root
@@ -220,12 +222,12 @@ def test_one_run_is_no_ensemble_and_a_run_without_scenes_none_either(tmp_path: P
 # --- fitted weights -----------------------------------------------------------------------------
 
 
-def write_town(split: Path) -> None:
+def write_town(split: Path, folder: str = "Alpha_2015") -> None:
     """Ground truth: rows and columns 4 to 12."""
     left, top = TRANSFORM @ (4, 4)
     inside = 0.5  # all_touched burns what the edges touch
     box = shapely.box(left + inside, top - 80 + inside, left + 80 - inside, top - inside)
-    write_polygons(split / "Alpha_2015" / "38SLF_Alpha.shp", [box])
+    write_polygons(split / folder / "38SLF_Alpha.shp", [box])
 
 
 def test_fitted_weights_prefer_the_run_that_is_right_and_name_its_city(tmp_path: Path) -> None:
@@ -259,3 +261,37 @@ def test_a_run_that_the_fit_leaves_out_and_that_alone_holds_a_scene_is_named(
         BuiltupError, match=r"weights=fit: .*wrong has weight 0, and its scene \S+0113 is in no run"
     ):
         average(tmp_path, *runs, weights="fit", gt_path=str(tmp_path / "gt"))
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_a_scene_is_of_the_year_that_any_run_knows(tmp_path: Path, first: int) -> None:
+    """A run of one year, one of the chain over two, and one of `predict` over two."""
+    runs = [
+        write_run(tmp_path / "one", [[10]]),
+        write_run(tmp_path / "chain", [[10]], year="2020"),
+        write_run(tmp_path / "predict", [[10]], city="38SLF_Alpha_2020", year="2020"),
+    ]
+    average(tmp_path, *runs[first:], *runs[:first])
+    tags = read_tags(tmp_path / "mean" / "raw" / SCENE)
+    assert (tags.base_city, tags.year) == ("38SLF_Alpha", "2020")
+
+
+def test_weights_are_fitted_on_the_polygons_of_the_scene_s_year(tmp_path: Path) -> None:
+    truth = np.zeros((20, 20), np.uint8)
+    truth[4:12, 4:12] = 1
+    for name, year in (("told", "2020"), ("untold", "")):
+        runs = [
+            write_run(tmp_path / name / "right", np.where(truth, 230, 20), year=year),
+            write_run(tmp_path / name / "wrong", np.where(truth, 20, 230), year=year),
+        ]
+        write_town(tmp_path / name / "gt", "Alpha_2020")
+        far = shapely.box(0, 0, 1, 1)
+        write_polygons(tmp_path / name / "gt" / "Alpha_2015" / "38SLF_Alpha.shp", [far])
+        fit = {"weights": "fit", "gt_path": str(tmp_path / name / "gt")}
+        if not year:
+            with pytest.raises(InputError, match=r"38SLF_Alpha stands in .*Alpha_2020 as well"):
+                average(tmp_path / name, *runs, **fit)
+            continue
+        average(tmp_path / name, *runs, **fit)
+        record = json.loads((tmp_path / name / "mean" / "ensemble.json").read_text())
+        assert record["members"][0]["weight"] > 0.9

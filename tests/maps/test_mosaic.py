@@ -211,3 +211,17 @@ def test_a_folder_without_predictions_is_refused(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     with pytest.raises(InputError, match="no folder <scene>_tiles"):
         merge_tiles(input_path=str(tmp_path))
+
+
+def test_a_scene_says_the_year_of_its_tiles_which_must_agree(tmp_path: Path) -> None:
+    folder = write_tiles(tmp_path, np.full((1, 40, 60), 9, np.uint8), 32, 8)
+    tiles = sorted(folder.glob("tile_*.tif"))
+    for path in tiles:
+        with rasterio.open(path, "r+") as dataset:
+            dataset.update_tags(BUILTUP_YEAR="2015")
+    merge(tmp_path)
+    assert read_tags(tmp_path / "raw" / "s1a_38SLF_prob_ASC_20150101.tif").year == "2015"
+    with rasterio.open(tiles[-1], "r+") as dataset:
+        dataset.update_tags(BUILTUP_YEAR="2016")
+    with pytest.raises(InputError, match=r"its year is 2016, that of tile_0_0\.tif is 2015"):
+        merge(tmp_path)

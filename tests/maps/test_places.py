@@ -7,12 +7,23 @@ from typing import Any
 
 import pytest
 from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from builtup.geo.grid import Grid
 from builtup.geo.locations import Location
-from builtup.maps.places import map_grid, say_maps, say_span, with_cities
+from builtup.maps.places import (
+    MapName,
+    map_grid,
+    maps_of_tags,
+    say_maps,
+    say_span,
+    with_cities,
+)
+from builtup.runs.results import PredictionTags
 from builtup.sensors.radar.headers import SceneHeaders
+from builtup.sensors.radar.names import scene_years
 from builtup.sensors.radar.scenes import Band, Scene
 
 UTM = CRS.from_epsg(32638)
@@ -102,6 +113,71 @@ def test_years_of_a_city_are_maps_unless_their_mean_is_asked_for(
     ]
     (one,) = with_cities(scenes, "mean")
     assert (one.key, one.year, len(one.dates)) == ("38SLF_Mosul", "", 3)
+
+
+#: What predicted scenes of one city say: the years of their folders, and their dates.
+told = st.lists(
+    st.tuples(
+        st.sampled_from(["", "2015", "2019", "2020"]), st.sampled_from(["20141230", "20200101", ""])
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def tags(year: str, city: str = "38SLF_Mosul") -> PredictionTags:
+    return PredictionTags("s_{}", city, 1, 1, "run", 0.5, year=year)
+
+
+@given(told)
+def test_the_chain_names_maps_as_predict_does(scenes: list[tuple[str, str]]) -> None:
+    """Tags have a year where the city has several, as lists of tiles and `predict` have it."""
+    headers = [
+        scene(grid(), date, f"Mosul_{year}" if year else "Mosul", "38SLF", str(i))
+        for i, (year, date) in enumerate(scenes)
+    ]
+    maps = with_cities(headers)
+    predicted = {h.scene.scene_id: MapName(of.key, of.year) for of in maps for h in of.dates}
+    wanted = [predicted[h.scene.scene_id] for h in headers]
+    days = [date for _, date in scenes]
+    years = scene_years(scenes)
+    chain = [(tags(year), day) for year, day in zip(years, days, strict=True)]
+    assert maps_of_tags(chain, "apart") == wanted
+    named = [(tags(of.year, of.key), day) for of, day in zip(wanted, days, strict=True)]
+    assert maps_of_tags(named, "apart") == wanted
+    for some in (named[:1], named[-1:]):  # whatever else is there
+        assert maps_of_tags(some, "apart") == [MapName(some[0][0].city, some[0][0].year)]
+    for all_of_them in (chain, named):
+        assert set(maps_of_tags(all_of_them, "mean")) == {MapName("38SLF_Mosul", "")}
+
+
+def test_a_choice_of_years_is_said_where_predict_has_not(caplog: pytest.LogCaptureFixture) -> None:
+    chain = [(tags("2020"), ""), (tags("2015"), ""), (tags("", "38SLF_Erbil"), "20150101")]
+    maps_of_tags(chain, "mean")
+    maps_of_tags(chain[1:], "apart")
+    maps_of_tags([(tags("2015"), ""), (tags("2020", "38SLF_Mosul_2020"), "")], "apart")
+    assert not caplog.messages
+    maps_of_tags(chain, "apart")
+    assert caplog.messages == [
+        "38SLF_Mosul: a map for each year of its folders: 38SLF_Mosul (2015), "
+        "38SLF_Mosul_2020 (2020); years=mean averages them"
+    ]
+
+
+def test_a_year_s_key_is_never_that_of_another_city() -> None:
+    chain = [(tags("2015"), ""), (tags("2020"), ""), (tags("", "38SLF_Mosul_2020"), "")]
+    assert maps_of_tags(chain, "apart") == [
+        ("38SLF_Mosul", "2015"), ("38SLF_Mosul_2020_2", "2020"), ("38SLF_Mosul_2020", ""),
+    ]  # fmt: skip
+
+
+def test_scenes_of_runs_that_knew_no_years_are_in_the_map_of_the_city() -> None:
+    assert (
+        maps_of_tags([(tags(""), "20150101"), (tags("2020"), "")], "apart")
+        == [("38SLF_Mosul", "")] * 2
+    )
+    old = [(tags(""), "20150101"), (tags("2020", "38SLF_Mosul_2020"), "")]
+    assert maps_of_tags(old, "apart") == [("38SLF_Mosul", ""), ("38SLF_Mosul_2020", "2020")]
 
 
 def test_one_year_s_folder_is_one_map_whatever_its_dates() -> None:

@@ -158,3 +158,29 @@ def test_products_of_more_classes_show_the_mapped_one_and_name_all(tmp_path: Pat
     shader = next(ElementTree.parse(raw / f"{CITY}_prob.qml").iter("rasterrenderer"))
     assert shader.get("band") == "3"
     assert Image.open(raw / f"{CITY}_preview.png").size[0] > 100
+
+
+def test_the_item_of_a_year_has_the_dates_of_that_year(tmp_path: Path) -> None:
+    raw = make_city(tmp_path, scenes=("s1a_38SLF_prob_20150522", "s1a_38SLF_prob_20200214"))
+    make_city(tmp_path, f"{CITY}_2020", scenes=())
+
+    def told(pattern: str, **tags: str) -> None:
+        for path in raw.glob(pattern):
+            with rasterio.open(path, "r+") as dataset:
+                dataset.update_tags(**tags)
+
+    told(f"{CITY}.tif", BUILTUP_YEAR="2015")
+    told(f"{CITY}_2020.tif", BUILTUP_YEAR="2020")
+    told("*_2015*.tif", BUILTUP_YEAR="2015")
+    told("s1a_*_2020*.tif", BUILTUP_YEAR="2020")  # of the city, as in the chain
+    write_products(tmp_path)
+
+    def dates(city: str) -> str:
+        properties = json.loads((raw / f"{city}.json").read_text())["properties"]
+        return str(properties.get("datetime") or properties["start_datetime"])[:10]
+
+    assert [dates(CITY), dates(f"{CITY}_2020")] == ["2015-05-22", "2020-02-14"]
+    told(f"{CITY}.tif", BUILTUP_YEAR="")  # years=mean
+    write_products(tmp_path)
+    properties = json.loads((raw / f"{CITY}.json").read_text())["properties"]
+    assert [properties[f"{end}_datetime"][:4] for end in ("start", "end")] == ["2015", "2020"]

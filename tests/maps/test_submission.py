@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,16 @@ from numpy.typing import NDArray
 from rasterio import features
 from scipy import ndimage
 
+from builtup.errors import InputError
 from builtup.geo.windows import tiling
 from builtup.maps.submission import to_submission
+from builtup.maps.validate import validate
+from builtup.prediction.tiles import TileWork, predict_tiles, select_all
+from builtup.prediction.windows import Stream
 from builtup.runs.results import PredictionTags
-from helpers import TRANSFORM, write_raster
+from builtup.sensors.classes import BUILT_UP
+from helpers import TRANSFORM, write_polygons, write_raster
+from tile_data import add_scene, power, tile_all
 
 
 def write_tiles(folder: Path, prob: NDArray[np.uint8], date: str) -> None:
@@ -95,3 +102,46 @@ def test_results_of_a_run_in_a_remote_store_are_uploaded_once(
     to_submission(run_id="some_run", num_workers=1)
     assert uploaded == [remote]
     assert (tmp_path / "raw" / "38SLF_Alpha.shp").exists()
+
+
+@pytest.mark.parametrize("materialize", [True, False])
+def test_two_years_of_a_city_are_two_maps_scored_by_their_own_polygons(
+    tmp_path: Path, materialize: bool
+) -> None:
+    """From scenes in folders <City>_<year> to scores; the town of 2015 has moved by 2020."""
+    split, folder = tmp_path / "split", tmp_path / "out"
+    for year, column in (("2015", 20), ("2020", 60)):
+        for day in ("0101", "0113"):
+            image = power((70, 90), gap=0) * np.float32(1e-3)
+            image[1, 10:30, column : column + 20] = 1
+            add_scene(tmp_path, f"Alpha_{year}", date=f"{year}{day}", image=image)
+        left, top = TRANSFORM @ (column, 10)
+        town = shapely.box(left + 1, top - 199, left + 199, top - 1)
+        write_polygons(split / f"Alpha_{year}" / "38SLF_Alpha.shp", [town])
+    selection = select_all(tile_all(tmp_path, materialize=materialize) / "images")
+    stream = Stream(lambda bands: (bands[:, 1:2] > 0.5).float(), bands=1, window=32, overlap=8)
+    predict_tiles(TileWork(selection, stream, 0.5, BUILT_UP, folder=folder), selection.tiles)
+
+    def scores(years: str) -> dict[str, float]:
+        to_submission(input_path=str(folder), years=years, num_workers=1)
+        validate(preds_path=str(folder), gt_path=split)
+        found = json.loads((folder / "validation.json").read_text())["scores"]
+        return {name: row["f1"] for name, row in found.items() if name.startswith("38SLF")}
+
+    assert scores("apart") == {"38SLF_Alpha": 1, "38SLF_Alpha_2020": 1}
+    assert (folder / "raw" / "38SLF_Alpha_2020.gpkg").is_file()
+    first = digests(folder)
+    with pytest.raises(InputError, match=r"ground truth of 38SLF_Alpha stands in"):
+        scores("mean")
+    with rasterio.open(folder / "raw" / "38SLF_Alpha_count.tif") as dataset:
+        assert (dataset.read(1) == 4).all()
+    assert scores("apart") == {"38SLF_Alpha": 1, "38SLF_Alpha_2020": 1}
+    assert digests(folder) == first
+
+
+def test_a_city_of_one_year_gives_the_bytes_of_tiles_that_know_none(tmp_path: Path) -> None:
+    for name in ("apart", "mean"):
+        write_tiles(tmp_path / name, probabilities(1), "20150101")
+        to_submission(input_path=str(tmp_path / name), years=name, num_workers=1)
+    assert digests(tmp_path / "apart") == digests(tmp_path / "mean")
+    assert set(digests(tmp_path / "apart")) >= {"38SLF_Alpha.tif", "38SLF_Alpha.shp"}

@@ -24,7 +24,7 @@ from builtup.prediction.windows import Stream
 from builtup.runs.results import read_tags
 from builtup.sensors.classes import BUILT_UP, Classes
 from builtup.tiles.tile import read_tile
-from tile_data import add_scene, moved, prepared
+from tile_data import add_scene, moved, prepared, tile_all
 
 THREE = Classes.of(("water", "building", "street"))
 
@@ -113,3 +113,24 @@ def test_of_more_classes_a_tile_says_so_and_two_say_what_they_always_did(
 def test_power_is_what_networks_read(data: Path) -> None:
     tile = select_all(data / "images").tiles[0]
     np.testing.assert_array_equal(read_power(tile), read_tile(tile, [1, 2]))
+
+
+def test_tiles_say_the_year_and_earlier_ones_that_did_not_are_kept_and_say_it(
+    tmp_path: Path,
+) -> None:
+    add_scene(tmp_path)
+    folder = tile_all(tmp_path) / "images"
+    before = work_on(select_all(folder), run_id="one", folder=tmp_path / "one")
+    predict_tiles(before, before.selection.tiles)
+    assert {read_tags(p).year for p in (tmp_path / "one").rglob("tile_*.tif")} == {""}
+    add_scene(tmp_path, "Alpha_2020", date="20200101")
+    selection = select_all(tile_all(tmp_path) / "images")
+    assert selection.cities == ("38SLF_Alpha",)
+    work = work_on(selection, folder=tmp_path / "two", previous=tmp_path / "one")
+    tally = predict_tiles(work, selection.tiles)
+    assert tally.kept == tally.predicted == len(before.selection.tiles)
+    told = {read_tags(p) for p in (tmp_path / "two").rglob("tile_*.tif")}
+    assert {(tags.scene[-8:], tags.city, tags.year) for tags in told} == {
+        ("20150101", "38SLF_Alpha", "2015"),
+        ("20200101", "38SLF_Alpha", "2020"),
+    }

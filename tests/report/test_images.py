@@ -15,7 +15,14 @@ from builtup.errors import InputError
 from builtup.geo.grid import Grid
 from builtup.report import images as module
 from builtup.report.city_counts import shrunk
-from builtup.report.images import SceneImage, chosen_dates, find_images, read_image, scene_title
+from builtup.report.images import (
+    SceneImage,
+    chosen_dates,
+    find_images,
+    images_of,
+    read_image,
+    scene_title,
+)
 from builtup.runs.results import Results
 from builtup.tiles.cut import generate_tiles
 from helpers import CRS, TRANSFORM, write_raster, write_scene
@@ -199,3 +206,30 @@ def test_a_scene_that_cannot_be_used_is_named(maps: Maps, tmp_path: Path) -> Non
     next((tmp_path / "scenes").rglob("*_vh_*")).unlink()
     with pytest.raises(InputError, match=r"no tile_stats.csv; as scenes of VV and VH: .*VH"):
         find_images(Results(maps.folder), str(tmp_path / "scenes"))
+
+
+def test_the_images_of_a_map_of_one_year_are_those_of_that_year(tmp_path: Path) -> None:
+    for folder in ("3b", "scenes"):
+        for year in ("2015", "2020"):
+            name = "s1a_38SLF_3b_{}.tif" if folder == "3b" else "s1a_38SLF_vv_{}.tif"
+            if folder == "scenes":
+                write_scene(tmp_path / folder, f"Alpha_{year}", date=f"{year}0101")
+                continue
+            path = tmp_path / folder / f"Alpha_{year}" / name.format(f"{year}0101")
+            write_raster(path, np.full((3, 40, 40), 0.1, np.float32), nodata=np.nan)
+        generated = tmp_path / "tiles"
+        if folder == "3b":
+            generate_tiles(
+                input_path=tmp_path / folder, output_path=generated, tile_size=32, overlap=8,
+                materialize=True,
+            )  # fmt: skip
+        for place in [tmp_path / folder] + ([generated] if folder == "3b" else []):
+            images = find_images(Results(tmp_path), str(place))
+            assert list(images) == ["38SLF_Alpha"]
+            for key, year, dates in (
+                ("38SLF_Alpha", "2015", ["20150101"]),
+                ("38SLF_Alpha_2020", "2020", ["20200101"]),
+                ("38SLF_Alpha", "", ["20150101", "20200101"]),
+                ("38SLF_Beta", "", []),
+            ):
+                assert [image.date for image in images_of(images, key, year)] == dates

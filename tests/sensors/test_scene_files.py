@@ -91,3 +91,22 @@ def test_a_missing_folder_says_how_to_link_the_data(tmp_path: Path) -> None:
         require_folder(tmp_path / "absent")
     with pytest.raises(InputError, match="mlflow run experiments/"):
         require_folder(Path("../absent-input"))
+
+
+def test_scenes_of_a_city_with_folders_of_several_years_have_theirs(tmp_path: Path) -> None:
+    for folder, tile, date in (
+        ("Mosul_2020", "38SLF", "20191230"),
+        ("Mosul_2015", "38SLF", "20150101"),
+        ("Mosul", "38SLF", "20180101"),
+        ("Mosul_2015", "38SMF", "20150101"),
+        ("Erbil_2016", "38SME", "20160101"),
+    ):
+        write_raster(tmp_path / folder / f"s1a_{tile}_3b_{date}.tif", [[1.0]])
+    found = {(file.city, file.date): file.year for file in find_rasters(tmp_path, "3b")}
+    assert found == {
+        ("38SLF_Mosul", "20191230"): "2020",
+        ("38SLF_Mosul", "20150101"): "2015",
+        ("38SLF_Mosul", "20180101"): "2018",
+        ("38SMF_Mosul", "20150101"): "",
+        ("38SME_Erbil", "20160101"): "",
+    }

@@ -183,3 +183,23 @@ def test_several_processes_write_the_same_bytes_as_one(tmp_path: Path) -> None:
             assert json.loads(one.read_text()) == json.loads(two.read_text())
         assert one.read_bytes() == two.read_bytes()
     assert len(ones) > 20
+
+
+@pytest.mark.parametrize("materialize", [True, False])
+def test_the_list_says_the_year_of_cities_that_have_several(
+    tmp_path: Path, materialize: bool
+) -> None:
+    add_scene(tmp_path, "Alpha_2015")
+    add_scene(tmp_path, "Beta_2015", "38RPV")
+    cut(tmp_path, materialize=materialize)
+    listed = tmp_path / "tiles/tiles.csv"
+    assert listed.read_text().startswith("tile_id,city,scene,date,x,y,width,height,path\n")
+    assert {t.year for t in read_tiles(listed)} == {""}
+    add_scene(tmp_path, "Alpha_2020", date="20191230")
+    cut(tmp_path, materialize=materialize)
+    assert listed.read_text().startswith("tile_id,city,scene,date,x,y,width,height,path,year\n")
+    assert {(t.city, t.date, t.year) for t in read_tiles(listed)} == {
+        ("38SLF_Alpha", "20150101", "2015"),
+        ("38SLF_Alpha", "20191230", "2020"),
+        ("38RPV_Beta", "20150101", ""),
+    }

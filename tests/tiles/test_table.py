@@ -6,7 +6,7 @@ import pytest
 
 from builtup.errors import InputError
 from builtup.tiles.table import read_tile_stats
-from tile_data import add_scene, prepared
+from tile_data import add_scene, moved, prepared
 
 
 @pytest.fixture
@@ -39,3 +39,29 @@ def test_a_malformed_row_is_named(table: Path, column: str, value: str, problem:
 def test_a_missing_list_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"tile_stats\.csv: no such file; run generate_tiles_st"):
         read_tile_stats(tmp_path / "tile_stats.csv")
+
+
+def test_tiles_have_the_year_of_their_list_and_a_city_of_several_is_one_fold(
+    tmp_path: Path, table: Path
+) -> None:
+    assert "year" not in table.read_text().splitlines()[0].split(",")
+    add_scene(tmp_path, "Alpha_2020", date="20200101")
+    add_scene(tmp_path, "Beta_2015", "38RPV", transform=moved(20_000, 0))
+    folds, tiles = prepared(tmp_path)
+    assert {(t.tile.city, t.tile.date, t.tile.year, t.mask.year) for t in tiles} == {
+        ("38SLF_Alpha", "20150101", "2015", "2015"),
+        ("38SLF_Alpha", "20200101", "2020", "2020"),
+        ("38RPV_Beta", "20150101", "", ""),
+    }
+    assert sorted(folds.names) == ["38RPV_Beta", "38SLF_Alpha"]
+    assert len({t.fold_index for t in tiles if t.tile.city == "38SLF_Alpha"}) == 1
+
+
+def test_another_year_of_the_folder_is_another_in_the_list(tmp_path: Path) -> None:
+    add_scene(tmp_path)
+    add_scene(tmp_path, "Alpha_2020", date="20200101")
+    prepared(tmp_path, materialize=True)
+    for kind in ("images_3b", "masks"):
+        (tmp_path / kind / "Alpha_2020").rename(tmp_path / kind / "Alpha_2021")
+    _, tiles = prepared(tmp_path, materialize=True)
+    assert {t.tile.year for t in tiles} == {"2015", "2021"}

@@ -2,8 +2,8 @@
 
 The dates are averaged on the grid that most of them have; the others are warped onto it. A date
 counts where it is valid, so a gap in one date weakens nothing in the others. Which scenes are dates
-of one city their tags say (places.py gave them). Parts of a city beside each other, on one grid,
-are joined; those of one day are one date.
+of one map their tags say (places.py). Parts of a city beside each other, on one grid, are joined;
+those of one day are one date.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.maps.doubts import map_doubts
-from builtup.maps.places import map_grid, say_span
+from builtup.maps.places import MapName, check_years, map_grid, maps_of_tags, say_span
 from builtup.runs.records import InferenceRecord
 from builtup.runs.results import (
     PredictionTags,
@@ -67,6 +67,7 @@ def all_agg_by_city(
     input_path: str = "",
     run_id: str = "",
     threshold: str = "",
+    years: str = "apart",
     num_workers: int = 2,
     on_error: str = "stop",
 ) -> Summary:
@@ -76,13 +77,16 @@ def all_agg_by_city(
     `_std.tif` (float32, standard deviation of the dates' probabilities of the mapped class, NaN
     below two), `_count.tif` (valid dates; uint8, above 254 dates uint16) and the class of each
     pixel `raw/<TILE>_<City>.tif` (uint8, 255 no-data): the mask 0, 1 of two classes, by threshold,
-    or of more the likeliest. `threshold` replaces that of the tags. What speaks against a map
+    or of more the likeliest. `threshold` replaces that of the tags. Years of a city, by its folders
+    `<City>_<year>`, are maps "apart" (the first has the city's key, others `<key>_<year>`) or one
+    of their "mean"; scenes whose tags say no year are one map. What speaks against a map
     (doubts.py, and of its model the record of the inference) is logged and stands in its tags.
     Raises InputError where scenes do not fit together.
     """
     results = resolve_results(input_path, run_id)
     chosen = parse_threshold(threshold)
-    jobs, problems = _find_jobs(results, chosen)
+    check_years(years)
+    jobs, problems = _find_jobs(results, chosen, years)
     summary = run_step(
         STEP,
         jobs,
@@ -120,25 +124,31 @@ class _Date:
     bands: int
 
 
-def _find_jobs(results: Results, threshold: float | None) -> tuple[list[Job], list[BuiltupError]]:
-    by_city: dict[str, list[_Date]] = defaultdict(list)
+def _find_jobs(
+    results: Results, threshold: float | None, years: str
+) -> tuple[list[Job], list[BuiltupError]]:
+    dates: list[_Date] = []
     problems: list[BuiltupError] = []
     for path in scene_rasters(results):
         try:
-            date = _read_date(path)
+            dates.append(_read_date(path))
         except BuiltupError as e:
             problems.append(e)
-            continue
-        by_city[date.tags.city].append(date)
-    if not by_city and not problems:
+    if not dates and not problems:
         raise InputError(results.raw, "no probability raster of a scene", "run merge_tiles first")
-    _say_left(results, by_city)
+    maps: dict[MapName, list[_Date]] = defaultdict(list)
+    names = maps_of_tags([(date.tags, date.day) for date in dates], years)
+    for name, date in zip(names, dates, strict=True):
+        maps[name].append(date)
+    _say_left(results, {name.key for name in maps})
     record = InferenceRecord.find(results.folder)
     doubts = (record.doubts or ()) if record is not None else ()
     jobs = []
-    for city, dates in sorted(by_city.items()):
+    for name, own in sorted(maps.items()):
+        if years == "apart":
+            say_span(name.key, [date.day for date in own])
         try:
-            jobs.append(_job(city, dates, threshold, results.raw, doubts))
+            jobs.append(_job(name, own, threshold, results.raw, doubts))
         except BuiltupError as e:
             problems.append(e)
     return jobs, problems
@@ -168,7 +178,7 @@ def _read_date(path: Path) -> _Date:
 
 
 def _job(
-    city: str,
+    name: MapName,
     dates: Sequence[_Date],
     threshold: float | None,
     raw: Path,
@@ -188,33 +198,34 @@ def _job(
                 "give threshold",
             )
     value = first.tags.threshold if threshold is None else threshold
-    grid, joined = map_grid(city, [d.grid for d in sorted(dates, key=lambda d: d.date)])
-    say_span(city, [d.day for d in dates])
-    names = ("_prob", "_std", "_count", "")
+    grid, joined = map_grid(name.key, [d.grid for d in sorted(dates, key=lambda d: d.date)])
+    as_tagged = name == (first.tags.city, first.tags.year)
     classes = first.tags.class_set
     decision = {} if classes.by_threshold else {"decision": classes.decision(value)}
     return Job(
-        name=city,
+        name=name.key,
         inputs=tuple(date.path for date in dates),
-        outputs=tuple(raw / f"{city}{name}.tif" for name in names),
+        outputs=tuple(raw / f"{name.key}{end}.tif" for end in ("_prob", "_std", "_count", "")),
         settings={
             "threshold": value,
             **decision,
             **({"doubts": list(doubts)} if doubts else {}),
             **({"joined": True} if joined else {}),
+            **({} if as_tagged else {"city": name.key, "year": name.year}),
         },
         pixels=grid.pixels * len(dates),
-        context=_City(tuple(dates), grid, value, classes, doubts, joined),
+        context=_City(name, tuple(dates), grid, value, classes, doubts, joined),
     )
 
 
 @dataclass(frozen=True)
 class _City:
-    """A city's dates, the grid they are averaged on, and how its pixels are decided.
+    """A city's map, its dates, the grid they are averaged on, and how its pixels are decided.
 
     `doubts` are those about the model; `joined`: some dates lie beside others.
     """
 
+    name: MapName
     dates: tuple[_Date, ...]
     grid: Grid
     threshold: float
@@ -242,6 +253,8 @@ class _City:
         return replace(
             self.dates[0].tags,
             scene="",
+            city=self.name.key,
+            year=self.name.year,
             width=self.grid.width,
             height=self.grid.height,
             threshold=self.threshold,

@@ -7,7 +7,7 @@ order of the runs nor on how the work is cut, and where all agree it is what the
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,7 +173,7 @@ def check_alike(members: Sequence[Member]) -> None:
                 )
             name, other = seen.setdefault(scene_id, (member.name, scene))
             difference = other.grid.difference(scene.grid, SAME_GRID_TOLERANCE)
-            if difference or other.tags.city != scene.tags.city:
+            if difference or other.tags.base_city != scene.tags.base_city:
                 problem = difference or f"city {scene.tags.city}, not {other.tags.city}"
                 raise GridError(
                     scene.path,
@@ -188,12 +188,19 @@ def _shared(members: Sequence[Member]) -> list[SharedScene]:
     folders = tuple(m.results.folder for m in members)
     return [
         SharedScene(
-            members[0].scenes[scene_id].tags.city,
+            named(m.scenes[scene_id].tags for m in members),
             tuple(m.scenes[scene_id].path for m in members),
             folders,
         )
         for scene_id in sorted(common)
     ]
+
+
+def named(scenes: Iterable[PredictionTags]) -> PredictionTags:
+    """The tags of the first, with the year of a run that knew its city to have several."""
+    first, *others = scenes
+    told = next((tags for tags in (first, *others) if tags.year), first)
+    return replace(first, city=told.city, year=told.year)
 
 
 def _some(values: Any) -> str:
@@ -258,7 +265,7 @@ def _jobs(
             log.info("%s: in %d of %d runs", scene_id, len(pairs), len(members))
         scenes, shares = zip(*pairs, strict=True)
         first: Scene = scenes[0]
-        tags = replace(first.tags, run_id=runs, threshold=threshold)
+        tags = replace(named(of.tags for of in scenes), run_id=runs, threshold=threshold)
         jobs.append(
             Job(
                 name=scene_id,

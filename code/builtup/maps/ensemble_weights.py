@@ -26,11 +26,10 @@ from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.reprojection import reproject
 from builtup.geo.vectors import read_polygons
 from builtup.geo.windows import aligned
-from builtup.runs.results import read_tags
-from builtup.scoring.scored_area import SCORED_AREA
-from builtup.sensors.radar.names import current_key
+from builtup.runs.results import PredictionTags, read_tags
+from builtup.scoring.scored_area import SCORED_AREA, truth_below
 from builtup.sensors.scene_files import require_folder
-from builtup.tiles.labels import labelled_area, truths_below
+from builtup.tiles.labels import labelled_area
 
 __all__ = ["SharedScene", "brier_weights", "fit_weights", "parse_weights"]
 
@@ -43,9 +42,9 @@ MOST = 1_000_000
 
 @dataclass(frozen=True)
 class SharedScene:
-    """A scene that all members hold: its city's key, and each member's raster and folder."""
+    """A scene that all members hold: its tags, and each member's raster and folder."""
 
-    city: str
+    tags: PredictionTags
     rasters: tuple[Path, ...]
     folders: tuple[Path, ...]
 
@@ -91,14 +90,13 @@ def fit_weights(
     squares, products, pixels = np.zeros((n, n), np.int64), np.zeros(n, np.int64), 0
     cities = set()
     for scene in scenes:
-        tags = read_tags(scene.rasters[0])
-        truths = truths_below(root, current_key(tags.base_city), tags.year)
-        if not truths:
+        truth = truth_below(root, scene.tags.city, scene.tags.year)
+        if truth is None:
             continue
-        own_squares, own_products, own_pixels = _sums(scene, truths[0])
+        own_squares, own_products, own_pixels = _sums(scene, truth)
         squares, products = squares + own_squares, products + own_products
         pixels += own_pixels
-        cities |= {scene.city} if own_pixels else set()
+        cities |= {scene.tags.city} if own_pixels else set()
     if not pixels:
         raise InputError(
             root, "no ground truth where all runs predict", "give the split of the predicted cities"

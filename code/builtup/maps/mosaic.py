@@ -165,7 +165,8 @@ def _read_piece(path: Path) -> _Piece:
 
 
 def _check_alike(first: _Piece, piece: _Piece) -> None:
-    for name in ("scene", "city", "width", "height", "run_id", "threshold", "classes", "mapped"):
+    own = ("scene", "city", "year", "width", "height", "run_id", "threshold", "classes", "mapped")
+    for name in own:
         one, other = getattr(first.tags, name), getattr(piece.tags, name)
         if one != other:
             problem = f"its {name} is {other}, that of {first.path.name} is {one}"

@@ -7,13 +7,26 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import NamedTuple
 
+from builtup.errors import BuiltupError
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid, joined_grid
 from builtup.geo.target_grid import shared_ground, square_of
+from builtup.runs.results import PredictionTags, base_city
 from builtup.sensors.radar.headers import SceneHeaders
-from builtup.sensors.radar.names import city_key, city_name, safe_name
+from builtup.sensors.radar.names import city_key, city_name, safe_name, scene_years
 
-__all__ = ["YEARS", "MapScenes", "map_grid", "say_maps", "say_span", "with_cities"]
+__all__ = [
+    "YEARS",
+    "MapName",
+    "MapScenes",
+    "check_years",
+    "map_grid",
+    "maps_of_tags",
+    "say_maps",
+    "say_span",
+    "with_cities",
+]
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +36,13 @@ YEARS = ("apart", "mean")
 SAME_PLACE = 0.5
 #: Days that the dates of a map may span without a word.
 A_YEAR = 366
+
+
+class MapName(NamedTuple):
+    """The key of a map, and its year where its city has a map for each, else empty."""
+
+    key: str
+    year: str
 
 
 @dataclass(frozen=True)
@@ -97,14 +117,61 @@ def say_maps(maps: Iterable[MapScenes]) -> None:
                 *(one.key, one.parts),
             )
     for name, some in by_name.items():
-        years = [f"{one.key} ({one.year})" for one in some if one.year]
-        if years:
-            text = "%s: a map for each year of its folders: %s; years=mean averages them"
-            log.warning(text, name, ", ".join(years))
-        places = sorted({one.key.removesuffix(f"_{one.year}") for one in some})
+        _say_years(name, [MapName(one.key, one.year) for one in some])
+        places = sorted({base_city(one.key, one.year) for one in some})
         if places[1:]:
             text = "%s: comes as %d places or tiles whose grids do not join, a map each: %s"
             log.warning(text, name, len(places), ", ".join(places))
+
+
+def check_years(years: str) -> None:
+    """BuiltupError where it is not one of YEARS."""
+    if years not in YEARS:
+        raise BuiltupError(f"years={years}: unknown; use {' or '.join(YEARS)}")
+
+
+def maps_of_tags(scenes: Sequence[tuple[PredictionTags, str]], years: str) -> list[MapName]:
+    """The map of each predicted scene, by its tags and its date; a choice of years is said.
+
+    As `with_cities` has it: the first year of a city has its key, the others `<key>_<year>`, unless
+    `years` is "mean" or no tag says a year. A key with its year, which `predict` gave, stays.
+    """
+    cities: dict[str, list[int]] = defaultdict(list)
+    for number, (tags, _) in enumerate(scenes):
+        cities[tags.base_city].append(number)
+    names = [MapName(tags.base_city, "") for tags, _ in scenes]
+    if years == "mean":
+        return names
+    for city, numbers in cities.items():
+        own = _of_years(city, [(scenes[n][0].year, scenes[n][1]) for n in numbers], cities)
+        for n, name in zip(numbers, own, strict=True):
+            tags, _ = scenes[n]
+            key = name.key if tags.city == city else tags.city
+            names[n] = MapName(key, name.year or tags.year)
+        if all(scenes[n][0].city == city for n in numbers):  # else `predict` has said it
+            _say_years(city, sorted({names[n] for n in numbers}))
+    of_key: dict[str, set[str]] = defaultdict(set)
+    for key, year in names:
+        of_key[key].add(year)
+    return [MapName(key, year if len(of_key[key]) == 1 else "") for key, year in names]
+
+
+def _of_years(key: str, scenes: Sequence[tuple[str, str]], taken: Collection[str]) -> list[MapName]:
+    """The map of each scene of a city, given as to `scene_years`, of which years are apart.
+
+    No key is one of those `taken`.
+    """
+    years = scene_years(scenes)
+    first = min(years, default="")
+    keys = {y: key if y == first else _free(f"{key}_{y}", taken) for y in set(years)}
+    return [MapName(keys[year], year) for year in years]
+
+
+def _say_years(city: str, maps: Iterable[MapName]) -> None:
+    years = [f"{key} ({year})" for key, year in maps if year]
+    if years[1:]:
+        text = "%s: a map for each year of its folders: %s; years=mean averages them"
+        log.warning(text, city, ", ".join(years))
 
 
 def map_grid(city: str, grids: Sequence[Grid]) -> tuple[Grid, bool]:
@@ -133,8 +200,8 @@ def say_span(city: str, days: Iterable[str]) -> None:
     if not known or _days(known[-1]) - _days(known[0]) <= A_YEAR:
         return
     log.warning(
-        "%s: one map of dates from %s to %s, which are averaged; for a map of each year predict "
-        "their folders <City>_<year> (years=apart), or one at a time",
+        "%s: one map of dates from %s to %s, which are averaged; for a map of each year put each "
+        "year's into a folder <City>_<year>, and make tiles and predictions anew (years=apart)",
         *(city, known[0], known[-1]),
     )
 
@@ -202,22 +269,14 @@ def _free(base: str, taken: Collection[str]) -> str:
 
 
 def _by_year(one: MapScenes, taken: Collection[str]) -> list[MapScenes]:
-    """A map for each year; of scenes that lie in no year's folder their date says it."""
-    years = {headers.scene.year for headers in one.dates} - {""}
-    if len(years) < 2:
-        return [one]
-    dated: dict[str, list[SceneHeaders]] = defaultdict(list)
-    for headers in one.dates:
-        dated[headers.scene.year or headers.scene.date[:4] or min(years)].append(headers)
-    first = min(dated)
+    """A map for each year."""
+    names = _of_years(one.key, [(h.scene.year, h.scene.date) for h in one.dates], taken)
+    dates: dict[MapName, list[SceneHeaders]] = defaultdict(list)
+    for name, headers in zip(names, one.dates, strict=True):
+        dates[name].append(headers)
     return [
-        replace(
-            one,
-            key=one.key if year == first else _free(f"{one.key}_{year}", taken),
-            dates=tuple(dated[year]),
-            year=year,
-        )
-        for year in sorted(dated)
+        replace(one, key=key, dates=tuple(some), year=year)
+        for (key, year), some in sorted(dates.items(), key=lambda of: of[0].year)
     ]
 
 

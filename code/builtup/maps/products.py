@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,14 @@ from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.maps.catalog import CATALOG, DateRange, catalog, date_range, item
 from builtup.maps.preview import Caption, write_preview
 from builtup.maps.styles import class_style, disagreement_style, mask_style, probability_style
-from builtup.runs.results import QUICKLOOK, CityRasters, Results, city_rasters, read_tags
+from builtup.runs.results import (
+    QUICKLOOK,
+    CityRasters,
+    Results,
+    base_city,
+    city_rasters,
+    read_tags,
+)
 from builtup.text_table import counted
 
 __all__ = ["map_lines", "write_products"]
@@ -41,13 +47,13 @@ def write_products(folder: Path, *, num_workers: int = 1, on_error: str = "stop"
     no item. Raises InputError where a step before has not run.
     """
     results = Results(folder)
-    scenes, quicklooks = _scenes_of_cities(results)
+    found = _find_scenes(results)
     jobs: list[Job] = []
     problems: list[BuiltupError] = []
     for rasters in city_rasters(results):
         try:
-            dates = date_range(scenes[rasters.city])
-            jobs.append(_job(rasters, dates, quicklooks[rasters.city]))
+            scenes, quicklooks = _of_map(found, rasters)
+            jobs.append(_job(rasters, date_range(scenes), quicklooks))
         except BuiltupError as e:
             problems.append(e)
     summary = run_step(
@@ -76,25 +82,45 @@ class _City:
         return self.rasters.mask.with_name(f"{self.rasters.mask.stem}{end}")
 
 
-def _scenes_of_cities(
-    results: Results,
-) -> tuple[Mapping[str, list[str]], Mapping[str, tuple[Path, ...]]]:
-    """By city: what tells the date of each scene's raster, and the quicklooks in their order."""
-    scenes: dict[str, list[str]] = defaultdict(list)
-    quicklooks: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+@dataclass(frozen=True)
+class _Scene:
+    """A scene's raster or its quicklook: its city's key, its year if any, what tells its date."""
+
+    path: Path
+    city: str
+    year: str
+    date: str
+    is_quicklook: bool
+
+
+def _find_scenes(results: Results) -> list[_Scene]:
+    scenes = []
     with gdal_env():
         for path in sorted(results.raw.glob("*.tif")):
             with open_raster(path) as dataset:
                 raw = dataset.tags()
             if not raw.get("BUILTUP_SCENE"):
                 continue
-            city, date = raw.get("BUILTUP_CITY", ""), raw.get("BUILTUP_DATE") or path.stem
-            if raw.get("BUILTUP_KIND") == QUICKLOOK:
-                quicklooks[city].append((date, path))
-            else:
-                scenes[city].append(date)
-    ordered = {city: tuple(p for _, p in sorted(some)) for city, some in quicklooks.items()}
-    return scenes, defaultdict(tuple, ordered)
+            year = raw.get("BUILTUP_YEAR", "")
+            scenes.append(
+                _Scene(
+                    path,
+                    base_city(raw.get("BUILTUP_CITY", ""), year),
+                    year,
+                    raw.get("BUILTUP_DATE") or path.stem,
+                    raw.get("BUILTUP_KIND") == QUICKLOOK,
+                )
+            )
+    return scenes
+
+
+def _of_map(scenes: Sequence[_Scene], rasters: CityRasters) -> tuple[list[str], tuple[Path, ...]]:
+    """What tells the dates of a map's scenes, and their quicklooks in the order of dates."""
+    year = read_tags(rasters.mask).year
+    city = base_city(rasters.city, year)
+    own = [of for of in scenes if of.city == city and year in ("", of.year)]
+    quicklooks = sorted((of.date, of.path) for of in own if of.is_quicklook)
+    return [of.date for of in own if not of.is_quicklook], tuple(path for _, path in quicklooks)
 
 
 def _job(rasters: CityRasters, dates: DateRange | None, quicklooks: tuple[Path, ...]) -> Job:

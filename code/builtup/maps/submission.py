@@ -18,6 +18,7 @@ def to_submission(
     input_path: str = "",
     run_id: str = "",
     threshold: str = "",
+    years: str = "apart",
     polygons: PolygonOptions = PolygonOptions(),
     num_workers: int = 2,
     on_error: str = "stop",
@@ -39,7 +40,11 @@ def to_submission(
             else [merge_tiles(input_path=folder, num_workers=num_workers, on_error=on_error)]
         ),
         all_agg_by_city(
-            input_path=folder, threshold=threshold, num_workers=num_workers, on_error=on_error
+            input_path=folder,
+            threshold=threshold,
+            years=years,
+            num_workers=num_workers,
+            on_error=on_error,
         ),
         polygonize(
             input_path=folder, polygons=polygons, num_workers=num_workers, on_error=on_error

@@ -17,7 +17,7 @@ from builtup.jobs import executors
 from builtup.jobs.executors import map_threads
 from builtup.jobs.steps import Job, Summary, is_done, run_step
 from builtup.maps.cities import all_agg_by_city
-from builtup.maps.places import YEARS, MapScenes, say_maps, with_cities
+from builtup.maps.places import MapScenes, check_years, say_maps, with_cities
 from builtup.maps.polygonize import polygonize
 from builtup.maps.products import write_products
 from builtup.options import PolygonOptions
@@ -122,8 +122,7 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
     """Look at scenes, model and folder; refuse what cannot work before anything is written."""
     folder, trusted = Path(options.output_path), Allow.parse(options.allow)
     check_allow(trusted)
-    if options.years not in YEARS:
-        raise BuiltupError(f"years={options.years}: unknown; use {' or '.join(YEARS)}")
+    check_years(options.years)
     parse_threshold(recipe.threshold)
     units, area = parse_units(options.units), parse_area(options.area)
     found = find_scenes(options.input_path, trusted)
@@ -254,7 +253,7 @@ def _make_maps(threshold: str, options: PredictOptions) -> list[Summary]:
     folder = options.output_path
     how: dict[str, Any] = {"num_workers": options.num_workers, "on_error": options.on_error}
     return [
-        all_agg_by_city(input_path=folder, threshold=threshold, **how),
+        all_agg_by_city(input_path=folder, threshold=threshold, years=options.years, **how),
         polygonize(input_path=folder, polygons=options.polygons, **how),
         write_products(Path(folder), **how),
     ]

@@ -171,7 +171,8 @@ class TileWork:
         """What the tile's raster says of itself."""
         width, height = self.selection.scene_size(tile)
         own = (self.run_id, self.threshold, self.classes.names)
-        return PredictionTags(tile.scene, tile.city, width, height, *own).of_kind("tile")
+        tags = PredictionTags(tile.scene, tile.city, width, height, *own, year=tile.year)
+        return tags.of_kind("tile")
 
 
 @dataclass
@@ -251,7 +252,12 @@ def _earlier(path: Path, wanted: PredictionTags, tile: Tile) -> NDArray[np.uint8
         return None
     try:
         with gdal_env(), open_raster(path) as dataset:
-            tags = replace(read_tags(dataset), run_id=wanted.run_id, threshold=wanted.threshold)
+            tags = replace(  # no pixel depends on these
+                read_tags(dataset),
+                run_id=wanted.run_id,
+                threshold=wanted.threshold,
+                year=wanted.year,
+            )
             if tags != wanted or dataset.shape != (tile.height, tile.width):
                 return None
             values: NDArray[np.uint8] = read_window(dataset)

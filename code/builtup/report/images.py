@@ -21,11 +21,11 @@ from builtup.geo.locations import Allow
 from builtup.geo.rasters import open_raster
 from builtup.geo.target_grid import shared_ground
 from builtup.geo.windows import aligned
-from builtup.maps.places import with_cities
+from builtup.maps.places import MapScenes, with_cities
 from builtup.runs import tracking
 from builtup.runs.manifest import LoggedConfig
 from builtup.runs.records import InferenceRecord, member_runs
-from builtup.runs.results import Results
+from builtup.runs.results import Results, base_city
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.discovery import find_scenes
 from builtup.sensors.radar.headers import SceneHeaders, read_headers
@@ -37,7 +37,14 @@ from builtup.sensors.sensor import Sensor
 from builtup.tiles.table import TILE_STATS_CSV
 from builtup.tiles.tile import TILES_CSV, parse_tile, read_rows
 
-__all__ = ["SceneImage", "chosen_dates", "find_images", "read_image", "scene_title"]
+__all__ = [
+    "SceneImage",
+    "chosen_dates",
+    "find_images",
+    "images_of",
+    "read_image",
+    "scene_title",
+]
 
 log = logging.getLogger(__name__)
 
@@ -56,17 +63,19 @@ PART = (512, 4096)
 class SceneImage:
     """A scene's image: its file, those of its tiles, or the scene as it is stored elsewhere.
 
-    `date` is YYYYMMDD.
+    `date` is YYYYMMDD; of a city with folders of several years `year` says which, else it is empty.
     """
 
     scene: str
     date: str
     paths: tuple[Path, ...] = ()
     stored: SceneHeaders | None = None
+    year: str = ""
 
 
 def find_images(results: Results, images_path: str = "") -> Mapping[str, tuple[SceneImage, ...]]:
-    """The scenes of each city, by date: those below `images_path`, else those predicted.
+    """The scenes of each city, of all its years, by date: those below `images_path`, else those
+    predicted.
 
     `images_path` holds 3-band scenes, a list of tiles, or scenes as `predict` takes
     them. The run's own list is named by the config that lies beside the predictions, the scenes of
@@ -78,6 +87,14 @@ def find_images(results: Results, images_path: str = "") -> Mapping[str, tuple[S
     runs = dict.fromkeys(member_runs(results.folder))
     members = [Results(results.folder, run_id) for run_id in runs]
     return _joined([_predicted(one) for one in members or [results]])
+
+
+def images_of(
+    images: Mapping[str, tuple[SceneImage, ...]], key: str, year: str
+) -> tuple[SceneImage, ...]:
+    """Those of the map of that key: of its city, and of its year unless this is empty."""
+    own = images.get(base_city(key, year), ())
+    return tuple(image for image in own if not year or image.year in ("", year))
 
 
 def _joined(
@@ -131,7 +148,7 @@ def _scenes_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
     scenes = find_rasters(folder, "3b")
     if not scenes:
         return _stored_below(folder)
-    return _by_city((s.city, s.scene_id, s.date, s.path) for s in scenes)
+    return _by_city((s.city, s.scene_id, s.date, s.year, s.path) for s in scenes)
 
 
 def _stored_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
@@ -144,15 +161,16 @@ def _stored_below(folder: Path) -> Mapping[str, tuple[SceneImage, ...]]:
         raise InputError(folder, problem, "give the folder of one") from e
 
 
-def _as_stored(
-    cities: Mapping[str, tuple[SceneHeaders, ...]],
-) -> Mapping[str, tuple[SceneImage, ...]]:
+def _as_stored(maps: Iterable[MapScenes]) -> Mapping[str, tuple[SceneImage, ...]]:
+    cities: dict[str, list[SceneImage]] = defaultdict(list)
+    for one in maps:
+        cities[base_city(one.key, one.year)] += [
+            SceneImage(found.scene.scene_id, found.scene.date, stored=found, year=one.year)
+            for found in one.dates
+        ]
     return {
-        city: tuple(
-            SceneImage(found.scene.scene_id, found.scene.date, stored=found)
-            for found in sorted(surveys, key=lambda s: (s.scene.date, s.scene.scene_id))
-        )
-        for city, surveys in cities.items()
+        city: tuple(sorted(images, key=lambda image: (image.date, image.scene)))
+        for city, images in cities.items()
     }
 
 
@@ -162,20 +180,22 @@ def _from_list(path: Path, column: str) -> Mapping[str, tuple[SceneImage, ...]]:
     there = [tile for tile in tiles if tile.path.is_file()]
     if not there:
         raise InputError(path, "none of its tiles is there any more", "give images_path")
-    return _by_city((t.city, t.scene, t.date, t.path) for t in there)
+    return _by_city((t.city, t.scene, t.date, t.year, t.path) for t in there)
 
 
 def _by_city(
-    files: Iterable[tuple[str, str, str, Path]],
+    files: Iterable[tuple[str, str, str, str, Path]],
 ) -> Mapping[str, tuple[SceneImage, ...]]:
-    found: dict[str, dict[tuple[str, str], list[Path]]] = defaultdict(lambda: defaultdict(list))
-    for city, scene, date, path in files:
-        paths = found[city][date, scene]
+    found: dict[str, dict[tuple[str, str, str], list[Path]]]
+    found = defaultdict(lambda: defaultdict(list))
+    for city, scene, date, year, path in files:
+        paths = found[city][date, scene, year]
         if path not in paths:  # tiles that point into one scene name it many times
             paths.append(path)
     return {
         city: tuple(
-            SceneImage(scene, date, tuple(paths)) for (date, scene), paths in sorted(scenes.items())
+            SceneImage(scene, date, tuple(paths), year=year)
+            for (date, scene, year), paths in sorted(scenes.items())
         )
         for city, scenes in found.items()
     }
@@ -193,10 +213,8 @@ def scene_title(scene: str) -> str:
 # --- scenes as they are stored ---------------------------------------------------------------
 
 
-def _stored_scenes(
-    input_path: str, units: str = "auto", years: str = "apart"
-) -> Mapping[str, tuple[SceneHeaders, ...]]:
-    """The scenes of each city below `input_path`, which is all that `predict` takes.
+def _stored_scenes(input_path: str, units: str = "auto") -> tuple[MapScenes, ...]:
+    """The scenes of each map below `input_path`, which is all that `predict` takes.
 
     What `predict` refuses unless it is allowed is refused here. Raises InputError where there are
     no scenes or one cannot be used.
@@ -205,10 +223,10 @@ def _stored_scenes(
     if found.problems:
         raise found.problems[0]
     judged = [judge_units(read_headers(s), units) for s in found.scenes]
-    return {one.key: one.dates for one in with_cities(judged, years)}
+    return with_cities(judged)
 
 
-def _scenes_of_run(results: Results) -> Mapping[str, tuple[SceneHeaders, ...]] | None:
+def _scenes_of_run(results: Results) -> tuple[MapScenes, ...] | None:
     """The scenes of a folder that `predict` wrote, as its run names them; None for other folders.
 
     Raises RunError where the tracking database does not know the run, and as `_stored_scenes`.
@@ -219,8 +237,7 @@ def _scenes_of_run(results: Results) -> Mapping[str, tuple[SceneHeaders, ...]] |
     given = tracking.find_run(run_id).data.params
     if "cfg/input_path" not in given:
         return None
-    how = given.get("cfg/units", "auto"), given.get("cfg/years", "mean")  # as it was before
-    return _stored_scenes(given["cfg/input_path"], *how)
+    return _stored_scenes(given["cfg/input_path"], given.get("cfg/units", "auto"))
 
 
 def _named_run(results: Results) -> str | None:

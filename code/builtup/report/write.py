@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from builtup.jobs.files import write_text_atomically
 from builtup.maps.validate import MACRO, POOLED
 from builtup.report.city_counts import PICTURE, CityCounts, measure_city
-from builtup.report.images import find_images
+from builtup.report.images import find_images, images_of
 from builtup.report.lineage import Provenance, find_provenance
 from builtup.report.mapped import doubt_notes, mapped_rows
 from builtup.report.page import Page, Row, render
@@ -173,7 +173,8 @@ def _look(
         if measure.counts is not None:
             counts.append((rasters.city, measure.counts))
         if len(views) < MOST_MAPS:
-            views.append(view_city(measure, images.get(rasters.city, ()), budget))
+            own = images_of(images, rasters.city, measure.tags.year)
+            views.append(view_city(measure, own, budget))
     return views, counts, thresholds
 
 

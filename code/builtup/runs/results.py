@@ -33,6 +33,7 @@ __all__ = [
     "CityRasters",
     "PredictionTags",
     "Results",
+    "base_city",
     "city_rasters",
     "kind_of",
     "local_copy",
@@ -71,7 +72,7 @@ class PredictionTags:
     `date` (YYYYMMDD) that of a scene whose name need not hold it. Of more than two classes rasters
     also say of what `kind` they are (tile, scene; of a city prob, std, count, classes), which class
     is `mapped`, and the `decision` by which pixels get their class. `doubts` are those of a city's
-    map, in words. Of a city that has a map for each of several years, `year` says which.
+    map, in words. Of a city with folders of several years `year` says which; a map of all has none.
     """
 
     scene: str
@@ -91,7 +92,7 @@ class PredictionTags:
     @property
     def base_city(self) -> str:
         """The key of the city of which a map of one year is, by which its ground is known."""
-        return self.city.removesuffix(f"_{self.year}") if self.year else self.city
+        return base_city(self.city, self.year)
 
     @property
     def class_set(self) -> Classes:
@@ -125,6 +126,11 @@ class PredictionTags:
             "BUILTUP_DOUBTS": DOUBTS.join(self.doubts),
         }
         return tags | {name: value for name, value in further.items() if value}
+
+
+def base_city(key: str, year: str) -> str:
+    """The key of the city of which `key` is that of a map, of that `year` unless this is empty."""
+    return key.removesuffix(f"_{year}") if year else key
 
 
 def write_tags(dataset: DatasetWriter, tags: PredictionTags) -> None:

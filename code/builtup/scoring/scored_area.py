@@ -26,7 +26,7 @@ from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.reprojection import reproject
 from builtup.geo.vectors import PolygonSet, read_polygons
 from builtup.geo.windows import Window, aligned
-from builtup.runs.results import CityRasters, PredictionTags, Results, read_tags
+from builtup.runs.results import CityRasters, PredictionTags, Results, base_city, read_tags
 from builtup.sensors.classes import Classes
 from builtup.sensors.radar.names import current_key
 from builtup.tiles.labels import labelled_area, truths_below
@@ -37,6 +37,7 @@ __all__ = [
     "find_truths",
     "open_scored_city",
     "read_scored_area",
+    "truth_below",
 ]
 
 log = logging.getLogger(__name__)
@@ -57,17 +58,9 @@ def find_truths(
     known, unknown = [], []
     for rasters in cities:
         tags = read_tags(rasters.mask)
-        of_year = tags.year if tags.city == rasters.city else ""
-        city = tags.base_city if of_year else rasters.city
-        files = truths_below(root, current_key(city), of_year)
-        if len(files) > 1:
-            raise InputError(
-                files[0],
-                f"ground truth of {rasters.city} stands in {files[1].parent} as well",
-                "give a folder that holds one of them",
-            )
-        if files:
-            known.append((rasters, files[0]))
+        truth = truth_below(root, rasters.city, tags.year if tags.city == rasters.city else "")
+        if truth is not None:
+            known.append((rasters, truth))
         else:
             unknown.append(rasters.city)
     if not known:
@@ -77,6 +70,21 @@ def find_truths(
             "give the split that holds <City>_<year>/<TILE>_<City>.shp",
         )
     return known, unknown
+
+
+def truth_below(root: Path, key: str, year: str) -> Path | None:
+    """The polygons, below a split, of the map or scene of that key, of a `year` unless it is empty.
+
+    None where there are none, InputError where they stand twice.
+    """
+    files = truths_below(root, current_key(base_city(key, year)), year)
+    if len(files) > 1:
+        raise InputError(
+            files[0],
+            f"ground truth of {key} stands in {files[1].parent} as well",
+            "give a folder that holds one of them",
+        )
+    return files[0] if files else None
 
 
 def read_scored_area(results: Results) -> PolygonSet | None:

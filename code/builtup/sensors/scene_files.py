@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict, deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from builtup.errors import InputError, alike
 from builtup.logs import warn_once
-from builtup.sensors.radar.names import SceneName, city_key, city_name
+from builtup.sensors.radar.names import SceneName, city_key, city_name, city_year, scene_years
 
 __all__ = [
     "SIMULATED",
@@ -32,13 +33,15 @@ _DEPTH = 4
 class SceneFile:
     """One raster of a scene (of several bands, or a mask) in its city's folder.
 
-    `scene_id` holds braces for the kind; `city` is the key `<TILE>_<City>`.
+    `scene_id` holds braces for the kind; `city` is the key `<TILE>_<City>`. Of a city with folders
+    of several years `year` says which; else it is empty.
     """
 
     path: Path
     scene_id: str
     city: str
     date: str
+    year: str = ""
 
     def output_name(self, kind: str) -> str:
         """The file name of a raster made of this one: the id with the kind for the braces."""
@@ -168,4 +171,13 @@ def find_rasters(root: Path, kind: str) -> tuple[SceneFile, ...]:
     for city, names in spelled.items():
         if len(names) > 1:
             warn_once(f"{city}: folders of one city by their names: {', '.join(sorted(names))}")
-    return tuple(file for _, file in sorted(files.values(), key=lambda f: (f[0], f[1].scene_id)))
+    return _with_years(sorted(files.values(), key=lambda f: (f[0], f[1].scene_id)))
+
+
+def _with_years(files: Sequence[tuple[str, SceneFile]]) -> tuple[SceneFile, ...]:
+    """The files, which stand beside the names of their cities' folders, with their years."""
+    of_city: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for folder, file in files:
+        of_city[file.city].append((city_year(folder), file.date))
+    years = {city: iter(scene_years(scenes)) for city, scenes in of_city.items()}
+    return tuple(replace(file, year=next(years[file.city])) for _, file in files)

@@ -1,7 +1,8 @@
 """Cutting scenes and masks into tiles.
 
 `<out>/tiles.csv` lists the tiles; its paths (relative to the list) lead to tile files
-`<out>/<scene>_tiles/tile_<x>_<y>.tif` or, with `materialize=False`, to the whole scenes.
+`<out>/<scene>_tiles/tile_<x>_<y>.tif` or, with `materialize=False`, to the whole scenes. Where a
+city has folders of several years it has a column `year`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from builtup.jobs.files import atomic_directory, write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
 from builtup.sensors.radar.names import plain_id
 from builtup.sensors.scene_files import SceneFile, find_rasters
-from builtup.tiles.tile import TILES_CSV, Tile, tile_name
+from builtup.tiles.tile import TILES_CSV, YEAR, Tile, tile_name
 
 __all__ = ["generate_tiles"]
 
@@ -193,6 +194,7 @@ def _tiles(plan: _Plan, materialize: bool) -> Iterable[Tile]:
             width=w.width,
             height=w.height,
             path=plan.folder / tile_name(w.x, w.y) if materialize else scene.path,
+            year=scene.year,
         )
 
 
@@ -204,10 +206,12 @@ def _write_list(path: Path, tiles: Sequence[Tile]) -> bool:
     }
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    by_year = any(t.year for t in tiles)
+    writer.writerow((*COLUMNS, YEAR) if by_year else COLUMNS)
     for t in tiles:
         place = Path(relative[t.path.parent], t.path.name).as_posix()
-        writer.writerow((t.tile_id, t.city, t.scene, t.date, t.x, t.y, t.width, t.height, place))
+        row = (t.tile_id, t.city, t.scene, t.date, t.x, t.y, t.width, t.height, place)
+        writer.writerow((*row, t.year) if by_year else row)
     try:
         if path.read_text(encoding="utf-8") == text.getvalue():
             return False

@@ -207,9 +207,10 @@ def _collection(
 
 
 def _place(scene: SceneTiles, home: Path) -> list[str]:
-    """What the list has of a scene: its id, and where its first tiles lie."""
+    """What the list has of a scene: its id, where its first tiles lie, and its year, if any."""
     first = (scene.images[0].path, scene.masks[0].path)
-    return [scene.scene, *(os.path.relpath(p.parent.resolve() / p.name, home) for p in first)]
+    places = [os.path.relpath(p.parent.resolve() / p.name, home) for p in first]
+    return [scene.scene, *places, *filter(None, [scene.images[0].year])]
 
 
 def collect(job: Job) -> dict[str, int]:

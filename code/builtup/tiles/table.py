@@ -12,7 +12,7 @@ from pathlib import Path
 from builtup.errors import InputError
 from builtup.jobs.files import write_text_atomically
 from builtup.sensors.classes import BUILT_UP
-from builtup.tiles.tile import Tile, check_tiles, parse_tile, read_rows
+from builtup.tiles.tile import YEAR, Tile, check_tiles, parse_tile, read_rows
 
 __all__ = ["TILE_STATS_CSV", "TileMeasure", "TrainTile", "read_tile_stats", "write_tile_stats"]
 
@@ -83,7 +83,8 @@ def write_tile_stats(
     relative = {folder: os.path.relpath(folder.resolve(), home) for folder in folders}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_columns(bands, classes))
+    by_year = any(image.year for image, _, _, _ in rows)
+    writer.writerow((*_columns(bands, classes), *((YEAR,) if by_year else ())))
     for image, mask, fold_index, measure in rows:
         image_path, mask_path = (
             Path(relative[t.path.parent], t.path.name).as_posix() for t in (image, mask)
@@ -98,6 +99,7 @@ def write_tile_stats(
                 *map(_number, measure.shares_of(classes) if classes > len(BUILT_UP) else ()),
                 *(_number(v) for band in figures for v in (band or ("",) * bands)),
                 "true" if measure.skip else "false",
+                *((image.year,) if by_year else ()),
             )
         )
     write_text_atomically(path, text.getvalue())

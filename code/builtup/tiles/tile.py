@@ -24,6 +24,7 @@ from builtup.geo.windows import Window
 
 __all__ = [
     "TILES_CSV",
+    "YEAR",
     "Tile",
     "check_tiles",
     "open_tile_grid",
@@ -37,6 +38,9 @@ __all__ = [
 #: The list of the tiles below a folder.
 TILES_CSV = "tiles.csv"
 
+#: The column of a list in which a city has folders of several years; others lack it.
+YEAR = "year"
+
 #: Scenes that a thread keeps open; more than the dates of a few cities are never in turn.
 OPEN_SCENES = 32
 _REMEDY = "run generate_tiles again"
@@ -48,7 +52,8 @@ class Tile:
     """A window of a scene (`x`, `y`: column and row of its upper left pixel), and its file.
 
     `city` is the key `<TILE>_<City>`, `scene` the scene id with braces, `date` YYYYMMDD, `path`
-    the tile's own file, or the whole scene where tiles were not materialised.
+    the tile's own file, or the whole scene where tiles were not materialised. Of a city with
+    folders of several years `year` says which; else it is empty.
     """
 
     tile_id: str
@@ -60,6 +65,7 @@ class Tile:
     width: int
     height: int
     path: Path
+    year: str = ""
 
     @property
     def materialized(self) -> bool:
@@ -122,7 +128,8 @@ def parse_tile(path: Path, home: Path, row: Mapping[str, str], column: str) -> T
         raise InputError(path, f"malformed row of tile {texts[0]}", _REMEDY)
     tile_id, city, scene, date, place = texts
     folder, _, name = place.rpartition("/")
-    return Tile(tile_id, city, scene, date, x, y, width, height, _folder(home, folder) / name)
+    file, year = _folder(home, folder) / name, row.get(YEAR) or ""
+    return Tile(tile_id, city, scene, date, x, y, width, height, file, year)
 
 
 @lru_cache

@@ -18,6 +18,7 @@ from builtup.sensors.radar.names import (
     polarisation_in,
     safe_name,
     same_city,
+    scene_years,
     without_copy,
 )
 
@@ -149,3 +150,22 @@ def test_copies_lose_what_marks_them(end: str) -> None:
 
 def test_a_number_of_the_layout_marks_no_copy() -> None:
     assert without_copy("s1a_38SLF_vv_ASC_20151005_1") == "s1a_38SLF_vv_ASC_20151005_1"
+
+
+@pytest.mark.parametrize(
+    ("scenes", "years"),
+    [
+        ([("2015", "20141230"), ("2020", "20200108")], ["2015", "2020"]),
+        (
+            [("2015", ""), ("2020", ""), ("", "20180101"), ("", "")],
+            ["2015", "2020", "2018", "2015"],
+        ),
+        ([("2015", "20150101"), ("2015", "20170101"), ("", "20200101")], ["", "", ""]),
+        ([("", "20150101"), ("", "20200101")], ["", ""]),
+        ([], []),
+    ],
+)
+def test_a_scene_has_a_year_where_its_city_has_folders_of_several(
+    scenes: list[tuple[str, str]], years: list[str]
+) -> None:
+    assert scene_years(scenes) == years

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ __all__ = [
     "polarisation_in",
     "safe_name",
     "same_city",
+    "scene_years",
     "without_copy",
 ]
 
@@ -100,6 +102,18 @@ def city_year(folder: str) -> str:
     """The year of a folder `<City>_<year>`; empty where it has none."""
     match = _CITY_FOLDER.fullmatch(folder)
     return match["year"] if match else ""
+
+
+def scene_years(scenes: Sequence[tuple[str, str]]) -> list[str]:
+    """The year of each scene of a city that has folders of several years; else all are empty.
+
+    `scenes` are the year of the folder (empty where it has none) and the date YYYYMMDD, which says
+    the year of a scene that lies in no year's folder; without a date it is one of the first year.
+    """
+    named = {year for year, _ in scenes} - {""}
+    if len(named) < 2:
+        return [""] * len(scenes)
+    return [year or date[:4] or min(named) for year, date in scenes]
 
 
 def city_key(tile: str, city: str) -> str:
