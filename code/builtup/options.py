@@ -325,6 +325,10 @@ predicting = _listed(
     ("output_path", str, "output/predict", "folder for the maps"),
     ("area", str, "", "a polygon file, or minx,miny,maxx,maxy in degrees; all by default"),
     ("tta", str, "none", "views to average: none, hflip, rotations or d4"),
+    (
+        *("adapt", str, "auto"),
+        "statistics of the normalisation from what is mapped: auto, none, scene, city, scene:0.5",
+    ),
     ("window", click.IntRange(32), 512, "side of a window, pixels"),
     ("overlap", _FROM_0, 64, "of windows, pixels"),
     ("blend", str, "ramp", "weights of overlapping windows: ramp or mean"),

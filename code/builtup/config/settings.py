@@ -98,6 +98,7 @@ KNOWN: Mapping[str, Known] = {
     "of": _inference(str),  # a training config's name, where run_id is empty
     "weights": _inference(str),  # best, last or soup, or a file
     "tta": _inference(str | tuple | bool | None, STUDY),
+    "adapt": _inference(str),  # none, auto, scene or city: statistics of the normalisation
     "window": _inference(int | None, STUDY),
     "overlap": _inference(int | None, STUDY),
     "blend": _inference(str, STUDY),

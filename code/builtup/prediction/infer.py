@@ -174,6 +174,7 @@ def _recipe(config: Config, trained: Trained, selection: Selection) -> Recipe:
         decoders=config.get("decoders"),
         amp=config.get("amp") is not False,
         calibration_path=_text(config.get("calibration_path")),
+        adapt=config.get("adapt", "none"),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from builtup.maps.places import MapScenes, check_years, say_maps, with_cities
 from builtup.maps.polygonize import polygonize
 from builtup.maps.products import write_products
 from builtup.options import PolygonOptions
+from builtup.prediction.adapt import ADAPTED, Adapted
 from builtup.prediction.output_folder import (
     OutputRun,
     backend_before,
@@ -31,7 +33,16 @@ from builtup.prediction.output_folder import (
 )
 from builtup.prediction.progress import progress
 from builtup.prediction.recipe import Loaded, Recipe, load_for_jobs
-from builtup.prediction.scene import STEP, SceneWork, predict_job, scene_job
+from builtup.prediction.scene import (
+    FITTING,
+    STEP,
+    SceneWork,
+    fit,
+    fitting_jobs,
+    is_simulated_scene,
+    predict_job,
+    scene_job,
+)
 from builtup.runs.recorder import recording
 from builtup.runs.results import RAW, PredictionTags
 from builtup.runs.tracking import listed_places
@@ -40,7 +51,6 @@ from builtup.sensors.radar.headers import SceneHeaders, read_each
 from builtup.sensors.radar.remarks import say
 from builtup.sensors.radar.scenes import Scene
 from builtup.sensors.radar.units import judge_units, parse_units
-from builtup.sensors.scene_files import is_simulated
 
 __all__ = ["PredictOptions", "predict"]
 
@@ -93,10 +103,12 @@ def predict(recipe: Recipe, options: PredictOptions) -> list[Summary]:
         }
         run = begin(plan.run, recorder, plan.loaded, settings)
         jobs = [_of_run(job, run.run_id) for job in plan.jobs]
-        predicted = _predict_scenes(plan, run, jobs, options.on_error)
+        adapted, refused = _adapt(plan, jobs, options.on_error)
+        jobs = [job for job in jobs if job.context.adapted not in refused]
+        predicted = _predict_scenes(plan, run, jobs, options.on_error, adapted)
         maps = _make_maps(recipe.threshold, options)
         finish(run, recorder, jobs, predicted)
-    return [predicted, *maps]
+    return [*adapted, predicted, *maps]
 
 
 def _places(jobs: Sequence[Job]) -> str:
@@ -138,7 +150,7 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
         raise InputError(where, "meets no scene", "check its place and its CRS")
     maps = with_cities(headers, options.years)
     say_maps(maps)
-    run = find_run(folder, loaded, simulated=_all_simulated(headers))
+    run = find_run(folder, loaded, simulated=all(map(is_simulated_scene, headers)))
     jobs = []
     for job in _jobs(maps, run, loaded, units, area):
         if not isinstance(job, BuiltupError):
@@ -151,11 +163,6 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
     say(remark for job in jobs for remark in job.context.headers.remarks)
     check_folder(run, jobs, skipping=bool(problems))
     return _Plan(loaded, run, tuple(jobs), pending, tuple(problems))
-
-
-def _all_simulated(headers: Sequence[SceneHeaders]) -> bool:
-    places = [place for one in headers for place in one.scene.locations]
-    return all(not place.remote and is_simulated(place.path) for place in places)
 
 
 def _read_headers(
@@ -191,6 +198,14 @@ def _jobs(
         "units": units,
         "area": "" if area is None else area.digest,
     }
+
+    def fitted(scene: SceneHeaders, city: MapScenes) -> Path | None:
+        """The file that says what the network is adapted to."""
+        if not loaded.adapt.is_on:
+            return None
+        name = city.key if loaded.adapt.mode == "city" else scene.scene.plain_id
+        return run.folder / ADAPTED / f"{name}.safetensors"
+
     scenes = []
     for city in maps:
         for scene in city.dates:
@@ -206,7 +221,7 @@ def _jobs(
                 year=city.year,
             ).of_kind("scene")
             where = "" if area is None else area.name
-            scenes.append(SceneWork(scene, loaded.recipe, tags, where))
+            scenes.append(SceneWork(scene, loaded.recipe, tags, where, fitted(scene, city)))
     return list(map_threads(partial(_job, raw=run.folder / RAW, settings=settings), scenes))
 
 
@@ -219,7 +234,8 @@ def _job(work: SceneWork, *, raw: Path, settings: Mapping[str, Any]) -> Job:
         settings = {**settings, "elsewhere": elsewhere, "sampled": judged.sampled}
         return scene_job(replace(work, headers=judged), raw, settings)
     job = scene_job(work, raw, settings)
-    if is_done(STEP, job):
+    shared = str(settings.get("adapt", "")).startswith("city")  # fitted anew, it is done no more
+    if is_done(STEP, job) and not shared:
         return job
     return scene_job(replace(work, headers=judge_units(headers, units)), raw, settings)
 
@@ -233,17 +249,43 @@ def _of_run(job: Job, run_id: str) -> Job:
 # --- scenes and maps ----------------------------------------------------------------------------
 
 
-def _predict_scenes(plan: _Plan, run: OutputRun, jobs: Sequence[Job], on_error: str) -> Summary:
+def _adapt(
+    plan: _Plan, jobs: Sequence[Job], on_error: str
+) -> tuple[list[Summary], Collection[Path]]:
+    """Look at the scenes that are not done, and decide to what the network is adapted for each.
+
+    Returns the summary of that step, if any, and the files that could not be made.
+    """
+    wanted = {job.context.adapted for job in plan.pending} - {None}
+    chosen = [job for job in jobs if job.context.adapted in wanted]
+    fitting = fitting_jobs(chosen, plan.run.record)
+    if not fitting:
+        return [], ()
+    summary = run_step(FITTING, fitting, fit, num_workers=1, on_error=on_error)
+    done = [job for job in fitting if is_done(FITTING, job)]
+    by_reason: dict[tuple[bool, str], list[str]] = defaultdict(list)
+    for job in done:
+        found = Adapted.read(job.outputs[0])
+        by_reason[bool(found.moments), found.why].append(job.name)
+    for (fitted, why), names in by_reason.items():
+        what = "adapted to" if fitted else "not adapted to"
+        log.info("adapt: the network is %s %s: %s", what, ", ".join(names), why)
+    made = {job.outputs[0] for job in done}
+    return [summary], {path for job in fitting if (path := job.outputs[0]) not in made}
+
+
+def _predict_scenes(
+    plan: _Plan, run: OutputRun, jobs: Sequence[Job], on_error: str, adapted: Sequence[Summary]
+) -> Summary:
     """The scenes that are not done; raises where there is none in the end."""
+    refused = [*plan.problems, *(problem for summary in adapted for problem in summary.skipped)]
     pixels = sum(job.pixels for job in plan.pending)
     with progress("predict", pixels, position=1) as advance:  # below the bar of the scenes
         work = predict_job if executors.is_remote() else partial(predict_job, advance=advance)
-        predicted = run_step(
-            STEP, jobs, work, num_workers=1, on_error=on_error, problems=plan.problems
-        )
+        predicted = run_step(STEP, jobs, work, num_workers=1, on_error=on_error, problems=refused)
     if not predicted.done + predicted.up_to_date:
         raise predicted.skipped[0]
-    if len(predicted.skipped) > len(plan.problems):  # what failed may have an earlier raster
+    if len(predicted.skipped) > len(refused):  # what failed may have an earlier raster
         check_folder(run, [job for job in jobs if is_done(STEP, job)], skipping=True)
     return predicted
 

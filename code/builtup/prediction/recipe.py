@@ -19,7 +19,9 @@ from torch import nn
 from builtup.errors import BuiltupError, ConfigError, one_line
 from builtup.geo.probability import moved_threshold, parse_threshold
 from builtup.jobs import executors
+from builtup.models.batch_statistics import norm_layers, with_statistics
 from builtup.models.channels import inputs_of
+from builtup.prediction.adapt import Adapt, Adapted
 from builtup.prediction.network import make_stream, within_memory
 from builtup.prediction.windows import Stream
 from builtup.runs.model_file import SHIPPED
@@ -47,6 +49,8 @@ class Recipe:
     `temperature` a number above 0, `run` for the one fitted to the model, empty for none. `amp`
     (half precision on a GPU) is as in the training where it is None. `calibration_path` is the
     folder of training tiles that `backend=openvino-int8` is made from, the run's own where empty.
+    `adapt` says whether the network's normalisation is fitted to what is mapped: auto, none, scene
+    or city, with another weight than usual scene:0.5, see `builtup.prediction.adapt.Adapt`.
     """
 
     model: str = SHIPPED
@@ -62,6 +66,7 @@ class Recipe:
     decoders: int | None = None
     amp: bool | None = None
     calibration_path: str = ""
+    adapt: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,28 @@ class Loaded:
             temperature=self.temperature,
             backend=self.stream.backend,
             doubts=tuple(doubts) or None,
+            adapt=str(self.adapt) if self.adapt.is_on else None,
         )
+
+    @property
+    def adapt(self) -> Adapt:
+        """What the normalisation is fitted to; none for a network that has no such layers.
+
+        Those of an 8-bit network are numbers of its training: `auto` leaves it as it is.
+        """
+        how = Adapt.parse(self.recipe.adapt)
+        fixed = how.mode == "auto" and self.recipe.backend == "openvino-int8"
+        return how if norm_layers(self.trained.model) and not fixed else Adapt("none")
+
+    def adapted(self, path: Path) -> Loaded:
+        """The network with the statistics that `path` holds, on the same backend; itself where
+        that says that the scene was not adapted to."""
+        moments = Adapted.read(path).moments
+        if not moments:
+            return self
+        model = with_statistics(self.trained.model, moments)
+        recipe = replace(self.recipe, backend=self.stream.backend)
+        return ready(recipe, replace(self.trained, model=model))
 
     @property
     def model_threshold(self) -> float:
@@ -148,6 +174,7 @@ def load_for_jobs(recipe: Recipe) -> Loaded:
 def ready(recipe: Recipe, trained: Trained) -> Loaded:
     """Check a trained model and make its stream; raises as `load`."""
     parse_threshold(recipe.threshold)
+    _check_adapt(recipe)
     _check_network(recipe.model, trained)
     temperature = _temperature(recipe.temperature, trained)
     weights = weights_digest(trained.model.state_dict())
@@ -194,6 +221,16 @@ def _quantised(recipe: Recipe, trained: Trained, temperature: float | None) -> P
             temperature=temperature or 1.0,
         )
     )
+
+
+def _check_adapt(recipe: Recipe) -> None:
+    """ConfigError for a way of adapting that makes no sense, or that the backend cannot take."""
+    how = Adapt.parse(recipe.adapt)
+    if recipe.backend == "openvino-int8" and how.mode in {"scene", "city"}:
+        raise ConfigError(
+            f"adapt={recipe.adapt}: the normalisation of an 8-bit network is fixed; use "
+            "backend=openvino, or adapt=none"
+        )
 
 
 @torch.inference_mode()

@@ -8,8 +8,9 @@ in memory (`builtup.prediction.network.predict_array`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,22 +26,44 @@ from builtup.geo.probability import NODATA
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step
+from builtup.prediction.adapt import (
+    SIDE,
+    Adapted,
+    interleaved,
+    measure,
+    sampled,
+    spread_windows,
+)
 from builtup.prediction.decoders import Opening, decoding
 from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.progress import Advance
 from builtup.prediction.recipe import Recipe, load
 from builtup.prediction.windows import Stream, predict_stream, windows_of
+from builtup.runs.records import InferenceRecord
 from builtup.runs.results import QUICKLOOK, PredictionTags, write_tags
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.quicklook import Quicklook
 from builtup.sensors.radar.headers import SceneHeaders
 from builtup.sensors.radar.reader import cache_bytes, power_within
+from builtup.sensors.scene_files import is_simulated
 
-__all__ = ["STEP", "Predicted", "SceneWork", "predict_job", "predict_scene", "scene_job"]
+__all__ = [
+    "FITTING",
+    "STEP",
+    "Predicted",
+    "SceneWork",
+    "fit",
+    "fitting_jobs",
+    "is_simulated_scene",
+    "predict_job",
+    "predict_scene",
+    "scene_job",
+]
 
 log = logging.getLogger(__name__)
 
 STEP = Step("predict", 3)
+FITTING = Step("adapt", 1)
 #: Bytes of GDAL's cache: enough for the blocks that neighbouring windows of tiled files share.
 CACHE_BYTES = 16_000_000
 
@@ -112,12 +135,16 @@ def predict_raster(
 
 @dataclass(frozen=True)
 class SceneWork:
-    """What a scene's job needs besides its files; small enough to be sent to another machine."""
+    """What a scene's job needs besides its files; small enough to be sent to another machine.
+
+    `adapted` is the file that says what the network is adapted to, see `fitting`.
+    """
 
     headers: SceneHeaders
     recipe: Recipe
     tags: PredictionTags
     area: str = ""
+    adapted: Path | None = None
 
 
 def scene_job(work: SceneWork, raw: Path, settings: Mapping[str, Any]) -> Job:
@@ -125,7 +152,7 @@ def scene_job(work: SceneWork, raw: Path, settings: Mapping[str, Any]) -> Job:
     scene = work.headers.scene
     return Job(
         name=scene.plain_id,
-        inputs=work.headers.files,
+        inputs=(*work.headers.files, *(() if work.adapted is None else (work.adapted,))),
         outputs=(raw / scene.output_name("prob"),),
         settings={
             **settings,
@@ -150,7 +177,7 @@ def predict_job(job: Job, advance: Advance = lambda pixels: None) -> dict[str, i
 
 def _predict(job: Job, advance: Advance) -> dict[str, int]:
     work: SceneWork = job.context
-    headers, stream = work.headers, load(work.recipe).stream
+    headers, (stream, tags) = work.headers, _network(work)
     limits = parse_area(work.area)
     with gdal_env():
         cache = cache_bytes(headers, stream.window)
@@ -159,7 +186,7 @@ def _predict(job: Job, advance: Advance) -> dict[str, int]:
         headers.grid,
         stream,
         job.outputs[0],
-        work.tags,
+        tags,
         name=headers.scene.shown,
         cache=cache,
         area=None if limits is None else limits.on(headers.grid),
@@ -169,6 +196,87 @@ def _predict(job: Job, advance: Advance) -> dict[str, int]:
     if not predicted.valid:  # no error: another date may have some
         log.warning("%s: none of its valid pixels lies in area=%s", job.name, work.area)
     return {"windows": predicted.windows}
+
+
+def _network(work: SceneWork) -> tuple[Stream, PredictionTags]:
+    """What predicts the scene, and what its raster says of itself."""
+    loaded = load(work.recipe)
+    if work.adapted is None:
+        return loaded.stream, work.tags
+    tags = replace(work.tags, adapted=Adapted.read(work.adapted).tag)
+    return loaded.adapted(work.adapted).stream, tags
+
+
+# --- the network's normalisation ----------------------------------------------------------------
+
+
+def fitting_jobs(jobs: Iterable[Job], record: InferenceRecord) -> list[Job]:
+    """The jobs that look at the scenes of prediction jobs and decide what to adapt to.
+
+    Scenes whose jobs name one file are looked at together: the dates of a city.
+    """
+    of_network = {*record.settings(), "threshold", "city", "year"}
+    together: dict[Path, list[Job]] = defaultdict(list)
+    for job in jobs:
+        if job.context.adapted is not None:
+            together[job.context.adapted].append(job)
+    return [
+        Job(
+            name=path.stem,
+            inputs=tuple(file for job in of for file in job.context.headers.files),
+            outputs=(path,),
+            settings={
+                "weights": record.weights,
+                "adapt": record.adapt,
+                "simulated": [is_simulated_scene(job.context.headers) for job in of],
+                "scenes": [
+                    {key: value for key, value in job.settings.items() if key not in of_network}
+                    for job in of
+                ],
+            },
+            pixels=sum(job.pixels for job in of),
+            context=[job.context for job in of],
+            resources=of[0].resources,
+        )
+        for path, of in together.items()
+    ]
+
+
+def is_simulated_scene(headers: SceneHeaders) -> bool:
+    """Whether the simulator wrote a scene."""
+    places = headers.scene.locations
+    return all(not place.remote and is_simulated(place.path) for place in places)
+
+
+def fit(job: Job) -> None:
+    """Look at the scenes of a fitting job; InputError where one cannot be read."""
+    works: list[SceneWork] = job.context
+    loaded = load(works[0].recipe)
+    with ExitStack() as stack:
+        windows = interleaved([_sample(work, stack) for work in works])
+        look = partial(
+            measure,
+            loaded.trained,
+            windows,
+            loaded.adapt,
+            scenes=[work.headers.scene.scene_id for work in works],
+            simulated=all(job.settings["simulated"]),
+            device=loaded.stream.device,
+        )
+        found = within_memory(job.name, look)
+    found.write(job.outputs[0])
+
+
+def _sample(work: SceneWork, stack: ExitStack) -> Iterator[NDArray[np.float32]]:
+    """Windows of a scene, spread over what `area` leaves of it, for as long as `stack` is open."""
+    headers = work.headers
+    with gdal_env():
+        cache = cache_bytes(headers, SIDE)
+    read = stack.enter_context(power_within(headers, work.area, cache))
+    limits = parse_area(work.area)
+    within = None if limits is None else limits.on(headers.grid)
+    windows = spread_windows(headers.grid.width, headers.grid.height)
+    return sampled(read, [w for w in windows if within is None or within.meets(w)])
 
 
 # --- a 3-band scene -----------------------------------------------------------------------------

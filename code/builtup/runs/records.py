@@ -283,7 +283,9 @@ class InferenceRecord(Record):
 
     `weights` is the sha256 of the network's state, `window` and `overlap` are pixels, `held_out`
     names the fold that was predicted (empty: everything), `temperature` divided the logits.
-    `doubts` are what speaks against the model, in words for whoever uses its maps.
+    `adapt` says what the network's normalisation was fitted to, where that was looked at, with its
+    weight (`auto:0.8`). `doubts` are what speaks against the model, in words for whoever uses its
+    maps.
     """
 
     NAME: ClassVar[str] = "inference.json"
@@ -299,6 +301,7 @@ class InferenceRecord(Record):
     held_out: str = ""
     temperature: float | None = None
     backend: str = "torch"  # once there was no other
+    adapt: str | None = None
     doubts: tuple[str, ...] | None = None
 
     def _is_said(self, key: str, value: Any) -> bool:

@@ -73,6 +73,7 @@ class PredictionTags:
     also say of what `kind` they are (tile, scene; of a city prob, std, count, classes), which class
     is `mapped`, and the `decision` by which pixels get their class. `doubts` are those of a city's
     map, in words. Of a city with folders of several years `year` says which; a map of all has none.
+    `adapted` says to what the network's normalisation was fitted, empty where it was not.
     """
 
     scene: str
@@ -88,6 +89,7 @@ class PredictionTags:
     decision: str = ""
     doubts: tuple[str, ...] = ()
     year: str = ""
+    adapted: str = ""
 
     @property
     def base_city(self) -> str:
@@ -123,6 +125,7 @@ class PredictionTags:
             "BUILTUP_KIND": self.kind,
             "BUILTUP_MAPPED": self.mapped,
             "BUILTUP_DECISION": self.decision,
+            "BUILTUP_ADAPTED": self.adapted,
             "BUILTUP_DOUBTS": DOUBTS.join(self.doubts),
         }
         return tags | {name: value for name, value in further.items() if value}
@@ -172,6 +175,7 @@ def _parse(raw: dict[str, str], name: str) -> PredictionTags:
         date=raw.get("BUILTUP_DATE", ""),
         kind=raw.get("BUILTUP_KIND", ""),
         year=raw.get("BUILTUP_YEAR", ""),
+        adapted=raw.get("BUILTUP_ADAPTED", ""),
         mapped=raw.get("BUILTUP_MAPPED", ""),
         decision=raw.get("BUILTUP_DECISION", ""),
         doubts=tuple(filter(None, raw.get("BUILTUP_DOUBTS", "").split(DOUBTS))),
