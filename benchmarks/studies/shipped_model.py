@@ -19,8 +19,8 @@ from commands import builtup, use_project_database
 
 #: Seeds of towns from here on: `simulate` and `demo` begin with 0, and their towns stay unseen.
 FIRST = 1_700_000
-#: The mapped classes are told apart by it, for all who do not give another.
-THRESHOLD_RULE = "fixed"
+#: What its file says of how maps are made where the user says nothing.
+DEFAULTS = {"threshold_rule": "fixed", "adapt": "auto"}
 
 
 def main() -> None:
@@ -29,8 +29,8 @@ def main() -> None:
     parser.add_argument("--cities", type=int, default=24, help="towns, one of them held out")
     parser.add_argument("--dates", type=int, default=2, help="of each town")
     parser.add_argument("--size", type=int, default=1024, help="pixels along a side of a town")
-    parser.add_argument("--config", default="configs/train/recommended_cpu.py")
-    parser.add_argument("--overrides", default="gain_db=3", help="settings to replace")
+    parser.add_argument("--config", default="configs/train/new_ground.py")
+    parser.add_argument("--overrides", default="", help="settings to replace")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--minutes", type=float, default=90.0, help="at most, of training")
     parser.add_argument("--output", type=Path, default=Path("output/shipped_model"))
@@ -44,9 +44,7 @@ def main() -> None:
     from builtup.training.model_file import write_model_file
 
     path = arguments.write or SHIPPED_FILE
-    said = write_model_file(
-        run_id, path, trained_on=description(arguments), threshold_rule=THRESHOLD_RULE
-    )
+    said = write_model_file(run_id, path, trained_on=description(arguments), **DEFAULTS)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, weights sha256 {said.weights}")
     print(f"threshold {said.threshold:.3f}, training run {run_id}")
 
@@ -71,14 +69,16 @@ def prepared(folder: Path, arguments: argparse.Namespace) -> None:
         dates=arguments.dates,
         size=arguments.size,
         seed=FIRST + arguments.seed,
+        variety="wide",
     )
     builtup("prepare", input_path=folder / "data", output_path=folder, tiles_path=folder)
 
 
 def trained(folder: Path, arguments: argparse.Namespace) -> str:
     """Train in this process; the id of the run."""
-    from builtup import train
+    from builtup import logs, train
 
+    logs.set_up()
     settings = {
         "data_path": folder / "train_tiles",
         "seed": arguments.seed,

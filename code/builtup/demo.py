@@ -1,7 +1,8 @@
 """The demo: the whole chain on simulated towns, one city of which training never sees.
 
 simulate → prepare → train → infer → merge, aggregate, polygonise → validate → report, beside a
-per-pixel random forest trained on the same cities. Writes under its output folder and into the
+per-pixel random forest trained on the same cities, and the model that comes with the project, which
+has seen neither. Writes under its output folder and into the
 project's MLflow database only.
 """
 
@@ -26,9 +27,12 @@ from builtup.maps.forest import fit_on_scenes, map_scenes
 from builtup.maps.polygonize import polygonize
 from builtup.maps.submission import to_submission
 from builtup.maps.validate import validate
+from builtup.prediction.predict import PredictOptions, predict
+from builtup.prediction.recipe import Recipe
 from builtup.report.write import Extras
 from builtup.report.write import report as write_report
 from builtup.runs import tracking
+from builtup.runs.model_file import SHIPPED
 from builtup.runs.results import resolve_results
 from builtup.sensors.scene_files import find_rasters
 from builtup.simulate.dataset import simulate
@@ -61,9 +65,10 @@ class _Clock:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a demo leaves: scores of `validate` for the network and the forest, and the paths."""
+    """What a demo leaves: scores of `validate` for each of the three, and the paths."""
 
     network: Mapping[str, float]
+    shipped: Mapping[str, float]
     forest: Mapping[str, float]
     report: Path
     results: Path
@@ -73,11 +78,13 @@ class Outcome:
         """What to print at the end."""
         return [
             "",
-            f"unseen city, building F1: network {self.network['f1']:.3f}, "
+            f"unseen city, building F1: network trained here {self.network['f1']:.3f}, "
+            f"model that comes along {self.shipped['f1']:.3f}, "
             f"random forest {self.forest['f1']:.3f}",
             f"report:   {self.report}",
             f"model:    training run {self.training}, in the registry as demo; map scenes with it:",
             f"          builtup predict --model {self.training} --input_path <scenes>",
+            "          or with the one that comes along: builtup predict --input_path <scenes>",
             f"polygons: {self.results / 'raw'}",
             f"runs:     mlflow server --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']} "
             "--host 127.0.0.1 --port 6026",
@@ -133,21 +140,26 @@ def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
         to_submission(run_id=inference)
     with clock.step("validate"):
         validate(gt_path=data / "test", run_id=inference)
-    forest_folder = output_path / "forest"
+    shipped_folder, forest_folder = output_path / SHIPPED, output_path / "forest"
+    with clock.step("model that comes along"):
+        _shipped(shipped_folder, data / "test")
     with clock.step("random forest"):
         _forest(output_path, forest_folder, data / "test", seed)
     results = resolve_results(run_id=inference).folder
-    network, forest = _scores(results), _scores(forest_folder)
+    network, shipped = _scores(results), _scores(shipped_folder)
+    forest = _scores(forest_folder)
     with clock.step("report"):
         page = write_report(
-            run_id=inference, gt_path=str(data / "test"), extras=_extras(clock, forest_folder)
+            run_id=inference,
+            gt_path=str(data / "test"),
+            extras=_extras(clock, shipped_folder, forest_folder),
         )
         report = output_path / page.name
         # its links lead to the files of the run from here too
         place = results.resolve().as_uri()
         text = page.read_text(encoding="utf-8").replace('href="raw/', f'href="{place}/raw/')
         write_text_atomically(report, text)
-    return Outcome(network, forest, report, results, training)
+    return Outcome(network, shipped, forest, report, results, training)
 
 
 def _run(script: str, config: str, overrides: str) -> str:
@@ -159,6 +171,12 @@ def _run(script: str, config: str, overrides: str) -> str:
 def _overrides(**settings: object) -> str:
     """The settings as overrides, quoted: a path may hold spaces."""
     return " ".join(shlex.quote(f"{name}={value}") for name, value in settings.items())
+
+
+def _shipped(folder: Path, cities: Path) -> None:
+    """Map the test cities with the model that comes with the project, score the maps."""
+    predict(Recipe(SHIPPED), PredictOptions(str(cities), str(folder)))
+    validate(preds_path=str(folder), gt_path=cities)
 
 
 def _forest(output_path: Path, folder: Path, truth: Path, seed: int) -> None:
@@ -181,12 +199,13 @@ def _scores(results: Path) -> Mapping[str, float]:
     }
 
 
-def _extras(clock: _Clock, forest: Path) -> Extras:
+def _extras(clock: _Clock, shipped: Path, forest: Path) -> Extras:
     """What only the demo's report says."""
     return Extras(
         summary=f"{CITIES} simulated training cities and {TEST_CITIES} unseen, {DATES} dates "
         f"each, {SIZE} × {SIZE} pixels of 10 m. The map shows the unseen city. One of the training "
-        "cities chose the network's weights and threshold; the random forest's threshold is 0.5.",
+        "cities chose the network's weights and threshold; the random forest's threshold is 0.5. "
+        "The model that comes with the project has learnt from other simulated towns.",
         seconds=clock.seconds,
-        others={"random forest": forest},
+        others={"model that comes along": shipped, "random forest": forest},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from builtup.errors import ConfigError
 from builtup.models.channels import Channels
-from builtup.models.described import build_described, describe_network
+from builtup.models.described import NETWORKS, build_described, describe_network
 from builtup.models.segmenter import Segmenter
 from builtup.models.small import SmallUNet
 
@@ -26,6 +27,11 @@ def test_a_description_builds_the_same_network() -> None:
     power = torch.rand(1, 2, 40, 50)
     with torch.no_grad():
         assert torch.equal(again(power), MODEL(power))
+
+
+@pytest.mark.parametrize("kind", NETWORKS.values())
+def test_no_argument_of_a_network_is_left_out(kind: type[SmallUNet]) -> None:
+    assert set(kind(3, 2).settings) == set(inspect.signature(kind).parameters)
 
 
 @pytest.mark.parametrize(
