@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from builtup import demo
 from builtup.config.overrides import split_overrides
+from builtup.errors import BuiltupError
 from builtup.runs import tracking
 from builtup.runs.recorder import recording
 
@@ -83,3 +85,28 @@ def test_a_training_beside_the_demo_is_not_taken_for_its_own(
     monkeypatch.setattr(demo, "run_script", script)
     assert demo._run("training", "configs/train/demo.py", "") == own[0]
     assert str(tracking.newest_run("Trainings").info.run_id) != own[0]
+
+
+@pytest.fixture
+def outcome(monkeypatch: pytest.MonkeyPatch) -> demo.Outcome:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///unused.db")
+    network, shipped, forest = ({"f1": f1} for f1 in (0.85, 0.4, 0.7))
+    return demo.Outcome(network, shipped, forest, Path("report.html"), Path("run"), "0123")
+
+
+def test_the_end_says_what_each_of_the_three_reaches(outcome: demo.Outcome) -> None:
+    text = "\n".join(outcome.lines())
+    assert (
+        "unseen city, building F1: network trained here 0.850, model that comes along 0.400, "
+        "random forest 0.700" in text
+    )
+    assert "builtup predict --model 0123 --input_path <scenes>" in text
+    assert "builtup predict --input_path <scenes>" in text
+
+
+def test_only_the_network_that_it_trains_must_be_good(outcome: demo.Outcome) -> None:
+    outcome.check()
+    with pytest.raises(BuiltupError, match=r"building F1 0.790 is below 0.8"):
+        replace(outcome, network={"f1": 0.79}).check()
+    with pytest.raises(BuiltupError, match="does not beat the random forest"):
+        replace(outcome, forest={"f1": 0.85}).check()

@@ -113,3 +113,15 @@ def test_a_config_and_the_script_of_trainings_are_found_in_an_empty_folder(
     assert last.startswith("error: output/demo/train_tiles")
     assert any("configs/train/demo.py: not in this folder" in line for line in said)
     assert any("code/scripts/training.py: not in this folder" in line for line in said)
+
+
+def test_scenes_are_mapped_in_an_empty_folder_by_the_model_that_comes_along(
+    site: Path, tmp_path: Path
+) -> None:
+    options = ["--cities", "0", "--test_cities", "1", "--dates", "1", "--size", "128"]
+    done = builtup(site, tmp_path, "simulate", *options, "--output_path", "input", "--quiet")
+    assert done.returncode == 0, done.stderr
+    done = builtup(site, tmp_path, "predict", "--input_path", "input/test")
+    assert done.returncode == 0, done.stderr
+    assert "model: shipped:radar_simulated" in done.stderr
+    assert list(tmp_path.glob("output/predict/raw/*.gpkg"))
