@@ -24,3 +24,14 @@ def test_buildings_stand_on_dry_land_within_the_city() -> None:
     assert len(city.buildings) > 100
     assert not (city.country.water(x, y) | city.country.rock(x, y)).any()
     assert (np.abs(box - city.spec.extent / 2) <= city.spec.extent / 2 + 100).all()
+
+
+def test_no_house_or_road_of_a_coast_lies_in_the_sea() -> None:
+    specs = [CitySpec(2, "train", n, 300, (), "wide") for n in range(40)]
+    cities = [draw_city(spec) for spec in [s for s in specs if s.style.land.coast][:2]]
+    assert len(cities) == 2
+    for city in cities:
+        box = city.buildings.bounds
+        houses = (box[:, 0] + box[:, 2]) / 2, (box[:, 1] + box[:, 3]) / 2
+        for points in (houses, city.roads.points.T):
+            assert not city.country.sea(*points).any()

@@ -129,7 +129,7 @@ def draw_city(spec: CitySpec) -> City:
         houses = _on_dry_land(plan, country)
         rng, avenues = stream(*spec.key, 4), style.towns.avenues
         corners = houses.points[houses.starts[:-1]]
-        roads = draw_roads(rng, settlements, spec.extent, avenues, corners)
+        roads = _ashore(draw_roads(rng, settlements, spec.extent, avenues, corners), country)
     return City(spec, country, houses, roads)
 
 
@@ -138,3 +138,9 @@ def _on_dry_land(houses: Buildings, country: Country) -> Buildings:
     box = houses.bounds
     x, y = (box[:, 0] + box[:, 2]) / 2, (box[:, 1] + box[:, 3]) / 2
     return houses.take(np.flatnonzero(~(country.water(x, y) | country.rock(x, y))))
+
+
+def _ashore(roads: Roads, country: Country) -> Roads:
+    """The roads without what lies in the sea; they cross rivers and lakes."""
+    keep = ~country.sea(roads.points[:, 0], roads.points[:, 1])
+    return Roads(roads.points[keep], roads.area[keep])

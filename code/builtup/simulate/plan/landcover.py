@@ -71,7 +71,11 @@ class Country:
     def water(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
         """Where water stands, at points (metres)."""
         inland = self._is_water(self.rivers.at(x, y), self.lakes.at(x, y))
-        return inland | self._is_sea(x, y, self.edges.at(x, y))
+        return inland | self.sea(x, y)
+
+    def sea(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where the sea lies, at points (metres)."""
+        return self._is_sea(x, y, self.edges.at(x, y))
 
     def rock(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
         """Where bare rock stands, at points (metres)."""

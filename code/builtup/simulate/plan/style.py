@@ -106,6 +106,7 @@ def _wide_towns(rng: np.random.Generator) -> Towns:
         "rows": rng.choice(["rows", "rows", "slabs", "terraces"]),
         "suburb": rng.choice(["suburb", "suburb", "plots", "terraces", "shacks"]),
         "industry": rng.choice(["industry", "halls"]),
+        "village": rng.choice(["village", "hamlet"]),
     }
     low = rng.uniform(0.06, 0.34)
     return Towns(
@@ -146,7 +147,7 @@ def _wide_land(rng: np.random.Generator) -> Land:
         crops=crops,
         parcel=float(np.clip(math.exp(rng.normal(0.1, 0.5)), 0.5, 3)),
         strips=rng.uniform(0.3, 1.3),
-        turns=rng.choice([0.04, 0.3, 1.0]),
+        turns=rng.choice([0.04, 0.3, 1.0, 1.0]),
         clusters=rng.uniform(0, 0.9),
         belts=rng.uniform(0, 0.7) * (rng.random() < 0.6),
         woods=rng.uniform(-0.4, 0.8),
