@@ -13,6 +13,7 @@ from builtup.config.overrides import split_overrides
 from builtup.errors import BuiltupError
 from builtup.runs import tracking
 from builtup.runs.recorder import recording
+from builtup.simulate.dataset import simulate
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def test_every_script_of_the_demo_finds_its_data_in_a_folder_with_a_space(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///unused.db")
     for name in ("simulate", "prepare"):
         monkeypatch.setattr(demo, name, lambda **options: None)
+    monkeypatch.setattr(demo, "_shipped", lambda folder, cities: None)
     monkeypatch.setattr(demo, "_run", run)
     output = tmp_path / "my demo"
     with pytest.raises(KeyboardInterrupt):
@@ -85,6 +87,27 @@ def test_a_training_beside_the_demo_is_not_taken_for_its_own(
     monkeypatch.setattr(demo, "run_script", script)
     assert demo._run("training", "configs/train/demo.py", "") == own[0]
     assert str(tracking.newest_run("Trainings").info.run_id) != own[0]
+
+
+def test_the_model_that_comes_along_maps_whatever_towns_there_are(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.database_uri(project))
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    for seed in (0, 1):  # other towns and dates in the same folder
+        towns = tmp_path / f"seed{seed}"
+        simulate(
+            output_path=towns,
+            cities=0,
+            test_cities=1,
+            dates=1,
+            size=128,
+            seed=seed,
+            num_workers=1,
+        )
+        demo._shipped(tmp_path / "shipped", towns / "test")
+        assert demo._scores(tmp_path / "shipped")["f1"] > 0
 
 
 @pytest.fixture
