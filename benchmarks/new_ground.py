@@ -5,8 +5,8 @@
 
 Pairs: simulated towns → San Francisco and Beijing ($BUILTUP_DATA/real_s1), those two → each other,
 near ground (other simulated towns of one kind; San Francisco's blocks, each held out with a gap of
-32 pixels) and, where `simulate` has them, shifted towns. For each: F1 at the threshold that
-`predict` took, at 0.5 and at the best one, so that ranking, scale and threshold are seen apart.
+32 pixels) and shifted towns. For each: F1 at the threshold that `predict` took, at 0.5 and at the
+best one, so that ranking, scale and threshold are seen apart.
 Beside the networks the random forest, the mean of VV over 15 × 15 pixels with its best threshold
 (an oracle) and the published So2Sat network; then thresholds by other rules, on the same
 probabilities. `--upper` trains on towns of each shifted kind: a shift counts where that beats the
@@ -67,10 +67,7 @@ def main() -> None:
     out: Path = arguments.output
     settings = dict(word.split("=", 1) for word in arguments.simulate.split())
     grounds = Grounds(out, settings)
-    pairs = grounds.pairs()
-    wanted = [name for name in arguments.only.split(";") if name]
-    if wanted:
-        pairs = [pair for pair in pairs if any(name in pair.name for name in wanted)]
+    pairs = grounds.pairs([word for word in arguments.only.split(";") if word])
     if not pairs:
         sys.exit(f"error: --only {arguments.only}: no pair has that in its name")
     seeds = [int(word) for word in arguments.seeds.split(";")]

@@ -6,15 +6,14 @@ prepared already does nothing.
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from builtup.runs.results import Results, city_rasters, read_tags
 from builtup.scoring.counts import PixelCounts
 from builtup.sensors.radar.merge import generate_3b_images
 from builtup.sensors.scene_files import SceneFile, find_rasters
-from builtup.simulate.dataset import simulate
+from builtup.simulate.dataset import SHIFTS, simulate
 from builtup.studies.cross_validate import FOLDER, cross_validate, plan
 from builtup.studies.fold import FOLD_JSON
 from builtup.tiles.cut import generate_tiles
@@ -41,12 +40,10 @@ from builtup.tiles.masks import rasterize
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.training.checkpoints import load_trained, weights_digest
 
-SAN_FRANCISCO, BEIJING = "SanFranciscoWest_1988", "Beijing_2020"
+SF, BEIJING = "SanFranciscoWest_1988", "Beijing_2020"
 #: San Francisco's four blocks: the row and the column at which the scene is split.
 ROW, COLUMN = 560, 256
 SIMULATED = "simulated"
-#: Shifts of `simulate` that are pairs where it has them.
-SHIFTS = ("style", "climate", "season", "sensor")
 #: Simulated ground: cities to learn from (one is kept back), cities to map, pixels of a side.
 CITIES, TARGETS, SIZE, SEED = 6, 2, 768, 11
 #: Cities that the network of a shift's upper bound learns from, one kept back.
@@ -150,31 +147,43 @@ class Grounds:
     def __init__(self, out: Path, settings: Mapping[str, str]) -> None:
         self.out, self.settings = out, dict(settings)
         data = Path(os.environ.get("BUILTUP_DATA", "../shared/data")) / "real_s1" / "train"
-        if not (data / SAN_FRANCISCO).is_dir():
-            sys.exit(f"error: {data / SAN_FRANCISCO}: no such folder; set BUILTUP_DATA")
+        if not (data / SF).is_dir():
+            sys.exit(f"error: {data / SF}: no such folder; set BUILTUP_DATA")
         self.real = data
 
-    def pairs(self) -> list[Pair]:
-        """All pairs, those of the shifts that `simulate` has last."""
-        simulated, near = self.simulated(), self._simulated_targets("near", self.settings)
-        francisco, beijing = self._real(SAN_FRANCISCO), self._real(BEIJING)
-        fold = _first_fold(simulated)
-        blocks = [(f"r{r}c{c}", self._block(r, c)) for r in range(2) for c in range(2)]
-        city = Folds.read(francisco.tiles).city_of(0)
-        every = tuple(Part(f"{city}/{name}", ground) for name, ground in blocks)
-        found = [
-            Pair("simulated → San Francisco", simulated, (Part(fold, francisco),)),
-            Pair("simulated → Beijing", simulated, (Part(fold, beijing),)),
-            Pair("San Francisco → Beijing", francisco, (Part(every[0].fold, beijing),)),
-            Pair("Beijing → San Francisco", beijing, (Part(_first_fold(beijing), francisco),)),
-            Pair("simulated, near", simulated, (Part(fold, near),)),
-            Pair("San Francisco, blocks", francisco, every),
+    def pairs(self, wanted: Sequence[str] = ()) -> list[Pair]:
+        """All pairs, or those with a wanted word in their names; only their ground is made."""
+        makers: dict[str, Callable[[], tuple[Ground, tuple[Part, ...]]]] = {
+            "simulated → San Francisco": lambda: self._to(self.simulated(), self._real(SF)),
+            "simulated → Beijing": lambda: self._to(self.simulated(), self._real(BEIJING)),
+            "San Francisco → Beijing": lambda: self._to(self._real(SF), self._real(BEIJING)),
+            "Beijing → San Francisco": lambda: self._to(self._real(BEIJING), self._real(SF)),
+            "simulated, near": lambda: self._to(
+                self.simulated(), self._simulated_targets("near", self.settings)
+            ),
+            "San Francisco, blocks": self._blocks,
+        }
+        for shift in SHIFTS:
+            makers[f"simulated, {shift}"] = partial(self._shifted, shift)
+        return [
+            Pair(name, *make())
+            for name, make in makers.items()
+            if not wanted or any(word in name for word in wanted)
         ]
-        for shift in SHIFTS if has_shifts() else ():
-            target = self._simulated_targets(shift, {"shift": shift})
-            found.append(Pair(f"simulated, {shift}", simulated, (Part(fold, target),)))
-        return found
 
+    def _to(self, source: Ground, target: Ground) -> tuple[Ground, tuple[Part, ...]]:
+        return source, (Part(_first_fold(source), target),)
+
+    def _blocks(self) -> tuple[Ground, tuple[Part, ...]]:
+        source = self._real(SF)
+        city = Folds.read(source.tiles).city_of(0)
+        places = [(row, column) for row in range(2) for column in range(2)]
+        return source, tuple(Part(f"{city}/r{r}c{c}", self._block(r, c)) for r, c in places)
+
+    def _shifted(self, shift: str) -> tuple[Ground, tuple[Part, ...]]:
+        return self._to(self.simulated(), self._simulated_targets(shift, {"shift": shift}))
+
+    @cache  # noqa: B019 (one of its kind, as long as the script runs)
     def simulated(self) -> Ground:
         """The simulated cities to learn from: two dates each."""
         return self._learnt(SIMULATED, CITIES, self.settings)
@@ -182,11 +191,9 @@ class Grounds:
     def upper(self, pair: Pair) -> Pair:
         """A shift's pair with a source of its kind: what labels of the target would give."""
         target = pair.parts[0].target
-        shift = target.name
-        source = self._learnt(f"simulated_{shift}", UPPER_CITIES, {"shift": shift})
-        return replace(
-            pair, source=source, parts=(Part(_first_fold(source), pair.parts[0].target),)
-        )
+        settings = {"shift": target.name}
+        source = self._learnt(f"simulated_{target.name}", UPPER_CITIES, settings)
+        return Pair(pair.name, *self._to(source, target))
 
     def _learnt(self, name: str, cities: int, settings: Mapping[str, str]) -> Ground:
         folder = self.out / "data" / _folder(name, settings)
@@ -208,6 +215,7 @@ class Grounds:
         )
         return _prepared(Ground(name, folder / "scenes" / "test", folder))
 
+    @cache  # noqa: B019
     def _real(self, city: str) -> Ground:
         folder = self.out / "data" / city
         link = folder / "scenes" / city
@@ -215,15 +223,15 @@ class Grounds:
         if not link.exists():
             link.symlink_to((self.real / city).resolve())
         ground = _prepared(Ground(city, link.parent, folder))
-        blocks = f"rows={ROW};cols={COLUMN}" if city == SAN_FRANCISCO else "2x2"
+        blocks = f"rows={ROW};cols={COLUMN}" if city == SF else "2x2"
         return _tiled(ground, 256, "blocks", blocks)
 
     def _block(self, row: int, column: int) -> Ground:
         """A block of San Francisco as a scene of its own: nothing beyond it can be looked at."""
         folder = self.out / "data" / f"block_r{row}c{column}"
-        source = self.real / SAN_FRANCISCO
+        source = self.real / SF
         for path in sorted(p for p in source.rglob("*") if p.is_file()):
-            target = folder / "scenes" / SAN_FRANCISCO / path.relative_to(source)
+            target = folder / "scenes" / SF / path.relative_to(source)
             if target.exists():
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -232,11 +240,6 @@ class Grounds:
             else:
                 shutil.copyfile(path, target)
         return _prepared(Ground(f"r{row}c{column}", folder / "scenes", folder))
-
-
-def has_shifts() -> bool:
-    """Whether `simulate` can shift its cities."""
-    return "shift" in inspect.signature(simulate).parameters
 
 
 def _folder(name: str, settings: Mapping[str, str]) -> str:
