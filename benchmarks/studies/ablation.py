@@ -69,6 +69,8 @@ VARIANTS: dict[str, tuple[str, str]] = {
     "label smoothing 0.1": (BASE, "label_smoothing=0.1"),
     "crops of 192, batch 4": (BASE, "crop=192 batch_size=4"),
     "U-Net ResNet-18": (NETWORK, ""),
+    "U-Net ResNet-34": (NETWORK, "encoder=resnet34"),
+    "UPerNet ConvNeXt-Atto": (NETWORK, "architecture=upernet encoder=tu-convnext_atto"),
     "twice the channels": (BASE, "widths=32,64,128,256"),
 }
 FOREST = "random forest"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from builtup.errors import BuiltupError, ConfigError
 from builtup.models.channels import Channels, channel_sets
+from builtup.models.norms import with_norm
 from builtup.models.segmenter import Segmenter
 from builtup.prediction.backends import openvino as backend
 from builtup.prediction.backends.openvino import Compiled, convert, network_digest
@@ -54,6 +55,15 @@ def test_openvino_gives_the_probabilities_of_torch_for_every_channel_set(
     assert wanted.shape[1] == len(channel_sets())
     assert (wanted.std(dim=(0, 2, 3)) > 1e-3).all()
     assert (found - wanted).abs().max() < 2e-5
+
+
+def test_a_group_normalised_network_is_mapped_alike(openvino: None) -> None:
+    model = segmenter()
+    with_norm(model.network, "group")
+    power = scene()
+    maps = [predict_array(power, stream(model, kind)) for kind in ("torch", "openvino")]
+    assert len(np.unique(maps[0])) > 20
+    assert np.abs(maps[0].astype(int) - maps[1]).max() <= 1
 
 
 @pytest.mark.parametrize(
