@@ -195,12 +195,15 @@ def scale_contrast(power: Tensor, most: float) -> Tensor:
     """
     factor = _log_even(1 / (1 + most), 1 + most)
     log = power.log()
-    usable = torch.isfinite(log)
-    count = usable.sum((1, 2), keepdim=True).clamp(min=1)
-    mean = torch.where(usable, log, 0.0).sum((1, 2), keepdim=True) / count
+    mean = log.mean((1, 2), keepdim=True)
+    usable = None
+    if not torch.isfinite(mean).all():  # mostly it is, and no pixel needs to be looked at
+        usable = torch.isfinite(log)
+        count = usable.sum((1, 2), keepdim=True).clamp(min=1)
+        mean = torch.where(usable, log, 0.0).sum((1, 2), keepdim=True) / count
     # no smaller than float32 can hold: a pixel must not become 0, which is no-data
     scaled = log.mul_(factor).add_(mean * (1 - factor)).clamp_(min=-80.0).exp_()
-    return torch.where(usable, scaled, power)
+    return scaled if usable is None else torch.where(usable, scaled, power)
 
 
 def copy_polarisation(power: Tensor) -> Tensor:
