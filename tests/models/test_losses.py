@@ -11,6 +11,7 @@ from builtup.models.losses import (
     Focal,
     Jaccard,
     Lovasz,
+    SoftLabels,
     SymmetricCrossEntropy,
     Tversky,
 )
@@ -279,3 +280,58 @@ def test_losses_say_what_they_are():
 def test_options_that_make_no_loss_are_refused(make):
     with pytest.raises(ConfigError, match="expected"):
         make()
+
+
+def as_logits(*probabilities):
+    """Logits (1, 2, 1, W) of pixels of these probabilities of class 1."""
+    p = torch.tensor(probabilities, dtype=torch.float64)
+    return torch.stack([(1 - p).log(), p.log()])[None, :, None]
+
+
+def test_soft_labels_are_the_divergence_by_hand():
+    """KL((.2, .8) ‖ (.5, .5)) = .8 ln 1.6 + .2 ln .4 = .1927; 203/254 is .7992."""
+    target = torch.tensor([[[203]]])
+    p = 203 / 254
+    exact = p * math.log(p / 0.5) + (1 - p) * math.log((1 - p) / 0.5)
+    found = float(SoftLabels()(as_logits(0.5), target))
+    assert found == pytest.approx(exact, rel=1e-6)
+    assert found == pytest.approx(0.1927, abs=2e-3)
+    assert float(SoftLabels()(as_logits(p), target)) == pytest.approx(0, abs=1e-9)
+    # of sure labels it is cross-entropy
+    sure = torch.tensor([[[254, 0]]])
+    assert float(SoftLabels()(as_logits(0.9, 0.2), sure)) == pytest.approx(
+        -(math.log(0.9) + math.log(0.8)) / 2
+    )
+    assert float(SoftLabels(mapped=0)(as_logits(0.1, 0.8), sure)) == pytest.approx(
+        -(math.log(0.9) + math.log(0.8)) / 2
+    )
+
+
+def test_soft_labels_leave_out_what_is_unknown():
+    logits = as_logits(0.3, 0.6).requires_grad_()
+    both, one = torch.tensor([[[100, 255]]]), torch.tensor([[[100]]])
+    assert float(SoftLabels()(logits, both)) == pytest.approx(
+        float(SoftLabels()(logits[..., :1], one))
+    )
+    nothing = SoftLabels()(logits, torch.full((1, 1, 2), 255))
+    nothing.backward()
+    assert float(nothing) == 0 and not logits.grad.any()
+
+
+def test_a_temperature_softens_both_sides():
+    """Logit ln 9 of .9 halved is ln 3, of .75; times T², here 4."""
+    level = round(254 * 0.9)
+    q, p = 0.5, level / 254
+    softer = p**0.5 / (p**0.5 + (1 - p) ** 0.5)
+    assert softer == pytest.approx(0.75, abs=2e-3)
+    exact = softer * math.log(softer / q) + (1 - softer) * math.log((1 - softer) / q)
+    found = SoftLabels(2.0)(as_logits(q), torch.tensor([[[level]]]))
+    assert float(found) == pytest.approx(4 * exact)
+    assert str(SoftLabels(2.0)) == "KL(temperature 2)" and str(SoftLabels()) == "KL()"
+
+
+def test_soft_labels_are_of_two_classes_and_a_temperature_above_0():
+    with pytest.raises(ConfigError, match="of two classes, not 3"):
+        SoftLabels()(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64))
+    with pytest.raises(ConfigError, match="expected a temperature above 0"):
+        SoftLabels(0.0)

@@ -11,7 +11,8 @@ of a base see the settings of the file that builds on it. Nothing is built and n
 until `Config.build`. A config is code: run only those that you trust.
 
 Builders, in order: model() · train_loader() · val_loader() · train_eval_loader() · criterion() ·
-optimizer(model) · lr_scheduler(optimizer, total_steps) · prepare_batch(), which returns
+lessons(model), a list of `builtup.training.lessons.Lesson` · optimizer(model) ·
+lr_scheduler(optimizer, total_steps) · prepare_batch(), which returns
 (batch, device, non_blocking) -> (power, target). Each may name any earlier one as a parameter,
 and `device` and `total_steps` (optimiser steps of the whole run).
 """

@@ -16,6 +16,7 @@ BUILDERS = (
     "val_loader",
     "train_eval_loader",
     "criterion",
+    "lessons",
     "optimizer",
     "lr_scheduler",
     "prepare_batch",
@@ -69,6 +70,7 @@ KNOWN: Mapping[str, Known] = {
     "es_patience": Known(int | None, None),  # validations without a better val_metrics[0]
     "val_metrics": Known(tuple, ("f1", "iou", "precision", "recall", "macro_f1")),
     "ema_decay": Known(float | None, None),
+    "teacher": Known(str, ""),  # a run whose network the training begins with: configs/selftrain
     "soup": Known(int, 0),  # weights of so many last epochs are averaged at the end
     "max_minutes": Known(float | None, None),
     "resume_from": Known(str, "", (TRAINING, INFERENCE)),  # a run id or a folder of artifacts

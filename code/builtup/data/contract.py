@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
 from builtup.tiles.folds import Folds
 from builtup.tiles.table import TrainTile
 
-__all__ = ["Place", "Places", "SampleLoader", "as_tile_loader"]
+__all__ = ["Place", "Places", "PrepareBatch", "SampleLoader", "as_tile_loader"]
+
+#: (batch, device, non_blocking) -> image (B, bands, H, W) float32, target (B, H, W) int64.
+PrepareBatch = Callable[[Any, torch.device, bool], tuple[Tensor, Tensor]]
 
 
 class Place(Protocol):
@@ -68,8 +73,10 @@ class SampleLoader(ABC):
     a foreign data set has for one; None where that is not known. `tiles` are all rows of the
     folder's tile_stats.csv, None where there is no such list. `folds`, `val_fold` and
     `threshold_fold` (indices) say what is held out, None where that is not known or nothing.
+    `folder` is the folder of tiles that the samples come from, None where that is not known.
     """
 
+    folder: Path | None = None
     dataset: Any = None
     tiles: Sequence[TrainTile] | None = None
     folds: Folds | None = None

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from builtup.errors import ConfigError
-from builtup.geo.probability import IGNORE
+from builtup.geo.probability import IGNORE, SCALE
 
 __all__ = [
     "CrossEntropy",
@@ -25,6 +25,7 @@ __all__ = [
     "Jaccard",
     "Loss",
     "Lovasz",
+    "SoftLabels",
     "SymmetricCrossEntropy",
     "Tversky",
     "WeightedSum",
@@ -167,6 +168,44 @@ class SymmetricCrossEntropy(_PerPixel):
 
     def __str__(self) -> str:
         return self._named("symmetric CE", f"alpha {self.alpha:g}", f"beta {self.beta:g}")
+
+
+class SoftLabels(Loss):
+    """KL(target ‖ network) of two classes, averaged over the valid pixels.
+
+    The target is the probability of class `mapped` as 8-bit rasters have it: level v means v/254,
+    255 is ignored. With a `temperature` T both sides' logits are divided by T and the loss is
+    times T², as in Hinton et al., Distilling the Knowledge in a Neural Network, 2015. Raises
+    ConfigError for another number of classes.
+    """
+
+    def __init__(self, temperature: float = 1.0, *, mapped: int = 1) -> None:
+        super().__init__()
+        if not 0 < temperature < float("inf") or mapped not in (0, 1):
+            raise ConfigError(
+                f"soft labels: temperature = {temperature}, mapped = {mapped}: expected a "
+                "temperature above 0, and class 0 or 1"
+            )
+        self.temperature, self.mapped = temperature, mapped
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Scalar, float32 or as exact as the logits."""
+        if logits.shape[1] != 2:
+            raise ConfigError(f"{self}: of two classes, not {logits.shape[1]}")
+        log_q = (_exact(logits) / self.temperature).log_softmax(1)
+        valid = target != IGNORE
+        level = torch.where(valid, target, 0).to(log_q.dtype) / SCALE
+        p = torch.stack([1 - level, level], 1).pow(1 / self.temperature)
+        p = p / p.sum(1, keepdim=True)
+        if self.mapped == 0:
+            log_q = log_q.flip(1)
+        divergence = (torch.xlogy(p, p) - p * log_q).sum(1)
+        total = torch.where(valid, divergence, 0.0).sum()
+        return total * self.temperature**2 / valid.sum().clamp(min=1)
+
+    def __str__(self) -> str:
+        softer = f"temperature {self.temperature:g}" if self.temperature != 1 else ""
+        return f"KL({softer})"
 
 
 class _OfAreas(Loss):

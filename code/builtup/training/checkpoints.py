@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # a prediction reads weights and needs neither
     from builtup.training.learner import Learner
 
 __all__ = [
+    "TEACHER",
     "BestValidation",
     "Progress",
     "Trained",
@@ -47,6 +48,7 @@ __all__ = [
     "load_state",
     "load_trained",
     "made_with",
+    "rebuilt",
     "restore",
     "save_state",
     "set_weights",
@@ -57,6 +59,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 VERSION = 1
+#: The folder of a logged config that holds what a teacher's network is built from.
+TEACHER = "teacher"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +203,7 @@ def made_with(learner: Learner, epoch_length: int, accumulation_steps: int) -> d
         "accumulation_steps": accumulation_steps,
         "optimizer": type(learner.optimizer).__name__,
         "lr_scheduler": None if scheduler is None else type(scheduler).__name__,
+        "lessons": [str(lesson) for lesson in learner.lessons],
     }
 
 
@@ -307,11 +312,8 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
     path = Path(run_id_or_path)
     if not path.is_file():
         path = folder / "weights" / f"{which}.pt"
-    config = configs.load_logged(folder / "config", pretrained=False)
+    config, model = rebuilt(folder)
     weights = load_state(path)
-    model = config.build("model")
-    if model is None:
-        raise InputError(folder / "config", "defines no model", "choose a training run")
     full = weights.get("model")
     set_weights(model, full if isinstance(full, dict) else weights, path)
     if config.channels_last:  # up to twice as fast, on a CPU too
@@ -332,6 +334,20 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
         simulated=_simulated(folder),
         folder=folder,
     )
+
+
+def rebuilt(folder: Path) -> tuple[configs.Config, nn.Module]:
+    """The config that a run logged, and its network without weights.
+
+    A student's is built from what was kept of its teacher (`builtup.training.students`).
+    """
+    kept = folder / "config" / TEACHER
+    own = {"teacher": str(kept)} if kept.is_dir() else {}
+    config = configs.load_logged(folder / "config", pretrained=False, **own)
+    model = config.build("model")
+    if model is None:
+        raise InputError(folder / "config", "defines no model", "choose a training run")
+    return config, model
 
 
 def _of_file(path: Path, which: str) -> Trained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor, nn
 
-from builtup.data.contract import Places
+from builtup.data.contract import Places, PrepareBatch
 from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE
 from builtup.sensors.classes import Classes
@@ -23,9 +23,6 @@ __all__ = [
     "evaluate",
     "prepare_batch",
 ]
-
-#: (batch, device, non_blocking) -> image (B, bands, H, W) float32, target (B, H, W) int64.
-PrepareBatch = Callable[[Any, torch.device, bool], tuple[Tensor, Tensor]]
 
 
 def prepare_batch(batch: Any, device: torch.device, non_blocking: bool) -> tuple[Tensor, Tensor]:

@@ -214,12 +214,14 @@ def attach_curves(
     log_interval: int,
     max_minutes: float | None = None,
 ) -> None:
-    """Log train/loss, the mean over valid pixels since the last point, and lr.
+    """Log train/loss, the mean over valid pixels since the last point, and lr; of each lesson
+    train/<name>, its own mean.
 
     The line of an epoch says how long the rest takes: at the pace so far, and no longer than
     `max_minutes` allow.
     """
     sums = [0.0, 0]
+    taught = {lesson.name: [0.0, 0] for lesson in learner.lessons}
     epoch = [0.0, 0, time.monotonic()]
     begun = [time.monotonic(), 0]
 
@@ -236,6 +238,9 @@ def attach_curves(
         step: Step = trainer.state.output
         sums[0] += step.loss * step.pixels
         sums[1] += step.pixels
+        for name, (loss, count) in step.lessons.items():
+            taught[name][0] += loss * count
+            taught[name][1] += count
 
     @trainer.on(Events.ITERATION_COMPLETED(every=log_interval) | Events.EPOCH_COMPLETED)
     def point() -> None:
@@ -246,6 +251,11 @@ def attach_curves(
         if pixels:
             rate = learner.optimizer.param_groups[0]["lr"]
             recorder.metrics({"train/loss": loss / pixels, "lr": rate}, trainer.state.iteration)
+        for name, own in taught.items():
+            cost, count = (idist.all_reduce(value) for value in own)
+            own[:] = [0.0, 0]
+            if count:
+                recorder.metrics({f"train/{name}": cost / count}, trainer.state.iteration)
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def line() -> None:

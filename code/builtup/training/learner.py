@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from builtup.errors import BuiltupError, one_line
+from builtup.training.lessons import Lesson
 from builtup.training.schedule_state import as_built
 
 __all__ = ["Learner", "in_one_line"]
@@ -28,7 +29,7 @@ class Learner:
 
     `model` is the bare network, whose weights are saved; `network` the same behind
     torch.compile and DistributedDataParallel, used in training steps. `as_built` are the settings
-    of optimiser and schedule before the first step.
+    of optimiser and schedule before the first step, `lessons` what is taught beside the labels.
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class Learner:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     amp_dtype: torch.dtype | None = None
     ema: AveragedModel | None = None
+    lessons: tuple[Lesson, ...] = ()
     network: nn.Module = field(init=False)
     as_built: dict[str, Any] = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)

@@ -189,6 +189,7 @@ def _require_unseen(
 def _require_same(config: Config, before: Mapping[str, Any], made: Mapping[str, Any]) -> None:
     """ConfigError where the state to go on from means something else under this config."""
     meaning = {"epoch_length": "batches an epoch (from batch_size, samples and processes)"}
+    before = {"lessons": [], **before}  # not in checkpoints from before there were lessons
     for name, value in made.items():
         if before[name] != value:
             raise _other(config, meaning.get(name, name), before[name], value)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ignite.distributed as idist
@@ -20,6 +20,7 @@ from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE
 from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.learner import Learner, in_one_line
+from builtup.training.lessons import Lesson, Teaching, due
 
 __all__ = ["Step", "create_trainer", "optimiser_steps"]
 
@@ -28,11 +29,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Step:
-    """Output of a training iteration: this process's loss and valid pixels; whether it stepped."""
+    """Output of a training iteration: this process's loss and valid pixels; whether it stepped.
+
+    `lessons` are the losses of the lessons of the step, by name, with what each counted.
+    """
 
     loss: float
     pixels: int
     stepped: bool
+    lessons: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
 
 def optimiser_steps(iterations: int, num_epochs: int, accumulation_steps: int) -> int:
@@ -51,7 +56,8 @@ def create_trainer(
 
     The gradient of a group of `accumulation_steps` batches, over all processes, is that of their
     mean over valid pixels: each batch's loss (a mean over its valid pixels) counts by how many it
-    has. The last group of an epoch may be incomplete; it is divided by its own pixels.
+    has. The last group of an epoch may be incomplete; it is divided by its own pixels. The
+    learner's lessons add to it, each by its weight times the gradient of its own mean.
 
     Raises BuiltupError at a loss that is not finite, naming the batch's tiles, and at a gradient
     that is not, naming the group's (float16 scales its gradients, and leaves such a step out).
@@ -84,14 +90,17 @@ class _Update:
         learner = self.learner
         learner.network.train()
         first, last = self._position(engine)
+        step = self._number(engine)
+        lessons = due(learner.lessons, step, engine.state.epoch) if last else []
         image, target = self.prepare(batch, learner.device, learner.device.type == "cuda")
         pixels = int((target != IGNORE).sum())
         if self.unit == 0:
             self.unit = int(idist.all_reduce(target.numel(), op="MAX"))
         self.group_pixels = pixels + (0 if first else self.group_pixels)
         self.group_tiles = ([] if first else self.group_tiles) + self.places.names(batch)
+        taught: dict[str, tuple[float, int]] = {}
         with in_one_line("training", self.places.names(batch)):
-            with self._silent(last):
+            with self._silent(last and not lessons):
                 with learner.autocast():
                     loss = learner.criterion(learner.network(image), target)
                 value = float(loss.detach())
@@ -99,8 +108,50 @@ class _Update:
                     raise _stopped(engine, f"the loss is {value}", self.places.names(batch))
                 learner.scaler.scale(loss * (pixels / self.unit)).backward()
             if last:
-                self._step(engine)
-        return Step(value, pixels, last)
+                total = int(idist.all_reduce(self.group_pixels))
+                # what all gradients are divided by; of a group without labels, anything will do
+                divisor = total or self.unit
+                taught = self._teach(engine, lessons, step, divisor)
+                counted = idist.all_reduce(sum(count for _, count in taught.values()))
+                self._step(engine, divisor if total or counted else 0)
+        return Step(value, pixels, last, taught)
+
+    def _teach(
+        self, engine: Engine, lessons: Sequence[Lesson], step: int, divisor: int
+    ) -> dict[str, tuple[float, int]]:
+        """Add the gradients of the lessons, scaled for the division of `_step`; their losses."""
+        learner = self.learner
+        taught: dict[str, tuple[float, int]] = {}
+        for number, lesson in enumerate(lessons, 1):
+            with self._silent(number == len(lessons)):
+                found = lesson.teach(self._teaching(engine), step)
+                value = float(found.loss.detach())
+                if not math.isfinite(value):
+                    names = lesson.samples.places.names(lesson.batch(step))
+                    raise _stopped(engine, f"the loss of lesson {lesson.name} is {value}", names)
+                everywhere = int(idist.all_reduce(found.count))
+                share = found.count / everywhere if everywhere else 0.0
+                scale = lesson.weight * share * divisor / self.unit
+                learner.scaler.scale(found.loss * scale).backward()
+            taught[lesson.name] = (value, found.count)
+        return taught
+
+    def _teaching(self, engine: Engine) -> Teaching:
+        state, learner = engine.state, self.learner
+        return Teaching(
+            learner.network,
+            None if learner.ema is None else learner.ema.module,
+            learner.device,
+            self.prepare,
+            learner.autocast,
+            share=state.iteration / (state.epoch_length * state.max_epochs),
+        )
+
+    def _number(self, engine: Engine) -> int:
+        """The number of the optimiser step that this iteration is part of, from 0."""
+        epoch, position = divmod(engine.state.iteration - 1, engine.state.epoch_length)
+        steps = optimiser_steps(engine.state.epoch_length, 1, self.accumulation_steps)
+        return epoch * steps + position // self.accumulation_steps
 
     def _position(self, engine: Engine) -> tuple[bool, bool]:
         """Whether this iteration begins and ends a group; groups do not cross epochs."""
@@ -110,19 +161,19 @@ class _Update:
         return first, number % self.accumulation_steps == 0 or number == length
 
     def _silent(self, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Gradients are exchanged between processes at the end of a group only."""
+        """Gradients are exchanged between processes by the last backward pass of a step only."""
         network = self.learner.network
         if not last and isinstance(network, DistributedDataParallel):
             return network.no_sync()
         return contextlib.nullcontext()
 
-    def _step(self, engine: Engine) -> None:
+    def _step(self, engine: Engine, divisor: int) -> None:
+        """Divide the gradients and step; nothing was learnt from where `divisor` is 0."""
         learner = self.learner
-        total = idist.all_reduce(self.group_pixels)
-        if total > 0:
+        if divisor > 0:
             learner.scaler.unscale_(learner.optimizer)
             # DistributedDataParallel has divided the sum of gradients by the number of processes
-            factor = self.unit * idist.get_world_size() / total
+            factor = self.unit * idist.get_world_size() / divisor
             gradients = list(_gradients(learner.optimizer))
             for gradient in gradients:
                 gradient.mul_(factor)
