@@ -21,6 +21,7 @@ STAIR = (
     "text_table",
     "logs",
     "options",
+    "option_lists",
     "jobs",
     "config",
     "geo",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from builtup import __version__, logs
+from builtup import __version__, logs, option_lists
 from builtup.options import (
     PATH,
     F,
@@ -181,14 +181,7 @@ def generate_test_tiles(**options: Any) -> None:
 
 @cli.command("generate_tiles_stats")
 @io("input/train_tiles", "input/train_tiles", "tiles, images/ and masks/", "statistics and folds")
-@click.option(
-    "--folds",
-    type=click.Choice(["auto", "city", "blocks"]),
-    default="auto",
-    help="what is held out at a time; auto: a city, or a block where there is one city",
-)
-@click.option("--blocks", default="2x2", help="rows x columns of spatial blocks of a city")
-@click.option("--gap", type=click.IntRange(0), default=32, help="pixels around a held-out block")
+@option_lists.holding_out
 @work
 @on_cluster()
 def generate_tiles_stats(**options: Any) -> None:
@@ -281,9 +274,7 @@ def to_submission(**options: Any) -> None:
 
 
 @cli.command()
-@click.option("--preds_path", default="", help="a folder of predictions; that of run_id by default")
-@click.option("--gt_path", type=PATH, default="input/train", help="the split with the polygons")
-@click.option("--run_id", default="", help="an inference run; the newest finished one by default")
+@option_lists.validating
 def validate(**options: Any) -> None:
     """Score city masks and polygons against ground truth, and write the report page."""
     from builtup.maps.validate import validate as run
@@ -309,6 +300,27 @@ def report(**options: Any) -> None:
     logs.say(f"report: {run(**options)}")
 
 
+@cli.command("pseudo_labels")
+@results
+@option_lists.pseudo_labelling
+@work
+@on_cluster()
+def pseudo_labels(**options: Any) -> None:
+    """Label scenes by the maps of a network, for another one to learn from."""
+    from builtup.maps.pseudo_labels import pseudo_labels as run
+
+    _report(run(**options))
+
+
+@cli.command("self_train")
+@option_lists.self_training
+def self_train(**options: Any) -> None:
+    """Let a network learn from its own maps of scenes that nobody labelled."""
+    from builtup.studies.self_train import self_train as run
+
+    logs.say("\n".join(run(tell=_report, **options)))
+
+
 @cli.command("cross_validate")
 @leaving_out
 def cross_validate(**options: Any) -> None:
@@ -322,11 +334,7 @@ def cross_validate(**options: Any) -> None:
 
 
 @cli.command()
-@click.option("--runs", required=True, help="parent runs, configs or folders, separated by ;")
-@click.option(
-    "--level", type=click.FloatRange(0.5, 0.999), default=0.95, help="probability of the intervals"
-)
-@click.option("--output", default="", help="a folder; output/compare by default")
+@option_lists.comparing
 def compare(**options: Any) -> None:
     """Put cross-validations side by side, and say which can be told apart."""
     from builtup.studies.compare import compare as run
@@ -335,13 +343,7 @@ def compare(**options: Any) -> None:
 
 
 @cli.command()
-@click.option("--input_paths", required=True, help="folders or run ids, separated by ;")
-@click.option("--output_path", type=PATH, default="output/ensemble", help="folder for the means")
-@click.option("--weights", default="", help='"0.2;0.8", or fit; all alike by default')
-@click.option("--threshold", default="mean", help="a number, mean (of the runs'), or that of all")
-@click.option(
-    "--gt_path", default="", help="the split that weights=fit learns from; none by default"
-)
+@option_lists.ensembling
 @work
 @on_cluster()
 def ensemble(**options: Any) -> None:
@@ -352,10 +354,7 @@ def ensemble(**options: Any) -> None:
 
 
 @cli.command()
-@click.option("--input_path", default="", help="polygons, a raster, a folder; a run by default")
-@click.option(
-    "--run_id", default="", help="a run, models:/<name>@champion; the newest inference by default"
-)
+@option_lists.tracing
 def trace(**options: Any) -> None:
     """Show what a map was made from: inference, training, weights, tiles, scenes with sha256."""
     from builtup.report.lineage import trace as run
@@ -364,9 +363,7 @@ def trace(**options: Any) -> None:
 
 
 @cli.command()
-@click.option("--output_path", type=PATH, default="output/demo", help="folder for all of it")
-@click.option("--seed", type=int, default=0, help="any whole number: other towns, another start")
-@click.option("--max_minutes", type=float, default=3.0, help="most minutes of training")
+@option_lists.demonstrating
 def demo(**options: Any) -> None:
     """Run the whole chain on simulated towns and write a report."""
     from builtup.demo import demo as run

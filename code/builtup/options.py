@@ -19,14 +19,18 @@ from builtup import logs
 from builtup.errors import BuiltupError
 
 __all__ = [
+    "COUNT",
+    "FROM_0",
     "PATH",
     "Command",
     "Group",
     "PolygonOptions",
+    "Probability",
     "averaging",
     "io",
     "launching",
     "leaving_out",
+    "listed",
     "polygon_options",
     "predicting",
     "results",
@@ -246,7 +250,7 @@ years = click.option(
 # --- lists --------------------------------------------------------------
 
 
-def _listed(*rows: tuple[str, Any, Any, str] | Callable[[Any], Any]) -> Callable[[F], F]:
+def listed(*rows: tuple[str, Any, Any, str] | Callable[[Any], Any]) -> Callable[[F], F]:
     """Options in the order of the help: name, type, default (… where it must be given), help."""
 
     def decorate(function: F) -> F:
@@ -274,24 +278,36 @@ class _WholeNumber(click.ParamType):
         return int(text) if text else None
 
 
-_COUNT, _FROM_0 = click.IntRange(1), click.IntRange(0)
+class Probability(click.ParamType):
+    """A number from 0 to 1; nothing where it is left open."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | None:
+        """The number, as a float."""
+        text = str(value).strip()
+        known: Any = click.FloatRange(0, 1)
+        return float(known.convert(text, param, ctx)) if text else None
+
+
+COUNT, FROM_0 = click.IntRange(1), click.IntRange(0)
 
 #: Of averaging the dates of cities.
-averaging = _listed(threshold, years)
+averaging = listed(threshold, years)
 
 #: Of running a script with a config.
-launching = _listed(
+launching = listed(
     ("config_path", PATH, ..., "a config: a file, or one of builtup's own (configs/…)"),
-    ("num_gpus", _COUNT, 1, "processes, on a CPU too"),
-    ("nodes", _COUNT, 1, "machines: docs/scaling.md"),
+    ("num_gpus", COUNT, 1, "processes, on a CPU too"),
+    ("nodes", COUNT, 1, "machines: docs/scaling.md"),
     ("overrides", str, "", 'settings to replace, "num_epochs=3 seed=1"; none by default'),
 )
 
-simulating = _listed(
+simulating = listed(
     ("output_path", PATH, "output/simulated", "folder for the splits"),
-    ("cities", _FROM_0, 6, "cities of the training split"),
-    ("test_cities", _FROM_0, 3, "cities of the test split"),
-    ("dates", _COUNT, 2, "dates of each city"),
+    ("cities", FROM_0, 6, "cities of the training split"),
+    ("test_cities", FROM_0, 3, "cities of the test split"),
+    ("dates", COUNT, 2, "dates of each city"),
     ("size", click.IntRange(64), 1024, "pixels of 10 m along a side"),
     ("seed", int, 0, "any whole number: other towns"),
     ("footprints", str, "", "a file of building polygons; a plan by default"),
@@ -307,19 +323,19 @@ simulating = _listed(
         *("shift", click.Choice(["", "style", "climate", "season", "sensor"]), ""),
         "cities of another kind; none by default",
     ),
-    ("num_workers", _COUNT, 2, "processes on this machine"),
+    ("num_workers", COUNT, 2, "processes on this machine"),
 )
 
-leaving_out = _listed(
+leaving_out = listed(
     ("config_path", PATH, ..., "a config of configs/train"),
     ("folds", str, "", "names separated by ; and all by default"),
     ("seeds", str, "", 'separated by ; such as "0;1;2"; the config\'s by default'),
     ("overrides", str, "", 'settings to replace, "num_epochs=3"; none by default'),
-    ("num_gpus", _COUNT, 1, "processes a fold"),
+    ("num_gpus", COUNT, 1, "processes a fold"),
     ("output", str, "", "a folder; output/cross_validation/<config> by default"),
 )
 
-predicting = _listed(
+predicting = listed(
     ("model", str, "shipped", "a training run, models:/…, a folder, weights, or builtup's own"),
     ("input_path", str, ..., "scenes or STAC items, separated by ;"),
     ("output_path", str, "output/predict", "folder for the maps"),
@@ -330,9 +346,9 @@ predicting = _listed(
         "statistics of the normalisation from what is mapped: auto, none, scene, city, scene:0.5",
     ),
     ("window", click.IntRange(32), 512, "side of a window, pixels"),
-    ("overlap", _FROM_0, 64, "of windows, pixels"),
+    ("overlap", FROM_0, 64, "of windows, pixels"),
     ("blend", str, "ramp", "weights of overlapping windows: ramp or mean"),
-    ("batch_size", _COUNT, 4, "windows at a time"),
+    ("batch_size", COUNT, 4, "windows at a time"),
     threshold,
     ("temperature", str, "", "of the logits: run, or a number; none by default"),
     ("units", str, "auto", "of the scenes: auto, power, amplitude or db"),

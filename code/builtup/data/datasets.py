@@ -61,7 +61,8 @@ class TrainTiles(Dataset[Sample]):
     Indexed by `Draw`, whose seed decides crop and augmentation, or by a plain index, for which
     torch's generator does. `radar` changes the image when the mask is made, and so not the mask.
     Images hold the bands that are read of `sensor`. Patches of other dates come from `tiles`, or
-    from `mixable` where that is given.
+    from `mixable` where that is given. Crops begin at multiples of `cell` pixels of their scene, so
+    that those of so many cells hold whole ones, flipped or turned.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class TrainTiles(Dataset[Sample]):
         radar: Radar | None = None,
         mixable: Sequence[TrainTile] | None = None,
         sensor: Sensor = DEFAULT,
+        cell: int = 1,
     ) -> None:
         self.tiles = list(tiles)
         self.folds = folds
         self.val_fold = val_fold
         self.crop = crop
+        self.cell = cell
         self.resize = ResizePower(crop.size)
         self.augment = augment
         self.radar = radar or Radar()
@@ -94,13 +97,19 @@ class TrainTiles(Dataset[Sample]):
         index, seed = (draw.index, draw.seed) if isinstance(draw, Draw) else (draw, None)
         tile = self.tiles[index]
         with _seeded(seed):
-            window = self.crop.window(tile.tile.height, tile.tile.width)
+            window = self._window(tile.tile)
             allowed = self.folds.training_allowed(tile, self.val_fold)
             image, mask = _read(tile, self.sensor, window, allowed, hidden=True)
             self._mix(tile, window, image, mask)
             sample = _sample(*self._transform(image, mask), index)
             sample["image"] = self.radar(sample["image"])
         return sample
+
+    def _window(self, tile: Tile) -> Window:
+        """A random crop of the tile, moved up and left to where cells of its scene begin."""
+        window = self.crop.window(tile.height, tile.width)
+        y, x = (tile.y + window.y) % self.cell, (tile.x + window.x) % self.cell
+        return Window(window.y - y, window.x - x, window.height, window.width)
 
     def _transform(self, image: NDArray[Any], mask: NDArray[Any]) -> tuple[Tensor, Tensor]:
         """Image and mask at the crop's size, flipped and turned; most are of that size already."""

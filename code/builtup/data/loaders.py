@@ -7,6 +7,7 @@ ignite, which take two seconds of CPU time to import, are imported by the functi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,14 @@ from builtup.tiles.folds import Folds
 from builtup.tiles.leakage import check_folds, require_same_data, training_tiles
 from builtup.tiles.normalisation import read_sensor
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
+from builtup.tiles.tile import TILES_CSV, read_tiles
 
 if TYPE_CHECKING:
     from builtup.data.datasets import Batch, TrainTiles, ValidationTiles
     from builtup.data.transforms import Crop
+
+#: The layer of classes, from which tile_stats.csv is.
+MASKS = "masks"
 
 __all__ = ["TileLoader", "train_eval_loader", "train_loader", "val_loader"]
 
@@ -48,9 +53,11 @@ class TileLoader(SampleLoader):
         num_workers: int = 0,
         drop_common: bool = False,
         threshold_fold: int | None = None,
+        folder: Path | None = None,
     ) -> None:
         from builtup.data.datasets import collate
 
+        self.folder = folder
         self.threshold_fold = threshold_fold
         self.dataset = dataset
         self.batch_sampler = batch_sampler
@@ -121,6 +128,8 @@ def train_loader(
     samples_per_epoch: int | None = None,
     threshold_fold: str | int | None = None,
     pixel_size: tuple[float, float] | None = None,
+    layer: str = MASKS,
+    cell: int = 1,
 ) -> TileLoader:
     """Random crops of `crop` pixels from the tiles below `folder` that `val_fold` leaves.
 
@@ -132,14 +141,22 @@ def train_loader(
     other cities share with the held-out one. `max_tiles` takes that many, evenly spread.
     `threshold_fold` is another fold to keep away from, whole tiles of it. `pixel_size` (least,
     most) resizes squares so that a pixel becomes so many times as large; it stands in place of
-    `scale`. Raises InputError where the folder has no statistics, the fold is unknown or no tile
-    is left, ConfigError where both `scale` and `pixel_size` are given.
+    `scale`. `layer` is what the samples' mask is read from: "masks", or another layer of the same
+    tiles, such as "soft" (see `builtup.maps.pseudo_labels`). Crops begin at multiples of `cell`
+    pixels of their scene, and must then be a multiple of it, not resized. Raises InputError where
+    the folder has no statistics or no such layer, the fold is unknown or no tile is left,
+    ConfigError where both `scale` and `pixel_size` are given, or crops hold no whole cells.
     """
     from builtup.data.datasets import TrainTiles
     from builtup.data.transforms import dihedral
 
+    if cell > 1 and (crop % cell or scale is not None or pixel_size is not None):
+        raise ConfigError(
+            f"crop = {crop}, scale = {scale}: crops of whole cells of {cell} pixels need a "
+            "multiple of that, and neither scale nor pixel_size"
+        )
     how = _crop(crop, scale, ratio, pixel_size)
-    tiles, folds, held, sensor = _open(folder, val_fold)
+    tiles, folds, held, sensor = _open(folder, val_fold, layer)
     inner = None if threshold_fold is None else folds.index_of(threshold_fold)
     usable = training_tiles(folds, tiles, held, drop_common=drop_common, threshold_fold=inner)
     chosen = _spread(usable, max_tiles)
@@ -153,7 +170,9 @@ def train_loader(
         **_share(),
     )
     augment = dihedral() if flips else None
-    dataset = TrainTiles(chosen, folds, held, how, augment, radar, mixable=usable, sensor=sensor)
+    dataset = TrainTiles(
+        *(chosen, folds, held, how, augment, radar), mixable=usable, sensor=sensor, cell=cell
+    )
     return TileLoader(
         dataset,
         batches,
@@ -161,6 +180,7 @@ def train_loader(
         num_workers=num_workers,
         drop_common=drop_common,
         threshold_fold=inner,
+        folder=Path(folder),
     )
 
 
@@ -236,14 +256,29 @@ def _share() -> dict[str, int]:
 
 
 def _open(
-    folder: str | Path, val_fold: str | int | None
+    folder: str | Path, val_fold: str | int | None, layer: str = MASKS
 ) -> tuple[list[TrainTile], Folds, int | None, Sensor]:
     folder = Path(folder)
     tiles = read_tile_stats(folder / TILE_STATS_CSV)
+    if layer != MASKS:
+        tiles = _of_layer(tiles, folder / layer / TILES_CSV)
     folds = Folds.read(folder)
     require_same_data(folder, tiles, folds)
     held = None if val_fold is None else folds.index_of(val_fold)
     return tiles, folds, held, read_sensor(folder)
+
+
+def _of_layer(tiles: Sequence[TrainTile], listed: Path) -> list[TrainTile]:
+    """The tiles with another layer for their masks; InputError where it lacks one of them."""
+    own = {tile.tile_id: tile for tile in read_tiles(listed)}
+    found = [replace(t, mask=own[t.tile.tile_id]) for t in tiles if t.tile.tile_id in own]
+    if len(found) < len(tiles):
+        raise InputError(
+            listed,
+            f"lists {len(found)} of the {len(tiles)} tiles of {TILE_STATS_CSV}",
+            "make the layer again, of the same tiles",
+        )
+    return found
 
 
 def _weights(tiles: Sequence[TrainTile], weights: tuple[float, ...]) -> list[float]:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader, DatasetWriter
+from rasterio.vrt import WarpedVRT
 
 from builtup.errors import InputError, one_line
-from builtup.geo.grid import Grid
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
 from builtup.geo.windows import Window
 from builtup.geo.write_errors import failed_writes
 from builtup.jobs.files import atomic_path, output_error, write_error
@@ -28,6 +29,7 @@ __all__ = [
     "create_raster",
     "gdal_env",
     "gdal_message",
+    "open_on",
     "open_raster",
     "read_window",
     "translate_to_cog",
@@ -92,6 +94,27 @@ def read_window(
             f"cannot be read to its end ({gdal_message(e)})",
             "copy or download it again",
         ) from e
+
+
+@contextmanager
+def open_on(path: Path, grid: Grid, resampling: str = "bilinear") -> Iterator[DatasetReader]:
+    """As `open_raster`, read on `grid`: warped, no-data aware, where the file has another."""
+    with open_raster(path) as dataset:
+        if Grid.of(dataset).matches(grid, SAME_CITY_TOLERANCE):
+            yield dataset
+            return
+        with WarpedVRT(
+            dataset,
+            crs=grid.crs,
+            transform=grid.transform,
+            width=grid.width,
+            height=grid.height,
+            resampling=Resampling[resampling],
+            src_nodata=dataset.nodata,
+            nodata=dataset.nodata,
+            warp_mem_limit=32,
+        ) as warped:
+            yield warped
 
 
 @contextmanager

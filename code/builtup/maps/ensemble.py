@@ -132,7 +132,8 @@ def read_member(name: str) -> Member:
         )
     record = prediction_record(results.folder)
     temperature = None if record is None else record.temperature
-    tuned = tuned_ground(results.folder, results.run_id).names
+    ground = tuned_ground(results.folder, results.run_id)
+    tuned = (*ground.names, *ground.transductive)  # a mean knows one mark, the stronger
     return Member(name, results, scenes, thresholds.pop(), temperature, tuned)
 
 

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from builtup.geo.vectors import PolygonSet
 from builtup.geo.windows import Window
 from builtup.jobs.files import write_text_atomically
 from builtup.runs.lineage import tuned_ground
-from builtup.runs.records import MARK
+from builtup.runs.records import MARK, TRANSDUCTIVE
 from builtup.runs.results import CityRasters, Results, city_rasters, resolve_results
 from builtup.scoring.calibration import brier
 from builtup.scoring.counts import PixelCounts, f1, iou, precision, recall
@@ -89,11 +89,15 @@ def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
     scores = [_score_city(rasters, truth, scored_area) for rasters, truth in truths]
     rows = _rows(scores)
     tuned = tuned_ground(results.folder, results.run_id)
-    marked = [score.name for score in scores if tuned.on(score.name)]
-    notes = _notes(scores, unknown, scored_area, marked)
-    _write(results, gt_path, scores, rows, notes, marked)
-    _log_metrics(results, rows, marked)
-    return "\n".join([_table(scores, rows, marked), *notes])
+    marks = {score.name: mark for score in scores if (mark := tuned.mark(score.name))}
+    notes = _notes(scores, unknown, scored_area, marks)
+    _write(results, gt_path, scores, rows, notes, marks)
+    _log_metrics(results, rows, marks)
+    return "\n".join([_table(scores, rows, marks), *notes])
+
+
+def _marked(marks: Mapping[str, str], mark: str) -> list[str]:
+    return [name for name, own in marks.items() if own == mark]
 
 
 # --- counts --------------------------------------------------------------------------------------
@@ -164,10 +168,15 @@ def _notes(
     scores: list[CityScore],
     unknown: list[str],
     scored_area: PolygonSet | None,
-    marked: list[str],
+    marks: Mapping[str, str],
 ) -> list[str]:
     notes = []
-    if marked:
+    if seen := _marked(marks, TRANSDUCTIVE):
+        notes.append(
+            f"{TRANSDUCTIVE}: the network has learnt from the scenes of {', '.join(seen)}, without "
+            "their labels; these scores say how these scenes are mapped, not others"
+        )
+    if marked := _marked(marks, MARK):
         notes.append(
             f"{MARK}: pixels of {', '.join(marked)} chose the weights, the threshold or the "
             "temperature; these scores, and means with them, are no test"
@@ -188,7 +197,9 @@ def _notes(
     return notes
 
 
-def _table(scores: list[CityScore], rows: dict[str, dict[str, float]], marked: list[str]) -> str:
+def _table(
+    scores: list[CityScore], rows: dict[str, dict[str, float]], marks: Mapping[str, str]
+) -> str:
     head = ["", *(key.replace("_", " ") for key in _COLUMNS), "pixels", "polygons"]
     sizes = {
         s.name: [f"{s.pixels.pixels:,}", f"{s.polygons.predicted:,} / {s.polygons.truth:,}"]
@@ -196,9 +207,9 @@ def _table(scores: list[CityScore], rows: dict[str, dict[str, float]], marked: l
     }
     lines = [head]
     for name, row in rows.items():
-        first = f"{name} ({MARK})" if name in marked else name
-        if marked and name in (POOLED, MACRO):
-            first = f"{name} (some {MARK})"
+        first = f"{name} ({marks[name]})" if name in marks else name
+        if marks and name in (POOLED, MACRO):
+            first = f"{name} (some {' or '.join(sorted(set(marks.values())))})"
         lines.append(
             [first, *(three_decimals(row[key]) for key in _COLUMNS), *sizes.get(name, ["", ""])]
         )
@@ -211,19 +222,21 @@ def _write(
     scores: list[CityScore],
     rows: dict[str, dict[str, float]],
     notes: list[str],
-    marked: list[str],
+    marks: Mapping[str, str],
 ) -> None:
-    lines = [",".join(["name", *_COLUMNS, "tuned_on"])]
+    lines = [",".join(["name", *_COLUMNS, "tuned_on", "transductive"])]
     for name, row in rows.items():
-        mark = "1" if name in marked or (marked and name in (POOLED, MACRO)) else "0"
-        lines.append(",".join([name, *(_number(row[key]) for key in _COLUMNS), mark]))
+        own = set(marks.values()) if name in (POOLED, MACRO) else {marks.get(name, "")}
+        told = [str(int(mark in own)) for mark in (MARK, TRANSDUCTIVE)]
+        lines.append(",".join([name, *(_number(row[key]) for key in _COLUMNS), *told]))
     write_text_atomically(results.folder / "validation.csv", "\n".join(lines) + "\n")
     values = {
         "scores": as_json(rows),
         "cities": {
             score.name: {
                 "threshold": score.threshold,
-                "tuned_on": score.name in marked,
+                "tuned_on": marks.get(score.name) == MARK,
+                "transductive": marks.get(score.name) == TRANSDUCTIVE,
                 "confusion_matrix": score.pixels.matrix.tolist(),
                 "polygons_predicted": score.polygons.predicted,
                 "polygons_truth": score.polygons.truth,
@@ -241,10 +254,12 @@ def _number(value: float) -> str:
     return repr(value) if math.isfinite(value) else ""
 
 
-def _log_metrics(results: Results, rows: dict[str, dict[str, float]], marked: list[str]) -> None:
+def _log_metrics(
+    results: Results, rows: dict[str, dict[str, float]], marks: Mapping[str, str]
+) -> None:
     """Log to the run of the predictions and to the one that `mlflow run` opened for this step.
 
-    A city that was tuned on has its mark in the names; pooled figures have it in a tag.
+    A city that was seen has its mark in the names; pooled figures have it in a tag.
     """
     if not (results.run_id or os.environ.get("MLFLOW_RUN_ID")):
         return
@@ -256,14 +271,15 @@ def _log_metrics(results: Results, rows: dict[str, dict[str, float]], marked: li
     for run_id in sorted(runs):
         tracking.find_run(run_id)
         for name, row in rows.items():
-            city = f"{name} {MARK}" if name in marked else name
+            city = f"{name} {marks[name]}" if name in marks else name
             place = {POOLED: "", MACRO: "macro_"}.get(name, f"{city}/")
             for key, value in row.items():
                 if math.isfinite(value):
                     metric = tracking.metric_name(f"validation/{place}{key}")
                     own.log_metric(run_id, metric, value)
-        if marked:
-            own.set_tag(run_id, "validation/tuned_on", ", ".join(marked))
+        for tag, mark in (("tuned_on", MARK), ("transductive", TRANSDUCTIVE)):
+            if seen := _marked(marks, mark):
+                own.set_tag(run_id, f"validation/{tag}", ", ".join(seen))
         if results.remote and run_id == results.run_id:
             for name in ("validation.csv", "validation.json"):
                 own.log_artifact(run_id, str(results.folder / name))

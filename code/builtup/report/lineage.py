@@ -206,7 +206,8 @@ class Provenance:
             *(["trained on"] if self.trained_on.on(city) else []),
             *([f"{MARK}: {', '.join(tuned)}"] if tuned else []),
         )
-        return marks or ((MARK,) if self.seen.on(city) else ())
+        mark = self.seen.mark(city)
+        return marks or ((mark,) if mark else ())
 
 
 def find_provenance(results: Results, thresholds: Sequence[float]) -> Provenance:

@@ -29,7 +29,7 @@ from builtup.runs.tracking import has_record, metric_name, rename, shortened
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
-__all__ = ["UNSENT", "Recorder", "UsedData", "recording"]
+__all__ = ["UNSENT", "Recorder", "UsedData", "recording", "unset"]
 
 log = logging.getLogger(__name__)
 
@@ -288,7 +288,7 @@ def _start_run(experiment: str, name: str, run_id: str) -> Run:
         if run_id:
             rename(own.get_run(run_id), name)
             return mlflow.start_run(run_id=run_id, log_system_metrics=True)
-        with _unset("MLFLOW_RUN_ID"):  # else it is gone on with
+        with unset("MLFLOW_RUN_ID"):  # else it is gone on with
             run = mlflow.start_run(
                 experiment_id=tracking.experiment_id(own, experiment),
                 run_name=name,
@@ -309,7 +309,7 @@ def _start_run(experiment: str, name: str, run_id: str) -> Run:
 
 
 @contextmanager
-def _unset(name: str) -> Iterator[None]:
+def unset(name: str) -> Iterator[None]:
     """Take a variable out of the environment while the block runs."""
     before = os.environ.pop(name, None)
     try:

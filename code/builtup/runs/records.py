@@ -22,6 +22,7 @@ from builtup.sensors.radar.names import current_key, same_city
 
 __all__ = [
     "MARK",
+    "TRANSDUCTIVE",
     "CrossValidation",
     "EnsembleMember",
     "EnsembleRecord",
@@ -36,8 +37,9 @@ __all__ = [
 ]
 
 
-#: Of scores on ground that a network has seen.
-MARK = "tuned on"
+#: Of scores on ground that a network has seen, and of ground whose scenes it learnt from, but no
+#: label of theirs.
+MARK, TRANSDUCTIVE = "tuned on", "transductive"
 
 
 class _Refused(ValueError):
@@ -155,6 +157,7 @@ class Summary(Record):
     val_fold: int | str | None = None
     val_cities: tuple[str, ...] | None = None
     trained_on: tuple[str, ...] | None = None
+    transductive: tuple[str, ...] | None = None
     num_classes: int | None = None
     class_names: tuple[str, ...] | None = None
     seed: int | None = None
@@ -253,11 +256,19 @@ class Tuned:
     """Cities, or blocks of one (`<city>/r0c1`), that were tuned on; the fold that was predicted.
 
     Pixels that chose the weights (by training, or as the best checkpoint), the threshold or the
-    temperature of a network say little of how it does elsewhere. Their scores carry the mark.
+    temperature of a network say little of how it does elsewhere. Their scores carry the mark. So
+    do those of `transductive` cities, whose scenes it has seen without their labels.
     """
 
     names: tuple[str, ...] = ()
     held_out: str = ""
+    transductive: tuple[str, ...] = ()
+
+    def mark(self, city: str) -> str:
+        """What a score of the city's predictions is called: `MARK`, `TRANSDUCTIVE` or nothing."""
+        if self.on(city):
+            return MARK
+        return TRANSDUCTIVE if any(same_city(city, name) for name in self.transductive) else ""
 
     def on(self, city: str) -> bool:
         """Whether a score of the city's predictions is one of ground tuned on.

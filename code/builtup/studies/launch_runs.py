@@ -1,6 +1,6 @@
-"""The trainings of a cross-validation: one process and one nested MLflow run a fold.
+"""The trainings of a study: one process and one MLflow run each, nested where there is a parent.
 
-A fold's training is known by its key: settings, config text, data and the version of the training
+A training is known by its key: settings, config text, data and the version of the training
 code. A finished run of that key is kept; an unfinished one goes on from its last checkpoint.
 """
 
@@ -58,7 +58,10 @@ SCORING_SETTINGS = frozenset(
 
 @dataclass(frozen=True)
 class FoldTask:
-    """A fold to train: `config` is resolved with `overrides`, `key` names what comes of it."""
+    """What to train: `config` is resolved with `overrides`, `key` names what comes of it.
+
+    `fold` is what is held out, empty for nothing; `city` is then all that is learnt from.
+    """
 
     fold: str
     city: str
@@ -71,6 +74,8 @@ class FoldTask:
     @property
     def name(self) -> str:
         """For runs and messages."""
+        if not self.fold:
+            return f"{self.config.name} on {self.city}"
         return f"{self.config.name} without {self.fold}, seed {self.seed}"
 
 
@@ -110,7 +115,10 @@ def data_digest(data_path: Path) -> str:
 
 
 def train_fold(task: FoldTask, parent_id: str, num_gpus: int) -> FoldRun:
-    """Train, or keep what was trained; RunError where the training fails."""
+    """Train, or keep what was trained, under a parent or on its own (""); RunError where it fails.
+
+    With an unfinished run of the same key it goes on from its last checkpoint.
+    """
     own = tracking.client()
     earlier = _earlier(task.key)
     _end_killed(earlier, parent_id)
@@ -137,8 +145,8 @@ def train_fold(task: FoldTask, parent_id: str, num_gpus: int) -> FoldRun:
             own.set_terminated(run_id, "KILLED")
         reason = run.data.tags.get("error", f"exit status {status}")
         raise RunError(
-            f"fold {task.fold}: its training failed ({reason}); correct that and run the same "
-            "command again: finished folds are kept"
+            f"{f'fold {task.fold}' if task.fold else task.name}: its training failed ({reason}); "
+            "correct that and run the same command again: what is finished is kept"
         )
     for key, value in _tags(task, parent_id).items():
         own.set_tag(run_id, key, value)
@@ -146,7 +154,7 @@ def train_fold(task: FoldTask, parent_id: str, num_gpus: int) -> FoldRun:
 
 
 def _tags(task: FoldTask, parent_id: str) -> dict[str, str]:
-    return {
+    tags = {
         PARENT: parent_id,
         KEY: task.key,
         "fold": task.fold,
@@ -154,6 +162,7 @@ def _tags(task: FoldTask, parent_id: str) -> dict[str, str]:
         "seed": str(task.seed),
         "held_out": task.fold,
     }
+    return {name: value for name, value in tags.items() if value or name != PARENT}
 
 
 def _earlier(key: str) -> list[Run]:
@@ -225,6 +234,8 @@ def _artifacts(run: Run) -> Path | None:
 
 def _adopt(run: Run, parent_id: str) -> None:
     """Show a kept fold under the new parent, unless its own parent was finished."""
+    if not parent_id:
+        return
     own = tracking.client()
     parent = run.data.tags.get(PARENT, "")
     finished = bool(parent) and tracking.find_run(parent).info.status == "FINISHED"

@@ -29,7 +29,7 @@ from builtup.sensors.radar.names import plain_id
 from builtup.sensors.scene_files import SceneFile, find_rasters
 from builtup.tiles.tile import TILES_CSV, YEAR, Tile, tile_name
 
-__all__ = ["generate_tiles"]
+__all__ = ["generate_tiles", "write_list"]
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def generate_tiles(
         [p for p, job in zip(plans, jobs, strict=True) if is_done(step, job)] if jobs else plans
     )
     tiles = [tile for plan in listed for tile in _tiles(plan, materialize)]
-    rewritten = _write_list(output_path / TILES_CSV, tiles)
+    rewritten = write_list(output_path / TILES_CSV, tiles)
     if not materialize:
         summary.up_to_date = len(plans)
     if rewritten and summary.done == 0:
@@ -198,8 +198,8 @@ def _tiles(plan: _Plan, materialize: bool) -> Iterable[Tile]:
         )
 
 
-def _write_list(path: Path, tiles: Sequence[Tile]) -> bool:
-    """Write the list; False where it stands there already, word for word."""
+def write_list(path: Path, tiles: Sequence[Tile]) -> bool:
+    """Write a list of tiles, paths relative to it; False where it stands there, word for word."""
     home = str(path.parent.resolve())
     relative = {
         folder: os.path.relpath(folder.resolve(), home) for folder in {t.path.parent for t in tiles}

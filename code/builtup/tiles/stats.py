@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.errors import BuiltupError, GridError, InputError
-from builtup.geo.grid import Grid
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
 from builtup.sensors.catalogue import DEFAULT
@@ -33,7 +31,7 @@ from builtup.tiles.normalisation import STATS_JSON, sensor_entry, statistics
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.scene_stats import SceneMeasures, SceneWork, fold_parts, measure_scene
 from builtup.tiles.table import TILE_STATS_CSV, write_tile_stats
-from builtup.tiles.tile import TILES_CSV, Tile, open_tile_grid, read_list
+from builtup.tiles.tile import TILES_CSV, Tile, by_scene, open_tile_grid, read_list, scene_grid
 
 __all__ = ["generate_tiles_stats"]
 
@@ -106,7 +104,7 @@ def generate_tiles_stats(
 def _pair(input_path: Path) -> tuple[list[SceneTiles], list[BuiltupError]]:
     """The scenes of the two lists; a problem for each scene whose masks do not match."""
     lists = {kind: input_path / kind / TILES_CSV for kind in KINDS}
-    images, masks = (_by_scene(read_list(path)) for path in lists.values())
+    images, masks = (by_scene(read_list(path)) for path in lists.values())
     scenes: list[SceneTiles] = []
     problems: list[BuiltupError] = []
     for scene, tiles in sorted(images.items(), key=lambda item: (item[1][0].city, item[0])):
@@ -115,7 +113,7 @@ def _pair(input_path: Path) -> tuple[list[SceneTiles], list[BuiltupError]]:
         except InputError as e:
             problems.append(e)
             continue
-        ground = SceneGround(tiles[0].city, _scene_grid(tiles))
+        ground = SceneGround(tiles[0].city, scene_grid(tiles))
         scenes.append(SceneTiles(scene, tuple(tiles), partners, ground))
     return scenes, problems
 
@@ -151,22 +149,6 @@ def _partners(
             "rasterize the scene again",
         )
     return partners
-
-
-def _by_scene(tiles: Sequence[Tile]) -> dict[str, list[Tile]]:
-    by_scene: dict[str, list[Tile]] = defaultdict(list)
-    for tile in tiles:
-        by_scene[tile.scene].append(tile)
-    return by_scene
-
-
-def _scene_grid(tiles: Sequence[Tile]) -> Grid:
-    """The grid of the whole scene, from that of its first tile."""
-    tile = tiles[0]
-    grid = open_tile_grid(tile)
-    width = max(t.x + t.width for t in tiles)
-    height = max(t.y + t.height for t in tiles)
-    return grid.window(-tile.x, -tile.y, width, height)
 
 
 def _job(

@@ -6,8 +6,8 @@ import csv
 import os
 import struct
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,12 +26,14 @@ __all__ = [
     "TILES_CSV",
     "YEAR",
     "Tile",
+    "by_scene",
     "check_tiles",
     "open_tile_grid",
     "parse_tile",
     "read_list",
     "read_tile",
     "read_tiles",
+    "scene_grid",
     "tile_name",
 ]
 
@@ -220,6 +222,23 @@ def open_tile_grid(tile: Tile) -> Grid:
     with _opened(tile) as dataset:
         grid = Grid.of(dataset)
     return grid if tile.materialized else grid.window(tile.x, tile.y, tile.width, tile.height)
+
+
+def by_scene(tiles: Iterable[Tile]) -> dict[str, list[Tile]]:
+    """The tiles of each scene id, in their order."""
+    scenes: dict[str, list[Tile]] = defaultdict(list)
+    for tile in tiles:
+        scenes[tile.scene].append(tile)
+    return scenes
+
+
+def scene_grid(tiles: Sequence[Tile]) -> Grid:
+    """The grid of a whole scene of which these are all tiles, from that of the first."""
+    tile = tiles[0]
+    grid = open_tile_grid(tile)
+    width = max(t.x + t.width for t in tiles)
+    height = max(t.y + t.height for t in tiles)
+    return grid.window(-tile.x, -tile.y, width, height)
 
 
 @contextmanager

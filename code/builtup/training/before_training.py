@@ -13,6 +13,7 @@ from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
 from builtup.training.build import Data
 from builtup.training.learner import Learner
+from builtup.training.students import keep_teacher
 
 __all__ = ["TRAINING_VERSION", "log_run", "summary_of"]
 
@@ -28,6 +29,7 @@ def log_run(config: Config, data: Data, learner: Learner, recorder: Recorder) ->
     if idist.get_rank() != 0:
         return
     write_config(config, recorder.folder / "config")
+    keep_teacher(config.teacher, recorder.folder / "config")
     data.learnt.write(recorder.folder)
     settings = config.read_settings()
     recorder.params({"config": config.name, **settings, **_derived(config, data, learner)})
@@ -38,6 +40,11 @@ def log_run(config: Config, data: Data, learner: Learner, recorder: Recorder) ->
             "fold": data.train.held_out,
             "city": ", ".join(data.val_cities) or _city_of_fold(data),
             "threshold_tuned_on": ", ".join(data.val_cities) or "nothing",
+            **(
+                {"transductive": ", ".join(data.learnt.transductive)}
+                if data.learnt.transductive
+                else {}
+            ),
         }
     )
     if data.train.tiles is not None:
@@ -66,6 +73,7 @@ def summary_of(config: Config, data: Data) -> Summary:
         val_fold=data.train.held_out or None,
         val_cities=tuple(data.val_cities),
         trained_on=data.learnt.folds,
+        transductive=data.learnt.transductive or None,
         num_classes=config.num_classes,
         class_names=tuple(config.class_names),
         seed=config.seed,
@@ -79,6 +87,7 @@ def _derived(config: Config, data: Data, learner: Learner) -> dict[str, Any]:
     return {
         "overrides": " ".join(config.overrides),
         "loss": str(learner.criterion),
+        **({"lessons": "; ".join(map(str, learner.lessons))} if learner.lessons else {}),
         "parameters": parameters,
         "processes": idist.get_world_size(),
         "training_device": str(learner.device),

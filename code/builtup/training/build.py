@@ -20,6 +20,7 @@ from builtup.data.contract import SampleLoader, as_tile_loader
 from builtup.data.separation import require_separate
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.runs.lineage import find_artifacts, inherited_threshold
+from builtup.runs.model_file import find_model_file
 from builtup.runs.records import InheritedThreshold
 from builtup.scoring.counts import SCORES
 from builtup.sensors.classes import Classes
@@ -28,6 +29,8 @@ from builtup.training.checkpoints import weights_read
 from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.learner import Learner
 from builtup.training.learnt_ground import Held, LearntGround
+from builtup.training.lessons import Lesson, as_lessons
+from builtup.training.pseudo_record import PseudoRecord
 from builtup.training.trainer import optimiser_steps
 
 __all__ = [
@@ -60,6 +63,7 @@ class Data:
     inherited: InheritedThreshold | None = None
     learnt: LearntGround = field(default_factory=LearntGround)
     held: Held = field(default_factory=Held)
+    lessons: tuple[Lesson, ...] = ()
 
     @property
     def val_cities(self) -> list[str]:
@@ -101,12 +105,19 @@ def build_data(config: Config) -> Data:
     length = int(idist.all_reduce(len(train), op="MIN"))
     if length == 0:
         raise InputError(config.path, "train_loader gives no batch", "lower batch_size")
+    if config.has("lessons"):
+        _require_kind(config, "criterion", nn.Module)
+    lessons = as_lessons(config.build("lessons"), config.path)
     prepare = config.build("prepare_batch") or prepare_batch
-    held, learnt = Held.by(config, train, val), LearntGround.of(train)
+    held, learnt = Held.by(config, train, val), _learnt_from(train)
+    for lesson in lessons:
+        learnt = learnt.and_of(_learnt_from(lesson.samples))
+    for loader in (train, *(lesson.samples for lesson in lessons)):
+        learnt = learnt.and_of(_learnt_by_teacher(config, loader, held))
     for file in dict.fromkeys((*begun_with, *_named_weights(config))):
         learnt = learnt.and_of(_learnt_by(config, file, held))
     classes, inherited = classes_of(config), _inherited(config, train)
-    return Data(train, val, train_eval, prepare, length, classes, inherited, learnt, held)
+    return Data(train, val, train_eval, prepare, length, classes, inherited, learnt, held, lessons)
 
 
 def _require_kind(config: Config, name: str, kind: type) -> Any:
@@ -133,6 +144,8 @@ def _learnt_by(config: Config, file: Path, held: Held) -> LearntGround:
 
     Raises LeakageError where some of that is held out.
     """
+    if find_model_file(file) is not None:  # of simulated ground, which nobody holds out
+        return LearntGround()
     try:
         behind = LearntGround.behind(find_artifacts(file)[0])
     except BuiltupError:
@@ -151,13 +164,48 @@ def _learnt_by(config: Config, file: Path, held: Held) -> LearntGround:
     return behind
 
 
+def _learnt_from(loader: SampleLoader) -> LearntGround:
+    """What a loader gives to learn from; of pseudo-labels, ground without a label of its own."""
+    learnt = LearntGround.of(loader)
+    labelled = loader.folder is None or PseudoRecord.find(loader.folder) is None
+    return learnt if labelled else learnt.without_labels()
+
+
+def _learnt_by_teacher(config: Config, loader: SampleLoader, held: Held) -> LearntGround:
+    """What the teacher of a loader's pseudo-labels has learnt from; nothing where it has none.
+
+    Raises LeakageError where some of that is held out.
+    """
+    record = None if loader.folder is None else PseudoRecord.find(loader.folder)
+    if record is None:
+        return LearntGround()
+    if record.learnt is None:
+        log.warning(
+            "%s: what the teacher of its pseudo-labels (%s) has learnt from is not known, so that "
+            "the ground held out may be among it",
+            *(loader.folder, record.teacher),
+        )
+        return LearntGround()
+    source = f"the teacher of the pseudo-labels in {loader.folder}"
+    remedy = "hold out what that run held out, or make them with a teacher that held it out"
+    record.learnt.require_unseen(held, config.path, source, remedy)
+    return record.learnt
+
+
 def _optional(loader: Any) -> SampleLoader | None:
     return None if loader is None else as_tile_loader(loader)
 
 
 def _inherited(config: Config, train: SampleLoader) -> InheritedThreshold | None:
     if config.threshold_from is None:
-        return None
+        record = None if train.folder is None else PseudoRecord.find(train.folder)
+        if record is None or record.mode != "soft" or record.threshold is None or train.held_out:
+            return None
+        # a student of probabilities has those of its teacher: what cuts one cuts the other
+        log.info("threshold %.3f, that of the teacher's maps", record.threshold)
+        return InheritedThreshold(
+            threshold=record.threshold, tuned_on=record.tuned_on, source=record.teacher
+        )
     if train.val_fold is not None:
         raise ConfigError(
             f"{config.path}: threshold_from = {config.threshold_from!r} is for a training on all "
@@ -185,7 +233,10 @@ def build_learner(config: Config, data: Data) -> Learner:
     config.provide(total_steps=steps)
     scheduler = config.build("lr_scheduler")
     _require_schedule(config, scheduler)
-    learner = Learner(model, criterion, optimizer, scheduler, device, _amp_dtype(config, device))
+    learner = Learner(
+        *(model, criterion, optimizer, scheduler, device, _amp_dtype(config, device)),
+        lessons=data.lessons,
+    )
     learner.wrap(compiled=config.compile)
     if config.ema_decay is not None:
         learner.average(config.ema_decay)

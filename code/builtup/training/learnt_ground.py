@@ -101,7 +101,8 @@ class LearntGround(Record):
 
     `held_out` is the name of the fold that it held out, `folds` are those that it learnt from,
     `areas` their ground. Where tiles have no files, `tile_ids` are theirs; `named` are folds of
-    which no more than the name is known.
+    which no more than the name is known. `transductive` are cities whose scenes it has learnt from
+    without a label of theirs, by pseudo-labels: they may be held out, and their scores say so.
     """
 
     NAME: ClassVar[str] = "learnt_ground.json"
@@ -112,6 +113,7 @@ class LearntGround(Record):
     areas: tuple[_Shape, ...] = ()
     tile_ids: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
+    transductive: tuple[str, ...] = ()
 
     @classmethod
     def _parsed(cls, key: str, value: Any) -> Any:
@@ -168,6 +170,14 @@ class LearntGround(Record):
             areas=tuple(shapes.values()),
             tile_ids=tuple(sorted({*self.tile_ids, *other.tile_ids})),
             named=tuple(sorted({*self.named, *other.named})),
+            transductive=tuple(sorted({*self.transductive, *other.transductive})),
+        )
+
+    def without_labels(self) -> LearntGround:
+        """The same of scenes whose labels are a teacher's: no label of theirs was seen."""
+        cities = {name.partition("/")[0] for name in self.folds}
+        return LearntGround(
+            held_out=self.held_out, transductive=tuple(sorted({*self.transductive, *cities}))
         )
 
     def seen_of(self, held: Held) -> list[str]:

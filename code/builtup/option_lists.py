@@ -1,0 +1,91 @@
+"""Options of single commands, in the order of their help: of folds, studies, labels and scores."""
+
+from __future__ import annotations
+
+import click
+
+from builtup.options import COUNT, FROM_0, PATH, Probability, listed
+
+__all__ = [
+    "comparing",
+    "demonstrating",
+    "ensembling",
+    "holding_out",
+    "pseudo_labelling",
+    "self_training",
+    "tracing",
+    "validating",
+]
+
+_SOURCE = click.Choice(["scene", "city"])
+
+holding_out = listed(
+    (
+        *("folds", click.Choice(["auto", "city", "blocks"]), "auto"),
+        "what is held out at a time; auto: a city, or a block where there is one city",
+    ),
+    ("blocks", str, "2x2", "rows x columns of spatial blocks of a city"),
+    ("gap", FROM_0, 32, "pixels around a held-out block"),
+)
+
+validating = listed(
+    ("preds_path", str, "", "a folder of predictions; that of run_id by default"),
+    ("gt_path", PATH, "input/train", "the split with the polygons"),
+    ("run_id", str, "", "an inference run; the newest finished one by default"),
+)
+
+tracing = listed(
+    ("input_path", str, "", "polygons, a raster, a folder; a run by default"),
+    ("run_id", str, "", "a run, models:/<name>@champion; the newest inference by default"),
+)
+
+demonstrating = listed(
+    ("output_path", PATH, "output/demo", "folder for all of it"),
+    ("seed", int, 0, "any whole number: other towns, another start"),
+    ("max_minutes", float, 3.0, "most minutes of training"),
+)
+
+comparing = listed(
+    ("runs", str, ..., "parent runs, configs or folders, separated by ;"),
+    ("level", click.FloatRange(0.5, 0.999), 0.95, "probability of the intervals"),
+    ("output", str, "", "a folder; output/compare by default"),
+)
+
+ensembling = listed(
+    ("input_paths", str, ..., "folders or run ids, separated by ;"),
+    ("output_path", PATH, "output/ensemble", "folder for the means"),
+    ("weights", str, "", '"0.2;0.8", or fit; all alike by default'),
+    ("threshold", str, "mean", "a number, mean (of the runs'), or that of all"),
+    ("gt_path", str, "", "the split that weights=fit learns from; none by default"),
+)
+
+#: Beside `results`.
+pseudo_labelling = listed(
+    ("tiles_path", PATH, "input/train_tiles", "folder of the tiles to label, with images/"),
+    ("output_path", PATH, "output/pseudo", "folder for the tiles and their labels"),
+    (
+        "mode",
+        click.Choice(["soft", "hard"]),
+        "soft",
+        "probabilities, or classes where they are sure",
+    ),
+    ("source", _SOURCE, "scene", "each scene's own map, or that of its city, of all dates"),
+    ("low", click.FloatRange(0, 1), 0.2, "mode=hard: most probability of the background"),
+    ("high", click.FloatRange(0, 1), 0.8, "mode=hard: least probability of a building"),
+    ("max_std", Probability(), "", "most standard deviation of dates, 0 to 1; any by default"),
+    ("gt_path", str, "", "a split with polygons to compare labels with; none by default"),
+)
+
+self_training = listed(
+    ("model", str, ..., "the teacher: a training run, models:/…, a folder or weights"),
+    ("input_path", str, ..., "a split: scenes in folders <City>_<year>, without labels"),
+    ("output_path", PATH, "output/self_train", "folder for its maps, labels and tiles"),
+    ("student", str, "configs/selftrain/radar.py", "a config of configs/selftrain"),
+    ("overrides", str, "", 'settings of it to replace, "max_minutes=3"; none by default'),
+    ("tta", str, "d4", "views that the teacher averages: none, hflip, rotations or d4"),
+    ("source", _SOURCE, "city", "each scene's own map, or that of its city, of all dates"),
+    ("max_std", Probability(), "", "most standard deviation of dates, 0 to 1; any by default"),
+    ("shares_path", str, "", "a coarse raster of built-up shares, in any CRS; none by default"),
+    ("shares_full", click.FloatRange(0), 1.0, "its value of a cell all built-up, as a probability"),
+    ("num_workers", COUNT, 2, "processes on this machine"),
+)
