@@ -51,7 +51,7 @@ def simulate(
     building polygons that take the place of the street plan.
 
     `variety="wide"` draws towns, land, seasons and sensors from far wider ranges than `plain`.
-    `shift` makes all cities of the call of a kind that training does not have: `style` (other
+    `shift` makes all cities of the call of a kind that plain ones never are: `style` (other
     street plans and densities), `climate` (dry or wet land cover), `season` (frozen, wet snow,
     high crops), `sensor` (other incidence, looks, noise, gain); so another kind of test city is a
     call of its own with `cities=0`.

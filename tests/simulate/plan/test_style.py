@@ -22,7 +22,7 @@ def test_wide_cities_differ_and_name_what_exists() -> None:
     for style in styles:
         assert set(style.land.crops) <= set(CROPS + OTHER_CROPS)
         assert {*style.towns.kinds, *style.towns.kinds.values()} <= set(KINDS)
-        assert style.towns.radius[1] < 0.5
+        assert style.towns.radius[1] < 0.6
         assert sum(style.land.crops.values()) > 0
 
 

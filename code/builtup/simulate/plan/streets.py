@@ -56,7 +56,7 @@ KINDS = {
     # kinds that only wide and shifted towns have: high slabs in rows, huts, lattices of
     # terraces, wide plots, and halls of bright sheet metal
     "slabs": Kind((72, 46), 20, 4, (36, 64), (11, 15), (14, 50), 0.85, 1, 0.08),
-    "shacks": Kind((13, 14), 5, 9, (7, 11), (6, 10), (2.6, 4), 0.9, 9),
+    "shacks": Kind((17, 18), 6, 7, (8, 13), (7, 12), (2.6, 4), 0.92, 9),
     "terraces": Kind((9, 38), 17, 24, (8, 9), (13, 22), (6, 11), 0.96, 0.5, 0),
     "plots": Kind((44, 62), 14, 6, (12, 22), (9, 15), (3.5, 7), 0.7, 5),
     "hamlet": Kind((36, 46), 9, 5, (9, 18), (8, 12), (3.5, 8), 0.5, 14),

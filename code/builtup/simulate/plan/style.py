@@ -89,7 +89,8 @@ class Style:
 def draw_style(rng: np.random.Generator, variety: str, shift: str, number: int) -> Style:
     """The style of the city of a number; plain cities without a shift draw nothing.
 
-    A shift gives what no unshifted city of the variety has, of two or three kinds in turn.
+    A shift gives what no plain city has, of two or three kinds in turn; among wide cities these lie
+    at the ends of the ranges.
     """
     style = Style(_wide_towns(rng), _wide_land(rng)) if variety == "wide" else Style()
     if shift == "style":
@@ -108,9 +109,10 @@ def _wide_towns(rng: np.random.Generator) -> Towns:
         "industry": rng.choice(["industry", "halls"]),
         "village": rng.choice(["village", "hamlet"]),
     }
-    low = rng.uniform(0.06, 0.34)
+    fills = rng.random() < 0.25
+    low = rng.uniform(0.34, 0.46) if fills else rng.uniform(0.06, 0.34)
     return Towns(
-        radius=(low, 1.3 * low),
+        radius=(low, 1.2 * low),
         villages=float(rng.choice([4, 18, 40])) * rng.uniform(0.6, 1.4),
         village_radius=170 * math.exp(rng.normal(0, 0.35)),
         rows=rng.choice([0.0, 0.4, 0.9]),
@@ -119,7 +121,7 @@ def _wide_towns(rng: np.random.Generator) -> Towns:
         halls=max(0.0, rng.normal(0.05, 0.1)),
         aligned=rng.choice([0.2, 0.45, 1.0]),
         avenues=rng.choice([0.0, rng.uniform(250, 900)]),
-        lots=math.exp(rng.normal(0, 0.2)),
+        lots=float(np.clip(math.exp(rng.normal(0.05, 0.2)), 0.85, 1.5)),
         open=rng.uniform(0.2, 1.5),
         industry=rng.uniform(0.05, 0.35),
         kinds={name: str(kind) for name, kind in kinds.items()},
