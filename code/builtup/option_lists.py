@@ -36,7 +36,7 @@ validating = listed(
 
 tracing = listed(
     ("input_path", str, "", "polygons, a raster, a folder; a run by default"),
-    ("run_id", str, "", "a run, models:/<name>@champion; the newest inference by default"),
+    ("run_id", str, "", "a run, models:/<name>@champion, shipped; the newest inference by default"),
 )
 
 demonstrating = listed(

@@ -12,6 +12,7 @@ from torch import nn
 from builtup.errors import ConfigError
 from builtup.models.channels import Channels
 from builtup.models.described import NETWORKS, build_described, describe_network
+from builtup.models.norms import with_norm
 from builtup.models.segmenter import Segmenter
 from builtup.models.small import SmallUNet
 
@@ -20,13 +21,15 @@ MODEL = Segmenter(
 ).eval()
 
 
-def test_a_description_builds_the_same_network() -> None:
-    said = json.loads(json.dumps([MODEL.channels.describe(), describe_network(MODEL)]))
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_a_description_builds_the_same_network(norm: str) -> None:
+    model = Segmenter(MODEL.channels, with_norm(SmallUNet(5, 3, widths=(4, 8, 8)), norm)).eval()
+    said = json.loads(json.dumps([model.channels.describe(), describe_network(model)]))
     again = build_described(*said).eval()
-    again.load_state_dict(MODEL.state_dict())  # normalisation travels with the weights
+    again.load_state_dict(model.state_dict())  # the channels' mean and deviation are among them
     power = torch.rand(1, 2, 40, 50)
     with torch.no_grad():
-        assert torch.equal(again(power), MODEL(power))
+        assert torch.equal(again(power), model(power))
 
 
 @pytest.mark.parametrize("kind", NETWORKS.values())

@@ -14,7 +14,7 @@ import pytest
 import rasterio
 
 from builtup.config.launch import run_script
-from builtup.errors import ConfigError
+from builtup.errors import ConfigError, InputError
 from builtup.jobs.steps import Summary
 from builtup.maps.cities import all_agg_by_city
 from builtup.maps.ensemble import ensemble
@@ -106,6 +106,13 @@ def test_trace_tells_what_it_was_trained_on(root: Path) -> None:
         assert f"model       {NAME}, trained on {said.trained_on}" in text
         assert f"radar_simulated.safetensors sha256 of tensors {said.weights}  (used)" in text
         assert f"s1a_{city(root)[:5]}" in text  # the scene
+
+
+def test_trace_of_the_model_alone(tmp_path: Path) -> None:
+    text = trace(run_id="shipped")
+    assert text.startswith("model       shipped, trained on") and "sha256 of tensors" in text
+    with pytest.raises(InputError, match="does not exist"):
+        trace(run_id=str(tmp_path / "own.safetensors"))
 
 
 def test_scores_and_report_need_no_training_run(

@@ -13,6 +13,7 @@ from torch import nn
 
 from builtup.errors import ConfigError
 from builtup.models.channels import Channels
+from builtup.models.norms import with_norm
 from builtup.models.segmenter import Segmenter
 from builtup.models.small import SmallUNet
 
@@ -23,7 +24,10 @@ NETWORKS: dict[str, type[SmallUNet]] = {"SmallUNet": SmallUNet}
 
 
 def describe_network(model: nn.Module) -> dict[str, Any]:
-    """`name` and arguments of a Segmenter's network; ConfigError for one of another class."""
+    """`name`, `norm` and arguments of a Segmenter's network; ConfigError for one of another class.
+
+    `norm` is batch or group, as `builtup.models.norms` has them.
+    """
     network = model.network if isinstance(model, Segmenter) else model
     name = type(network).__name__
     if type(network) is not NETWORKS.get(name) or not isinstance(model, Segmenter):
@@ -31,7 +35,8 @@ def describe_network(model: nn.Module) -> dict[str, Any]:
             f"{name}: cannot be described without its config; train a config whose network is "
             f"{' or '.join(NETWORKS)}"
         )
-    return {"name": name, **network.settings}
+    grouped = any(isinstance(module, nn.GroupNorm) for module in network.modules())
+    return {"name": name, "norm": "group" if grouped else "batch", **network.settings}
 
 
 def build_described(channels: Mapping[str, Any], network: Mapping[str, Any]) -> Segmenter:
@@ -39,12 +44,12 @@ def build_described(channels: Mapping[str, Any], network: Mapping[str, Any]) -> 
 
     Raises ConfigError for what this version of builtup does not know.
     """
-    settings = {key: value for key, value in network.items() if key != "name"}
-    name = network.get("name")
+    settings = dict(network)
+    name, norm = settings.pop("name", None), settings.pop("norm", "batch")
     if name not in NETWORKS:
         raise ConfigError(f"network {name!r}: unknown; choose one of {', '.join(NETWORKS)}")
     try:
         made = NETWORKS[name](**settings)
     except (TypeError, ValueError, IndexError) as e:
         raise ConfigError(f"network {name} with {settings}: cannot be built ({e})") from e
-    return Segmenter(Channels(channels.get("set", "")), made)
+    return Segmenter(Channels(channels.get("set", "")), with_norm(made, norm))

@@ -13,7 +13,7 @@ from builtup.jobs.digests import sha256_of
 from builtup.runs import registry, tracking
 from builtup.runs.lineage import Chain, Inference, RunNote, SceneOrigin, Training, chain_of
 from builtup.runs.manifest import DataFile, DataManifest, LoggedConfig
-from builtup.runs.model_file import ModelDescription
+from builtup.runs.model_file import ModelDescription, find_model_file
 from builtup.runs.records import (
     MARK,
     EnsembleMember,
@@ -54,11 +54,15 @@ def trace(*, input_path: str = "", run_id: str = "") -> str:
     """The chain behind a result, as text: runs, config, weights, tiles, scenes with their sha256.
 
     `input_path` is a GeoPackage, shapefile, raster or folder of results; `run_id` a run or a
-    model of the registry (`models:/name@champion`); the newest finished inference by default.
+    model of the registry (`models:/name@champion`) or of a file (`shipped`); the newest finished
+    inference by default.
     Raises InputError or RunError where a link is missing.
     """
     if input_path:
         return "\n".join(_of_result(Path(input_path)))
+    if run_id and (file := find_model_file(run_id)):
+        ModelDescription.read(file)  # refused where it cannot be
+        return "\n".join(_training_lines(Training.named(run_id), ""))
     if registry.is_model_uri(run_id):
         run_id = registry.run_of_model(run_id)
     run_id = run_id or str(tracking.newest_run(EXPERIMENT).info.run_id)

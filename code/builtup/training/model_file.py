@@ -10,11 +10,11 @@ from torch import Tensor
 
 from builtup.errors import ConfigError
 from builtup.jobs.files import atomic_path
-from builtup.models.described import describe_network
+from builtup.models.described import build_described, describe_network
 from builtup.models.segmenter import Segmenter
 from builtup.runs.lineage import Training
 from builtup.runs.model_file import ModelDescription
-from builtup.training.checkpoints import load_trained, weights_digest
+from builtup.training.checkpoints import load_trained, set_weights, weights_digest
 
 __all__ = ["write_model_file"]
 
@@ -48,9 +48,11 @@ def write_model_file(
     weights: dict[str, Tensor] = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
+    channels = model.channels.describe()
+    set_weights(build_described(channels, network), weights, path)  # what is written can be read
     said = ModelDescription(
         name=path.stem,
-        channels=model.channels.describe(),
+        channels=channels,
         network=network,
         classes=trained.classes.names,
         threshold=trained.threshold,
