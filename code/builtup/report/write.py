@@ -13,9 +13,9 @@ from builtup.jobs.files import write_text_atomically
 from builtup.maps.validate import MACRO, POOLED
 from builtup.report.city_counts import PICTURE, CityCounts, measure_city
 from builtup.report.images import find_images, images_of
-from builtup.report.lineage import Provenance, find_provenance
 from builtup.report.mapped import doubt_notes, mapped_rows
 from builtup.report.page import Page, Row, render
+from builtup.report.provenance import Provenance, find_provenance
 from builtup.report.scores import ScoreRow, score_rows
 from builtup.report.view import CityView, view_city
 from builtup.runs.records import EnsembleRecord

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -105,6 +105,15 @@ class ModelDescription(Part):
         values = self.to_json()
         header = {"version": self.VERSION, "sha256": _digest(values), "model": values}
         return {_KEY: json.dumps(header, sort_keys=True)}
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """What `trace` and the report say of it beside a training's summary: (name, text)."""
+        yield "network", str(self.network.get("name", "unknown"))
+        yield "channels", str(self.channels.get("set", "unknown"))
+        yield "threshold", f"{self.threshold:.4f} ({self.threshold_rule})"
+        yield "adapt", self.adapt
+        if self.git_commit:
+            yield "commit", self.git_commit[:12]
 
     def summary(self) -> Summary:
         """As the summary of a training: of simulated ground, which no scene that is mapped is."""

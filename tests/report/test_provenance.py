@@ -11,7 +11,7 @@ import pytest
 from builtup.maps.cities import all_agg_by_city
 from builtup.maps.ensemble import ensemble
 from builtup.maps.validate import validate
-from builtup.report.lineage import find_provenance
+from builtup.report.provenance import find_provenance
 from builtup.report.write import report
 from builtup.runs.records import member_runs
 from builtup.runs.results import PredictionTags, Results
