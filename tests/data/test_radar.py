@@ -306,6 +306,16 @@ def test_both_polarisations_are_dropped_in_turn_and_so_often():
     assert sum(k == [True, False] for k in kept) > 30 < sum(k == [False, True] for k in kept)
 
 
+@pytest.mark.parametrize(
+    ("radar", "share"), [(Radar(contrast=0.5), 0.5), (Radar(speckle_filter=5), 0.25)]
+)
+def test_the_other_samples_stay_as_they_are(radar, share):
+    torch.manual_seed(0)
+    power = ground(2, side=8)
+    changed = sum(radar(power) is not power for _ in range(400))
+    assert abs(changed - 400 * share) < 40
+
+
 @pytest.mark.parametrize("level", [0.0, -0.01, torch.nan])
 def test_a_sample_without_power_keeps_its_polarisations(level):
     torch.manual_seed(0)

@@ -26,8 +26,8 @@ __all__ = [
 
 #: Share of the samples that get additional speckle: the others show scenes as they are.
 SPECKLED = 0.5
-#: Share of the samples that are filtered.
-FILTERED = 0.5
+#: Shares of the samples whose contrast is changed, and that are filtered.
+CONTRASTED, FILTERED = 0.5, 0.25
 #: Looks that a filter believes a scene to have: from a plain mean to hardly any change.
 BELIEVED_LOOKS = (1.0, 30.0)
 
@@ -50,10 +50,10 @@ class Radar:
       no-data. The mask stays: the network must fill them from their surroundings.
     - `common_gain_db`: both polarisations are scaled by one gain, drawn evenly from ± that many
       decibels, as moisture and calibration do: beside `gain_db`, it leaves their ratio alone.
-    - `contrast`: decibels are drawn apart or together about their mean, by a factor between
-      1 / (1 + contrast) and 1 + contrast, drawn evenly in its logarithm.
-    - `speckle_filter`: half of the samples pass a Lee filter of 3 to that many pixels a side (an
-      odd number; 0: none), as medians of a year and filtered scenes have little speckle.
+    - `contrast`: of half of the samples, decibels are drawn apart or together about their mean, by
+      a factor between 1 / (1 + contrast) and 1 + contrast, drawn evenly in its logarithm.
+    - `speckle_filter`: a quarter of the samples pass a Lee filter of 3 to that many pixels a side
+      (an odd number; 0: none), as medians of a year and filtered scenes have little speckle.
     - `drop_polarisation`: in that share of the samples one polarisation is replaced by the other
       one times a constant, so that the network does not lean on one of them alone.
 
@@ -97,7 +97,7 @@ class Radar:
         """
         if self.drop_polarisation and float(torch.rand(())) < self.drop_polarisation:
             power = copy_polarisation(power)
-        if self.contrast:
+        if self.contrast and float(torch.rand(())) < CONTRASTED:
             power = scale_contrast(power, self.contrast)
         if self.common_gain_db:
             power = power * 10 ** (_even(self.common_gain_db, 1) / 10)
