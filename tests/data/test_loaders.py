@@ -1,11 +1,17 @@
+from dataclasses import replace
+
 import ignite.distributed as idist
+import numpy as np
 import pytest
 import torch
 from affine import Affine
 
 from builtup.data.loaders import train_eval_loader, train_loader, val_loader
 from builtup.errors import ConfigError, InputError, LeakageError
+from builtup.tiles.cut import write_list
 from builtup.tiles.stats import generate_tiles_stats
+from builtup.tiles.tile import by_scene, read_tiles, scene_grid
+from helpers import write_raster
 from tile_data import add_scene, tile_all
 
 
@@ -191,3 +197,65 @@ def test_pixels_of_another_size_come_as_crops_of_the_same_size(folder):
 def test_two_ways_to_resize_are_refused(folder):
     with pytest.raises(ConfigError, match=r"pixel_size.*beside scale.*scale = None"):
         train_loader(folder, val_fold=0, batch_size=4, crop=24, pixel_size=(0.7, 1.4))
+
+
+def write_layer(folder, name, value_of):
+    """A layer of the same tiles, each scene a raster of `value_of(row, column)`."""
+    tiles = read_tiles(folder / "images" / "tiles.csv")
+    own = []
+    for scene, of_scene in by_scene(tiles).items():
+        grid = scene_grid(of_scene)
+        values = value_of(*np.mgrid[: grid.height, : grid.width]).astype(np.uint8)
+        path = folder / name / f"{scene.replace('{}', name)}.tif"
+        write_raster(path, values, grid.transform, nodata=255)
+        own += [replace(tile, path=path) for tile in of_scene]
+    write_list(folder / name / "tiles.csv", own)
+
+
+def test_samples_may_be_of_another_layer_of_the_same_tiles(folder):
+    write_layer(folder, "soft", lambda y, x: (7 * y + x) % 255)
+    options = {"val_fold": None, "batch_size": 4, "crop": 24, "scale": None, "seed": 3}
+    soft = train_loader(folder, layer="soft", flips=False, **options)
+    masks = train_loader(folder, flips=False, **options)
+    for one, other in zip(soft, masks, strict=True):
+        assert torch.equal(one["image"].nan_to_num(), other["image"].nan_to_num())
+        level, valid = one["mask"].int(), one["mask"] != 255
+        assert (valid == ~one["image"].isnan().any(1)).all()  # no label where there is no image
+        step = (level[:, 1:] - level[:, :-1])[valid[:, 1:] & valid[:, :-1]]
+        assert set((step % 255).tolist()) == {7}
+    assert soft.folder == folder and soft.places.tile_ids == masks.places.tile_ids
+
+
+def test_a_layer_that_lacks_tiles_is_refused(folder):
+    with pytest.raises(InputError, match=r"absent/tiles\.csv: no such list of tiles"):
+        train_loader(folder, val_fold=None, batch_size=4, crop=24, layer="absent")
+    write_layer(folder, "few", lambda y, x: x)
+    listed = folder / "few" / "tiles.csv"
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[:-2]))
+    with pytest.raises(InputError, match=r"few/tiles\.csv: lists \d+ of the \d+ tiles"):
+        train_loader(folder, val_fold=None, batch_size=4, crop=24, layer="few")
+
+
+@pytest.mark.parametrize("cell", [5, 8])
+def test_crops_of_whole_cells_hold_none_that_is_cut(folder, cell):
+    """Wherever tiles begin, and however crops are flipped and turned."""
+    write_layer(folder, f"cells{cell}", lambda y, x: (y // cell * 13 + x // cell) % 251)
+    loader = train_loader(
+        folder, val_fold=None, batch_size=4, crop=3 * cell, scale=None, cell=cell, seed=2,
+        layer=f"cells{cell}", sampler_weights=None,
+    )  # fmt: skip
+    seen = 0
+    for batch in [*loader, *loader]:
+        blocks = batch["mask"].unflatten(2, (3, cell)).unflatten(1, (3, cell))
+        for block in blocks.permute(0, 1, 3, 2, 4).flatten(3).reshape(-1, cell * cell):
+            values = set(block.tolist()) - {255}
+            assert len(values) <= 1
+            seen += bool(values)
+    assert seen > 100
+
+
+@pytest.mark.parametrize("wrong", [{"crop": 20}, {"scale": (0.7, 1.0)}, {"pixel_size": (0.7, 1.4)}])
+def test_cells_that_crops_cannot_hold_are_refused(folder, wrong):
+    options = {"crop": 24, "scale": None, **wrong}
+    with pytest.raises(ConfigError, match="crops of whole cells of 8 pixels need a multiple"):
+        train_loader(folder, val_fold=None, batch_size=4, cell=8, **options)

@@ -16,7 +16,14 @@ from rasterio.crs import CRS as RasterioCRS
 
 from builtup.errors import InputError, OutputError
 from builtup.geo.grid import Grid
-from builtup.geo.rasters import create_cog, create_raster, gdal_env, open_raster, read_window
+from builtup.geo.rasters import (
+    create_cog,
+    create_raster,
+    gdal_env,
+    open_on,
+    open_raster,
+    read_window,
+)
 from builtup.geo.windows import Window
 from helpers import CRS, TRANSFORM, speckle, write_raster
 
@@ -197,3 +204,18 @@ def test_overviews_of_a_cog_are_those_of_gdals_own_driver(tmp_path: Path) -> Non
             rasterio.open(gdals, overview_level=level) as b,
         ):
             np.testing.assert_array_equal(a.read(), b.read())
+
+
+def test_a_raster_is_read_on_another_grid_where_it_lies_on_one(tmp_path: Path) -> None:
+    values = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    values[0, 0] = 255
+    path = write_raster(tmp_path / "a.tif", values, nodata=255)
+    own = Grid(GRID.crs, TRANSFORM, 20, 10)
+    with open_on(path, own) as same:
+        np.testing.assert_array_equal(read_window(same, None, 1), values)
+    moved = own.window(3, 2, 20, 10)  # by whole pixels, beyond the raster's edges
+    with open_on(path, moved) as warped:
+        found = read_window(warped, None, 1)
+        assert Grid.of(warped) == moved
+    np.testing.assert_array_equal(found[:8, :17], values[2:, 3:])
+    assert (found[8:] == 255).all() and (found[:, 17:] == 255).all()

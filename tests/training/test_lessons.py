@@ -226,3 +226,51 @@ def test_a_run_that_was_killed_goes_on_with_the_batches_of_its_lessons(
     assert [point.step for point in points] == [7, 9, 11]
     with pytest.raises(ConfigError, match=r"was trained with lessons = \['0\.5·towns"):
         run_script(SCRIPT, write_tiny(tmp_path), 1, f"{options} resume_from={killed}")
+
+
+SHARED_OUT = """
+
+import ignite.distributed as idist
+from torch.utils.data import Subset
+
+from builtup.training.lessons import Lesson
+
+
+class Fewer(Towns):
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        if index % 2:
+            sample["mask"][:20] = 255
+        return sample
+
+
+def lessons(model):
+    size, rank = idist.get_world_size(), idist.get_rank()
+    data = Subset(Fewer(4, 50), range(rank, 4, size))
+    return [Lesson("towns", DataLoader(data, 2 // size), CrossEntropy(), weight=2.0)]
+"""
+
+
+def test_two_processes_teach_a_lesson_as_one_does(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By all valid pixels of both, of which one has fewer."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    options = (
+        "num_epochs=2 log_predictions=0 log_interval=1 accumulation_steps=2 dropout=0 norm=false "
+        "ordered=true class_weights=1,1"
+    )
+    found = []
+    for processes in (1, 2):
+        run_script(SCRIPT, write_tiny(tmp_path, SHARED_OUT), processes, options)
+        order = ["attributes.start_time DESC"]
+        own = tracking.client()
+        experiment = own.get_experiment_by_name("Trainings").experiment_id
+        (run,) = own.search_runs([experiment], order_by=order, max_results=1)
+        points = own.get_metric_history(run.info.run_id, "train/towns")
+        folder = tracking.run_artifacts(run.info.run_id)
+        found.append(([p.value for p in points], load_state(folder / "weights" / "last.pt")))
+    (one, ours), (two, theirs) = found
+    assert len(one) == 4 and two == pytest.approx(one, rel=1e-4)
+    for key, value in ours.items():
+        torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=1e-5)
