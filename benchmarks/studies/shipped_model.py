@@ -44,7 +44,9 @@ def main() -> None:
     from builtup.training.model_file import write_model_file
 
     path = arguments.write or SHIPPED_FILE
-    said = write_model_file(run_id, path, trained_on=description(arguments), **DEFAULTS)
+    said = write_model_file(
+        run_id, path, name=SHIPPED_FILE.stem, trained_on=description(arguments), **DEFAULTS
+    )
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, weights sha256 {said.weights}")
     print(f"threshold {said.threshold:.3f}, training run {run_id}")
 

@@ -19,7 +19,7 @@ from PIL import Image
 END = "_preview.png"
 SHARE = 0.75
 #: A palette keeps a picture of speckle at a third of its size.
-COLOURS = 128
+COLOURS = 256
 
 
 def main() -> None:

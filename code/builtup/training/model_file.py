@@ -27,14 +27,16 @@ def write_model_file(
     path: Path,
     *,
     trained_on: str,
+    name: str = "",
     threshold_rule: str = "fixed",
     adapt: str = "auto",
 ) -> ModelDescription:
     """Write the best weights of a training to `path`, whole or not at all; what it says of them.
 
-    `trained_on` says in words what the network learnt from. Raises ConfigError for a network that
-    cannot be described without its config, and for one that has learnt from real ground: a file
-    names no ground, and scores on it would not be marked. RunError or InputError as `load_trained`.
+    `trained_on` says in words what the network learnt from; `name` is the file's by default. Raises
+    ConfigError for a network that cannot be described without its config, and for one that has
+    learnt from real ground: a file names no ground, and scores on it would not be marked. RunError
+    or InputError as `load_trained`.
     """
     trained = load_trained(run_id)
     model = trained.model
@@ -51,7 +53,7 @@ def write_model_file(
     channels = model.channels.describe()
     set_weights(build_described(channels, network), weights, path)  # what is written can be read
     said = ModelDescription(
-        name=path.stem,
+        name=name or path.stem,
         channels=channels,
         network=network,
         classes=trained.classes.names,
