@@ -97,7 +97,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", default="0;1;2")
-    parser.add_argument("--ways", default="none;auto", help="of predicting: adapt, or settings; see API")
+    parser.add_argument("--ways", default="none;auto", help="adapt, or settings of predict")
     parser.add_argument("--only", default="", help="parts of the names of pairs, separated by ;")
     parser.add_argument("--config", action="append", help="a network; may be repeated")
     parser.add_argument("--overrides", action="append", help="of the config of the same place")

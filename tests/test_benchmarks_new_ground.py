@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
+from affine import Affine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import new_ground
+import new_ground_data
 import new_ground_rivals
 from new_ground import Records, Table, figures, loss_of_rule, verdict
 from new_ground_data import (
@@ -28,6 +31,7 @@ from new_ground_data import (
 )
 
 from builtup.prediction.recipe import Recipe
+from builtup.runs.results import PredictionTags, write_tags
 
 
 def counts(threshold: float = 0.5, **settings: float) -> MapCounts:
@@ -143,6 +147,38 @@ def test_four_blocks_are_the_scene() -> None:
     for window in windows:
         seen[window.slices] += 1
     assert (seen == 1).all() and windows[0].height == 560 and windows[0].width == 256
+
+
+def test_a_block_lies_where_it_lay(tmp_path: Path) -> None:
+    values = np.arange(900 * 512, dtype=np.float32).reshape(900, 512)
+    profile = {"driver": "GTiff", "height": 900, "width": 512, "count": 1, "dtype": "float32"}
+    place = {"crs": "EPSG:32610", "transform": Affine(10, 0, 500_000, 0, -10, 4_200_000)}
+    with rasterio.open(tmp_path / "whole.tif", "w", **profile, **place, nodata=0) as dataset:
+        dataset.write(values, 1)
+    new_ground_data._cut(tmp_path / "whole.tif", tmp_path / "part.tif", 1, 1)
+    with rasterio.open(tmp_path / "part.tif") as part:
+        assert (part.read(1) == values[560:, 256:]).all() and part.nodata == 0
+        assert part.transform @ (0, 0) == (500_000 + 2560, 4_200_000 - 5600)
+
+
+def test_a_map_is_counted_where_it_and_the_truth_are_known(tmp_path: Path) -> None:
+    place = {"crs": "EPSG:32610", "transform": Affine(10, 0, 500_000, 0, -10, 4_200_000)}
+    profile = {"driver": "GTiff", "height": 1, "width": 4, "count": 1, "dtype": "uint8", **place}
+    truth = tmp_path / "masks" / "A_2020" / "s1a_10SEG_mask_20200101.tif"
+    rasters = {
+        tmp_path / "raw" / "10SEG_A.tif": [1, 0, 1, 255],
+        tmp_path / "raw" / "10SEG_A_prob.tif": [200, 20, 140, 255],
+        truth: [1, 1, 255, 0],
+    }
+    tags = PredictionTags("", "10SEG_A", 4, 1, "run", 0.5, ("background", "building"))
+    for path, values in rasters.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rasterio.open(path, "w", **profile) as dataset:
+            dataset.write(np.array([values], np.uint8), 1)
+            write_tags(dataset, tags)
+    ((city, found),) = new_ground_data.count_maps(tmp_path, Ground("there", tmp_path, tmp_path))
+    assert city == "10SEG_A" and found.matrix.tolist() == [[0, 0], [1, 1]]
+    assert np.flatnonzero(found.histogram[1]).tolist() == [20, 200]
 
 
 def test_a_mean_of_valid_pixels_alone() -> None:
