@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from builtup.geo.probability import IGNORE, NODATA
 from builtup.geo.rasters import gdal_env, read_window
 from builtup.geo.windows import Window
+from builtup.jobs.files import atomic_path
 from builtup.prediction.predict import PredictOptions, predict
 from builtup.prediction.recipe import Recipe
 from builtup.runs import tracking
@@ -282,7 +283,7 @@ def _cut(source: Path, target: Path, row: int, column: int) -> None:
         }
         for name in ("blockxsize", "blockysize", "tiled"):
             profile.pop(name, None)
-        with rasterio.open(target, "w", **profile) as out:
+        with atomic_path(target) as temporary, rasterio.open(temporary, "w", **profile) as out:
             out.write(dataset.read(window=window.rasterio))
 
 
