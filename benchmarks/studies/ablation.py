@@ -64,7 +64,7 @@ VARIANTS: dict[str, tuple[str, str]] = {
     "speckle filter up to 7": (BASE, "speckle_filter=7"),
     "pixels .7 to 1.4": (BASE, "pixel_size=0.7,1.4"),
     "a polarisation dropped": (BASE, "drop_polarisation=0.2"),
-    "for new ground": ("new_ground", ""),
+    "gain ± 3 dB, a polarisation dropped": ("new_ground", ""),
     "group normalisation": (BASE, "norm=group"),
     "label smoothing 0.1": (BASE, "label_smoothing=0.1"),
     "crops of 192, batch 4": (BASE, "crop=192 batch_size=4"),
