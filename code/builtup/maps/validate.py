@@ -61,6 +61,7 @@ class CityScore:
     pixels: PixelCounts
     polygons: PolygonCounts
     threshold: float = math.nan
+    adapted: bool = False  # the network was, to this very ground
 
     def scores(self) -> dict[str, float]:
         """The scores by their names; NaN where undefined."""
@@ -89,7 +90,8 @@ def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
     scores = [_score_city(rasters, truth, scored_area) for rasters, truth in truths]
     rows = _rows(scores)
     tuned = tuned_ground(results.folder, results.run_id)
-    marks = {score.name: mark for score in scores if (mark := tuned.mark(score.name))}
+    marks = {score.name: TRANSDUCTIVE for score in scores if score.adapted}
+    marks |= {score.name: mark for score in scores if (mark := tuned.mark(score.name))}
     notes = _notes(scores, unknown, scored_area, marks)
     _write(results, gt_path, scores, rows, notes, marks)
     _log_metrics(results, rows, marks)
@@ -106,7 +108,11 @@ def _marked(marks: Mapping[str, str], mark: str) -> list[str]:
 def _score_city(rasters: CityRasters, truth: Path, scored_area: PolygonSet | None) -> CityScore:
     with open_scored_city(rasters, truth, scored_area) as city:
         return CityScore(
-            rasters.city, _count_pixels(city), _count_polygons(city), city.tags.threshold
+            rasters.city,
+            _count_pixels(city),
+            _count_polygons(city),
+            city.tags.threshold,
+            bool(city.tags.adapted),
         )
 
 
@@ -173,8 +179,9 @@ def _notes(
     notes = []
     if seen := _marked(marks, TRANSDUCTIVE):
         notes.append(
-            f"{TRANSDUCTIVE}: the network has learnt from the scenes of {', '.join(seen)}, without "
-            "their labels; these scores say how these scenes are mapped, not others"
+            f"{TRANSDUCTIVE}: the network has learnt from or was adapted to the scenes of "
+            f"{', '.join(seen)}, without their labels; these scores say how these scenes are "
+            "mapped, not others"
         )
     if marked := _marked(marks, MARK):
         notes.append(

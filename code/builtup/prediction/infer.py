@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from builtup.config.load import Config
 from builtup.errors import ConfigError, InputError, RunError
+from builtup.prediction.fitted_tiles import FittedTiles
 from builtup.prediction.recipe import Loaded, Recipe, ready
 from builtup.prediction.tiles import Selection, Tally, TileWork, select_all, select_held_out
 from builtup.runs import tracking
@@ -293,7 +294,17 @@ def make_work(config: Config, prepared: Plan, folder: Path, run_id: str) -> Tile
         scored=config.has_targets,
         overlays=len(prepared.selection.tiles) if pictures is True else int(pictures),
         previous=prepared.previous,
+        fitted=_fitted(config, prepared, folder),
     )
+
+
+def _fitted(config: Config, prepared: Plan, folder: Path) -> FittedTiles | None:
+    """The networks of the tiles, where the config adapts them."""
+    if not prepared.loaded.adapt.is_on:
+        return None
+    tiles = prepared.selection.tiles
+    simulated = bool(DataManifest.of(Path(config.data_path), tiles).simulated)
+    return FittedTiles(prepared.loaded, tiles, folder, simulated=simulated)
 
 
 def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -> None:

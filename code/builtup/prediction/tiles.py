@@ -25,6 +25,7 @@ from builtup.geo.rasters import create_raster, gdal_env, open_raster, read_windo
 from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
 from builtup.prediction.decoders import decoding
+from builtup.prediction.fitted_tiles import FittedTiles
 from builtup.prediction.network import predict_array, within_memory
 from builtup.prediction.progress import progress
 from builtup.prediction.windows import Stream, ahead
@@ -154,6 +155,7 @@ class TileWork:
     `<folder>/overlays/` (of the first `overlays` tiles); without a folder nothing is written.
     Tiles found whole in `folder`, or in `previous` (the folder of an earlier run), are not
     predicted again. With `scored` the held-out pixels are counted against their ground truth.
+    `fitted` gives each tile a network of its own, adapted to its scene.
     """
 
     selection: Selection
@@ -166,12 +168,20 @@ class TileWork:
     scored: bool = False
     overlays: int = 0
     previous: Path | None = None
+    fitted: FittedTiles | None = None
+
+    def network(self, tile: Tile) -> tuple[Stream, str]:
+        """What predicts a tile, and to what that was adapted, empty if to nothing."""
+        return (self.stream, "") if self.fitted is None else self.fitted.of(tile)
 
     def tags(self, tile: Tile) -> PredictionTags:
         """What the tile's raster says of itself."""
         width, height = self.selection.scene_size(tile)
         own = (self.run_id, self.threshold, self.classes.names)
-        tags = PredictionTags(tile.scene, tile.city, width, height, *own, year=tile.year)
+        adapted = self.network(tile)[1]
+        tags = PredictionTags(
+            tile.scene, tile.city, width, height, *own, year=tile.year, adapted=adapted
+        )
         return tags.of_kind("tile")
 
 
@@ -273,7 +283,8 @@ def _predict_held_out(work: TileWork, tile: Tile, power: NDArray[np.float32]) ->
     values = np.full((work.stream.bands, tile.height, tile.width), NODATA, np.uint8)
     if part is not None:
         rows, columns = part.slices
-        predicted = within_memory(tile.tile_id, partial(predict_array, power, work.stream))
+        stream = work.network(tile)[0]
+        predicted = within_memory(tile.tile_id, partial(predict_array, power, stream))
         values[:, rows, columns] = predicted[:, rows, columns]
     return values
 

@@ -1,0 +1,98 @@
+"""The network that predicts a tile: as it is, or adapted to the tile's scene or city."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builtup.prediction.adapt import ADAPTED, MOST, SIDE, Adapted, measure, spread_windows
+from builtup.prediction.network import mark_invalid, within_memory
+from builtup.prediction.recipe import Loaded
+from builtup.prediction.windows import Stream
+from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.radar.names import plain_id
+from builtup.tiles.tile import Tile, read_tile
+
+__all__ = ["FittedTiles"]
+
+log = logging.getLogger(__name__)
+
+#: Numbers i · GOLDEN modulo 1 are spread evenly, as many as one takes.
+GOLDEN = 0.6180339887498949
+
+
+class FittedTiles:
+    """Streams for `tiles`, one scene's or city's at a time in memory.
+
+    What a scene was adapted to is looked at once and kept in `<folder>/adapted/`, where the next
+    process, and a run that goes on, find it. `simulated` says that the simulator made the tiles.
+    """
+
+    def __init__(
+        self, loaded: Loaded, tiles: Sequence[Tile], folder: Path, *, simulated: bool = False
+    ) -> None:
+        self.loaded = loaded
+        self.folder = folder / ADAPTED
+        self.simulated = simulated
+        self.together: dict[str, list[Tile]] = defaultdict(list)
+        for tile in tiles:
+            self.together[self._name(tile)].append(tile)
+        self._last: tuple[str, Stream, str] = ("", loaded.stream, "")
+
+    def of(self, tile: Tile) -> tuple[Stream, str]:
+        """What predicts a tile, and what its raster says of being adapted."""
+        if not self.loaded.adapt.is_on:
+            return self.loaded.stream, ""
+        name = self._name(tile)
+        if name != self._last[0]:
+            path = self.folder / f"{name}.safetensors"
+            if not path.is_file():
+                self._look(name).write(path)
+            self._last = (name, self.loaded.adapted(path).stream, Adapted.read(path).tag)
+        return self._last[1], self._last[2]
+
+    def _name(self, tile: Tile) -> str:
+        return tile.city if self.loaded.adapt.mode == "city" else plain_id(tile.scene)
+
+    def _look(self, name: str) -> Adapted:
+        tiles = self.together[name]
+        scenes = sorted({tile.scene for tile in tiles})
+        found = within_memory(
+            name,
+            partial(
+                measure,
+                self.loaded.trained,
+                _windows(tiles, MOST * len(scenes)),
+                self.loaded.adapt,
+                scenes=scenes,
+                simulated=self.simulated,
+                device=self.loaded.stream.device,
+            ),
+        )
+        what = "adapted to" if found.moments else "not adapted to"
+        log.info("adapt: the network is %s %s: %s", what, name, found.why)
+        return found
+
+
+def _windows(tiles: Sequence[Tile], most: int) -> Iterator[NDArray[np.float32]]:
+    """About `most` windows, spread over the tiles and in each, where anything is valid."""
+    order = np.argsort([i * GOLDEN % 1 for i in range(len(tiles))], kind="stable")
+    chosen = [tiles[i] for i in order[:most]]
+    of_each = -(-most // len(chosen))
+    for tile in chosen:
+        yield from _of_tile(tile, of_each)
+
+
+def _of_tile(tile: Tile, most: int) -> Iterator[NDArray[np.float32]]:
+    values = mark_invalid(read_tile(tile, list(DEFAULT.read)))
+    for window in spread_windows(tile.width, tile.height, SIDE)[:most]:
+        rows, columns = window.slices
+        part = values[:, rows, columns]
+        if np.isfinite(part).all(axis=0).any():
+            yield part
