@@ -37,14 +37,14 @@ from builtup.sensors.radar.merge import generate_3b_images
 from builtup.sensors.scene_files import SIMULATED
 from builtup.tiles.cut import generate_tiles
 from helpers import ROOT, TRANSFORM, speckle, write_polygons, write_raster, write_scene
-from tiny_model import SINGLE_PIXELS, map_scenes, use_store, write_trained
+from tiny_model import SINGLE_PIXELS, SMALL_UNET, map_scenes, use_store, write_trained
 
 SIZE = (120, 150)
 CUT: dict[str, Any] = {"window": 64, "overlap": 16, "batch_size": 3, "device": "cpu"}
 CONFIG = """
 run_id, data_path, has_targets = "{run}", "{data}", False
 window, overlap, batch_size = 64, 16, 3
-tta, save_overlays, device = "hflip", 0, "cpu"
+tta, save_overlays, device, adapt = "hflip", 0, "cpu", "{adapt}"
 """
 
 
@@ -64,6 +64,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_scene(root / "test", city, tile, date, vv=vv, vh=vh)
     write_trained(root / "trained")
     write_trained(root / "pixels", SINGLE_PIXELS)
+    write_trained(root / "normalised", SMALL_UNET)
     return root
 
 
@@ -88,8 +89,11 @@ def rasters(folder: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def test_the_pixels_are_those_of_the_step_by_step_chain(root: Path, tmp_path: Path) -> None:
-    run(root, tmp_path / "one", tta="hflip")
+@pytest.mark.parametrize(("model", "adapt"), [("trained", "none"), ("normalised", "scene")])
+def test_the_pixels_are_those_of_the_step_by_step_chain(
+    root: Path, tmp_path: Path, model: str, adapt: str
+) -> None:
+    run(root, tmp_path / "one", tta="hflip", model=str(root / model), adapt=adapt)
     generate_3b_images(input_path=root / "test", output_path=tmp_path / "images", num_workers=1)
     generate_tiles(
         input_path=tmp_path / "images",
@@ -100,7 +104,7 @@ def test_the_pixels_are_those_of_the_step_by_step_chain(root: Path, tmp_path: Pa
         num_workers=1,
     )
     config = tmp_path / "test_x.py"
-    config.write_text(CONFIG.format(run=root / "trained", data=tmp_path / "tiles"))
+    config.write_text(CONFIG.format(run=root / model, data=tmp_path / "tiles", adapt=adapt))
     run_script(ROOT / "code" / "scripts" / "inference.py", config, 1, "")
     experiment = mlflow.get_experiment_by_name("Inferences")
     last = mlflow.MlflowClient().search_runs([experiment.experiment_id], max_results=1)[0]
@@ -114,8 +118,12 @@ def test_the_pixels_are_those_of_the_step_by_step_chain(root: Path, tmp_path: Pa
         if values.dtype == np.uint8:
             np.testing.assert_array_equal(values == NODATA, chain[name] == NODATA)
             assert np.abs(values.astype(int) - chain[name]).max() <= 1, name
-    built = ours["38SLF_Alpha.tif"]
-    assert 0 < (built == 1).mean() < 0.9  # the network tells places apart
+    if model == "trained":
+        built = ours["38SLF_Alpha.tif"]
+        assert 0 < (built == 1).mean() < 0.9  # the network tells places apart
+    for place in (tmp_path / "one", Path(last.info.artifact_uri)):
+        tags = read_tags(place / "raw" / "38SLF_Alpha.tif")
+        assert tags.adapted.startswith("scene, weight 0.8, ") == (adapt == "scene")
 
 
 def test_a_second_run_does_nothing_and_says_so(root: Path, tmp_path: Path) -> None:
@@ -181,6 +189,72 @@ def test_a_network_of_simulated_ground_is_doubted_on_any_other(root: Path, tmp_p
         (city / SIMULATED).write_text("{}")
     run(root, tmp_path / "own", model=str(trained), input_path=str(simulated))
     assert SIMULATED_ONLY not in read_tags(tmp_path / "own" / "raw" / "38SLF_Alpha.tif").doubts
+
+
+def mean_of(folder: Path, name: str = "38SLF_Alpha_prob.tif") -> float:
+    values = rasters(folder)[name]
+    return float(values[values != NODATA].mean())
+
+
+def test_a_network_is_adapted_to_each_scene_or_to_the_dates_of_a_city(
+    root: Path, tmp_path: Path
+) -> None:
+    how = {"model": str(root / "normalised")}
+    made = {mode: run(root, tmp_path / mode, adapt=mode, **how) for mode in ("scene", "city")}
+    plain = run(root, tmp_path / "none", adapt="none", **how)
+    assert [made[mode][0].line().split(",")[0] for mode in made] == [
+        "adapt: 3 scenes",
+        "adapt: 2 scenes",
+    ]
+    assert plain[0].step == "predict"
+    assert not (tmp_path / "none" / "adapted").exists()
+    of_city = sorted(path.name for path in (tmp_path / "city" / "adapted").glob("*.safetensors"))
+    assert of_city == ["38SLF_Alpha.safetensors", "38SMB_Beta.safetensors"]
+    tag = read_tags(tmp_path / "city" / "raw" / "38SLF_Alpha.tif").adapted
+    assert tag.startswith("city, weight 0.8, ")
+    assert len({mean_of(tmp_path / mode) for mode in ("scene", "city", "none")}) == 3
+    again = run(root, tmp_path / "scene", adapt="scene", **how)
+    assert all("nothing to do" in summary.line() for summary in again)
+    item = json.loads((tmp_path / "scene" / "inference.json").read_text())
+    assert item["adapt"] == "scene:0.8"
+    with pytest.raises(InputError, match="predicted otherwise"):
+        run(root, tmp_path / "scene", adapt="scene:0.5", input_path=f"{root}/test/Beta_2015", **how)
+
+
+def test_a_date_that_joins_a_city_changes_what_all_its_dates_are_adapted_to(
+    root: Path, tmp_path: Path
+) -> None:
+    how = {"model": str(root / "normalised"), "adapt": "city"}
+    first = root / "test" / "Alpha_2015"
+    dates = sorted(first.rglob("*_vv_*.tif"))
+    run(root, tmp_path / "out", input_path=str(dates[0].parent), **how)
+    more = run(root, tmp_path / "out", input_path=str(first), **how)
+    assert (more[0].done, more[1].done) == (1, 2)
+    run(root, tmp_path / "fresh", input_path=str(first), **how)
+    for name, values in rasters(tmp_path / "fresh").items():
+        np.testing.assert_array_equal(values, rasters(tmp_path / "out")[name])
+
+
+def test_a_network_without_batch_normalisation_is_left_as_it_is(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING"):
+        summaries = run(root, tmp_path / "out", adapt="scene")
+    assert summaries[0].step == "predict"
+    assert "adapt=scene: the network has no layer of batch normalisation" in caplog.text
+    assert read_tags(tmp_path / "out" / "raw" / "38SLF_Alpha.tif").adapted == ""
+
+
+def test_scores_of_ground_that_was_adapted_to_say_so(root: Path, tmp_path: Path) -> None:
+    run(root, tmp_path / "out", model=str(root / "normalised"), adapt="scene")
+    write_polygons(
+        tmp_path / "truth" / "Alpha_2015" / "38SLF_Alpha.shp",
+        [box(*TRANSFORM * (50, 80), *TRANSFORM * (100, 40))],
+    )
+    table = validate(preds_path=str(tmp_path / "out"), gt_path=tmp_path / "truth")
+    assert "transductive: the network was adapted to the scenes of 38SLF_Alpha" in table
+    scores = json.loads((tmp_path / "out" / "validation.json").read_text())
+    assert scores["cities"]["38SLF_Alpha"]["transductive"] is True
 
 
 def test_another_threshold_predicts_nothing_again(root: Path, tmp_path: Path) -> None:

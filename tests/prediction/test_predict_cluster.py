@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from builtup import cli
 from clusters import a_cluster, a_writer_killed
 from helpers import speckle, write_scene
-from tiny_model import use_store, write_trained
+from tiny_model import SMALL_UNET, use_store, write_trained
 
 pytestmark = pytest.mark.timeout(180, func_only=True)  # this machine maps at leisure first
 DATES = ("20150101", "20150113", "20150125")
@@ -29,8 +29,12 @@ def command(scheduler: str, **options: str) -> str:
 def options(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Options for scenes in the store, which were mapped on this machine into `here`."""
     use_store(tmp_path, monkeypatch)
-    options = {"model": str(write_trained(tmp_path / "trained")), "device": "cpu"}
-    options |= {"window": "64", "overlap": "16", "num_workers": "1"}
+    options = {
+        "model": str(write_trained(tmp_path / "trained", SMALL_UNET)),
+        "device": "cpu",
+        "adapt": "scene",
+    }
+    options |= {"device": "cpu", "window": "64", "overlap": "16", "num_workers": "1"}
     urls = []
     for date in DATES:
         vv, vh = speckle((200, 240), 0.1, int(date)), speckle((200, 240), 0.02, int(date) + 1)

@@ -11,7 +11,7 @@ import pytest
 
 from forks import processes_with
 from helpers import speckle, write_scene
-from tiny_model import map_scenes, use_store, write_trained
+from tiny_model import SMALL_UNET, map_scenes, use_store, write_trained
 
 KILLS = 6
 SIZE = 400
@@ -28,7 +28,7 @@ def test_killed_and_run_again_the_same_bytes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     use_store(tmp_path, monkeypatch)
-    write_trained(tmp_path / "trained")
+    write_trained(tmp_path / "trained", SMALL_UNET)
     for date in ("20150101", "20150113"):
         vv, vh = speckle((SIZE, SIZE), 0.1, int(date)), speckle((SIZE, SIZE), 0.02, int(date) + 1)
         vv[100:200, 100:250] *= 8
@@ -36,6 +36,7 @@ def test_killed_and_run_again_the_same_bytes(
     options: dict[str, Any] = {
         "model": str(tmp_path / "trained"),
         "input_path": str(tmp_path / "test"),
+        "adapt": "scene",
         "window": 64,
         "overlap": 16,
         "num_workers": 1,
@@ -64,8 +65,8 @@ def test_killed_and_run_again_the_same_bytes(
             if process.exitcode == 0:  # it had finished: strike earlier
                 longest = min(longest, 0.9 * (time.monotonic() - started))
             if process.exitcode == 0 or moments.random() < 0.5:  # begin anew
-                for path in (hunted / "raw").rglob("*"):
-                    if path.is_file():
+                for path in hunted.rglob("*"):
+                    if path.is_file() and path.name != "inference.json":
                         path.unlink()
     assert hits >= 2
     map_scenes(output_path=str(hunted), **options)

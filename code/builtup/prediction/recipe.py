@@ -33,6 +33,8 @@ __all__ = ["Loaded", "Recipe", "load", "load_for_jobs", "ready"]
 
 log = logging.getLogger(__name__)
 
+log = logging.getLogger(__name__)
+
 #: The doubt about a network that no real scene has taught.
 SIMULATED_ONLY = "its network has learnt from simulated ground only"
 #: Side of the image that a network is tried with.
@@ -112,9 +114,8 @@ class Loaded:
 
         Those of an 8-bit network are numbers of its training: `auto` leaves it as it is.
         """
-        how = Adapt.parse(self.recipe.adapt)
-        fixed = how.mode == "auto" and self.recipe.backend == "openvino-int8"
-        return how if norm_layers(self.trained.model) and not fixed else Adapt("none")
+        fixed = self.recipe.backend == "openvino-int8" or not norm_layers(self.trained.model)
+        return Adapt("none") if fixed else Adapt.parse(self.recipe.adapt)
 
     def adapted(self, path: Path) -> Loaded:
         """The network with the statistics that `path` holds, on the same backend; itself where
@@ -176,6 +177,10 @@ def ready(recipe: Recipe, trained: Trained) -> Loaded:
     parse_threshold(recipe.threshold)
     _check_adapt(recipe)
     _check_network(recipe.model, trained)
+    if not norm_layers(trained.model) and Adapt.parse(recipe.adapt).is_on:
+        say = log.info if recipe.adapt.startswith("auto") else log.warning
+        text = "adapt=%s: the network has no layer of batch normalisation, and stays as it is"
+        say(text, recipe.adapt)
     temperature = _temperature(recipe.temperature, trained)
     weights = weights_digest(trained.model.state_dict())
     own = trained.settings.get("amp") is not False
