@@ -25,7 +25,6 @@ from builtup.geo.rasters import create_raster, gdal_env, open_raster, read_windo
 from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
 from builtup.prediction.decoders import decoding
-from builtup.prediction.fitted_tiles import FittedTiles
 from builtup.prediction.network import predict_array, within_memory
 from builtup.prediction.progress import progress
 from builtup.prediction.windows import Stream, ahead
@@ -155,7 +154,7 @@ class TileWork:
     `<folder>/overlays/` (of the first `overlays` tiles); without a folder nothing is written.
     Tiles found whole in `folder`, or in `previous` (the folder of an earlier run), are not
     predicted again. With `scored` the held-out pixels are counted against their ground truth.
-    `fitted` gives each tile a network of its own, adapted to its scene.
+    `networks` gives each tile one of its own, adapted to its scene (fitted_tiles.py).
     """
 
     selection: Selection
@@ -168,11 +167,11 @@ class TileWork:
     scored: bool = False
     overlays: int = 0
     previous: Path | None = None
-    fitted: FittedTiles | None = None
+    networks: Callable[[Tile], tuple[Stream, str]] | None = None
 
     def network(self, tile: Tile) -> tuple[Stream, str]:
         """What predicts a tile, and to what that was adapted, empty if to nothing."""
-        return (self.stream, "") if self.fitted is None else self.fitted.of(tile)
+        return (self.stream, "") if self.networks is None else self.networks(tile)
 
     def tags(self, tile: Tile) -> PredictionTags:
         """What the tile's raster says of itself."""
