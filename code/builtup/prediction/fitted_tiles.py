@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,16 +15,27 @@ from builtup.prediction.adapt import ADAPTED, MOST, SIDE, Adapted, measure, spre
 from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.recipe import Loaded
 from builtup.prediction.windows import Stream
+from builtup.runs.manifest import DataManifest
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.names import plain_id
 from builtup.tiles.tile import Tile, read_tile
 
-__all__ = ["FittedTiles"]
+__all__ = ["FittedTiles", "networks_of"]
 
 log = logging.getLogger(__name__)
 
 #: Numbers i · GOLDEN modulo 1 are spread evenly, as many as one takes.
 GOLDEN = 0.6180339887498949
+
+
+def networks_of(
+    loaded: Loaded, data_path: Path, tiles: Sequence[Tile], folder: Path
+) -> Callable[[Tile], tuple[Stream, str]] | None:
+    """The networks of the tiles of `data_path`, None where one predicts them all."""
+    if not loaded.adapt.is_on:
+        return None
+    simulated = bool(DataManifest.of(data_path, tiles).simulated)
+    return FittedTiles(loaded, tiles, folder, simulated=simulated).of
 
 
 class FittedTiles:

@@ -7,7 +7,7 @@ same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from builtup.config.load import Config
 from builtup.errors import ConfigError, InputError, RunError
-from builtup.prediction.fitted_tiles import FittedTiles
+from builtup.prediction.fitted_tiles import networks_of
 from builtup.prediction.recipe import Loaded, Recipe, ready
 from builtup.prediction.tiles import Selection, Tally, TileWork, select_all, select_held_out
-from builtup.prediction.windows import Stream
 from builtup.runs import tracking
 from builtup.runs.lineage import find_artifacts, tuned_ground
 from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
@@ -295,19 +294,10 @@ def make_work(config: Config, prepared: Plan, folder: Path, run_id: str) -> Tile
         scored=config.has_targets,
         overlays=len(prepared.selection.tiles) if pictures is True else int(pictures),
         previous=prepared.previous,
-        networks=_networks(config, prepared, folder),
+        networks=networks_of(
+            prepared.loaded, Path(config.data_path), prepared.selection.tiles, folder
+        ),
     )
-
-
-def _networks(
-    config: Config, prepared: Plan, folder: Path
-) -> Callable[[Tile], tuple[Stream, str]] | None:
-    """The networks of the tiles, where the config adapts them."""
-    if not prepared.loaded.adapt.is_on:
-        return None
-    tiles = prepared.selection.tiles
-    simulated = bool(DataManifest.of(Path(config.data_path), tiles).simulated)
-    return FittedTiles(prepared.loaded, tiles, folder, simulated=simulated).of
 
 
 def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -> None:
