@@ -66,7 +66,7 @@ def without_weights(path):
 @pytest.mark.parametrize("path", [*TRAIN, *SELF, *INFERENCE], ids=name)
 def test_a_config_is_short_and_says_what_it_is(path):
     lines = path.read_text().splitlines()
-    assert len(lines) <= (52 if path in SELF else 45)  # it has lessons as well
+    assert len(lines) <= (55 if path in SELF else 45)  # it has lessons as well
     assert lines[0].startswith('"""')
     if path.name.startswith("baseline_"):
         assert len(lines) <= 40

@@ -3,6 +3,7 @@
 from builtup.data import loaders
 from builtup.data.radar import Radar
 from builtup.models.losses import CrossEntropy, Jaccard, SoftLabels
+from builtup.prediction.student_start import student_start
 from builtup.training.lessons import Lesson
 from builtup.training.students import network_of
 from builtup.training.tagged import shares_lesson
@@ -10,6 +11,7 @@ from builtup.training.tagged import shares_lesson
 base = "../train/recommended_cpu.py"
 
 teacher, pretrained = "shipped", True  # any run; without its weights where this one is loaded
+adapted = "output/self_train/teacher/adapted"  # to what it was for its maps
 data_path, val_fold = "output/self_train/pseudo", None
 normalisation = "config"  # the teacher's
 num_workers, log_predictions, max_minutes = 0, 0, 6.0
@@ -21,7 +23,8 @@ shares_weight, tolerance, apart = 0.0, 0.15, 0.75  # of the layer `shares` of da
 
 
 def model():
-    return network_of(teacher, weights=pretrained)
+    network = network_of(teacher, weights=pretrained)
+    return student_start(network, adapted) if pretrained else network
 
 
 def _loader(folder, layer):

@@ -19,6 +19,7 @@ from builtup.errors import BuiltupError
 from builtup.jobs.digests import sha256_of
 from builtup.maps.cell_shares import cell_shares
 from builtup.maps.pseudo_labels import pseudo_labels
+from builtup.prediction.adapt import ADAPTED
 from builtup.prediction.predict import PredictOptions, predict
 from builtup.prediction.recipe import Recipe
 from builtup.runs import tracking
@@ -43,7 +44,7 @@ TEACHER, IMAGES, TILES, PSEUDO = "teacher", "images_3b", "tiles", "pseudo"
 #: Weight of the lesson of coarse shares where a layer of them is given.
 SHARES_WEIGHT = 1.0
 #: Overrides that are made here.
-_OURS = ("teacher", "data_path")
+_OURS = ("teacher", "adapted", "data_path")
 
 
 def self_train(
@@ -63,7 +64,7 @@ def self_train(
 ) -> list[str]:
     """Train a student of `model` on the scenes of a split; return the lines to print at the end.
 
-    `model` is what `predict` takes, `student` a config that has the settings teacher and
+    `model` is what `predict` takes, `student` a config that has the settings teacher, adapted and
     data_path; `tta`, `source` and `max_std` are those of the teacher's maps (see `predict` and
     `pseudo_labels`). `shares_path` is a coarse raster of built-up shares, `shares_full` its value
     of a cell that is built-up all over. Below `output_path` stand the teacher's maps, tiles and
@@ -100,7 +101,7 @@ def self_train(
             source=source, max_std=max_std, **how,
         )
     )  # fmt: skip
-    own = [f"teacher={teacher}", f"data_path={pseudo}"]
+    own = [f"teacher={teacher}", f"adapted={maps / ADAPTED}", f"data_path={pseudo}"]
     if shares_path:
         layer = Path(shares_path)
         tell(cell_shares(shares_path=layer, tiles_path=pseudo, full=shares_full, **how))
