@@ -172,7 +172,7 @@ class Table:
         """Map the parts of a pair with a model that is there."""
         network = given_network(model, pair.source)
         for part in pair.parts:
-            name = "given model"
+            name = "given model" if model else "model of the project"
             self._map(name, network.key, pair, part, seed, ways, again, lambda: network)
 
     def _map(
