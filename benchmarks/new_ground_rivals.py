@@ -129,8 +129,8 @@ def mean_levels(power: Float) -> NDArray[np.uint8]:
 
 #: Pixels from one of its features to the next, and around a place that it was trained to see.
 STRIDE, REACH = 4, 16
-#: Its logits are divided by this: .5 stays where it is, and what it is sure of keeps its order in the
-#: 254 levels of a map.
+#: Its logits are divided by this: 0.5 stays where it is, and what it is sure of keeps its order in
+#: the 254 levels of a map.
 TEMPERATURE = 4.0
 #: Local climate zones 1 to 10 are built; the classes come in their order.
 BUILT = 10
