@@ -220,3 +220,7 @@ def test_a_scene_without_a_prediction_and_a_city_without_a_map_are_refused(data:
     (data / "maps" / "raw" / f"s1a_38SLF_prob_ASC_{DATES[1]}.tif").unlink()
     with pytest.raises(InputError, match=r"no probability raster of scene s1a_38SLF_\{\}_ASC_2015"):
         label(data)
+    with pytest.raises(InputError, match="no such map of the city"):  # nothing is left
+        label(data, source="city", on_error="skip")
+    assert not (data / "pseudo").exists()
+    assert label(data, on_error="skip").scenes == 1

@@ -212,6 +212,28 @@ def test_cities_that_were_tuned_on_carry_the_mark(tmp_path: Path) -> None:
     assert [row["tuned_on"] for row in rows_of(preds).values()] == [1, 0, 1, 1]
 
 
+def test_scenes_that_were_learnt_from_without_labels_say_so(tmp_path: Path) -> None:
+    prob = np.full((20, 30), 20, np.uint8)
+    prob[5:15, 5:15] = 200
+    for city in ("38SLF_Alpha", "38SLF_Beta"):
+        write_city(tmp_path, prob, city)
+        write_polygons(truth_path(tmp_path / "truth", city), [box(5, 5, 10, 10)])
+    run = tmp_path / "training"
+    (run / "config").mkdir(parents=True)
+    (run / "config" / "settings.json").write_text("{}")
+    (run / "summary.json").write_text(json.dumps({"transductive": ["38SLF_Alpha"]}))
+    (tmp_path / "inference.json").write_text(json.dumps({"training_run": str(run)}))
+    text = validate(preds_path=str(tmp_path), gt_path=tmp_path / "truth")
+    assert "38SLF_Alpha (transductive)" in text and "pooled (some transductive)" in text
+    assert "38SLF_Beta (" not in text
+    told = json.loads((tmp_path / "validation.json").read_text())["cities"]
+    assert (told["38SLF_Alpha"]["transductive"], told["38SLF_Alpha"]["tuned_on"]) == (True, False)
+    assert told["38SLF_Beta"]["transductive"] is False
+    rows = rows_of(tmp_path)
+    assert [rows[name]["transductive"] for name in told] == [1, 0]
+    assert rows["pooled"]["transductive"] == 1 and rows["pooled"]["tuned_on"] == 0
+
+
 def test_a_perfect_map_scores_one_in_another_crs(tmp_path: Path) -> None:
     prob = np.zeros((50, 50), np.uint8)
     prob[10:20, 10:25] = 254

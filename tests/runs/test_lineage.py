@@ -55,6 +55,22 @@ def test_the_training_s_summary_says_it(tmp_path: Path) -> None:
     assert [city for city in "ABCD" if tuned.on(city)] == ["A", "B"]
 
 
+def test_scenes_that_were_learnt_from_without_labels_have_a_mark_of_their_own(
+    tmp_path: Path,
+) -> None:
+    run, preds = tmp_path / "run", tmp_path / "preds"
+    (run / "config").mkdir(parents=True)
+    (run / "config" / "settings.json").write_text("{}")
+    summary = {"trained_on": ["38SLF_A"], "transductive": ["38SLF_A", "38SLF_B"]}
+    (run / "summary.json").write_text(json.dumps(summary))
+    preds.mkdir()
+    (preds / "inference.json").write_text(json.dumps({"training_run": str(run)}))
+    tuned = tuned_ground(preds)
+    assert tuned.mark("38SLF_A") == "tuned on"  # the stronger
+    assert tuned.mark("38SLF_B") == tuned.mark("38SLF_B_2020") == "transductive"
+    assert tuned.mark("38SLF_C") == ""
+
+
 def test_nothing_is_known_without_a_record_and_said_where_the_run_is_gone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -154,6 +154,8 @@ def pseudo_labels(
         STEP, jobs, _label, num_workers=num_workers, on_error=on_error, problems=problems
     )
     done = [job for job in jobs if is_done(STEP, job)]
+    if not done:
+        raise summary.skipped[0]
     _write_lists(output_path, {job.name: scenes[job.name] for job in done}, done, settings)
     record = _record(results, done, settings)
     record.write(output_path)
