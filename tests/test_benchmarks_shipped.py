@@ -50,7 +50,7 @@ def test_its_towns_are_of_seeds_that_no_other_command_has(
     assert called["simulate"]["variety"] == "wide" and called["simulate"]["test_cities"] == 0
     assert called["prepare"]["input_path"] == called["simulate"]["output_path"]
     assert (
-        "23 simulated Sentinel-1 towns of 10.2 km × 10.2 km, 2 dates each (town seed 1700002)"
+        "23 simulated Sentinel-1 towns (wide) of 10.2 km × 10.2 km, 2 dates each (town seed 1700002)"
         in (shipped_model.description(parsed))
     )
 

@@ -4,8 +4,8 @@
 
 Simulates towns of every kind, prepares them, trains one network and writes it with its description
 into one file (by default that of the package, which `predict` takes without `--model`). Steps that
-are done do nothing when it is run again; each seed has towns of its own, that no other command
-simulates by default. The defaults stay below two hours of two cores.
+are done do nothing when it is run again; other towns need another --output. Each seed has towns of
+its own, that no other command simulates by default. The defaults stay below two hours of two cores.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--cities", type=int, default=24, help="towns, one of them held out")
     parser.add_argument("--dates", type=int, default=2, help="of each town")
     parser.add_argument("--size", type=int, default=1024, help="pixels along a side of a town")
+    parser.add_argument("--variety", default="wide", help="of the towns, as simulate has it")
     parser.add_argument("--config", default="configs/train/new_ground.py")
     parser.add_argument("--overrides", default="", help="settings to replace")
     parser.add_argument("--epochs", type=int, default=60)
@@ -56,8 +57,8 @@ def description(arguments: argparse.Namespace) -> str:
     towns, dates = arguments.cities - 1, arguments.dates
     extent = arguments.size / 100
     return (
-        f"{towns} simulated Sentinel-1 towns of {extent:.1f} km × {extent:.1f} km, {dates} dates "
-        f"each (town seed {FIRST + arguments.seed}); one more chose weights and threshold"
+        f"{towns} simulated Sentinel-1 towns ({arguments.variety}) of {extent:.1f} km × "
+        f"{extent:.1f} km, {dates} dates each (town seed {FIRST + arguments.seed}); one more chose weights and threshold"
     )
 
 
@@ -71,7 +72,7 @@ def prepared(folder: Path, arguments: argparse.Namespace) -> None:
         dates=arguments.dates,
         size=arguments.size,
         seed=FIRST + arguments.seed,
-        variety="wide",
+        variety=arguments.variety,
     )
     builtup("prepare", input_path=folder / "data", output_path=folder, tiles_path=folder)
 
