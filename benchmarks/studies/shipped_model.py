@@ -58,7 +58,8 @@ def description(arguments: argparse.Namespace) -> str:
     extent = arguments.size / 100
     return (
         f"{towns} simulated Sentinel-1 towns ({arguments.variety}) of {extent:.1f} km × "
-        f"{extent:.1f} km, {dates} dates each (town seed {FIRST + arguments.seed}); one more chose weights and threshold"
+        f"{extent:.1f} km, {dates} dates each (town seed {FIRST + arguments.seed}); one more chose "
+        "weights and threshold"
     )
 
 
