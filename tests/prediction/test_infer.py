@@ -207,6 +207,13 @@ def test_scores_of_ground_that_chose_the_threshold_are_marked(
         summary.write_text(text)
     assert marked.data.tags["tuned_on"] == "38SLF_Alpha"
     assert "at the threshold (tuned on 38SLF_Alpha)" in caplog.text
+    try:
+        summary.write_text(json.dumps({"threshold": 0.4, "transductive": ["38SLF_Alpha"]}))
+        with caplog.at_level("INFO"):
+            assert infer(root, "validate_x").data.tags["tuned_on"] == "nothing"
+    finally:
+        summary.write_text(text)
+    assert "at the threshold (transductive 38SLF_Alpha)" in caplog.text
     assert infer(root, "validate_x").data.tags["tuned_on"] == "nothing"
 
 

@@ -27,7 +27,7 @@ from builtup.runs import tracking
 from builtup.runs.lineage import find_artifacts, tuned_ground
 from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
 from builtup.runs.recorder import Recorder
-from builtup.runs.records import MARK, InferenceRecord, Tuned
+from builtup.runs.records import MARK, TRANSDUCTIVE, InferenceRecord, Tuned
 from builtup.runs.results import local_copy
 from builtup.scoring.counts import scores
 from builtup.sensors.radar.names import current_key
@@ -359,11 +359,16 @@ def log_tally(work: TileWork, tally: Tally, seconds: float, recorder: Recorder) 
 
 
 def _log_headline(work: TileWork, figures: dict[str, float], recorder: Recorder) -> None:
-    """F1 and IoU of the mapped class, marked where their ground chose threshold or weights."""
+    """F1 and IoU of the mapped class, marked where their ground chose threshold or weights, or was
+    learnt from without its labels."""
     tuned = Tuned() if work.folder is None else tuned_ground(work.folder)
-    marked = [city for city in work.selection.cities if tuned.on(city)]
-    recorder.tags({"tuned_on": ", ".join(marked) or "nothing"})
-    mark = f" ({MARK} {', '.join(marked)})" if marked else ""
+    marked = {
+        mark: [city for city in work.selection.cities if tuned.mark(city) == mark]
+        for mark in (MARK, TRANSDUCTIVE)
+    }
+    recorder.tags({"tuned_on": ", ".join(marked[MARK]) or "nothing"})
+    said = [f"{mark} {', '.join(cities)}" for mark, cities in marked.items() if cities]
+    mark = f" ({'; '.join(said)})" if said else ""
     log.info(
         "%s F1 %.3f, IoU %.3f at the threshold%s",
         *(work.classes.mapped, figures["val/f1"], figures["val/iou"], mark),
