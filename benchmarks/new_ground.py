@@ -216,7 +216,7 @@ class Table:
         names = [pair.name for pair in pairs]
         parts = [markdown(self._rows(names)), markdown(self._summary(names))]
         for method in self.runs:
-            if not _is_rival(method):
+            if not _is_rival(method) and f"[{UPPER}]" not in method:
                 parts.append(f"Thresholds by rule, {method}: loss of F1 against the best threshold")
                 parts.append(markdown(self._losses(method, names)))
         shifts = [pair.name for pair in pairs if pair.is_shift]
