@@ -13,7 +13,7 @@ from builtup.config.launch import run_script
 from builtup.errors import BuiltupError
 from builtup.runs import tracking
 from builtup.runs.records import Summary
-from builtup.studies.self_train import self_train
+from builtup.studies.self_train import self_train, weight_of_cells
 from builtup.training.checkpoints import load_state, load_trained
 from builtup.training.learnt_ground import LearntGround
 from builtup.training.pseudo_record import PseudoRecord
@@ -112,3 +112,9 @@ def test_what_self_train_sets_itself_cannot_be_overridden(
         with pytest.raises(BuiltupError, match=f"overrides: {name} is set by self_train itself"):
             run(project, teacher, tmp_path, overrides=f"{name}=x")
     assert not (tmp_path / "out").exists()
+
+
+def test_large_cells_count_less_by_their_area() -> None:
+    assert [weight_of_cells(cell) for cell in (10, 32, 64, 320)] == pytest.approx(
+        [1, 1, 0.25, 0.01]
+    )

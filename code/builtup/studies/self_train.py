@@ -34,15 +34,16 @@ from builtup.tiles.prepare import TRAIN_TILING
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
 from builtup.training.pseudo_record import PseudoRecord
+from builtup.training.tagged import SharesRecord
 
-__all__ = ["self_train"]
+__all__ = ["self_train", "weight_of_cells"]
 
 log = logging.getLogger(__name__)
 
 #: Folders below the output: the teacher's maps, scenes of three bands, tiles, and their labels.
 TEACHER, IMAGES, TILES, PSEUDO = "teacher", "images_3b", "tiles", "pseudo"
-#: Weight of the lesson of coarse shares where a layer of them is given.
-SHARES_WEIGHT = 1.0
+#: Up to so many pixels a side of its cells the lesson of shares counts as much as the labels.
+FULL_WEIGHT = 32
 #: Overrides that are made here.
 _OURS = ("teacher", "adapted", "data_path")
 
@@ -106,7 +107,8 @@ def self_train(
         layer = Path(shares_path)
         tell(cell_shares(shares_path=layer, tiles_path=pseudo, full=shares_full, **how))
         if "shares_weight" not in dict(split_overrides(overrides)):
-            own.append(f"shares_weight={SHARES_WEIGHT:g}")
+            cell = SharesRecord.read(pseudo).cell
+            own.append(f"shares_weight={weight_of_cells(cell):.4g}")
     tell(generate_tiles_stats(input_path=pseudo, output_path=pseudo, **how))
     text = " ".join([overrides, *map(shlex.quote, own)]).strip()
     task = _task(Path(student), text, pseudo)
@@ -118,6 +120,15 @@ def self_train(
         f"weights:  {run.folder / 'weights' / 'best.pt'}",
         f"map with: builtup predict --model {run.run_id} --input_path {shlex.quote(input_path)}",
     ]
+
+
+def weight_of_cells(cell: int) -> float:
+    """What the lesson of shares of cells of so many pixels a side counts beside the labels.
+
+    A large cell has one figure for many pixels, so that it counts by its area: F1 on San Francisco
+    went from .80 to .92 by cells of 32 pixels, and to .73 by cells of 100 that counted as much.
+    """
+    return min(1.0, (FULL_WEIGHT / cell) ** 2)
 
 
 def _teacher(model: str) -> str:
