@@ -46,7 +46,9 @@ from builtup.training.checkpoints import load_trained
 
 BASE = "recommended_cpu"
 NETWORK = "ablation/network"
-#: What is trained: a name, its config, and the settings that differ.
+#: What all of them but those of gain leave out: the base as it was when the first were compared.
+WITHOUT = "gain_db=0.0"
+#: What is trained: a name, its config, and the settings that differ from it, besides WITHOUT.
 VARIANTS: dict[str, tuple[str, str]] = {
     BASE: (BASE, ""),
     "linear power": (BASE, "channel_set=linear_3b"),
@@ -64,7 +66,7 @@ VARIANTS: dict[str, tuple[str, str]] = {
     "speckle filter up to 7": (BASE, "speckle_filter=7"),
     "pixels .7 to 1.4": (BASE, "pixel_size=0.7,1.4"),
     "a polarisation dropped": (BASE, "drop_polarisation=0.2"),
-    "gain ± 3 dB, a polarisation dropped": ("new_ground", ""),
+    "gain ± 3 dB, a polarisation dropped": ("new_ground", "gain_db=3.0"),
     "group normalisation": (BASE, "norm=group"),
     "label smoothing 0.1": (BASE, "label_smoothing=0.1"),
     "crops of 192, batch 4": (BASE, "crop=192 batch_size=4"),
@@ -170,6 +172,7 @@ class Trainer:
         """The artifact folder; `without`: a training city that is left out, too."""
         stem, settings = VARIANTS[name]
         path = Path("configs/train") / f"{stem}.py"
+        settings = settings if "gain_db" in settings else f"{WITHOUT} {settings}"
         text = f"{settings} data_path={self.data_path} val_fold={without} validate=false".strip()
         text += f" seed={seed} log_model=false"
         config = configs.load(path, text)

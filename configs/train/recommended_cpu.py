@@ -13,6 +13,7 @@ base = "_unosat.py"
 num_epochs, samples_per_epoch = 10, 640
 batch_size, crop, scale = 16, 96, None  # 400 iterations
 sampler_weights = (0.5, 0.5)
+gain_db = 3.0  # what calibration, incidence and season change: ground beside that of training
 widths = (16, 32, 64, 128)  # channels at strides 2, 4, 8 and 16
 channel_set = "db_3b"
 normalisation = "stats"
