@@ -31,6 +31,7 @@ batch_size = 22
 val_batch_size = 4
 num_workers = 2
 max_tiles = None
+one_scene = False  # True: all crops of a batch are of one scene, as where networks are adapted
 samples_per_epoch = None
 
 # augmentation that knows radar, off: see builtup.data.radar
@@ -93,6 +94,7 @@ def train_loader():
         seed=seed,
         drop_common=folds_drop,
         max_tiles=max_tiles,
+        one_scene=one_scene,
         samples_per_epoch=samples_per_epoch,
         threshold_fold=threshold_fold,
     )

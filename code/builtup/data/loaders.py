@@ -130,6 +130,7 @@ def train_loader(
     pixel_size: tuple[float, float] | None = None,
     layer: str = MASKS,
     cell: int = 1,
+    one_scene: bool = False,
 ) -> TileLoader:
     """Random crops of `crop` pixels from the tiles below `folder` that `val_fold` leaves.
 
@@ -143,7 +144,8 @@ def train_loader(
     most) resizes squares so that a pixel becomes so many times as large; it stands in place of
     `scale`. `layer` is what the samples' mask is read from: "masks", or another layer of the same
     tiles, such as "soft" (see `builtup.maps.pseudo_labels`). Crops begin at multiples of `cell`
-    pixels of their scene, and must then be a multiple of it, not resized. Raises InputError where
+    pixels of their scene, and must then be a multiple of it, not resized. With `one_scene` all
+    crops of a batch are of one scene. Raises InputError where
     the folder has no statistics or no such layer, the fold is unknown or no tile is left,
     ConfigError where both `scale` and `pixel_size` are given, or crops hold no whole cells.
     """
@@ -166,6 +168,7 @@ def train_loader(
         batch_size,
         weights=None if sampler_weights is None else _weights(chosen, sampler_weights),
         samples=samples_per_epoch,
+        groups=[tile.tile.scene for tile in chosen] if one_scene else None,
         seed=seed,
         **_share(),
     )

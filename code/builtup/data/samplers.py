@@ -34,7 +34,9 @@ class TrainingBatches(Sampler[list[Draw]]):
     With `weights` (one a tile, any scale) tiles are drawn with replacement, and an epoch has as
     many full batches as `samples` (default: the number of tiles) fill, rounded up. Without, an
     epoch is a random order of all tiles, cut to full batches (one short batch where there are
-    fewer tiles than that). `batch_size` counts the samples of all processes: each takes every
+    fewer tiles than that). With `groups` (one a tile) as well, all tiles of a batch are of one
+    group, each group as likely as another: the statistics of a batch are those of a scene, which
+    is what a network meets that is adapted to scenes. `batch_size` counts the samples of all processes: each takes every
     `world_size`-th of a batch, none is seen twice and none is padded, and all make equal steps.
     Raises ConfigError where a batch cannot be shared out evenly.
     """
@@ -46,6 +48,7 @@ class TrainingBatches(Sampler[list[Draw]]):
         *,
         weights: Sequence[float] | None = None,
         samples: int | None = None,
+        groups: Sequence[str] | None = None,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -64,11 +67,24 @@ class TrainingBatches(Sampler[list[Draw]]):
         self.batch_size = batch_size
         self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
         self.samples = count if samples is None else samples
+        self.members = None if groups is None else self._members(groups)
         self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
         self.rank, self.world_size = rank, world_size
         if weights is None and count < world_size:
             raise ConfigError(f"{count} tiles cannot feed {world_size} processes")
+
+    def _members(self, groups: Sequence[str]) -> list[torch.Tensor]:
+        """The tiles of each group that has any to be drawn."""
+        if self.weights is None:
+            raise ConfigError(
+                "batches of one group are drawn with replacement: set sampler_weights"
+            )
+        by_group: dict[str, list[int]] = {}
+        for index, group in enumerate(groups):
+            if self.weights[index] > 0:
+                by_group.setdefault(group, []).append(index)
+        return [torch.tensor(members) for members in by_group.values()]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the stream of an epoch by its number; without, epochs follow one another."""
@@ -92,11 +108,24 @@ class TrainingBatches(Sampler[list[Draw]]):
             order = torch.randperm(self.count, generator=g)
         else:
             total = len(self) * self.batch_size
-            order = torch.multinomial(self.weights, total, replacement=True, generator=g)
+            if self.members is None:
+                order = torch.multinomial(self.weights, total, replacement=True, generator=g)
+            else:
+                order = torch.cat([self._of_one_group() for _ in range(len(self))])
         size = min(self.batch_size, len(order) // self.world_size * self.world_size)
         seeds = torch.randint(2**62, (len(self) * size,), generator=g).tolist()
         indices = order[: len(seeds)].tolist()
         return [Draw(*pair) for pair in zip(indices, seeds, strict=True)], size
+
+    def _of_one_group(self) -> torch.Tensor:
+        """The tiles of a batch."""
+        assert self.members is not None
+        assert self.weights is not None
+        g = self.generator
+        members = self.members[int(torch.randint(len(self.members), (), generator=g))]
+        size = self.batch_size
+        chosen = torch.multinomial(self.weights[members], size, replacement=True, generator=g)
+        return members[chosen]
 
 
 class ValidationBatches(Sampler[list[int]]):
