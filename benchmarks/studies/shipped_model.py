@@ -20,7 +20,7 @@ from commands import builtup, use_project_database
 #: Seeds of towns from here on: `simulate` and `demo` begin with 0, and their towns stay unseen.
 FIRST = 1_700_000
 #: What its file says of how maps are made where the user says nothing.
-DEFAULTS = {"threshold_rule": "fixed", "adapt": "auto"}
+DEFAULTS = {"threshold_rule": "half", "adapt": "auto"}
 
 
 def main() -> None:

@@ -12,6 +12,27 @@ def draws(batches):
     return [draw for batch in batches for draw in batch]
 
 
+def test_a_batch_of_one_group_holds_tiles_of_no_other() -> None:
+    groups = ["a"] * 3 + ["b"] * 5 + ["c"]
+    weights = [0.0, 1, 9, 1, 1, 1, 1, 1, 2]
+    sampler = TrainingBatches(9, 4, weights=weights, samples=4000, groups=groups, seed=1)
+    batches = list(sampler)
+    of = [{groups[draw.index] for draw in batch} for batch in batches]
+    assert all(len(names) == 1 for names in of)
+    counts = Counter(name for names in of for name in names)
+    assert all(270 < counts[name] < 400 for name in "abc")  # of 1,000, each as likely as another
+    drawn = Counter(draw.index for batch in batches for draw in batch)
+    assert drawn[0] == 0
+    assert 7 < drawn[2] / drawn[1] < 11  # within a group by the weights
+    again = TrainingBatches(9, 4, weights=weights, samples=4000, groups=groups, seed=1)
+    assert list(again) == batches
+
+
+def test_batches_of_one_group_need_weights() -> None:
+    with pytest.raises(ConfigError, match="set sampler_weights"):
+        TrainingBatches(2, 2, groups=["a", "b"])
+
+
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 4), st.booleans(), st.integers(0, 9))
 @settings(max_examples=80, deadline=None)
 def test_processes_share_the_batches_of_one_without_padding(n, per, world, weighted, epoch):

@@ -32,6 +32,7 @@ def write_date(
     transform: Affine = TRANSFORM,
     threshold: float = 0.5,
     year: str = "",
+    adapted: str = "",
 ) -> Path:
     """A scene's probabilities, as merge_tiles leaves them."""
     array = np.atleast_2d(np.asarray(values, dtype=np.uint8))
@@ -44,7 +45,8 @@ def write_date(
         path, "w", driver="GTiff", count=1, dtype="uint8", nodata=NODATA, **profile
     ) as dataset:
         dataset.write(array, 1)
-        tags = PredictionTags(scene, city, width, height, "run", threshold, CLASSES, year=year)
+        own = (scene, city, width, height, "run", threshold, CLASSES)
+        tags = PredictionTags(*own, year=year, adapted=adapted)
         write_tags(dataset, tags)
     return path
 
@@ -164,6 +166,16 @@ def test_dates_of_different_thresholds_need_one_to_be_given(tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"threshold 0\.5, that of .*0101\.tif is 0\.4; give"):
         aggregate(tmp_path)
     assert aggregate(tmp_path, threshold="0.5") == {"dates": 2}
+
+
+def test_where_some_dates_were_adapted_to_theirs_is_the_threshold(tmp_path: Path) -> None:
+    write_date(tmp_path, "20150101", np.full((2, 2), 120), threshold=0.4)
+    adapted = "scene, weight 0.8, 262144 pixels"
+    write_date(tmp_path, "20150102", np.full((2, 2), 120), threshold=0.5, adapted=adapted)
+    assert aggregate(tmp_path) == {"dates": 2}
+    tags = read_tags(tmp_path / "raw" / "38SLF_Alpha.tif")
+    assert (tags.threshold, tags.adapted) == (0.5, adapted)
+    assert not read(tmp_path).any()
 
 
 @pytest.mark.parametrize("threshold", ["high", "1.5", "0", "nan"])

@@ -49,9 +49,10 @@ def test_each_scene_has_a_network_of_its_own(tiles: list[Tile], tmp_path: Path) 
     power = np.full((2, 64, 64), 0.1, np.float32)
     maps = {}
     for tile in tiles:
-        stream, tag = fitted.of(tile)
-        assert tag.startswith("scene, weight 0.8, ")
-        maps.setdefault(tile.scene, predict_array(power, stream))
+        network = fitted.of(tile)
+        assert network.adapted.startswith("scene, weight 0.8, ")
+        assert network.threshold == 0.5  # its own, 0.4, is of other statistics
+        maps.setdefault(tile.scene, predict_array(power, network.stream))
     first, second = maps.values()
     assert not np.array_equal(first, second)
     made = sorted((tmp_path / "out" / "adapted").glob("*.safetensors"))
@@ -61,7 +62,7 @@ def test_each_scene_has_a_network_of_its_own(tiles: list[Tile], tmp_path: Path) 
 
 def test_the_dates_of_a_city_share_one(tiles: list[Tile], tmp_path: Path) -> None:
     fitted = FittedTiles(loaded(tmp_path, "city"), tiles, tmp_path / "out")
-    streams = {id(fitted.of(tile)[0]) for tile in tiles}
+    streams = {id(fitted.of(tile).stream) for tile in tiles}
     assert len(streams) == 1
     (made,) = (tmp_path / "out" / "adapted").glob("*.safetensors")
     assert len(Adapted.read(made).scenes) == 2
@@ -71,16 +72,17 @@ def test_what_was_looked_at_is_found_again(
     tiles: list[Tile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = loaded(tmp_path, "scene")
-    _, tag = FittedTiles(network, tiles, tmp_path / "out").of(tiles[0])
+    first = FittedTiles(network, tiles, tmp_path / "out").of(tiles[0])
 
     def never(*_: object, **__: object) -> Adapted:
         raise AssertionError("looked at twice")
 
     monkeypatch.setattr("builtup.prediction.fitted_tiles.measure", never)
-    assert FittedTiles(network, tiles, tmp_path / "out").of(tiles[0])[1] == tag
+    assert FittedTiles(network, tiles, tmp_path / "out").of(tiles[0]).adapted == first.adapted
 
 
 def test_without_adaptation_the_network_is_as_it_is(tiles: list[Tile], tmp_path: Path) -> None:
     network = loaded(tmp_path, "none")
-    assert FittedTiles(network, tiles, tmp_path / "out").of(tiles[0]) == (network.stream, "")
+    of = FittedTiles(network, tiles, tmp_path / "out").of(tiles[0])
+    assert (of.stream, of.threshold, of.adapted) == (network.stream, 0.4, "")
     assert not (tmp_path / "out").exists()

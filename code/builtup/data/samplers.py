@@ -35,9 +35,10 @@ class TrainingBatches(Sampler[list[Draw]]):
     many full batches as `samples` (default: the number of tiles) fill, rounded up. Without, an
     epoch is a random order of all tiles, cut to full batches (one short batch where there are
     fewer tiles than that). With `groups` (one a tile) as well, all tiles of a batch are of one
-    group, each group as likely as another: the statistics of a batch are those of a scene, which
-    is what a network meets that is adapted to scenes. `batch_size` counts the samples of all processes: each takes every
-    `world_size`-th of a batch, none is seen twice and none is padded, and all make equal steps.
+    group, each group as likely as another: a batch has the statistics of a scene, which is what a
+    network meets that is adapted to scenes. `batch_size` counts the samples of all processes: each
+    takes every `world_size`-th of a batch, none is seen twice and none is padded, and all make
+    equal steps.
     Raises ConfigError where a batch cannot be shared out evenly.
     """
 

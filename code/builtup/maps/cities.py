@@ -190,14 +190,17 @@ def _job(
             raise InputError(
                 date.path, f"other classes than {first.path.name}", "aggregate one run at a time"
             )
-        if threshold is None and date.tags.threshold != first.tags.threshold:
+        adapted = date.tags.adapted or first.tags.adapted
+        if threshold is None and not adapted and date.tags.threshold != first.tags.threshold:
             raise InputError(
                 date.path,
                 f"threshold {date.tags.threshold}, that of {first.path.name} is "
                 f"{first.tags.threshold}",
                 "give threshold",
             )
-    value = first.tags.threshold if threshold is None else threshold
+    # where a network was adapted to some dates, theirs: its own is none of their statistics
+    chosen = next((date for date in dates if date.tags.adapted), first)
+    value = chosen.tags.threshold if threshold is None else threshold
     grid, joined = map_grid(name.key, [d.grid for d in sorted(dates, key=lambda d: d.date)])
     as_tagged = name == (first.tags.city, first.tags.year)
     classes = first.tags.class_set
@@ -258,6 +261,7 @@ class _City:
             width=self.grid.width,
             height=self.grid.height,
             threshold=self.threshold,
+            adapted=next((d.tags.adapted for d in self.dates if d.tags.adapted), ""),
             doubts=doubts,
         ).of_kind(kind)
 

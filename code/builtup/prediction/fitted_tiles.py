@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from builtup.prediction.adapt import ADAPTED, MOST, SIDE, Adapted, measure, spread_windows
 from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.recipe import Loaded
-from builtup.prediction.windows import Stream
+from builtup.prediction.tiles import OfTile
 from builtup.runs.manifest import DataManifest
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.names import plain_id
@@ -30,7 +30,7 @@ GOLDEN = 0.6180339887498949
 
 def networks_of(
     loaded: Loaded, data_path: Path, tiles: Sequence[Tile], folder: Path
-) -> Callable[[Tile], tuple[Stream, str]] | None:
+) -> Callable[[Tile], OfTile] | None:
     """The networks of the tiles of `data_path`, None where one predicts them all."""
     if not loaded.adapt.is_on:
         return None
@@ -54,19 +54,20 @@ class FittedTiles:
         self.together: dict[str, list[Tile]] = defaultdict(list)
         for tile in tiles:
             self.together[self._name(tile)].append(tile)
-        self._last: tuple[str, Stream, str] = ("", loaded.stream, "")
+        self._last: tuple[str, OfTile] = ("", OfTile(loaded.stream, loaded.threshold))
 
-    def of(self, tile: Tile) -> tuple[Stream, str]:
-        """What predicts a tile, and what its raster says of being adapted."""
+    def of(self, tile: Tile) -> OfTile:
+        """What predicts a tile."""
         if not self.loaded.adapt.is_on:
-            return self.loaded.stream, ""
+            return self._last[1]
         name = self._name(tile)
         if name != self._last[0]:
             path = self.folder / f"{name}.safetensors"
             if not path.is_file():
                 self._look(name).write(path)
-            self._last = (name, self.loaded.adapted(path).stream, Adapted.read(path).tag)
-        return self._last[1], self._last[2]
+            adapted, tag = self.loaded.adapted(path), Adapted.read(path).tag
+            self._last = (name, OfTile(adapted.stream, adapted.threshold, tag))
+        return self._last[1]
 
     def _name(self, tile: Tile) -> str:
         return tile.city if self.loaded.adapt.mode == "city" else plain_id(tile.scene)

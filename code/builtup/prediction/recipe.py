@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 
 log = logging.getLogger(__name__)
 
+#: The threshold of adapted networks: of those that no label chooses it loses least, see
+#: docs/results.md.
+HALF = 0.5
 #: The doubt about a network that no real scene has taught.
 SIMULATED_ONLY = "its network has learnt from simulated ground only"
 #: Side of the image that a network is tried with.
@@ -112,20 +115,29 @@ class Loaded:
     def adapt(self) -> Adapt:
         """What the normalisation is fitted to; none for a network that has no such layers.
 
-        Those of an 8-bit network are numbers of its training: `auto` leaves it as it is.
+        Those of an 8-bit network are numbers of its training: `auto` leaves it as it is. A model
+        that is one file may say what `auto` is for it.
         """
-        fixed = self.recipe.backend == "openvino-int8" or not norm_layers(self.trained.model)
-        return Adapt("none") if fixed else Adapt.parse(self.recipe.adapt)
+        if self.recipe.backend == "openvino-int8" or not norm_layers(self.trained.model):
+            return Adapt("none")
+        how, said = Adapt.parse(self.recipe.adapt), self.trained.description
+        return Adapt.parse(said.adapt) if said is not None and how == Adapt() else how
 
     def adapted(self, path: Path) -> Loaded:
         """The network with the statistics that `path` holds, on the same backend; itself where
-        that says that the scene was not adapted to."""
+        that says that the scene was not adapted to.
+
+        Its threshold is 0.5, unless a file says that its own is fixed: that was chosen for other
+        statistics.
+        """
         moments = Adapted.read(path).moments
         if not moments:
             return self
-        model = with_statistics(self.trained.model, moments)
+        model, said = with_statistics(self.trained.model, moments), self.trained.description
+        fixed = said is not None and said.threshold_rule == "fixed"
+        threshold = self.trained.threshold if fixed else HALF
         recipe = replace(self.recipe, backend=self.stream.backend)
-        return ready(recipe, replace(self.trained, model=model))
+        return ready(recipe, replace(self.trained, model=model, threshold=threshold))
 
     @property
     def model_threshold(self) -> float:

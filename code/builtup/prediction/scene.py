@@ -203,8 +203,9 @@ def _network(work: SceneWork) -> tuple[Stream, PredictionTags]:
     loaded = load(work.recipe)
     if work.adapted is None:
         return loaded.stream, work.tags
-    tags = replace(work.tags, adapted=Adapted.read(work.adapted).tag)
-    return loaded.adapted(work.adapted).stream, tags
+    adapted, tag = loaded.adapted(work.adapted), Adapted.read(work.adapted).tag
+    tags = replace(work.tags, adapted=tag, threshold=adapted.model_threshold)
+    return adapted.stream, tags.of_kind("scene")
 
 
 # --- the network's normalisation ----------------------------------------------------------------

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 from builtup.tiles.tile import TILES_CSV, Tile, open_tile_grid, read_tile, read_tiles, tile_name
 
 __all__ = [
+    "OfTile",
     "Selection",
     "Tally",
     "TileWork",
@@ -146,6 +147,14 @@ def select_held_out(data_path: Path, val_fold: int | str | None) -> Selection:
 # --- prediction ---------------------------------------------------------------------------------
 
 
+class OfTile(NamedTuple):
+    """What predicts a tile, from what probability on it is mapped, and to what that was adapted."""
+
+    stream: Stream
+    threshold: float
+    adapted: str = ""
+
+
 @dataclass(frozen=True)
 class TileWork:
     """What is done with each tile of a selection.
@@ -167,19 +176,21 @@ class TileWork:
     scored: bool = False
     overlays: int = 0
     previous: Path | None = None
-    networks: Callable[[Tile], tuple[Stream, str]] | None = None
+    networks: Callable[[Tile], OfTile] | None = None
 
-    def network(self, tile: Tile) -> tuple[Stream, str]:
-        """What predicts a tile, and to what that was adapted, empty if to nothing."""
-        return (self.stream, "") if self.networks is None else self.networks(tile)
+    def network(self, tile: Tile) -> OfTile:
+        """What predicts a tile."""
+        if self.networks is None:
+            return OfTile(self.stream, self.threshold)
+        return self.networks(tile)
 
     def tags(self, tile: Tile) -> PredictionTags:
         """What the tile's raster says of itself."""
         width, height = self.selection.scene_size(tile)
-        own = (self.run_id, self.threshold, self.classes.names)
-        adapted = self.network(tile)[1]
+        network = self.network(tile)
+        own = (self.run_id, network.threshold, self.classes.names)
         tags = PredictionTags(
-            tile.scene, tile.city, width, height, *own, year=tile.year, adapted=adapted
+            tile.scene, tile.city, width, height, *own, year=tile.year, adapted=network.adapted
         )
         return tags.of_kind("tile")
 
@@ -210,11 +221,11 @@ def predict_tiles(work: TileWork, tiles: Sequence[Tile], *, quiet: bool = False)
             values = _values(work, tile, power, tally)
             truth = work.selection.truth(tile) if work.scored else None
             if truth is not None:
-                label = work.classes.decide(values, work.threshold)
+                label = work.classes.decide(values, work.network(tile).threshold)
                 tally.matrix[cities.index(tile.city)] += confusion(truth, label, number)
             if tile.tile_id in drawn and work.folder is not None:
                 path = work.folder / "overlays" / f"{tile.tile_id}.png"
-                shown = (power, values, work.threshold, truth, work.classes, DEFAULT)
+                shown = (power, values, work.network(tile).threshold, truth, work.classes, DEFAULT)
                 save_overlay(path, *shown, tile.tile_id)
                 tally.pictures.append(path)
             advance(tile.width * tile.height)
@@ -282,7 +293,7 @@ def _predict_held_out(work: TileWork, tile: Tile, power: NDArray[np.float32]) ->
     values = np.full((work.stream.bands, tile.height, tile.width), NODATA, np.uint8)
     if part is not None:
         rows, columns = part.slices
-        stream = work.network(tile)[0]
+        stream = work.network(tile).stream
         predicted = within_memory(tile.tile_id, partial(predict_array, power, stream))
         values[:, rows, columns] = predicted[:, rows, columns]
     return values

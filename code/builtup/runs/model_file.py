@@ -43,10 +43,11 @@ class ModelDescription(Part):
     """What is said of a model that is one file, beside its weights.
 
     `channels` and `network` are those of `builtup.models.described`, `threshold` one of the mapped
-    class's probability, `threshold_rule` how maps are cut and `adapt` how the network follows the
-    scenes by default. `trained_on` says in words what it learnt from, which is simulated ground: a
-    file names no city, and scores on ground that it had seen would not be marked. `settings` are
-    those of its training, without paths. `weights` is their sha256.
+    class's probability, `threshold_rule` whether that is `fixed`, or `half` (0.5) where the network
+    was adapted to a scene, and `adapt` how it follows the scenes by default. `trained_on` says in
+    words what it learnt from, which is simulated ground: a file names no city, and scores on ground
+    that it had seen would not be marked. `settings` are those of its training, without paths.
+    `weights` is their sha256.
     """
 
     VERSION: ClassVar[int] = 1
