@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--cities", type=int, default=24, help="towns, one of them held out")
     parser.add_argument("--dates", type=int, default=2, help="of each town")
     parser.add_argument("--size", type=int, default=512, help="pixels along a side of a town")
-    parser.add_argument("--variety", default="wide", help="of the towns, as simulate has it")
+    parser.add_argument("--variety", default="mixed", help="of the towns, as simulate has it")
     parser.add_argument("--config", default="configs/train/new_ground.py")
     parser.add_argument("--overrides", default="", help="settings to replace")
     parser.add_argument("--epochs", type=int, default=30)

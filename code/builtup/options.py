@@ -316,7 +316,7 @@ simulating = listed(
         "what the polygons show: built-up ground, or each building",
     ),
     (
-        *("variety", click.Choice(["plain", "wide"]), "plain"),
+        *("variety", click.Choice(["plain", "wide", "mixed"]), "plain"),
         "how far towns, land, seasons and sensors differ",
     ),
     (

@@ -263,6 +263,18 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     assert not (mine.parent / SIMULATED).exists()
 
 
+def test_mixed_towns_are_plain_and_wide_in_turn(tmp_path: Path) -> None:
+    how = {"cities": 2, "test_cities": 0, "dates": 1, "size": 64, "num_workers": 1}
+    for variety in ("plain", "wide", "mixed"):
+        simulate(output_path=tmp_path / variety, variety=variety, **how)
+    same = {"plain": 0, "wide": 0}
+    for vv in (tmp_path / "mixed").rglob("s1a_*_vv_*[0-9].tif"):
+        for variety in same:
+            other = tmp_path / variety / vv.relative_to(tmp_path / "mixed")
+            same[variety] += other.is_file() and other.read_bytes() == vv.read_bytes()
+    assert same == {"plain": 1, "wide": 1}
+
+
 def test_a_variety_or_shift_is_recorded_only_where_given(tmp_path: Path) -> None:
     given: dict[str, dict[str, Any]] = {
         "plain": {},

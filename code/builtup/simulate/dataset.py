@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 STEP = Step("simulate", 2)
 LABELS = ("builtup", "footprints")
+#: The cities in turn of each variety.
+MIXED = "mixed"
 #: A UTM zone holds no more (pixels of 10 m).
 MAX_SIZE = 24_576
 
@@ -50,7 +52,8 @@ def simulate(
     one pixel and closed) or the footprints. `footprints` names a file, or a folder of files, of
     building polygons that take the place of the street plan.
 
-    `variety="wide"` draws towns, land, seasons and sensors from far wider ranges than `plain`.
+    `variety="wide"` draws towns, land, seasons and sensors from far wider ranges than `plain`;
+    `mixed` does so for every second city.
     `shift` makes all cities of the call of a kind that plain ones never are: `style` (other
     street plans and densities), `climate` (dry or wet land cover), `season` (frozen, wet snow,
     high crops), `sensor` (other incidence, looks, noise, gain); so another kind of test city is a
@@ -60,13 +63,19 @@ def simulate(
     InputError for footprints that cannot be used and folders that would be overwritten.
     """
     _check(cities, test_cities, dates, size)
-    _known(labels=(labels, LABELS), variety=(variety, VARIETIES), shift=(shift, ("", *SHIFTS)))
+    _known(
+        labels=(labels, LABELS),
+        variety=(variety, (*VARIETIES, MIXED)),
+        shift=(shift, ("", *SHIFTS)),
+    )
     files = footprint_files(Path(footprints)) if footprints else ()
     wanted = [("train", number) for number in range(cities)]
     wanted += [("test", number) for number in range(test_cities)]
     jobs = [
         _job(spec, Path(output_path), dates, labels)
-        for spec in (CitySpec(seed, *one, size, files, variety, shift) for one in wanted)
+        for spec in (
+            CitySpec(seed, *one, size, files, _variety(variety, one[1]), shift) for one in wanted
+        )
     ]
     for job in jobs:
         folder = job.context[1]
@@ -81,6 +90,11 @@ def _known(**given: tuple[str, tuple[str, ...]]) -> None:
         if value not in known:
             choice = ", ".join(filter(None, known))
             raise BuiltupError(f"{name}={value}: unknown value; use one of {choice}")
+
+
+def _variety(given: str, number: int) -> str:
+    """That of a city by its number."""
+    return VARIETIES[number % len(VARIETIES)] if given == MIXED else given
 
 
 def _check(cities: int, test_cities: int, dates: int, size: int) -> None:
