@@ -47,12 +47,10 @@ def test_its_towns_are_of_seeds_that_no_other_command_has(
     monkeypatch.setattr(shipped_model, "builtup", lambda step, **how: called.update({step: how}))
     shipped_model.prepared(tmp_path, parsed)
     assert called["simulate"]["seed"] == 1_700_002
-    assert called["simulate"]["variety"] == "wide" and called["simulate"]["test_cities"] == 0
+    assert called["simulate"]["variety"] == "plain" and called["simulate"]["test_cities"] == 0
     assert called["prepare"]["input_path"] == called["simulate"]["output_path"]
     text = shipped_model.description(parsed)
-    assert text.startswith(
-        "23 simulated Sentinel-1 towns (wide) of 10.2 km × 10.2 km, 2 dates each"
-    )
+    assert text.startswith("15 simulated Sentinel-1 towns (plain) of 7.7 km × 7.7 km, 2 dates each")
     assert "(town seed 1700002); one more chose weights and threshold" in text
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/studies/shipped_model.py [--seed 0] [--write FILE]
 
-Simulates towns of every kind, prepares them, trains one network and writes it with its description
+Simulates towns, prepares them, trains one network and writes it with its description
 into one file (by default that of the package, which `predict` takes without `--model`). Steps that
 are done do nothing when it is run again; other towns need another --output. Each seed has towns of
 its own, that no other command simulates by default. The defaults stay below two hours of two cores.
@@ -26,13 +26,13 @@ DEFAULTS = {"threshold_rule": "half", "adapt": "auto"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of towns, weights and samples")
-    parser.add_argument("--cities", type=int, default=24, help="towns, one of them held out")
+    parser.add_argument("--cities", type=int, default=16, help="towns, one of them held out")
     parser.add_argument("--dates", type=int, default=2, help="of each town")
-    parser.add_argument("--size", type=int, default=512, help="pixels along a side of a town")
-    parser.add_argument("--variety", default="mixed", help="of the towns, as simulate has it")
-    parser.add_argument("--config", default="configs/train/new_ground.py")
+    parser.add_argument("--size", type=int, default=768, help="pixels along a side of a town")
+    parser.add_argument("--variety", default="plain", help="of the towns, as simulate has it")
+    parser.add_argument("--config", default="configs/train/recommended_cpu.py")
     parser.add_argument("--overrides", default="", help="settings to replace")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--minutes", type=float, default=45.0, help="at most, of training")
     parser.add_argument("--output", type=Path, default=Path("output/shipped_model"))
     parser.add_argument("--write", type=Path, default=None, help="the file; the package's own")
