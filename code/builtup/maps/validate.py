@@ -243,7 +243,7 @@ def _write(
             score.name: {
                 "threshold": score.threshold,
                 "tuned_on": marks.get(score.name) == MARK,
-                "transductive": marks.get(score.name) == TRANSDUCTIVE,
+                **({TRANSDUCTIVE: True} if marks.get(score.name) == TRANSDUCTIVE else {}),
                 "confusion_matrix": score.pixels.matrix.tolist(),
                 "polygons_predicted": score.polygons.predicted,
                 "polygons_truth": score.polygons.truth,
