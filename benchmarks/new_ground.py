@@ -41,6 +41,7 @@ from new_ground_data import (
     pooled,
 )
 from new_ground_rivals import RIVALS
+from new_ground_rules import RULES, tempered
 from studies.commands import use_project_database
 
 from builtup.errors import BuiltupError
@@ -50,7 +51,6 @@ from builtup.scoring.calibration import reliability
 from builtup.scoring.counts import f1
 from builtup.scoring.curves import average_precision, choose_threshold
 from builtup.scoring.tables import markdown
-from builtup.scoring.threshold_rules import RULES, tempered
 
 CONFIG = "configs/train/recommended_cpu.py"
 #: The label of networks that learnt from towns of the shifted kind.

@@ -168,13 +168,16 @@ def test_dates_of_different_thresholds_need_one_to_be_given(tmp_path: Path) -> N
     assert aggregate(tmp_path, threshold="0.5") == {"dates": 2}
 
 
-def test_where_some_dates_were_adapted_to_theirs_is_the_threshold(tmp_path: Path) -> None:
+def test_where_some_dates_were_adapted_to_theirs_is_the_threshold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_date(tmp_path, "20150101", np.full((2, 2), 120), threshold=0.4)
     adapted = "scene, weight 0.8, 262144 pixels"
     write_date(tmp_path, "20150102", np.full((2, 2), 120), threshold=0.5, adapted=adapted)
     assert aggregate(tmp_path) == {"dates": 2}
     tags = read_tags(tmp_path / "raw" / "38SLF_Alpha.tif")
     assert (tags.threshold, tags.adapted) == (0.5, adapted)
+    assert "adapted to some of its dates only; threshold 0.500" in caplog.text
     assert not read(tmp_path).any()
 
 

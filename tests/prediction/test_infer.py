@@ -20,12 +20,14 @@ from builtup.geo.probability import NODATA
 from builtup.maps.cities import all_agg_by_city
 from builtup.maps.mosaic import merge_tiles
 from builtup.maps.validate import validate
+from builtup.prediction import adapt
 from builtup.prediction.infer import _newest_training, plan, run_name
 from builtup.runs import tracking
 from builtup.runs.results import read_tags
 from builtup.tiles.cut import generate_tiles
 from builtup.tiles.stats import generate_tiles_stats
 from helpers import ROOT, TRANSFORM, city_polygons, speckle, write_polygons, write_raster
+from tiny_model import SMALL_UNET, write_trained
 
 SCRIPT = ROOT / "code" / "scripts" / "inference.py"
 SIZE = 60
@@ -215,6 +217,29 @@ def test_scores_of_ground_that_chose_the_threshold_are_marked(
         summary.write_text(text)
     assert "at the threshold (transductive 38SLF_Alpha)" in caplog.text
     assert infer(root, "validate_x").data.tags["tuned_on"] == "nothing"
+
+
+def test_scores_of_scenes_that_were_adapted_to_are_transductive(
+    root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = f"run_id={write_trained(root / 'normalised', SMALL_UNET)} val_fold=38SLF_Alpha"
+    with caplog.at_level("INFO"):
+        left = infer(root, "validate_x", f"{how} adapt=scene")
+    assert "valid pixels are too few" in caplog.text  # and asked for: a warning
+    assert {r.levelname for r in caplog.records if "not adapted to" in r.message} == {"WARNING"}
+    assert "transductive" not in caplog.text
+    assert left.data.metrics["val/threshold"] == 0.4
+    monkeypatch.setattr(adapt, "LEAST_PIXELS", 100)
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        fitted = infer(root, "validate_x", f"{how} adapt=scene")
+    assert "adapted to s1a_38SLF_ASC_20150101, mapped from probability 0.500 on" in caplog.text
+    assert "at the threshold (transductive 38SLF_Alpha)" in caplog.text
+    assert "val/threshold" not in fitted.data.metrics
+    tags = {
+        read_tags(path).threshold for path in Path(fitted.info.artifact_uri).rglob("tile_*.tif")
+    }
+    assert tags == {0.5}
 
 
 def test_outside_a_held_out_block_nothing_is_predicted(root: Path) -> None:

@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from builtup.config.launch import run_script
-from builtup.data.contract import Places
 from builtup.errors import BuiltupError, ConfigError
 from builtup.models.losses import CrossEntropy, SoftLabels
 from builtup.runs import tracking
 from builtup.training.checkpoints import load_state
 from builtup.training.learner import Learner
 from builtup.training.lessons import Counted, Lesson, Teaching, as_lessons, due
-from builtup.training.trainer import create_trainer
 from helpers import ROOT
 from tiny_training import write_tiny
+from trainings import train
 
 IGNORE = 255
 SCRIPT = ROOT / "code" / "scripts" / "training.py"
@@ -44,18 +43,6 @@ def learner_of(*lessons: Lesson, norm: bool = False, lr: float = 0.5) -> Learner
     model = net(norm)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     return Learner(model, CrossEntropy(), optimizer, lessons=lessons)
-
-
-def train(learner: Learner, batches: list[Any], **options: Any) -> list[Any]:
-    from ignite.engine import Events
-
-    trainer = create_trainer(learner, Places(), **options)
-    outputs: list[Any] = []
-    trainer.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda: outputs.append(trainer.state.output)
-    )
-    trainer.run(batches, max_epochs=1)
-    return outputs
 
 
 def weights(learner: Learner) -> Tensor:

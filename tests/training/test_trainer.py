@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from builtup.data.contract import Places
 from builtup.errors import BuiltupError
 from builtup.training.learner import Learner
 from builtup.training.trainer import create_trainer, optimiser_steps
+from trainings import train
 
 IGNORE = 255
 
@@ -31,18 +31,6 @@ def learner_of(lr: float = 1.0) -> Learner:
     model = nn.Sequential(nn.ConstantPad2d(1, 0.0), model)
     criterion = nn.CrossEntropyLoss(ignore_index=IGNORE)
     return Learner(model, criterion, torch.optim.SGD(model.parameters(), lr=lr))
-
-
-def train(learner: Learner, batches: Sequence[Any], **options: Any) -> list[Any]:
-    trainer = create_trainer(learner, Places(), **options)
-    outputs: list[Any] = []
-    from ignite.engine import Events
-
-    trainer.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda: outputs.append(trainer.state.output)
-    )
-    trainer.run(batches, max_epochs=1)
-    return outputs
 
 
 def joined(*batches: dict[str, Tensor]) -> dict[str, Tensor]:

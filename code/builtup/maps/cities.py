@@ -185,33 +185,33 @@ def _job(
     doubts: tuple[str, ...],
 ) -> Job:
     first = dates[0]
+    # where a network was adapted to some dates, theirs: its own is none of their statistics
+    tags = next((date.tags for date in dates if date.tags.adapted), first.tags)
     for date in dates[1:]:
         if date.bands != first.bands or date.tags.class_set != first.tags.class_set:
             raise InputError(
                 date.path, f"other classes than {first.path.name}", "aggregate one run at a time"
             )
-        adapted = date.tags.adapted or first.tags.adapted
-        if threshold is None and not adapted and date.tags.threshold != first.tags.threshold:
+        if threshold is None and not tags.adapted and date.tags.threshold != first.tags.threshold:
             raise InputError(
                 date.path,
                 f"threshold {date.tags.threshold}, that of {first.path.name} is "
                 f"{first.tags.threshold}",
                 "give threshold",
             )
-    # where a network was adapted to some dates, theirs: its own is none of their statistics
-    chosen = next((date for date in dates if date.tags.adapted), first)
-    value = chosen.tags.threshold if threshold is None else threshold
+    value = tags.threshold if threshold is None else threshold
+    if threshold is None and any(d.tags.threshold != value for d in dates):
+        log.warning("%s: adapted to some of its dates only; threshold %.3f", name.key, value)
     grid, joined = map_grid(name.key, [d.grid for d in sorted(dates, key=lambda d: d.date)])
-    as_tagged = name == (first.tags.city, first.tags.year)
     classes = first.tags.class_set
-    decision = {} if classes.by_threshold else {"decision": classes.decision(value)}
+    as_tagged = name == (first.tags.city, first.tags.year)
     return Job(
         name=name.key,
         inputs=tuple(date.path for date in dates),
         outputs=tuple(raw / f"{name.key}{end}.tif" for end in ("_prob", "_std", "_count", "")),
         settings={
             "threshold": value,
-            **decision,
+            **({} if classes.by_threshold else {"decision": classes.decision(value)}),
             **({"doubts": list(doubts)} if doubts else {}),
             **({"joined": True} if joined else {}),
             **({} if as_tagged else {"city": name.key, "year": name.year}),

@@ -43,6 +43,7 @@ __all__ = [
     "interleaved",
     "measure",
     "sampled",
+    "say_adapted",
     "spread_windows",
 ]
 
@@ -160,6 +161,17 @@ class Adapted:
             return cls(moments=moments, **{**about, "scenes": tuple(about["scenes"])})
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as e:
             raise InputError(path, f"no adaptation can be read ({e})", "remove it") from e
+
+
+def say_adapted(found: Adapted, names: str, threshold: float) -> None:
+    """Log what was decided of the scenes of those names, and from what probability on they are then
+    mapped; a warning where an adaptation that was asked for is not made."""
+    if found.moments:
+        text = "adapt: the network is adapted to %s, mapped from probability %.3f on: %s"
+        log.info(text, names, threshold, found.why)
+        return
+    level = logging.INFO if found.mode == "auto" else logging.WARNING
+    log.log(level, "adapt: the network is not adapted to %s: %s", names, found.why)
 
 
 def measure(

@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from builtup.prediction.adapt import ADAPTED, MOST, SIDE, Adapted, measure, spread_windows
+from builtup.prediction.adapt import (
+    ADAPTED,
+    MOST,
+    SIDE,
+    Adapted,
+    measure,
+    say_adapted,
+    spread_windows,
+)
 from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.recipe import Loaded
 from builtup.prediction.tiles import OfTile
@@ -20,7 +28,7 @@ from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.names import plain_id
 from builtup.tiles.tile import Tile, read_tile
 
-__all__ = ["FittedTiles", "networks_of"]
+__all__ = ["FittedTiles", "adapted_cities", "networks_of"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +44,14 @@ def networks_of(
         return None
     simulated = bool(DataManifest.of(data_path, tiles).simulated)
     return FittedTiles(loaded, tiles, folder, simulated=simulated).of
+
+
+def adapted_cities(folder: Path | None, tiles: Sequence[Tile]) -> list[str]:
+    """The keys of the cities of `tiles` to whose scenes networks were adapted, by what stands in
+    `<folder>/adapted`; none where that is not there."""
+    files = () if folder is None else sorted((folder / ADAPTED).glob("*.safetensors"))
+    scenes = {scene for one in map(Adapted.read, files) if one.moments for scene in one.scenes}
+    return sorted({tile.city for tile in tiles if tile.scene in scenes})
 
 
 class FittedTiles:
@@ -87,8 +103,7 @@ class FittedTiles:
                 device=self.loaded.stream.device,
             ),
         )
-        what = "adapted to" if found.moments else "not adapted to"
-        log.info("adapt: the network is %s %s: %s", what, name, found.why)
+        say_adapted(found, name, self.loaded.adapted_threshold)
         return found
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from builtup.config.load import Config
 from builtup.errors import ConfigError, InputError, RunError
-from builtup.prediction.fitted_tiles import networks_of
+from builtup.prediction.fitted_tiles import adapted_cities, networks_of
 from builtup.prediction.recipe import Loaded, Recipe, ready
 from builtup.prediction.tiles import Selection, Tally, TileWork, select_all, select_held_out
 from builtup.runs import tracking
@@ -351,21 +351,23 @@ def log_tally(work: TileWork, tally: Tally, seconds: float, recorder: Recorder) 
         *(predicted, kept, pixels / 1e6, slowest, pixels / 1e6 / slowest),
     )
     if work.scored:
+        adapted = adapted_cities(work.folder, work.selection.tiles)
         figures |= _scores(work, matrix)
-        figures["val/threshold"] = work.threshold
+        if not adapted:  # else each scene has its own, in the tags of its tiles
+            figures["val/threshold"] = work.threshold
         if idist.get_rank() == 0:
-            _log_headline(work, figures, recorder)
+            _log_headline(work, figures, recorder, adapted)
     recorder.metrics(figures, step=0)
 
 
-def _log_headline(work: TileWork, figures: dict[str, float], recorder: Recorder) -> None:
+def _log_headline(
+    work: TileWork, figures: dict[str, float], recorder: Recorder, adapted: Sequence[str]
+) -> None:
     """F1 and IoU of the mapped class, marked where their ground chose threshold or weights, or was
-    learnt from without its labels."""
+    learnt from or `adapted` to without its labels."""
     tuned = Tuned() if work.folder is None else tuned_ground(work.folder)
-    marked = {
-        mark: [city for city in work.selection.cities if tuned.mark(city) == mark]
-        for mark in (MARK, TRANSDUCTIVE)
-    }
+    marks = {c: tuned.mark(c) or TRANSDUCTIVE * (c in adapted) for c in work.selection.cities}
+    marked = {m: [c for c, own in marks.items() if own == m] for m in (MARK, TRANSDUCTIVE)}
     recorder.tags({"tuned_on": ", ".join(marked[MARK]) or "nothing"})
     said = [f"{mark} {', '.join(cities)}" for mark, cities in marked.items() if cities]
     mark = f" ({'; '.join(said)})" if said else ""

@@ -22,7 +22,7 @@ from builtup.maps.places import MapScenes, check_years, say_maps, with_cities
 from builtup.maps.polygonize import polygonize
 from builtup.maps.products import write_products
 from builtup.options import PolygonOptions
-from builtup.prediction.adapt import ADAPTED, Adapted
+from builtup.prediction.adapt import ADAPTED, Adapted, say_adapted
 from builtup.prediction.output_folder import (
     OutputRun,
     backend_before,
@@ -263,13 +263,13 @@ def _adapt(
         return [], ()
     summary = run_step(FITTING, fitting, fit, num_workers=1, on_error=on_error)
     done = [job for job in fitting if is_done(FITTING, job)]
-    by_reason: dict[tuple[bool, str], list[str]] = defaultdict(list)
+    alike: dict[tuple[bool, str], list[tuple[str, Adapted]]] = defaultdict(list)
     for job in done:
         found = Adapted.read(job.outputs[0])
-        by_reason[bool(found.moments), found.why].append(job.name)
-    for (fitted, why), names in by_reason.items():
-        what = "adapted to" if fitted else "not adapted to"
-        log.info("adapt: the network is %s %s: %s", what, ", ".join(names), why)
+        alike[bool(found.moments), found.why].append((job.name, found))
+    for some in alike.values():
+        names = ", ".join(name for name, _ in some)
+        say_adapted(some[0][1], names, plan.loaded.adapted_threshold)
     made = {job.outputs[0] for job in done}
     return [summary], {path for job in fitting if (path := job.outputs[0]) not in made}
 

@@ -125,19 +125,26 @@ class Loaded:
 
     def adapted(self, path: Path) -> Loaded:
         """The network with the statistics that `path` holds, on the same backend; itself where
-        that says that the scene was not adapted to.
-
-        Its threshold is 0.5, unless a file says that its own is fixed: that was chosen for other
-        statistics.
-        """
+        that says that the scene was not adapted to."""
         moments = Adapted.read(path).moments
         if not moments:
             return self
-        model, said = with_statistics(self.trained.model, moments), self.trained.description
-        fixed = said is not None and said.threshold_rule == "fixed"
-        threshold = self.trained.threshold if fixed else HALF
+        model = with_statistics(self.trained.model, moments)
         recipe = replace(self.recipe, backend=self.stream.backend)
-        return ready(recipe, replace(self.trained, model=model, threshold=threshold))
+        return ready(recipe, replace(self.trained, model=model, threshold=self._when_adapted))
+
+    @property
+    def _when_adapted(self) -> float:
+        """The model's threshold once adapted: 0.5, unless its file says that its own is fixed,
+        which was chosen for other statistics."""
+        said = self.trained.description
+        return self.trained.threshold if said and said.threshold_rule == "fixed" else HALF
+
+    @property
+    def adapted_threshold(self) -> float:
+        """The threshold of adapted maps: as `threshold`."""
+        given = parse_threshold(self.recipe.threshold)
+        return moved_threshold(self._when_adapted, self.temperature) if given is None else given
 
     @property
     def model_threshold(self) -> float:
