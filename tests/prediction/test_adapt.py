@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from builtup.models.channels import Channels
 from builtup.models.segmenter import Segmenter
 from builtup.models.small import SmallUNet
 from builtup.prediction.adapt import (
+    FAR,
     LEAST_PIXELS,
     SIDE,
     Adapt,
@@ -25,6 +27,8 @@ from builtup.prediction.adapt import (
     sampled,
     spread_windows,
 )
+from builtup.sensors.radar.sentinel1 import SENTINEL1
+from builtup.sensors.texture import Texture
 from builtup.training.checkpoints import Trained
 
 
@@ -41,13 +45,15 @@ def _trained(*, simulated: bool = False) -> Trained:
     return trained
 
 
-def _windows(factor: float = 1.0, count: int = 2, seed: int = 0) -> list[np.ndarray]:
+def _windows(
+    factor: float = 1.0, count: int = 2, seed: int = 0, looks: float = 4.4
+) -> list[np.ndarray]:
     """A town (brighter, right) and fields, with speckle, linear power."""
     generator = np.random.default_rng(seed)
     level = np.array([0.015, 0.08])[:, None, None] * np.ones((2, SIDE, SIDE))
     level[:, :, SIDE // 2 :] *= 6
     return [
-        (factor * level * generator.gamma(4.4, 1 / 4.4, level.shape)).astype(np.float32)
+        (factor * level * generator.gamma(looks, 1 / looks, level.shape)).astype(np.float32)
         for _ in range(count)
     ]
 
@@ -77,6 +83,29 @@ def test_near_ground_is_left_and_far_ground_adapted_to() -> None:
     assert far.distance > 2
     assert far.why.startswith("other ground: levels shifted by")
     assert far.tag == f"scene, weight 0.8, {2 * SIDE * SIDE} pixels"
+
+
+def test_other_looks_are_other_ground() -> None:
+    known = replace(_trained(), texture=_texture(_windows()))
+    same = measure(known, _windows(seed=1), Adapt(), scenes=["a"], simulated=False)
+    filtered = _windows(looks=70)
+    far = measure(known, filtered, Adapt(), scenes=["a"], simulated=False)
+    unknown = measure(_trained(), filtered, Adapt(), scenes=["a"], simulated=False)
+
+    assert not same.moments
+    assert same.ratio == pytest.approx(1, abs=0.1)
+    assert far.ratio == pytest.approx(4, rel=0.15)
+    assert far.moments
+    assert far.distance < FAR
+    assert far.why == f"other looks or another filter: textures {far.ratio:.1f} times apart"
+    assert not unknown.moments
+    assert unknown.ratio is None
+
+
+def _texture(windows: list[np.ndarray]) -> tuple[float, ...]:
+    texture = Texture(SENTINEL1)
+    list(texture.passing(windows))
+    return texture.median
 
 
 def test_a_network_of_simulated_ground_is_adapted_to_real_scenes_alone() -> None:

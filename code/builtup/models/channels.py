@@ -17,8 +17,9 @@ from builtup.errors import ConfigError
 from builtup.models.formulas import Formula
 from builtup.models.radar_channels import RADAR_FORMULAS
 from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.sensor import Sensor
 
-__all__ = ["Channels", "channel_sets", "inputs_of", "with_signature"]
+__all__ = ["Channels", "channel_sets", "inputs_of", "sensor_of_model", "with_signature"]
 
 #: Every set that a network can be fed, by name.
 _FORMULAS: dict[str, Formula] = {**RADAR_FORMULAS}
@@ -35,6 +36,14 @@ def inputs_of(model: nn.Module) -> tuple[str, ...]:
         if isinstance(module, Channels):
             return module.inputs
     return DEFAULT.names
+
+
+def sensor_of_model(model: nn.Module) -> Sensor:
+    """The sensor whose images a model reads: that of its `Channels`, the default without any."""
+    for module in model.modules():
+        if isinstance(module, Channels):
+            return module.sensor
+    return DEFAULT
 
 
 class Channels(nn.Module):

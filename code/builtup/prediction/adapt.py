@@ -31,8 +31,9 @@ from builtup.errors import ConfigError, InputError
 from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
 from builtup.models.batch_statistics import BatchStatistics, Moments
-from builtup.models.channels import inputs_of
+from builtup.models.channels import inputs_of, sensor_of_model
 from builtup.prediction.network import mark_invalid
+from builtup.sensors.texture import Texture, texture_ratio
 from builtup.training.checkpoints import Trained
 
 __all__ = [
@@ -58,6 +59,8 @@ MODES = ("auto", "none", "scene", "city")
 WEIGHT = 0.8
 #: Standard deviations of training by which the levels of far ground are shifted, see `Adapt`.
 FAR = 2.0
+#: Times by which the texture of far ground is rougher or smoother than that of training.
+OTHER_TEXTURE = 2.0
 #: Pixels along a side of a sampled window, how many are looked at at once, and of a scene in all.
 SIDE, AT_ONCE, MOST = 256, 16, 32
 #: Valid pixels without which a scene is not adapted to.
@@ -74,9 +77,12 @@ class Adapt:
 
     `auto` is `scene` for far ground and `none` for near: far is a real scene for a network that has
     learnt from simulated ground only, and any scene whose levels are shifted by more than two
-    standard deviations of training (`BatchStatistics.distance`). Measured with small networks: .4
-    to 1.3 for blocks of one scene, also where one is all town and the others are not; 3.1 and more
-    for another band, 4.5 to 6.5 for another sensor. `weight` is that of the new statistics.
+    standard deviations of training (`BatchStatistics.distance`) or whose texture is more than twice
+    as rough or as smooth (`builtup.sensors.texture`). Measured with small networks: levels .4 to
+    1.3 for blocks of one scene, also where one is all town and the others are not, 3.1 and more for
+    another band, 4.5 to 6.5 for another sensor; textures up to 1.7 times apart for blocks of one
+    scene and 1.4 for other seasons, 2.2 and more for other looks. `weight` is that of the new
+    statistics.
     """
 
     mode: str = "auto"
@@ -112,7 +118,8 @@ class Adapted:
     """What a scene was adapted to, or why it was not.
 
     `moments` by the name of the layer, empty where it was not adapted; `why` in words, `distance`
-    as `BatchStatistics` has it, `windows` and valid `pixels` that were looked at, of `scenes`.
+    as `BatchStatistics` has it, `ratio` that of textures (`texture_ratio`, None where that of
+    training is not known), `windows` and valid `pixels` that were looked at, of `scenes`.
     """
 
     moments: Mapping[str, Moments]
@@ -123,6 +130,7 @@ class Adapted:
     pixels: int
     windows: int
     scenes: tuple[str, ...]
+    ratio: float | None = None
 
     @property
     def tag(self) -> str:
@@ -192,10 +200,12 @@ def measure(
     model = trained.model.to(device)
     found = BatchStatistics(model, how.weight)
     count = 0
-    for batch in _batches(windows, len(inputs_of(model))):
+    texture = Texture(sensor_of_model(model))
+    for batch in _batches(texture.passing(windows), len(inputs_of(model))):
         found.add(batch.to(device))
         count += len(batch)
-    far = _far(trained, found, simulated=simulated)
+    ratio = texture_ratio(trained.texture, texture.median)
+    far = _far(trained, found, ratio, simulated=simulated)
     against = _against(found)
     if against:
         chosen, why = False, against
@@ -212,14 +222,19 @@ def measure(
         pixels=found.pixels,
         windows=count,
         scenes=tuple(scenes),
+        ratio=None if math.isnan(ratio) else round(ratio, 4),
     )
 
 
-def _far(trained: Trained, found: BatchStatistics, *, simulated: bool) -> str:
+def _far(trained: Trained, found: BatchStatistics, ratio: float, *, simulated: bool) -> str:
     """Why the ground is other than that of training; nothing where it is not."""
     if trained.simulated and not simulated:
         return "the network has learnt from simulated ground only"
-    return f"other ground: {_shift(found)}" if found.distance() > FAR else ""
+    if found.distance() > FAR:
+        return f"other ground: {_shift(found)}"
+    if ratio > OTHER_TEXTURE:
+        return f"other looks or another filter: textures {ratio:.1f} times apart"
+    return ""
 
 
 def _against(found: BatchStatistics) -> str:

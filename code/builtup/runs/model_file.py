@@ -46,8 +46,9 @@ class ModelDescription(Part):
     class's probability, `threshold_rule` whether that is `fixed`, or `half` (0.5) where the network
     was adapted to a scene, and `adapt` how it follows the scenes by default. `trained_on` says in
     words what it learnt from, which is simulated ground: a file names no city, and scores on ground
-    that it had seen would not be marked. `settings` are those of its training, without paths.
-    `weights` is their sha256.
+    that it had seen would not be marked; `texture` is that of this ground, by band that is read
+    (`builtup.sensors.texture`), empty where it is not known. `settings` are those of its training,
+    without paths. `weights` is their sha256.
     """
 
     VERSION: ClassVar[int] = 1
@@ -63,6 +64,7 @@ class ModelDescription(Part):
     adapt: str = "auto"
     trained_on: str = ""
     simulated: bool = False
+    texture: tuple[float, ...] = ()
     seed: int | None = None
     git_commit: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -125,6 +127,7 @@ class ModelDescription(Part):
             threshold=self.threshold,
             threshold_tuned_on=(),
             temperature=self.temperature,
+            texture=self.texture,
             trained_on=(),
             val_cities=(),
         )

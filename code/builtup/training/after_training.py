@@ -23,6 +23,8 @@ from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
 from builtup.scoring.charts import write_curves
 from builtup.scoring.tables import three_decimals
+from builtup.sensors.texture import Texture
+from builtup.tiles.tile import Tile, read_tile
 from builtup.training.build import Data
 from builtup.training.checkpoints import Progress, load_state, set_weights, weights_digest
 from builtup.training.learner import Learner
@@ -34,6 +36,8 @@ __all__ = ["check_registration", "finish"]
 
 log = logging.getLogger(__name__)
 
+#: Tiles whose texture is looked at, at most.
+TEXTURE_TILES = 32
 #: The `data_path` of configs/inference/validate.py.
 TILES = "input/train_tiles"
 
@@ -57,13 +61,14 @@ def finish(
     """Describe the best weights of a training that has ended (rank 0).
 
     Writes curves/ and pictures/<city>/ of the best validation, fits the temperature on its ground,
-    and logs and registers the model where `log_model` asks for it. A model that cannot be logged is
-    a warning, not an error: the weights are there.
+    notes the texture of what was learnt from, and logs and registers the model where `log_model`
+    asks for it. A model that cannot be logged is a warning, not an error: the weights are there.
     """
     if idist.get_rank() != 0:
         return
     model = _best(learner, recorder.folder)
     recorder.tags({"weights_sha256": weights_digest(model.state_dict())})
+    _keep_texture(model, data, recorder)
     best = progress.best
     if best is not None and best.histogram is not None:  # not in older checkpoints
         figures = write_curves(
@@ -130,6 +135,23 @@ def _keep_temperature(
         temperature=temperature,
         temperature_tuned_on=tuple(data.val_cities),
     ).write(recorder.folder)
+
+
+def _keep_texture(model: nn.Module, data: Data, recorder: Recorder) -> None:
+    """Into the summary, for predictions that ask whether a scene is like what was learnt from.
+
+    Nothing for a model that says no sensor, and for tiles that have no files.
+    """
+    tiles = [getattr(tile, "tile", tile) for tile in data.train.sample_tiles or ()]
+    if not isinstance(model, Segmenter) or not all(isinstance(tile, Tile) for tile in tiles):
+        return
+    sensor = model.channels.sensor
+    most = min(len(tiles), TEXTURE_TILES)
+    spread = (tiles[i * len(tiles) // most] for i in range(most))
+    texture = Texture(sensor)
+    for _ in texture.passing(read_tile(tile, list(sensor.read)) for tile in spread):
+        pass
+    replace(Summary.read(recorder.folder), texture=texture.median).write(recorder.folder)
 
 
 def _log_model(

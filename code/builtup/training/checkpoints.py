@@ -133,6 +133,7 @@ class Trained:
     held_out: int | str | None = None
     trained_on: tuple[str, ...] = ()
     simulated: bool = False  # all that it learnt from
+    texture: tuple[float, ...] = ()  # of what it learnt from; empty where it is not known
     folder: Path | None = None  # of its run's artifacts
     description: ModelDescription | None = None
 
@@ -332,6 +333,7 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
         held_out=summary.val_fold or config.get("val_fold"),
         trained_on=summary.trained_on or (),
         simulated=_simulated(folder),
+        texture=summary.texture or (),
         folder=folder,
     )
 
@@ -369,6 +371,7 @@ def _of_file(path: Path, which: str) -> Trained:
         run_id=model_file_name(path),
         temperature=said.temperature,
         simulated=said.simulated,
+        texture=said.texture,
         description=said,
     )
 
@@ -385,12 +388,10 @@ def _summary(folder: Path) -> Summary:
 def _simulated(folder: Path) -> bool:
     """Whether a run has learnt from simulated ground only, as far as its manifest tells."""
     try:
-        manifest = DataManifest.find(folder)
+        known = DataManifest.find(folder)
     except InputError:  # damaged: nothing is known
         return False
-    if manifest is None:
-        return False
-    return bool(manifest.simulated or all_simulated(manifest.images_and_masks))
+    return bool(known and (known.simulated or all_simulated(known.images_and_masks)))
 
 
 def _as_average(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,10 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from builtup.models.channels import inputs_of
+from builtup.models.channels import inputs_of, sensor_of_model
 from builtup.models.segmenter import Segmenter
 from builtup.runs.records import Summary
-from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.classes import Classes
 from builtup.training.checkpoints import load_trained, save_state
 from builtup.training.export import (
@@ -147,7 +146,7 @@ def save_model(
         outputs=Schema([TensorSpec(kind, (-1, len(card.class_names), -1, -1))]),
     )
     mlflow_model.metadata = card.metadata(model)
-    sensor = model.channels.sensor if isinstance(model, Segmenter) else DEFAULT
+    sensor = sensor_of_model(model)
     example = example_bands(bands=len(inputs_of(model)), sensor=sensor)
     _save_example(mlflow_model, example.numpy(), str(path))
     if program is not None:

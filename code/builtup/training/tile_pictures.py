@@ -10,10 +10,9 @@ from torch import nn
 
 from builtup.data.contract import Places
 from builtup.jobs.files import atomic_path
-from builtup.models.segmenter import Segmenter
+from builtup.models.channels import sensor_of_model
 from builtup.runs.recorder import Recorder
 from builtup.scoring.tile_picture import tile_picture
-from builtup.sensors.catalogue import DEFAULT
 from builtup.training.build import Data
 from builtup.training.learner import Learner
 
@@ -80,7 +79,7 @@ class PictureMaker:
             logits[0].argmax(0).cpu().numpy(),
             target[0].cpu().numpy(),
             classes,
-            model.channels.sensor if isinstance(model, Segmenter) else DEFAULT,
+            sensor_of_model(model),
             title,
         )
         with atomic_path(self.recorder.folder / "pictures" / file) as path:
