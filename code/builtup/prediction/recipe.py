@@ -33,8 +33,6 @@ __all__ = ["Loaded", "Recipe", "load", "load_for_jobs", "ready"]
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 #: The threshold of adapted networks: of those that no label chooses it loses least, see
 #: docs/results.md.
 HALF = 0.5
