@@ -150,15 +150,15 @@ class Grounds:
         data = Path(os.environ.get("BUILTUP_DATA", "../shared/data")) / "real_s1" / "train"
         if not (data / SF).is_dir():
             sys.exit(f"error: {data / SF}: no such folder; set BUILTUP_DATA")
-        self.real = data
+        self.data = data
 
     def pairs(self, wanted: Sequence[str] = ()) -> list[Pair]:
         """All pairs, or those with a wanted word in their names; only their ground is made."""
         makers: dict[str, Callable[[], tuple[Ground, tuple[Part, ...]]]] = {
-            "simulated → San Francisco": lambda: self._to(self.simulated(), self._real(SF)),
-            "simulated → Beijing": lambda: self._to(self.simulated(), self._real(BEIJING)),
-            "San Francisco → Beijing": lambda: self._to(self._real(SF), self._real(BEIJING)),
-            "Beijing → San Francisco": lambda: self._to(self._real(BEIJING), self._real(SF)),
+            "simulated → San Francisco": lambda: self._to(self.simulated(), self.real(SF)),
+            "simulated → Beijing": lambda: self._to(self.simulated(), self.real(BEIJING)),
+            "San Francisco → Beijing": lambda: self._to(self.real(SF), self.real(BEIJING)),
+            "Beijing → San Francisco": lambda: self._to(self.real(BEIJING), self.real(SF)),
             "simulated, near": lambda: self._to(
                 self.simulated(), self._simulated_targets("near", self.settings)
             ),
@@ -176,7 +176,7 @@ class Grounds:
         return source, (Part(_first_fold(source), target),)
 
     def _blocks(self) -> tuple[Ground, tuple[Part, ...]]:
-        source = self._real(SF)
+        source = self.real(SF)
         city = Folds.read(source.tiles).city_of(0)
         places = [(row, column) for row in range(2) for column in range(2)]
         return source, tuple(Part(f"{city}/r{r}c{c}", self._block(r, c)) for r, c in places)
@@ -217,12 +217,13 @@ class Grounds:
         return _prepared(Ground(name, folder / "scenes" / "test", folder))
 
     @cache  # noqa: B019
-    def _real(self, city: str) -> Ground:
+    def real(self, city: str) -> Ground:
+        """A real city, prepared: San Francisco in its four blocks."""
         folder = self.out / "data" / city
         link = folder / "scenes" / city
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists():
-            link.symlink_to((self.real / city).resolve())
+            link.symlink_to((self.data / city).resolve())
         ground = _prepared(Ground(city, link.parent, folder))
         blocks = f"rows={ROW};cols={COLUMN}" if city == SF else "2x2"
         return _tiled(ground, 256, "blocks", blocks)
@@ -230,7 +231,7 @@ class Grounds:
     def _block(self, row: int, column: int) -> Ground:
         """A block of San Francisco as a scene of its own: nothing beyond it can be looked at."""
         folder = self.out / "data" / f"block_r{row}c{column}"
-        source = self.real / SF
+        source = self.data / SF
         for path in sorted(p for p in source.rglob("*") if p.is_file()):
             target = folder / "scenes" / SF / path.relative_to(source)
             if target.exists():
