@@ -82,7 +82,7 @@ self_training = listed(
     ("output_path", PATH, "output/self_train", "folder for its maps, labels and tiles"),
     ("student", str, "configs/selftrain/radar.py", "a config of configs/selftrain"),
     ("overrides", str, "", 'settings of it to replace, "max_minutes=3"; none by default'),
-    ("tta", str, "d4", "views that the teacher averages: none, hflip, rotations or d4"),
+    ("tta", str, "d4", "views that the teacher averages: none, hflip, flips, rotations, d4"),
     ("source", _SOURCE, "city", "each scene's own map, or that of its city, of all dates"),
     ("max_std", Probability(), "", "most standard deviation of dates, 0 to 1; any by default"),
     ("shares_path", str, "", "a coarse raster of built-up shares, in any CRS; none by default"),

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builtup.geo.windows import Window, aligned, blend_weights, even_offsets, tiling
+from builtup.geo.windows import (
+    Window,
+    aligned,
+    blend_weights,
+    even_offsets,
+    gaussian_weights,
+    stride_overlap,
+    tiling,
+)
 
 
 @st.composite
@@ -102,3 +110,26 @@ def test_weights_rise_from_one_and_mirror(length: int, ramp: int) -> None:
 def test_impossible_tilings_are_refused(axis: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="must be"):
         even_offsets(*axis)
+
+
+@given(st.integers(1, 700))
+def test_gaussian_weights_are_those_of_a_bell_of_a_sixth_of_the_window(length: int) -> None:
+    i = np.arange(length) - (length - 1) / 2
+    bell = 128 * np.exp(-0.5 * (i / (length / 6)) ** 2)
+    weights = gaussian_weights(length)
+    np.testing.assert_array_equal(weights, np.maximum(1, np.round(bell)))
+    np.testing.assert_array_equal(weights, weights[::-1])
+    assert weights.min() >= 1 and weights.max() <= 128
+
+
+def test_a_gaussian_falls_by_its_own_rule() -> None:
+    weights = gaussian_weights(601)  # σ is 100.17: one, two and three of them from the centre
+    assert [int(weights[300 + i]) for i in (0, 100, 200, 300)] == [128, 78, 17, 1]
+
+
+def test_a_stride_is_a_divisor_of_the_window() -> None:
+    assert 4000 - stride_overlap(4000, 7) == 571
+    assert (stride_overlap(512, 1), stride_overlap(512, 2)) == (0, 256)
+    for wrong in (0, 513):
+        with pytest.raises(ValueError, match="stride"):
+            stride_overlap(512, wrong)

@@ -30,6 +30,12 @@ def test_the_threshold_is_the_model_s_own_unless_one_is_given(trained: Path) -> 
     assert (given.threshold, given.model_threshold) == (0.25, 0.4)
 
 
+def test_a_stride_takes_the_place_of_the_overlap(trained: Path) -> None:
+    stream = made(trained, stride=3, blend="gaussian").stream
+    assert (stream.window, stream.overlap, stream.blend) == (32, 22, "gaussian")
+    assert made(trained, stride=3).record().overlap == 22
+
+
 def test_a_temperature_moves_the_model_s_threshold_and_not_one_that_is_given(
     trained: Path,
 ) -> None:
@@ -68,6 +74,9 @@ def test_the_record_says_what_the_pixels_depend_on(trained: Path) -> None:
         ({"threshold": "0"}, "threshold=0: out of range"),
         ({"backend": "torch-compile"}, "unknown; use torch, openvino, openvino-int8, auto"),
         ({"decoders": -1}, "decoders=-1: must be at least 0"),
+        ({"stride": 0}, "stride=0: windows of 32 pixels .* use a number from 1 to 32"),
+        ({"stride": 33}, "stride=33"),
+        ({"blend": "bell"}, "blend='bell': unknown; use one of ramp, mean, gaussian"),
     ],
 )
 def test_settings_without_sense_are_named(

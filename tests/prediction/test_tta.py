@@ -33,7 +33,11 @@ class Equivariant(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("none", 1), ("hflip", 2), ("rotations", 4), ("d4", 8)]
+    ("name", "count"),
+    [
+        *(("none", 1), ("hflip", 2), ("vflip", 2), ("flips", 4), ("transpose", 2)),
+        *(("rotations", 4), ("d4", 8)),
+    ],
 )
 def test_a_set_has_distinct_views_and_each_is_undone(name: str, count: int) -> None:
     image = torch.arange(9.0).view(1, 1, 3, 3)
@@ -41,6 +45,34 @@ def test_a_set_has_distinct_views_and_each_is_undone(name: str, count: int) -> N
     assert len({tuple(v.augment_image(image).flatten().tolist()) for v in views}) == count
     for view in views:
         assert torch.equal(view.deaugment_mask(view.augment_image(image)), image)
+
+
+def test_every_view_of_every_set_is_one_of_the_eight_symmetries_and_undone_as_such() -> None:
+    """Against numpy: a wrong inverse of any view, alone or after another set's, shows."""
+    image = torch.arange(50.0).view(1, 2, 5, 5)
+    plain = image.numpy()
+    turned = [np.rot90(plain, k, (2, 3)) for k in range(4)]
+    eight = {one.tobytes() for t in turned for one in (t, t[..., ::-1])}
+    assert len(eight) == 8
+    seen = set()
+    for outer in [view for name in TTA_SETS for view in views_of(name)]:
+        once = outer.augment_image(image)
+        assert once.numpy().tobytes() in eight
+        assert torch.equal(outer.deaugment_mask(once), image)
+        for inner in views_of("flips"):
+            twice = inner.augment_image(once)
+            seen.add(twice.numpy().tobytes())
+            back = outer.deaugment_mask(inner.deaugment_mask(twice))
+            assert torch.equal(back, image)
+    assert seen == eight
+
+
+def test_flips_are_none_both_ways_and_both() -> None:
+    image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    views = {tuple(v.augment_image(image).flatten().tolist()) for v in views_of("flips")}
+    assert views == {(1, 2, 3, 4), (2, 1, 4, 3), (3, 4, 1, 2), (4, 3, 2, 1)}
+    other = [v.augment_image(image).flatten().tolist() for v in views_of("transpose")]
+    assert other == [[1, 2, 3, 4], [1, 3, 2, 4]]
 
 
 @given(st.integers(0, 1000), st.sampled_from(sorted(TTA_SETS)), st.booleans())
@@ -81,5 +113,5 @@ def test_probabilities_are_averaged_and_views_go_through_together() -> None:
 
 
 def test_an_unknown_set_lists_the_known() -> None:
-    with pytest.raises(ConfigError, match="none, hflip, rotations, d4"):
+    with pytest.raises(ConfigError, match="none, hflip, vflip, flips, transpose, rotations, d4"):
         views_of("sideways")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from builtup.errors import BuiltupError
+from builtup.geo.blend import BLENDS
 from builtup.geo.probability import NODATA
 from builtup.geo.windows import Window, blend_weights, tiling
 from builtup.prediction.network import predict_array
@@ -65,7 +66,7 @@ def test_the_identity_gives_back_the_rounded_scene(case: tuple[Float, dict[str, 
     np.testing.assert_array_equal(result, expected)
 
 
-@given(cases(), st.sampled_from(["ramp", "mean"]))
+@given(cases(), st.sampled_from(sorted(BLENDS)))
 def test_overlaps_are_the_mean_by_weight(case: tuple[Float, dict[str, int]], blend: str) -> None:
     scene, cut = case
     scene = np.nan_to_num(scene, nan=0.25)
@@ -87,11 +88,19 @@ def naive(scene: Float, cut: dict[str, int], blend: str) -> NDArray[np.float64]:
     total, weights = np.zeros((height, width)), np.zeros((height, width))
     place = np.arange(size * size).reshape(size, size) / (size * size)
     for w in tiling(width, height, size, cut["overlap"]):
-        ramp = max(1, cut["overlap"]) if blend == "ramp" else 1
-        weight = np.outer(blend_weights(w.height, ramp), blend_weights(w.width, ramp))
+        weight = np.outer(weights_of(w.height, cut, blend), weights_of(w.width, cut, blend))
         total[w.slices] += weight * scene[0][w.slices] * place[: w.height, : w.width]
         weights[w.slices] += weight
     return 254 * total / weights
+
+
+def weights_of(size: int, cut: dict[str, int], blend: str) -> NDArray[np.float64]:
+    if blend == "gaussian":
+        place = np.arange(size) - (size - 1) / 2
+        bell: NDArray[np.float64] = np.exp(-0.5 * (6 * place / size) ** 2)
+        return np.maximum(1, np.round(128 * bell))
+    ramp = max(1, cut["overlap"]) if blend == "ramp" else 1
+    return blend_weights(size, ramp).astype(np.float64)
 
 
 def test_windows_without_data_never_reach_the_network() -> None:

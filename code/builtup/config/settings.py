@@ -103,6 +103,7 @@ KNOWN: Mapping[str, Known] = {
     "adapt": _inference(str),  # none, auto, scene or city: statistics of the normalisation
     "window": _inference(int | None, STUDY),
     "overlap": _inference(int | None, STUDY),
+    "stride": _inference(int | None),  # steps of window // stride instead of an overlap
     "blend": _inference(str, STUDY),
     "threshold": _inference(float | str | None),
     "temperature": _inference(float | str | None),  # of the logits; "run": that of the training run
@@ -148,7 +149,7 @@ _RANGES: Mapping[str, _Range] = {
         [
             *("num_epochs", "accumulation_steps", "val_interval", "log_interval", "es_patience"),
             *("batch_size", "val_batch_size", "samples_per_epoch", "max_tiles", "crop", "widths"),
-            *("window", "threshold_tiles"),
+            *("window", "threshold_tiles", "stride"),
         ],
         _COUNT,
     ),

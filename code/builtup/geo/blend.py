@@ -7,19 +7,26 @@ and its column (`builtup.geo.windows.blend_weights`), so one-dimensional weights
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from builtup.geo.probability import NODATA
-from builtup.geo.windows import Window, blend_weights, even_offsets
+from builtup.geo.windows import Window, blend_weights, even_offsets, gaussian_weights
 
-__all__ = ["MAX_RAMP", "AxisBlend", "IntegerBlend", "ramp_of"]
+__all__ = ["BLENDS", "MAX_RAMP", "AxisBlend", "IntegerBlend", "ramp_of"]
 
 #: Longest ramp of integer weights: 128² · 254 leaves room for 500 tiles in a sum of 32 bits.
 MAX_RAMP = 128
+#: Weights along a window of so many pixels, by the way of blending: rising over the overlap from
+#: its ends, all the same, or a Gaussian about its centre.
+BLENDS: Mapping[str, Callable[[int, int], NDArray[np.int32]]] = {
+    "ramp": lambda size, overlap: blend_weights(size, max(1, overlap)),
+    "mean": lambda size, overlap: blend_weights(size, 1),
+    "gaussian": lambda size, overlap: gaussian_weights(size),
+}
 
 
 def ramp_of(overlap: int) -> int:
@@ -80,17 +87,15 @@ class AxisBlend:
     shares: tuple[NDArray[np.float32], ...]
 
     @classmethod
-    def of(cls, length: int, window: int, overlap: int, ramp: int | None = None) -> AxisBlend:
+    def of(cls, length: int, window: int, overlap: int, blend: str = "ramp") -> AxisBlend:
         """The even tiling of an axis of `length` pixels by windows of `window`.
 
-        Weights rise over `ramp` pixels from a window's ends (the overlap, if not given); with 1
-        all pixels weigh the same.
+        `blend` names the weights of their pixels, see `BLENDS`.
         """
         size = min(window, length)
         offsets = tuple(even_offsets(length, window, overlap))
-        return cls(
-            length, size, offsets, _running_shares(length, size, offsets, ramp or max(1, overlap))
-        )
+        weights = BLENDS[blend](size, overlap)
+        return cls(length, size, offsets, _running_shares(length, offsets, weights))
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -111,9 +116,9 @@ class AxisBlend:
 
 
 def _running_shares(
-    length: int, size: int, offsets: Sequence[int], ramp: int
+    length: int, offsets: Sequence[int], of_window: NDArray[np.int32]
 ) -> tuple[NDArray[np.float32], ...]:
-    weights = blend_weights(size, ramp).astype(np.int64)
+    weights, size = of_window.astype(np.int64), len(of_window)
     seen = np.zeros(length, np.int64)
     shares = []
     end = 0

@@ -10,7 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
-__all__ = ["Window", "aligned", "blend_weights", "even_offsets", "tiling"]
+__all__ = [
+    "Window",
+    "aligned",
+    "blend_weights",
+    "even_offsets",
+    "gaussian_weights",
+    "stride_overlap",
+    "tiling",
+]
+
+#: The largest weight of a Gaussian: with those of both axes, and 254, a sum of 32 bits holds 500.
+MOST_WEIGHT = 128
 
 
 @dataclass(frozen=True, order=True)
@@ -89,3 +100,22 @@ def blend_weights(length: int, ramp: int) -> NDArray[np.int32]:
         raise ValueError(f"length and ramp must be positive, got {length} and {ramp}")
     up = np.arange(1, length + 1, dtype=np.int32)
     return np.minimum(np.minimum(up, up[::-1]), np.int32(ramp))
+
+
+def gaussian_weights(length: int) -> NDArray[np.int32]:
+    """Weights of one axis of a window: a Gaussian about its centre, σ a sixth of its length.
+
+    Integers from 1 to 128, for the reasons of `blend_weights`.
+    """
+    if length < 1:
+        raise ValueError(f"length must be positive, got {length}")
+    place = np.arange(length) - (length - 1) / 2
+    bell = np.exp(-0.5 * (place / (length / 6)) ** 2)
+    return np.maximum(1, np.round(MOST_WEIGHT * bell)).astype(np.int32)
+
+
+def stride_overlap(window: int, stride: int) -> int:
+    """The overlap of windows whose step is `window // stride` pixels: 4000, 7 gives 3429."""
+    if not 1 <= stride <= window:
+        raise ValueError(f"stride must be from 1 to the window ({window}), got {stride}")
+    return window - window // stride

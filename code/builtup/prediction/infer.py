@@ -23,6 +23,7 @@ from builtup.errors import ConfigError, InputError, RunError
 from builtup.prediction.fitted_tiles import adapted_cities, networks_of
 from builtup.prediction.recipe import Loaded, Recipe, ready
 from builtup.prediction.tiles import Selection, Tally, TileWork, select_all, select_held_out
+from builtup.prediction.tta import TTA_SETS
 from builtup.runs import tracking
 from builtup.runs.lineage import find_artifacts, tuned_ground
 from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
@@ -168,6 +169,7 @@ def _recipe(config: Config, trained: Trained, selection: Selection) -> Recipe:
         overlap=64 if overlap is None else overlap,
         batch_size=config.get("batch_size", 4),
         blend=config.get("blend", "ramp"),
+        stride=config.get("stride"),
         threshold=_text(config.get("threshold")),
         temperature=_text(config.get("temperature")),
         device=config.get("device", "auto"),
@@ -189,7 +191,7 @@ def _tta(config: Config) -> str:
     if name in (None, False, ""):
         return "none"
     if not isinstance(name, str):
-        raise ConfigError(f"{config.path}: tta = {name!r}: expected none, hflip, rotations or d4")
+        raise ConfigError(f"{config.path}: tta = {name!r}: expected one of {', '.join(TTA_SETS)}")
     return name
 
 

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 
 from builtup.config.device import pick_device
 from builtup.errors import BuiltupError, ConfigError, one_line
+from builtup.geo.blend import BLENDS
 from builtup.geo.rasters import as_nan
 from builtup.geo.windows import Window
 from builtup.prediction.backends.choose import Task, choose_backend
 from builtup.prediction.backends.probabilities import Probabilities
 from builtup.prediction.decoders import number_of_decoders
 from builtup.prediction.tta import average_views, views_of
-from builtup.prediction.windows import BLENDS, Stream, predict_stream
+from builtup.prediction.windows import Stream, predict_stream
 from builtup.sensors.classes import BUILT_UP, Classes
 
 __all__ = ["Halving", "make_stream", "mark_invalid", "predict_array", "within_memory"]
@@ -72,7 +73,7 @@ def make_stream(
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: must be at least 1")
     if blend not in BLENDS:
-        raise ConfigError(f"blend={blend!r}: unknown; use {' or '.join(BLENDS)}")
+        raise ConfigError(f"blend={blend!r}: unknown; use one of {', '.join(BLENDS)}")
     if not temperatures or min(temperatures) <= 0:
         raise ConfigError(f"temperature={temperatures}: must be above 0")
     place = pick_device(device) if isinstance(device, str) else device

@@ -18,6 +18,7 @@ from torch import nn
 
 from builtup.errors import BuiltupError, ConfigError, one_line
 from builtup.geo.probability import moved_threshold, parse_threshold
+from builtup.geo.windows import stride_overlap
 from builtup.jobs import executors
 from builtup.models.batch_statistics import norm_layers, with_statistics
 from builtup.models.channels import inputs_of
@@ -47,13 +48,14 @@ class Recipe:
     """How pixels are predicted.
 
     `model` is a run id, models:/…, an artifact folder, a file of weights, or the model that comes
-    with builtup (`shipped`). `window` and `overlap`
-    are pixels, `batch_size` windows. `threshold` is a number in (0, 1], empty for the model's own;
-    `temperature` a number above 0, `run` for the one fitted to the model, empty for none. `amp`
-    (half precision on a GPU) is as in the training where it is None. `calibration_path` is the
-    folder of training tiles that `backend=openvino-int8` is made from, the run's own where empty.
-    `adapt` says whether the network's normalisation is fitted to what is mapped: auto, none, scene
-    or city, with another weight than usual scene:0.5, see `builtup.prediction.adapt.Adapt`.
+    with builtup (`shipped`). `window` and `overlap` are pixels, `batch_size` windows; a `stride`
+    takes the place of the overlap: windows then follow each other by `window // stride` pixels.
+    `threshold` is a number in (0, 1], empty for the model's own; `temperature` a number above 0,
+    `run` for the one fitted to the model, empty for none. `amp` (half precision on a GPU) is as in
+    the training where it is None. `calibration_path` is the folder of training tiles that
+    `backend=openvino-int8` is made from, the run's own where empty. `adapt` says whether the
+    network's normalisation is fitted to what is mapped: auto, none, scene or city, with another
+    weight than usual scene:0.5, see `builtup.prediction.adapt.Adapt`.
     """
 
     model: str = SHIPPED
@@ -70,6 +72,19 @@ class Recipe:
     amp: bool | None = None
     calibration_path: str = ""
     adapt: str = "auto"
+    stride: int | None = None
+
+    @property
+    def least_overlap(self) -> int:
+        """The least pixels that neighbouring windows share; ConfigError for a senseless stride."""
+        if self.stride is None:
+            return self.overlap
+        if not 1 <= self.stride <= self.window:
+            raise ConfigError(
+                f"stride={self.stride}: windows of {self.window} pixels follow each other by "
+                f"window // stride pixels; use a number from 1 to {self.window}"
+            )
+        return stride_overlap(self.window, self.stride)
 
 
 @dataclass(frozen=True)
@@ -206,7 +221,7 @@ def ready(recipe: Recipe, trained: Trained) -> Loaded:
         trained.model,
         classes=trained.classes,
         window=recipe.window,
-        overlap=recipe.overlap,
+        overlap=recipe.least_overlap,
         batch_size=recipe.batch_size,
         tta=recipe.tta,
         device=recipe.device,
@@ -239,7 +254,7 @@ def _quantised(recipe: Recipe, trained: Trained, temperature: float | None) -> P
             data_path=data,
             threshold=moved_threshold(trained.threshold, temperature),
             window=recipe.window,
-            overlap=recipe.overlap,
+            overlap=recipe.least_overlap,
             temperature=temperature or 1.0,
         )
     )

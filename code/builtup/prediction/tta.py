@@ -25,11 +25,32 @@ def _rotations() -> Any:
     return ttach.Compose([ttach.Rotate90(angles=[0, 90, 180, 270])])
 
 
+def _flips() -> Any:
+    return ttach.Compose([ttach.HorizontalFlip(), ttach.VerticalFlip()])
+
+
+class _Transpose:
+    """Rows for columns, or nothing where it is not `on`: what ttach lacks."""
+
+    def __init__(self, on: bool) -> None:
+        self.on = on
+
+    def augment_image(self, image: Tensor) -> Tensor:
+        """(…, H, W) to (…, W, H)."""
+        return image.mT if self.on else image
+
+    deaugment_mask = augment_image
+
+
 #: Named sets of views. `rotations` (quarter turns) is what the UNOSAT solution used, `d4` adds
-#: their mirror images: the eight symmetries of a square.
+#: their mirror images: the eight symmetries of a square. `flips` are left and right, up and down,
+#: both and none.
 TTA_SETS: dict[str, Callable[[], Any]] = {
     "none": lambda: ttach.Compose([]),
     "hflip": ttach.aliases.hflip_transform,
+    "vflip": ttach.aliases.vlip_transform,
+    "flips": _flips,
+    "transpose": lambda: [_Transpose(False), _Transpose(True)],
     "rotations": _rotations,
     "d4": ttach.aliases.d4_transform,
 }

@@ -47,10 +47,7 @@ from builtup.geo.probability import NODATA, SCALE
 from builtup.geo.windows import Window
 from builtup.sensors.catalogue import DEFAULT
 
-__all__ = ["BLENDS", "Stream", "ahead", "predict_stream", "windows_of"]
-
-#: Length of the ramp of weights for each way of blending; None is the overlap.
-BLENDS: dict[str, int | None] = {"ramp": None, "mean": 1}
+__all__ = ["Stream", "ahead", "predict_stream", "windows_of"]
 
 Mask = NDArray[np.bool_]
 Item = TypeVar("Item")
@@ -67,7 +64,8 @@ class Stream:
     `probabilities` maps values as they are in memory (B, inputs, window, window), float32, NaN
     where invalid, on `device`, to probabilities (B, bands, window, window), float32. `batch_size`
     windows go through together. Where windows overlap (by `overlap` pixels at least), the weight of
-    a prediction rises from its window's edge (`blend` is "ramp"), or all weigh the same ("mean").
+    a prediction rises from its window's edge (`blend` is "ramp"), falls from its centre as a
+    Gaussian does ("gaussian"), or all weigh the same ("mean").
     `backend` is what `probabilities` runs on. `decoders` processes read ahead, where there are
     files to be read; with 0 a thread does.
     """
@@ -156,7 +154,7 @@ class _Cut:
     @classmethod
     def of(cls, width: int, height: int, stream: Stream) -> _Cut:
         """The windows of a raster of `width` x `height` pixels."""
-        how = (stream.window, stream.overlap, BLENDS[stream.blend])
+        how = (stream.window, stream.overlap, stream.blend)
         return cls(AxisBlend.of(height, *how), AxisBlend.of(width, *how))
 
     def groups(self, batch_size: int) -> list[_Group]:
