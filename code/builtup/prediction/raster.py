@@ -1,0 +1,90 @@
+"""A raster that can be read by windows to its raster of probabilities, in flat memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builtup.errors import InputError
+from builtup.geo.area import GridArea
+from builtup.geo.grid import Grid
+from builtup.geo.probability import NODATA
+from builtup.geo.rasters import create_cog, gdal_env
+from builtup.geo.windows import Window
+from builtup.prediction.decoders import Opening, decoding
+from builtup.prediction.progress import Advance
+from builtup.prediction.windows import Stream, predict_stream, windows_of
+from builtup.runs.results import QUICKLOOK, PredictionTags, write_tags
+from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.quicklook import Quicklook
+
+__all__ = ["CACHE_BYTES", "Predicted", "predict_raster"]
+
+#: Bytes of GDAL's cache: enough for the blocks that neighbouring windows of tiled files share.
+CACHE_BYTES = 16_000_000
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a prediction did: windows that the network saw, pixels written, any of them valid."""
+
+    windows: int
+    pixels: int
+    valid: bool
+
+
+def predict_raster(
+    opening: Opening[Window],
+    grid: Grid,
+    stream: Stream,
+    final: Path,
+    tags: PredictionTags | None = None,
+    *,
+    name: str,
+    cache: int = CACHE_BYTES,
+    area: GridArea | None = None,
+    quicklook: Path | None = None,
+    advance: Advance = lambda pixels: None,
+) -> Predicted:
+    """Predict a raster on `grid` into the COG `final` of 8-bit probabilities, whole or not at all.
+
+    `opening` opens what reads windows of it, (inputs, h, w) float32, NaN where invalid; GDAL's
+    cache holds `cache` bytes meanwhile. Outside of `area` all is no-data. A `quicklook` of what was
+    read stands there before the raster does. Raises InputError, which begins with `name`, where no
+    pixel is valid, and as reading does.
+    """
+    profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
+    places = windows_of(grid.width, grid.height, stream)
+    with (
+        gdal_env(GDAL_CACHEMAX=cache),
+        create_cog(final, grid, **profile) as out,
+        # closed first: its cached blocks are gone when the COG is made
+        decoding(opening, places, stream.decoders, stream.values) as read,
+    ):
+        if tags is not None:
+            write_tags(out, tags)
+            out.descriptions = tags.class_set.bands
+        seen = None if quicklook is None else Quicklook(grid, DEFAULT)
+        valid = False
+
+        def write(window: Window, values: NDArray[np.uint8]) -> None:
+            nonlocal valid
+            if area is not None:
+                values = np.where(area.holds(window), values, np.uint8(NODATA))
+            valid = valid or bool((values != NODATA).any())
+            out.write(values, window=window.rasterio)
+            advance(window.height * window.width)
+
+        wanted = None if area is None else area.meets
+        watched = read if seen is None else seen.watching(read)
+        windows = predict_stream(watched, write, grid.width, grid.height, stream, wanted=wanted)
+        if windows == 0 and area is None:
+            names = " and ".join(DEFAULT.names)
+            raise InputError(name, f"no pixel is valid in both {names}", "remove the scene")
+        if seen is not None and quicklook is not None:
+            seen.write(quicklook, {} if tags is None else replace(tags, kind=QUICKLOOK).as_gdal())
+    return Predicted(windows, grid.pixels, valid)
