@@ -88,7 +88,7 @@ def test_an_empty_default_is_said_in_words_only():
     shown = CliRunner().invoke(cli, ["polygonize", "--help"], catch_exceptions=False).output
     assert '""' not in shown
     assert "by default" in shown
-    assert "[default: 400; x>=0]" in " ".join(shown.split())
+    assert "[default: 2; x>=1]" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize("name", sorted(PROJECT))

@@ -28,12 +28,23 @@ def command(polygons: PolygonOptions, other: str) -> None:
 
 def test_a_command_gets_its_polygon_options_as_one_thing() -> None:
     result = CliRunner().invoke(command, ["--min_hole", "100", "--square", "true", "--other", "x"])
-    expected = PolygonOptions(min_area=400.0, simplify=10.0, min_hole=100.0, square=True)
+    expected = PolygonOptions(min_hole=100.0, square=True)
     assert result.output.strip() == f"{expected} x"
 
 
 def test_their_defaults_are_those_of_the_dataclass() -> None:
     assert CliRunner().invoke(command).output.strip() == str(PolygonOptions())
     assert [option.name for option in command.params] == [
-        "min_area", "simplify", "min_hole", "square", "other",
+        "min_area", "simplify", "min_hole", "square", "classes", "other",
     ]  # fmt: skip
+
+
+def test_sizes_that_nobody_gives_are_those_of_the_pixels() -> None:
+    assert PolygonOptions().sized() == (400.0, 10.0, 400.0, False, "")
+    fine = PolygonOptions(simplify=1, classes="car").sized(fine=True)
+    assert fine == (4.0, 1.0, 4.0, False, "car")
+
+
+def test_a_size_of_the_command_line_is_a_number_of_0_or_more() -> None:
+    assert CliRunner().invoke(command, ["--min_area", "-1"]).exit_code == 2
+    assert CliRunner().invoke(command, ["--min_area", "large"]).exit_code == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from builtup.options import COUNT, FROM_0, PATH, Probability, listed
+from builtup.options import COUNT, FROM_0, PATH, PROBABILITY, listed
 
 __all__ = [
     "comparing",
@@ -72,7 +72,7 @@ pseudo_labelling = listed(
     ("source", _SOURCE, "scene", "each scene's own map, or that of its city, of all dates"),
     ("low", click.FloatRange(0, 1), 0.2, "mode=hard: most probability of the background"),
     ("high", click.FloatRange(0, 1), 0.8, "mode=hard: least probability of a building"),
-    ("max_std", Probability(), "", "most standard deviation of dates, 0 to 1; any by default"),
+    ("max_std", PROBABILITY, "", "most standard deviation of dates, 0 to 1; any by default"),
     ("gt_path", str, "", "a split with polygons to compare labels with; none by default"),
 )
 
@@ -84,7 +84,7 @@ self_training = listed(
     ("overrides", str, "", 'settings of it to replace, "max_minutes=3"; none by default'),
     ("tta", str, "d4", "views that the teacher averages: none, hflip, flips, rotations, d4"),
     ("source", _SOURCE, "city", "each scene's own map, or that of its city, of all dates"),
-    ("max_std", Probability(), "", "most standard deviation of dates, 0 to 1; any by default"),
+    ("max_std", PROBABILITY, "", "most standard deviation of dates, 0 to 1; any by default"),
     ("shares_path", str, "", "a coarse raster of built-up shares, in any CRS; none by default"),
     ("shares_full", click.FloatRange(0), 1.0, "its value of a cell all built-up, as a probability"),
     ("num_workers", COUNT, 2, "processes on this machine"),

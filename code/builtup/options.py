@@ -22,10 +22,11 @@ __all__ = [
     "COUNT",
     "FROM_0",
     "PATH",
+    "PROBABILITY",
     "Command",
     "Group",
+    "OrNothing",
     "PolygonOptions",
-    "Probability",
     "averaging",
     "io",
     "launching",
@@ -41,6 +42,18 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+
+
+class OrNothing(click.ParamType):
+    """A number of a kind of click's; nothing where it is left open."""
+
+    def __init__(self, kind: click.ParamType) -> None:
+        self.kind, self.name = kind, kind.name
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The number."""
+        text = str(value).strip()
+        return self.kind.convert(text, param, ctx) if text else None
 
 
 # --- what every command has -----------------------------------------------------------------------
@@ -183,18 +196,25 @@ def results(function: F) -> F:
 class _PolygonOptions(NamedTuple):
     """No dataclass: importing what makes one would be a thirtieth of `--help`."""
 
-    min_area: float = 400.0
-    simplify: float = 10.0
-    min_hole: float = 400.0
+    min_area: float | None = None
+    simplify: float | None = None
+    min_hole: float | None = None
     square: bool = False
+    classes: str = ""
+
+
+#: Least area, tolerance and least hole (m², metres, m²) that fit pixels of 10 m, and of .1 m.
+_COARSE, _FINE = (400.0, 10.0, 400.0), (4.0, 0.3, 4.0)
 
 
 class PolygonOptions(_PolygonOptions):
-    """How the polygons for work (the GeoPackage) are made of the exact outlines.
+    """Of what polygons are made, and how those for work (the GeoPackage) differ from the outlines.
 
     Regions below `min_area` are left out and holes below `min_hole` filled (both m²), vertices
-    removed that lie within `simplify` (metres) of the outline without them; `square` gives right
-    angles where they fit. Raises BuiltupError for a number that is no size.
+    removed that lie within `simplify` (metres) of the outline without them: where nothing is said,
+    as fits the sensor's pixels, see `sized`. `square` gives right angles where they fit. `classes`
+    are names separated by `;`, or "all": polygons then have a field `class`; empty: the mapped one
+    alone. Raises BuiltupError for a number that is no size.
     """
 
     __slots__ = ()
@@ -204,9 +224,29 @@ class PolygonOptions(_PolygonOptions):
         made = super().__new__(cls, *sizes, **named)
         for name in ("min_area", "simplify", "min_hole"):
             value = getattr(made, name)
-            if not 0 <= value < math.inf:
+            if value is not None and not 0 <= value < math.inf:
                 raise BuiltupError(f"{name}={value}: no size; it must be a finite number ≥ 0")
         return made
+
+    def sized(self, *, fine: bool = False) -> _Sized:
+        """All of it in numbers: 400 m², 10 m and 400 m² where nothing was said, and for maps of
+        `fine` pixels (images from the air) 4 m², .3 m and 4 m²."""
+        given = (self.min_area, self.simplify, self.min_hole)
+        min_area, simplify, min_hole = (
+            float(usual if value is None else value)
+            for value, usual in zip(given, _FINE if fine else _COARSE, strict=True)
+        )
+        return _Sized(min_area, simplify, min_hole, bool(self.square), self.classes)
+
+
+class _Sized(NamedTuple):
+    """`PolygonOptions` in numbers."""
+
+    min_area: float
+    simplify: float
+    min_hole: float
+    square: bool
+    classes: str
 
 
 def polygon_options(function: F) -> F:
@@ -220,19 +260,18 @@ def polygon_options(function: F) -> F:
     made = cast(F, command)
     for name, text in reversed(_POLYGON_HELP.items()):
         default = PolygonOptions._field_defaults[name]
-        kind: Any = bool if isinstance(default, bool) else click.FloatRange(0)
-        shown = default if isinstance(default, bool) else f"{default:g}"
-        made = click.option(
-            f"--{name}", type=kind, default=shown, help=f"{text} (GeoPackage)"
-        )(made)  # fmt: skip
+        kind: Any = OrNothing(click.FloatRange(0)) if default is None else type(default)
+        shown = "" if default is None else default
+        made = click.option(f"--{name}", type=kind, default=shown, help=text)(made)
     return made
 
 
 _POLYGON_HELP = {
-    "min_area": "least area of a polygon, m²",
-    "simplify": "how far an outline may move, metres",
-    "min_hole": "least area of a hole, m²",
-    "square": "right angles where they fit",
+    "min_area": "least area of a polygon (GeoPackage); 400 m², of images 4 m² by default",
+    "simplify": "how far an outline may move (GeoPackage); 10 metres, of images 0.3 by default",
+    "min_hole": "least area of a hole (GeoPackage); 400 m², of images 4 m² by default",
+    "square": "right angles where they fit (GeoPackage)",
+    "classes": "classes that get polygons, separated by ; or all; the mapped one by default",
 }
 
 
@@ -266,31 +305,8 @@ def listed(*rows: tuple[str, Any, Any, str] | Callable[[Any], Any]) -> Callable[
     return decorate
 
 
-class _WholeNumber(click.ParamType):
-    """A number of 0 or more; nothing where it is left open."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int | None:
-        text = str(value).strip()
-        if text and not text.isdecimal():
-            self.fail(f"{value!r} is not a number of 0 or more", param, ctx)
-        return int(text) if text else None
-
-
-class Probability(click.ParamType):
-    """A number from 0 to 1; nothing where it is left open."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float | None:
-        """The number, as a float."""
-        text = str(value).strip()
-        known: Any = click.FloatRange(0, 1)
-        return float(known.convert(text, param, ctx)) if text else None
-
-
 COUNT, FROM_0 = click.IntRange(1), click.IntRange(0)
+PROBABILITY = OrNothing(click.FloatRange(0, 1))
 
 #: Of averaging the dates of cities.
 averaging = listed(threshold, years)
@@ -348,7 +364,7 @@ predicting = listed(
     ("window", click.IntRange(32), 512, "side of a window, pixels"),
     ("overlap", FROM_0, 64, "of windows, pixels"),
     (
-        *("stride", _WholeNumber(), ""),
+        *("stride", OrNothing(FROM_0), ""),
         "steps of window // stride instead of an overlap; none by default",
     ),
     ("blend", str, "ramp", "weights of overlapping windows: ramp, mean or gaussian"),
@@ -360,7 +376,7 @@ predicting = listed(
     polygon_options,
     ("device", str, "auto", "auto, cpu or cuda"),
     ("backend", str, "torch", "what the network runs on: torch, openvino, openvino-int8 or auto"),
-    ("decoders", _WholeNumber(), "", "processes that read ahead; by default for a GPU only"),
+    ("decoders", OrNothing(FROM_0), "", "processes that read ahead; by default for a GPU only"),
     ("allow", str, "", "prefixes of what STAC items may point to besides; none by default"),
     ("run_name", str, "", "name of the run in MLflow; by its scenes by default"),
 )

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ from numpy.typing import NDArray
 from rasterio import features
 from shapely.geometry import shape
 
-from builtup.errors import GridError, InputError, OutputError
+from builtup.errors import ConfigError, GridError, InputError, OutputError
 from builtup.geo import vector_writers as writers
 from builtup.maps.polygonize import polygonize
 from builtup.options import PolygonOptions
-from builtup.runs.results import PredictionTags
+from builtup.runs.results import PredictionTags, read_tags
 from helpers import CRS, TRANSFORM, write_raster
 from traced import blobs, masks
 
@@ -164,7 +165,7 @@ def test_large_masks_give_exact_outlines_and_valid_polygons_that_do_not_overlap(
         p.wkb for p in shapely.normalize(expected)
     }
     made, kept = read(path.with_suffix(".gpkg"))
-    assert set(kept["id"]) == set(fields["id"][fields["area_m2"] >= options.min_area])
+    assert set(kept["id"]) == set(fields["id"][fields["area_m2"] >= options.sized().min_area])
     assert shapely.is_valid(made).all()
     assert (shapely.get_type_id(made) == 3).all()
     one, other = shapely.STRtree(made).query(made, predicate="intersects")
@@ -294,3 +295,88 @@ def test_polygonising_needs_neither_torch_nor_mlflow() -> None:
         "sys.exit(bool({'torch', 'mlflow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def write_classes(root: Path, sensor: str = "", crs: str | None = CRS) -> Path:
+    """A map of ground, building and car in two bands of rows, and its probability of each."""
+    classes = np.zeros((40, 40), np.uint8)
+    classes[4:20, 4:30] = 1
+    classes[20:24, 4:12] = 2
+    classes[30:, 30:] = 255
+    path = write_city(root, classes, np.zeros((3, 40, 40), np.uint8), transform=TENTHS, crs=crs)
+    levels = np.stack([np.where(classes == k, 100 + 50 * k, 10) for k in range(3)])
+    levels[:, classes == 255] = 255
+    tags = replace(
+        PredictionTags("", "38SLF_Alpha", 40, 40, "run", 0.5, ("ground", "building", "car")),
+        sensor=sensor,
+    )
+    for name, kind in (("38SLF_Alpha.tif", "classes"), ("38SLF_Alpha_prob.tif", "prob")):
+        with rasterio.open(root / "raw" / name, "r+") as dataset:
+            dataset.update_tags(**tags.of_kind(kind).as_gdal())
+            if kind == "prob":
+                dataset.write(levels.astype(np.uint8))
+    return path
+
+
+#: Pixels of 10 cm.
+TENTHS = Affine(0.1, 0, 500000, 0, -0.1, 4100000)
+
+
+def test_each_class_that_is_asked_for_gets_polygons(tmp_path: Path) -> None:
+    path = write_classes(tmp_path, "rgb")
+    polygonize(input_path=str(tmp_path), polygons=PolygonOptions(classes="all", min_area=0))
+    for suffix in (".shp", ".gpkg"):
+        outlines, fields = read(path.with_suffix(suffix))
+        assert list(fields) == ["id", "city", "class", "area_m2", "mean_prob"]
+        assert fields["class"].tolist() == ["ground", "building", "car"]
+        assert fields["id"].tolist() == [1, 2, 3]
+        assert fields["mean_prob"] == pytest.approx([100 / 254, 150 / 254, 200 / 254])
+        assert shapely.area(outlines[1:]) == pytest.approx([4.16, 0.32])
+    polygonize(input_path=str(tmp_path), polygons=PolygonOptions(classes="car", min_area=0))
+    assert read(path.with_suffix(".gpkg"))[1]["class"].tolist() == ["car"]
+    with pytest.raises(ConfigError, match=r"no class boat; choose all, or from ground, building"):
+        polygonize(input_path=str(tmp_path), polygons=PolygonOptions(classes="boat"))
+
+
+def test_sizes_of_maps_of_images_fit_pixels_of_a_decimetre(tmp_path: Path) -> None:
+    path = write_classes(tmp_path, "rgb")
+    polygonize(input_path=str(tmp_path), polygons=PolygonOptions(classes="building;car"))
+    assert read(path.with_suffix(".gpkg"))[1]["class"].tolist() == ["building"]  # .32 m² is small
+
+
+def test_a_map_of_images_without_a_crs_gets_no_polygons_and_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_classes(tmp_path, "rgb", crs=None)
+    assert polygonize(input_path=str(tmp_path)).done == 0
+    assert "38SLF_Alpha: has no CRS, so its map gets no polygons" in caplog.text
+    assert not path.with_suffix(".gpkg").exists()
+    write_classes(tmp_path, crs=None)
+    with pytest.raises(InputError, match="has no CRS; assign it"):
+        polygonize(input_path=str(tmp_path))
+
+
+def test_the_confidence_is_the_probability_of_any_class(tmp_path: Path) -> None:
+    path = write_classes(tmp_path, "rgb")
+    with rasterio.open(path.with_name("38SLF_Alpha_prob.tif")) as dataset:
+        best, tags = dataset.read().max(axis=0), read_tags(dataset)
+    best[30:, 30:] = 255
+    path.with_name("38SLF_Alpha_prob.tif").unlink()
+    other = write_raster(
+        path.with_name("38SLF_Alpha_confidence.tif"), best, TENTHS, CRS, nodata=255
+    )
+    with rasterio.open(other, "r+") as dataset:
+        dataset.update_tags(**replace(tags, kind="confidence").as_gdal())
+    polygonize(input_path=str(tmp_path), polygons=PolygonOptions(classes="all", min_area=0))
+    expected = [100 / 254, 150 / 254, 200 / 254]
+    assert read(path.with_suffix(".shp"))[1]["mean_prob"] == pytest.approx(expected)
+
+
+def test_of_two_classes_the_other_one_has_the_rest_of_the_probability(tmp_path: Path) -> None:
+    mask = np.zeros((10, 10), np.uint8)
+    mask[:5] = 1
+    path = write_city(tmp_path, mask, np.where(mask == 1, 200, 54).astype(np.uint8))
+    polygonize(input_path=str(tmp_path), polygons=PolygonOptions(classes="all"))
+    fields = read(path.with_suffix(".shp"))[1]
+    assert fields["class"].tolist() == ["background", "building"]
+    assert fields["mean_prob"] == pytest.approx([200 / 254, 200 / 254])

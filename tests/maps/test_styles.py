@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 
-from builtup.maps.styles import mask_style, polygon_style, probability_style, viridis
+from builtup.maps.styles import (
+    class_polygon_style,
+    class_style,
+    mask_style,
+    polygon_style,
+    probability_style,
+    viridis,
+)
+from builtup.sensors.classes import Classes
 
 
 def test_the_mask_s_style_draws_its_polygons_too() -> None:
@@ -51,3 +59,18 @@ def test_viridis_is_that_of_matplotlib() -> None:
     values = np.linspace(-0.2, 1.2, 300).reshape(20, 15)
     expected = np.asarray(colormaps["viridis"](np.clip(values, 0, 1), bytes=True))[..., :3]
     assert np.abs(viridis(values).astype(int) - expected.astype(int)).max() <= 5
+
+
+def test_polygons_of_several_classes_have_the_colours_of_the_map() -> None:
+    classes = Classes.of(("ground", "building", "a < b"))
+    map_style = class_style(classes, polygons_by_class=True)
+    for style in (class_polygon_style(classes), map_style):
+        root = ElementTree.fromstring(style.partition("\n")[2])
+        assert [c.get("value") for c in root.iter("category")] == list(classes.names)
+        fills = [
+            option.get("value") for option in root.iter("Option") if option.get("name") == "color"
+        ]
+        assert fills == [f"{r},{g},{b},120" for r, g, b in classes.colours]
+    root = ElementTree.fromstring(map_style.partition("\n")[2])
+    shown = [e.get("color") for e in root.iter("paletteEntry")]
+    assert shown == [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in classes.colours]

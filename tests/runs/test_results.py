@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
-from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from builtup.errors import InputError, RunError
@@ -19,11 +17,9 @@ from builtup.runs.results import (
     Results,
     city_rasters,
     kind_of,
-    read_tags,
     resolve_results,
     scene_rasters,
     upload_results,
-    write_tags,
 )
 
 TAGS = PredictionTags(
@@ -48,56 +44,6 @@ def write_raster(path: Path, tags: dict[str, str]) -> Path:
     return path
 
 
-@given(st.floats(0, 1), st.integers(1, 10**6), st.integers(1, 10**6))
-def test_tags_survive_gdal_metadata(threshold: float, width: int, height: int) -> None:
-    from builtup.runs.results import _parse
-
-    tags = PredictionTags("s1a_38SLF_{}_2015", "38SLF_A", width, height, "r", threshold, ("a",))
-    assert _parse(tags.as_gdal(), "x.tif") == tags
-
-
-def test_tags_survive_a_file_also_without_scene(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "a.tif", TAGS.as_gdal())
-    assert read_tags(path) == TAGS
-    with rasterio.open(path) as dataset:
-        assert read_tags(dataset) == TAGS
-    city = PredictionTags("", "38SLF_Alpha", 30, 20, "", 0.5)
-    with rasterio.open(path, "r+") as dataset:
-        write_tags(dataset, city)
-    assert read_tags(path) == city
-
-
-@pytest.mark.parametrize(
-    "tags",
-    [
-        {},
-        {**TAGS.as_gdal(), "BUILTUP_CITY": ""},
-        {**TAGS.as_gdal(), "BUILTUP_GRID": "30"},
-        {**TAGS.as_gdal(), "BUILTUP_GRID": "0,20"},
-        {**TAGS.as_gdal(), "BUILTUP_THRESHOLD": "high"},
-        {**TAGS.as_gdal(), "BUILTUP_THRESHOLD": "1.5"},
-    ],
-)
-def test_a_raster_without_sound_tags_is_refused_in_one_line(
-    tmp_path: Path, tags: dict[str, str]
-) -> None:
-    path = write_raster(tmp_path / "a.tif", tags)
-    with pytest.raises(InputError, match=r"a\.tif: .*tags.*; ") as e:
-        read_tags(path)
-    assert "\n" not in str(e.value)
-
-
-def test_tags_of_two_classes_are_the_same_as_ever() -> None:
-    assert " ".join(TAGS.as_gdal()) == (
-        "BUILTUP_SCENE BUILTUP_CITY BUILTUP_GRID BUILTUP_RUN_ID BUILTUP_THRESHOLD BUILTUP_CLASSES"
-    )
-
-
-def test_more_classes_say_what_a_raster_is_and_how_it_was_decided(tmp_path: Path) -> None:
-    tags = replace(TAGS, kind="classes", mapped="building", decision="argmax")
-    assert read_tags(write_raster(tmp_path / "a.tif", tags.as_gdal())) == tags
-
-
 @pytest.mark.parametrize(
     ("name", "tags", "kind"),
     [
@@ -111,6 +57,7 @@ def test_more_classes_say_what_a_raster_is_and_how_it_was_decided(tmp_path: Path
         ("beirut_prob", {}, ""),
         ("beirut", {}, ""),
         ("beirut", {"BUILTUP_KIND": "classes"}, "classes"),
+        ("38SLF_Alpha_confidence", {}, ""),
         ("beirut_prob", {"BUILTUP_KIND": "prob"}, "prob"),
         ("beirut_prob", None, "scene"),  # unreadable: reading it says so
         ("beirut", None, ""),
@@ -316,3 +263,12 @@ def test_reading_tags_needs_neither_torch_nor_mlflow() -> None:
         "import sys, builtup.runs.results; sys.exit(bool({'torch', 'mlflow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_a_raster_of_each_class_a_map_has_that_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    write_raster(tmp_path / "raw" / "roofs.tif", {"BUILTUP_KIND": "classes"})
+    confident = write_raster(tmp_path / "raw" / "roofs_confidence.tif", {})
+    assert city_rasters(Results(tmp_path))[0].prob == confident
+    probable = write_raster(tmp_path / "raw" / "roofs_prob.tif", {})
+    assert city_rasters(Results(tmp_path))[0].prob == probable

@@ -74,3 +74,12 @@ def test_unknown_mapped_and_unscored_classes_are_refused() -> None:
 def test_what_is_unscored_is_left_out_of_means() -> None:
     colours = Classes.of(SIX).colours
     assert Classes(SIX, colours, "building", unscored=("clutter",)).scored == (0, 2, 3, 4, 5)
+
+
+def test_classes_are_chosen_by_name_in_the_order_of_their_numbers() -> None:
+    classes = Classes.of(SIX)
+    assert classes.chosen("") == ("building",)
+    assert classes.chosen("all") == SIX
+    assert classes.chosen(f"{SIX[3]}; {SIX[0]}") == (SIX[0], SIX[3])
+    with pytest.raises(ConfigError, match="classes=boat: no class boat; choose all, or from"):
+        classes.chosen("boat")

@@ -40,10 +40,10 @@ class Generaliser:
 
     def __init__(self, options: PolygonOptions, grid: Grid) -> None:
         """`grid` is that of the mask: its pixels' size in metres, and the way to its CRS."""
-        self.options, self.grid = options, grid
+        self.options, self.grid = options.sized(), grid
         self.pixel = grid.metres_per_pixel
         #: how far squaring may move an edge, in metres; a corner moves with two of them
-        self.limit = 1.5 * max(options.simplify, *self.pixel)
+        self.limit = 1.5 * max(self.options.simplify, *self.pixel)
         self.reach = 2 * np.sqrt(2) * self.limit / min(self.pixel) if options.square else 0.0
         self._waiting = _Waiting.of(Features.none(), np.zeros(0, object), np.zeros(0, bool))
         #: by the id of a polygon, the smaller ones that overlap it

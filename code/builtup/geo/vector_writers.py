@@ -110,10 +110,18 @@ class Writer:
         self.count = 0
         self._path, self._final, self._city, self._crs = path, final, city, crs
         self._metadata = dict(metadata or {})
+        self._class = ""
         self._begun = False
         self._bytes = 0
         self._waiting = Features.none()
         self._waiting_bytes = 0
+
+    def of_class(self, name: str) -> None:
+        """What is written from now on gets that name in the field `class`, which a file has whose
+        first polygons are of one."""
+        if self._begun or len(self._waiting):
+            self._flush()
+        self._class = name
 
     def write(self, batch: Features) -> None:
         """Append a batch; raises OutputError where it cannot be written or does not fit."""
@@ -149,6 +157,7 @@ class Writer:
             {
                 "id": batch.id,
                 "city": np.full(len(batch), self._city, object),
+                **({"class": np.full(len(batch), self._class, object)} if self._class else {}),
                 "area_m2": batch.area_m2,
                 "mean_prob": batch.mean_prob,
             },
@@ -326,17 +335,21 @@ def _shapefile_bytes(batch: Features) -> int:
     return 16 * vertices + 4 * rings + 52 * len(batch)
 
 
-def mapped_total(path: Path) -> tuple[int, float]:
-    """How many polygons a GeoPackage of ours holds, and their area in square metres.
+def mapped_total(path: Path, of_class: str = "") -> tuple[int, float]:
+    """How many polygons a GeoPackage of ours holds, and their area in square metres: of one class
+    where its polygons have a field `class`, and one is named.
 
     InputError where it cannot be read.
     """
     count, area = 0, 0.0
-    options = {"columns": ["area_m2"], "read_geometry": False, "batch_size": _ROW_GROUP}
+    options = {"columns": ["area_m2", "class"], "read_geometry": False, "batch_size": _ROW_GROUP}
     with open_layer(path, path.stem, "run polygonize again", **options) as (_, reader):
         for part in reader:
             if "area_m2" not in part.schema.names:
                 raise InputError(path, "its polygons have no area_m2", "run polygonize again")
             areas = part.column("area_m2").to_numpy(zero_copy_only=False)
+            if of_class and "class" in part.schema.names:
+                names = part.column("class").to_numpy(zero_copy_only=False)
+                areas = areas[names == of_class]
             count, area = count + len(areas), area + float(areas.sum())
     return count, area

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from builtup.sensors.classes import Classes
 
 __all__ = [
+    "class_polygon_style",
     "class_style",
     "disagreement_style",
     "mask_style",
@@ -95,13 +96,14 @@ def mask_style(threshold: float) -> str:
     return _document(_palette(entries), _polygon_renderer(threshold))
 
 
-def class_style(classes: Classes) -> str:
+def class_style(classes: Classes, *, polygons_by_class: bool = False) -> str:
     """Each class in its colour, and the polygons' own style."""
     entries = [
         (f"#{red:02x}{green:02x}{blue:02x}", 255, quoteattr(name)[1:-1])
         for name, (red, green, blue) in zip(classes.names, classes.colours, strict=True)
     ]
-    return _document(_palette(entries), _polygon_renderer(1 / len(classes)))
+    polygons = _class_renderer(classes) if polygons_by_class else None
+    return _document(_palette(entries), polygons or _polygon_renderer(1 / len(classes)))
 
 
 def _palette(entries: Sequence[tuple[str, int, str]]) -> str:
@@ -119,10 +121,19 @@ def _palette(entries: Sequence[tuple[str, int, str]]) -> str:
 
 def polygon_style(threshold: float) -> str:
     """The style of a layer of polygons, as a QML document; `threshold` is their least mean."""
+    return _polygon_document(_polygon_renderer(threshold))
+
+
+def class_polygon_style(classes: Classes) -> str:
+    """The style of polygons of several classes, each in its colour, as a QML document."""
+    return _polygon_document(_class_renderer(classes))
+
+
+def _polygon_document(renderer: str) -> str:
     return (
         "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
         f'<qgis version="{QGIS_VERSION}" styleCategories="Symbology">\n'
-        f"{_polygon_renderer(threshold)}\n <layerGeometryType>2</layerGeometryType>\n</qgis>\n"
+        f"{renderer}\n <layerGeometryType>2</layerGeometryType>\n</qgis>\n"
     )
 
 
@@ -167,6 +178,22 @@ def _polygon_renderer(threshold: float) -> str:
         ' <renderer-v2 type="graduatedSymbol" attr="mean_prob" graduatedMethod="GraduatedColor" '
         'symbollevels="0" forceraster="0" enableorderby="0">\n'
         f"  <ranges>\n{ranges}\n  </ranges>\n  <symbols>\n{symbols}\n  </symbols>\n </renderer-v2>"
+    )
+
+
+def _class_renderer(classes: Classes) -> str:
+    """The part of a QML document that draws polygons in the colour of their `class`."""
+    entries = "\n".join(
+        f'   <category symbol="{i}" value={quoteattr(name)} label={quoteattr(name)} render="true"/>'
+        for i, name in enumerate(classes.names)
+    )
+    symbols = "\n".join(
+        _symbol(i, ",".join(map(str, colour))) for i, colour in enumerate(classes.colours)
+    )
+    return (
+        ' <renderer-v2 type="categorizedSymbol" attr="class" symbollevels="0" forceraster="0" '
+        f'enableorderby="0">\n  <categories>\n{entries}\n  </categories>\n  <symbols>\n{symbols}\n'
+        "  </symbols>\n </renderer-v2>"
     )
 
 

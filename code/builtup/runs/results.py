@@ -1,4 +1,4 @@
-"""A set of predictions: which folder it is, and the tags that its rasters carry.
+"""A set of predictions: which folder it is, and which of its rasters is what.
 
 `<folder>/raw/` holds tiles, scene mosaics, city rasters and polygons. Every prediction raster says
 itself which scene, city, grid, run, threshold and classes it belongs to: later steps read these
@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,15 +19,22 @@ from builtup.errors import InputError, RunError
 from builtup.geo.rasters import open_raster
 from builtup.jobs.files import atomic_files
 from builtup.runs.manifest import DataManifest
+from builtup.runs.prediction_tags import (
+    CONFIDENCE,
+    QUICKLOOK,
+    PredictionTags,
+    base_city,
+    read_tags,
+    write_tags,
+)
 from builtup.runs.records import EnsembleRecord, InferenceRecord, prediction_record
-from builtup.sensors.classes import BUILT_UP, Classes
 from builtup.sensors.radar.names import SceneName
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from rasterio.io import DatasetReader, DatasetWriter
 
 __all__ = [
+    "CONFIDENCE",
     "PREDICTIONS_TAG",
     "QUICKLOOK",
     "CityRasters",
@@ -55,131 +62,8 @@ _BESIDE = (DataManifest.NAME, InferenceRecord.NAME)
 #: The tag of a run whose rasters lie in a folder of the user's choice.
 PREDICTIONS_TAG = "predictions"
 
-_PREFIX = "BUILTUP_"
-#: The kind of a scene's picture, and what stands between doubts in their tag.
-QUICKLOOK, DOUBTS = "quicklook", "; "
 _REMEDY = "check the artifact store, or give their folder"
-_CITY_MASK = re.compile(r"\d{2}[A-Za-z]{3}_(?!.*_(?:prob|std|count|quicklook)$).+")
-
-
-@dataclass(frozen=True)
-class PredictionTags:
-    """What a prediction raster says of itself.
-
-    `scene` is the scene id with braces (empty in a city's rasters, which join several), `city`
-    the key `<TILE>_<City>`, `width` and `height` the whole scene's or city's grid in pixels,
-    `run_id` the inference run, `threshold` that of the mapped class's probability, in (0, 1),
-    `date` (YYYYMMDD) that of a scene whose name need not hold it. Of more than two classes rasters
-    also say of what `kind` they are (tile, scene; of a city prob, std, count, classes), which class
-    is `mapped`, and the `decision` by which pixels get their class. `doubts` are those of a city's
-    map, in words. Of a city with folders of several years `year` says which; a map of all has none.
-    `adapted` says to what the network's normalisation was fitted, empty where it was not.
-    """
-
-    scene: str
-    city: str
-    width: int
-    height: int
-    run_id: str
-    threshold: float
-    classes: tuple[str, ...] = ()
-    date: str = ""
-    kind: str = ""
-    mapped: str = ""
-    decision: str = ""
-    doubts: tuple[str, ...] = ()
-    year: str = ""
-    adapted: str = ""
-
-    @property
-    def base_city(self) -> str:
-        """The key of the city of which a map of one year is, by which its ground is known."""
-        return base_city(self.city, self.year)
-
-    @property
-    def class_set(self) -> Classes:
-        """The classes; background and building where none are named."""
-        return Classes.of(self.classes, self.mapped) if len(self.classes) > 1 else BUILT_UP
-
-    def of_kind(self, kind: str) -> PredictionTags:
-        """What a raster of that kind says; of two classes it says no more than it always did."""
-        classes = self.class_set
-        if classes.by_threshold:
-            return self
-        decision = classes.decision(self.threshold)
-        return replace(self, kind=kind, mapped=classes.mapped, decision=decision)
-
-    def as_gdal(self) -> dict[str, str]:
-        """The tags as GDAL metadata, for `dataset.update_tags(**tags.as_gdal())`."""
-        tags = {
-            "BUILTUP_SCENE": self.scene,
-            "BUILTUP_CITY": self.city,
-            "BUILTUP_GRID": f"{self.width},{self.height}",
-            "BUILTUP_RUN_ID": self.run_id,
-            "BUILTUP_THRESHOLD": repr(float(self.threshold)),
-            "BUILTUP_CLASSES": ",".join(self.classes),
-        }
-        further = {
-            "BUILTUP_DATE": self.date,
-            "BUILTUP_YEAR": self.year,
-            "BUILTUP_KIND": self.kind,
-            "BUILTUP_MAPPED": self.mapped,
-            "BUILTUP_DECISION": self.decision,
-            "BUILTUP_ADAPTED": self.adapted,
-            "BUILTUP_DOUBTS": DOUBTS.join(self.doubts),
-        }
-        return tags | {name: value for name, value in further.items() if value}
-
-
-def base_city(key: str, year: str) -> str:
-    """The key of the city of which `key` is that of a map, of that `year` unless this is empty."""
-    return key.removesuffix(f"_{year}") if year else key
-
-
-def write_tags(dataset: DatasetWriter, tags: PredictionTags) -> None:
-    """Put the tags on an open raster."""
-    dataset.update_tags(**tags.as_gdal())
-
-
-def read_tags(source: Path | str | DatasetReader) -> PredictionTags:
-    """The tags of a prediction raster; InputError where it has none or they make no sense."""
-    if isinstance(source, Path | str):
-        with open_raster(source) as dataset:
-            return _parse(dataset.tags(), dataset.name)
-    return _parse(source.tags(), source.name)
-
-
-def _parse(raw: dict[str, str], name: str) -> PredictionTags:
-    remedy = "run the inference again, or take the rasters that it wrote"
-    missing = [key for key in ("CITY", "GRID", "THRESHOLD") if not raw.get(_PREFIX + key)]
-    if missing:
-        names = ", ".join(_PREFIX + key for key in missing)
-        raise InputError(name, f"no prediction of ours: it lacks the tags {names}", remedy)
-    try:
-        width, height = (int(part) for part in raw["BUILTUP_GRID"].split(","))
-        threshold = float(raw["BUILTUP_THRESHOLD"])
-    except ValueError as e:
-        raise InputError(name, f"tags that make no sense ({e})", remedy) from e
-    if width < 1 or height < 1 or not 0 <= threshold <= 1:
-        raise InputError(
-            name, f"tags that make no sense (grid {width},{height}, threshold {threshold})", remedy
-        )
-    return PredictionTags(
-        scene=raw.get("BUILTUP_SCENE", ""),
-        city=raw["BUILTUP_CITY"],
-        width=width,
-        height=height,
-        run_id=raw.get("BUILTUP_RUN_ID", ""),
-        threshold=threshold,
-        classes=tuple(filter(None, raw.get("BUILTUP_CLASSES", "").split(","))),
-        date=raw.get("BUILTUP_DATE", ""),
-        kind=raw.get("BUILTUP_KIND", ""),
-        year=raw.get("BUILTUP_YEAR", ""),
-        adapted=raw.get("BUILTUP_ADAPTED", ""),
-        mapped=raw.get("BUILTUP_MAPPED", ""),
-        decision=raw.get("BUILTUP_DECISION", ""),
-        doubts=tuple(filter(None, raw.get("BUILTUP_DOUBTS", "").split(DOUBTS))),
-    )
+_CITY_MASK = re.compile(r"\d{2}[A-Za-z]{3}_(?!.*_(?:prob|std|count|quicklook|confidence)$).+")
 
 
 @dataclass(frozen=True)
@@ -332,7 +216,8 @@ def _names_in(folder: Path) -> set[str]:
 
 @dataclass(frozen=True)
 class CityRasters:
-    """The mask (0/1/255) and the 8-bit probability of one city, in raw/."""
+    """The mask (0/1/255, or class numbers) of one map and its 8-bit probability, in raw/: of each
+    class or the mapped one (`_prob`), else of the class that each pixel has (`_confidence`)."""
 
     city: str
     mask: Path
@@ -370,13 +255,17 @@ def scene_rasters(results: Results) -> list[Path]:
 
 def city_rasters(results: Results) -> list[CityRasters]:
     """The cities' rasters, sorted; InputError where there is no mask."""
-    found = [
-        CityRasters(mask.stem, mask, mask.with_name(f"{mask.stem}_prob.tif"))
-        for mask in _rasters(results, "classes")
-    ]
+    found = [_of_mask(mask) for mask in _rasters(results, "classes")]
     if not found:
         raise InputError(results.raw, "no city masks in it", "run all_agg_by_city first")
     return found
+
+
+def _of_mask(mask: Path) -> CityRasters:
+    ends = ("_prob.tif", f"_{CONFIDENCE}.tif")
+    probable, confident = (mask.with_name(f"{mask.stem}{end}") for end in ends)
+    prob = confident if confident.is_file() and not probable.is_file() else probable
+    return CityRasters(mask.stem, mask, prob)
 
 
 def upload_results(results: Results) -> None:

@@ -112,6 +112,19 @@ class Classes:
         """The numbers of the classes that count in means."""
         return tuple(i for i, name in enumerate(self.names) if name not in self.unscored)
 
+    def chosen(self, text: str) -> tuple[str, ...]:
+        """The classes that `text` names, separated by `;`, in the order of their numbers: the
+        mapped one where it is empty, or "all". ConfigError for a name that is none of them."""
+        named = {part.strip() for part in text.split(";")} - {""}
+        if named == {"all"}:
+            return self.names
+        if strangers := sorted(named - set(self.names)):
+            raise ConfigError(
+                f"classes={text}: no class {', '.join(strangers)}; choose all, or from "
+                f"{', '.join(self.names)}"
+            )
+        return tuple(name for name in self.names if name in named) or (self.mapped,)
+
     def least(self, threshold: float) -> float:
         """The least probability of the mapped class with which a pixel may be of it."""
         return threshold if self.by_threshold else 1 / len(self)

@@ -43,7 +43,7 @@ _NAME = re.compile(
 )
 _CITY_FOLDER = re.compile(r"(?P<name>.+?)_(?P<year>\d{4})")
 #: Endings that our rasters of a city have: a city of such a name would have another's files.
-_OURS = re.compile(r"_(prob|std|count|quicklook)$")
+_OURS = re.compile(r"_(prob|std|count|quicklook|confidence)$")
 _POLARISATION = re.compile(r"(?<![A-Za-z])(vv|vh)(?![A-Za-z])", re.IGNORECASE)
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?!\d)")
 #: What a browser or a file manager adds to the name of a second file.
