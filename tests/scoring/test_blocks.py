@@ -6,12 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
-from builtup.errors import InputError
+from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
-from builtup.scoring.blocks import BLOCK, BlockCounter, BlockTable, read_blocks, write_blocks
-from builtup.scoring.counts import f1, iou
+from builtup.geo.windows import Window, aligned
+from builtup.scoring.blocks import (
+    BLOCK,
+    BlockCounter,
+    BlockMatrices,
+    BlockTable,
+    read_blocks,
+    write_blocks,
+)
+from builtup.scoring.counts import confusion, f1, iou
 from helpers import CRS
 from tile_data import moved
 
@@ -108,3 +118,30 @@ def test_scores_without_a_building_in_the_truth_are_undefined() -> None:
     counts = np.array([[0, 5, 0, 95], [0, 0, 0, 100], [0, 0, 3, 97]])
     assert np.isnan(f1(counts)).tolist() == [True, True, False]
     assert iou(counts)[2] == 0
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**32 - 1))
+def test_matrices_of_blocks_are_those_of_their_pixels_however_windows_cut_them(
+    height: int, width: int, side: int, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    truth, label = (
+        generator.choice([0, 1, 2, 255], (height, width)).astype(np.uint8) for _ in range(2)
+    )
+    counter = BlockMatrices(3, side)
+    for window in aligned(width, height, (7, 11)):
+        counter.add(window, truth[window.slices], label[window.slices])
+    expected = [
+        confusion(truth[y : y + side, x : x + side], label[y : y + side, x : x + side], 3)
+        for y in range(0, height, side)
+        for x in range(0, width, side)
+    ]
+    expected = [matrix for matrix in expected if matrix.any()]
+    assert counter.counts.shape == (len(expected), 3, 3)
+    assert all((one == other).all() for one, other in zip(counter.counts, expected, strict=True))
+
+
+def test_a_class_beyond_the_number_is_refused() -> None:
+    counter = BlockMatrices(2, 64)
+    with pytest.raises(BuiltupError, match="holds class 2"):
+        counter.add(Window(0, 0, 1, 1), np.full((1, 1), 2, np.uint8), np.zeros((1, 1), np.uint8))

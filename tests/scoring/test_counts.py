@@ -30,6 +30,7 @@ from builtup.scoring.counts import (
     recall,
     scores,
     tile_iou,
+    weighted,
     worst_city_f1,
 )
 from builtup.sensors.classes import BUILT_UP, Classes
@@ -142,3 +143,27 @@ def test_where_only_the_map_has_the_class_its_overlap_is_0_and_its_iou_undefined
     cells = [[0, 5, 0, 95], [0, 0, 0, 100], [3, 1, 0, 6]]
     assert np.array_equal(overlap(cells), [0, math.nan, 0.75], equal_nan=True)
     assert np.array_equal(iou(cells), [math.nan, math.nan, 0.75], equal_nan=True)
+
+
+@given(st.integers(2, 7), st.integers(1, 400), st.integers(0, 2**32 - 1))
+def test_weighted_scores_are_those_of_scikit_learn(number: int, size: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    present = generator.choice(number, generator.integers(1, number + 1), replace=False)
+    truth = generator.choice(present, size).astype(np.uint8)
+    label = generator.integers(0, number, size).astype(np.uint8)
+    found = weighted(confusion(truth, label, number))
+    for name, score in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
+        expected = score(truth, label, average="weighted", zero_division=0)
+        assert found[name] == pytest.approx(expected)
+
+
+def test_weighted_scores_of_nothing_are_undefined() -> None:
+    assert all(math.isnan(value) for value in weighted(np.zeros((3, 3), np.int64)).values())
+
+
+@given(st.integers(1, 5), st.integers(2, 5), st.integers(0, 2**32 - 1))
+def test_cells_of_many_matrices_are_those_of_each(many: int, number: int, seed: int) -> None:
+    matrices = np.random.default_rng(seed).integers(0, 50, (many, number, number))
+    each = np.stack([one_against_rest(matrix) for matrix in matrices])
+    assert (one_against_rest(matrices) == each).all()
+    assert (each.sum(axis=-1) == matrices.sum(axis=(1, 2))[:, None]).all()

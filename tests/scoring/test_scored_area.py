@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builtup.errors import InputError
 from builtup.geo.windows import Window
 from builtup.runs.results import CityRasters, PredictionTags
-from builtup.scoring.scored_area import find_truths, open_scored_city
+from builtup.scoring.scored_area import eroded, find_truths, open_scored_city
 from helpers import TRANSFORM, write_polygons, write_raster
 
 CITY = "38SLF_Alpha"
@@ -104,3 +106,18 @@ def test_the_map_of_a_year_is_scored_by_the_polygons_of_that_year(tmp_path: Path
         else:
             with pytest.raises(InputError, match="no ground truth of any predicted city"):
                 find_truths([rasters], tmp_path)
+
+
+@given(st.integers(1, 14), st.integers(1, 14), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_eroded_truth_keeps_what_no_other_class_is_near(
+    height: int, width: int, radius: int, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    coarse = generator.choice([0, 3, 255], (4, 4), p=[0.5, 0.3, 0.2]).astype(np.uint8)
+    truth = np.kron(coarse, np.ones((4, 4), np.uint8))[:height, :width]
+    found = eroded(truth, radius)
+    ys, xs = np.nonzero(truth != 255)
+    for y, x in np.ndindex(truth.shape):
+        near = (ys - y) ** 2 + (xs - x) ** 2 <= radius**2
+        alike = (truth[ys, xs][near] == truth[y, x]).all()
+        assert found[y, x] == (truth[y, x] if alike else 255)

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from builtup.errors import InputError
 from builtup.geo.grid import Grid
+from builtup.geo.windows import Window
 from builtup.jobs.files import write_text_atomically
-from builtup.scoring.counts import CELLS, Counts
+from builtup.scoring.counts import CELLS, Counts, confusion
 
 __all__ = [
     "BLOCK",
     "LEVELS_AT",
     "BlockCounter",
+    "BlockMatrices",
     "BlockRow",
     "BlockTable",
     "Place",
@@ -143,6 +145,39 @@ class BlockCounter:
             BlockRow(self.seed, place, scene, counts)
             for (place, scene), counts in sorted(self._counts.items(), key=lambda item: item[0])
         ]
+
+
+class BlockMatrices:
+    """Adds up confusion matrices of `number` classes by blocks of `side` pixels of one raster.
+
+    Blocks begin at its upper left corner: a raster without a CRS has no other place to count from.
+    """
+
+    def __init__(self, number: int, side: int) -> None:
+        self.number, self.side = number, side
+        self._counts: dict[tuple[int, int], Counts] = {}
+
+    def add(self, window: Window, truth: NDArray[np.uint8], label: NDArray[np.uint8]) -> None:
+        """Count the pixels (H, W) of a window that are 255 in neither array.
+
+        BuiltupError where the truth holds a class beyond `number`.
+        """
+        rows = np.arange(window.y, window.y + window.height) // self.side
+        columns = np.arange(window.x, window.x + window.width) // self.side
+        for row in np.unique(rows).tolist():
+            inside = slice(*np.searchsorted(rows, (row, row + 1)).tolist())
+            for column in np.unique(columns).tolist():
+                across = slice(*np.searchsorted(columns, (column, column + 1)).tolist())
+                part = confusion(truth[inside, across], label[inside, across], self.number)
+                if part.any():
+                    key = (row, column)
+                    self._counts[key] = self._counts.get(key, 0) + part
+
+    @property
+    def counts(self) -> Counts:
+        """`[block, truth, prediction]` of the blocks where pixels count, sorted by their place."""
+        found = [counts for _, counts in sorted(self._counts.items())]
+        return np.array(found, np.int64).reshape(-1, self.number, self.number)
 
 
 def _block_numbers(grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -34,6 +34,7 @@ __all__ = [
     "require_known_classes",
     "scores",
     "tile_iou",
+    "weighted",
     "worst_city_f1",
 ]
 
@@ -111,10 +112,11 @@ def require_known_classes(largest: int, number: int) -> None:
         )
 
 
-def one_against_rest(matrix: Counts) -> Counts:
-    """The cells (C, 4) of each class of a matrix [truth, prediction] (C, C)."""
-    hit, predicted, true = np.diag(matrix), matrix.sum(0), matrix.sum(1)
-    rest = matrix.sum() - predicted - true + hit
+def one_against_rest(matrix: NDArray[Any]) -> NDArray[Any]:
+    """The cells (…, C, 4) of each class of matrices [truth, prediction] (…, C, C)."""
+    hit = np.diagonal(matrix, axis1=-2, axis2=-1)
+    predicted, true = matrix.sum(axis=-2), matrix.sum(axis=-1)
+    rest = matrix.sum(axis=(-2, -1))[..., None] - predicted - true + hit
     return np.stack([hit, predicted - hit, true - hit, rest], axis=-1)
 
 
@@ -136,6 +138,21 @@ def scores(matrix: Counts, classes: Classes) -> dict[str, float]:
         "macro_f1": _mean_of_defined(of_class[scored]),
         "macro_iou": _mean_of_defined(of_iou[scored]),
         "accuracy": float(np.trace(matrix) / total) if total else float("nan"),
+    }
+
+
+def weighted(matrix: Counts) -> dict[str, float]:
+    """precision, recall and f1 of `matrix[truth, prediction]`, means weighted by true pixels.
+
+    As scikit-learn's average="weighted": a class that is not predicted has the precision 0. NaN
+    where no pixel counts.
+    """
+    cells, pixels = one_against_rest(matrix), matrix.sum(axis=1)
+    total = pixels.sum()
+    of_class = {"precision": precision(cells), "recall": recall(cells), "f1": f1(cells)}
+    return {
+        name: float((np.nan_to_num(values) * pixels).sum() / total) if total else float("nan")
+        for name, values in of_class.items()
     }
 
 

@@ -9,6 +9,7 @@ polygons touch, as in training.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from builtup.errors import InputError
 from builtup.geo.burn import Burner
 from builtup.geo.grid import Grid
-from builtup.geo.probability import NODATA, mapped_band
+from builtup.geo.probability import IGNORE, NODATA, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.reprojection import reproject
 from builtup.geo.vectors import PolygonSet, read_polygons
@@ -34,6 +36,7 @@ from builtup.tiles.labels import labelled_area, truths_below
 __all__ = [
     "SCORED_AREA",
     "ScoredCity",
+    "eroded",
     "find_truths",
     "open_scored_city",
     "read_scored_area",
@@ -91,6 +94,24 @@ def read_scored_area(results: Results) -> PolygonSet | None:
     """The polygons of `scored_area.gpkg`, or None where there is no such file."""
     path = results.folder / SCORED_AREA
     return read_polygons(path) if path.exists() else None
+
+
+def eroded(truth: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
+    """Class numbers (H, W), 255 where another class lies within a disc of `radius` pixels.
+
+    As the ISPRS benchmarks erode theirs, whose outlines are uncertain. Pixels that are 255 are of
+    no class and take nothing away.
+    """
+    height = len(truth)
+    least = np.pad(truth, ((radius, radius), (0, 0)), constant_values=IGNORE)
+    most = np.pad(np.where(truth == IGNORE, 0, truth), ((radius, radius), (0, 0)))
+    alike = truth != IGNORE
+    for down in range(2 * radius + 1):
+        across = 2 * math.isqrt(radius**2 - (down - radius) ** 2) + 1
+        rows = slice(down, down + height)
+        alike &= minimum_filter1d(least[rows], across, mode="constant", cval=IGNORE) >= truth
+        alike &= maximum_filter1d(most[rows], across, mode="constant", cval=0) <= truth
+    return np.where(alike, truth, np.uint8(IGNORE))
 
 
 @dataclass(frozen=True)
