@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from builtup.config.launch import run_script
 from builtup.config.load import load
@@ -14,9 +15,10 @@ from builtup.runs import tracking
 from builtup.runs.recorder import recording
 from builtup.runs.records import CrossValidation
 from builtup.training.build import build_data, build_learner
-from builtup.training.checkpoints import load_trained
+from builtup.training.checkpoints import load_state, load_trained
 from helpers import ROOT
 from tiny_folds import enter, write_cities, write_config
+from tiny_training import write_tiny
 
 SCRIPT = ROOT / "code" / "scripts" / "training.py"
 
@@ -126,3 +128,81 @@ def towns(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("towns")
     write_cities(root)
     return root
+
+
+HEADS = """
+
+from builtup.models.heads import On, SmoothL1
+from builtup.models.small import SmallUNet
+
+heads, alpha, unknown = ("height",), 0.5, 20
+
+
+class WithHeight(Towns):
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        sample["height"] = 6.0 * (sample["mask"] == 1)[None]
+        if index % 2:
+            sample["height"][:, :unknown] = float("nan")
+        return sample
+
+
+def model():
+    network = SmallUNet(3, 2, (4, 8), heads=heads)
+    return Segmenter(Channels("db_3b", (-20.0,) * 3, (6.0,) * 3), with_norm(network, "group"))
+
+
+def train_loader():
+    import ignite.distributed as idist
+    from torch.utils.data import Subset
+
+    size, rank = idist.get_world_size(), idist.get_rank()
+    data = Subset(WithHeight(samples, 0), range(rank, samples, size))
+    return DataLoader(data, batch_size // size)
+
+
+def criterion():
+    loss = CrossEntropy()
+    return loss + alpha * On("height", "height", SmoothL1()) if alpha else loss
+"""
+
+
+def test_two_processes_train_heads_as_one_does(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By all known heights of both, of which one has fewer; and the log shows the terms."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    path = write_tiny(tmp_path, "\nfrom builtup.models.norms import with_norm\n" + HEADS)
+    options = "num_epochs=2 samples=8 accumulation_steps=2 log_predictions=0 log_interval=1"
+    found = []
+    for processes in (1, 2):
+        run_script(SCRIPT, path, processes, options)
+        run = tracking.find_run(tracking.last_run_id())
+        curves = {
+            name: [p.value for p in tracking.client().get_metric_history(run.info.run_id, name)]
+            for name in ("train/loss", "train/classes", "train/height")
+        }
+        weights = load_state(tracking.run_artifacts(run.info.run_id) / "weights" / "last.pt")
+        found.append((curves, weights))
+    (one, ours), (two, theirs) = found
+    for name, values in one.items():
+        assert len(values) == 4 and two[name] == pytest.approx(values, rel=1e-4)
+    expected = [c + 0.5 * h for c, h in zip(one["train/classes"], one["train/height"], strict=True)]
+    assert one["train/loss"] == pytest.approx(expected)
+    for key, value in ours.items():
+        torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("alpha=0", r"head height of the network has no loss; add On\('height', …\)"),
+        ("heads=()", r"the network has the heads classes; add it to `heads`"),
+    ],
+)
+def test_heads_and_losses_that_do_not_fit_are_refused_before_a_step(
+    project: Path, tmp_path: Path, overrides: str, message: str
+) -> None:
+    path = write_tiny(tmp_path, "\nfrom builtup.models.norms import with_norm\n" + HEADS)
+    with pytest.raises(ConfigError, match=message):
+        run_script(SCRIPT, path, 1, overrides)

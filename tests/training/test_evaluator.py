@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from builtup.data.contract import Places, as_tile_loader
 from builtup.errors import BuiltupError
 from builtup.sensors.classes import BUILT_UP
-from builtup.training.evaluator import create_evaluator, evaluate
+from builtup.training.evaluator import create_evaluator, evaluate, prepare_batch
 from builtup.training.learner import Learner
 
 
@@ -77,3 +77,37 @@ def test_a_process_without_a_batch_takes_part_all_the_same() -> None:
     found = evaluate(evaluator, learner.model, [])
     assert evaluator.scores.matrices.sum() == 0
     assert found["f1"] != found["f1"]
+
+
+def test_of_a_network_with_heads_the_classes_are_evaluated() -> None:
+    class Headed(Answers):
+        def forward(self, power: Tensor) -> Any:
+            return {"height": power[:, :1] * float("nan"), "classes": super().forward(power)}
+
+    data = [
+        {
+            "image": torch.full((3, 2, 2), value),
+            "mask": torch.ones(2, 2),
+            "height": torch.full((1, 2, 2), 3.0),
+            "index": i,
+        }
+        for i, value in enumerate((0.9, 0.1))
+    ]
+    learner = Learner(
+        Headed(), nn.MSELoss(), torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    )
+    loader: Any = DataLoader(data, 2)  # type: ignore[arg-type]
+    found = evaluate(create_evaluator(learner, Places(), BUILT_UP), learner.model, loader)
+    assert found["recall"] == 0.5
+
+
+def test_a_batch_with_height_gives_a_dict_of_targets() -> None:
+    mask = torch.ones(1, 2, 2, dtype=torch.uint8)
+    batch = {"image": torch.zeros(1, 3, 2, 2), "mask": mask, "index": torch.tensor([0])}
+    device = torch.device("cpu")
+    _, target = prepare_batch(batch, device, False)
+    assert isinstance(target, Tensor) and target.dtype == torch.int64
+    height = torch.full((1, 1, 2, 2), 2.5, dtype=torch.float64)
+    _, targets = prepare_batch(batch | {"height": height}, device, False)
+    assert not isinstance(targets, Tensor) and set(targets) == {"mask", "height"}
+    assert torch.equal(targets["mask"], target) and targets["height"].dtype == torch.float32

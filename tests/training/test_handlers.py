@@ -14,6 +14,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from builtup.data.contract import as_tile_loader
+from builtup.models.heads import On, SmoothL1
+from builtup.models.losses import CrossEntropy
 from builtup.runs.recorder import Recorder
 from builtup.runs.records import InheritedThreshold, Summary
 from builtup.sensors.classes import BUILT_UP
@@ -92,6 +94,26 @@ def test_the_loss_that_is_logged_is_a_mean_over_pixels(monkeypatch: pytest.Monke
     attach_curves(engine, learner(), recorder, log_interval=2)
     engine.run(range(3), max_epochs=1)
     assert points == [(2.5, 2)]  # the last step had no valid pixel
+
+
+def test_terms_of_a_loss_are_logged_each_by_what_it_counts(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    recorder, points = Recorder(), dict[str, float]()
+    monkeypatch.setattr(recorder, "metrics", lambda values, step: points.update(values))
+    of_heads = learner()
+    of_heads.criterion = CrossEntropy() + 10 * On("height", "height", SmoothL1())
+    steps = [
+        Step(12.0, 4, True, terms={"classes": (2.0, 4), "height": (1.0, 1)}),
+        Step(1.0, 4, True, terms={"classes": (1.0, 4), "height": (0.0, 0)}),
+    ]
+    engine = trainer(steps)
+    attach_curves(engine, of_heads, recorder, log_interval=2)
+    engine.run(range(2), max_epochs=1)
+    del points["lr"]
+    assert points == {"train/loss": 11.5, "train/classes": 1.5, "train/height": 1.0}
+    assert "epoch 1/1: loss 11.5000 (classes 1.5000, height 1.0000), " in caplog.text
 
 
 def test_training_stops_after_validations_without_a_better_one() -> None:

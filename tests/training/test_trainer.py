@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from builtup.data.contract import Places
 from builtup.errors import BuiltupError
+from builtup.models.heads import Heads, On, SmoothL1
+from builtup.models.losses import CrossEntropy
 from builtup.training.learner import Learner
+from builtup.training.lessons import Lesson
 from builtup.training.trainer import create_trainer, optimiser_steps
 from trainings import train
 
@@ -69,8 +72,6 @@ def test_a_plain_step_is_torchs_own() -> None:
 
 
 def test_a_group_without_a_valid_pixel_changes_nothing() -> None:
-    from builtup.models.losses import CrossEntropy
-
     learner = learner_of()
     learner.criterion = CrossEntropy()
     before = weights(learner)
@@ -137,3 +138,100 @@ def test_the_moving_average_follows_the_steps() -> None:
 def test_steps_of_a_run_count_short_groups() -> None:
     assert optimiser_steps(5, 3, 2) == 9
     assert optimiser_steps(4, 3, 2) == 6
+
+
+def batch_with_height(count: int, seed: int, ignored: int, unknown: int) -> dict[str, Tensor]:
+    """Of pixels in order, so many ignored; of heights in order, so many unknown."""
+    found = batch(count, seed, ignored)
+    height = 5 * torch.rand(count, 1, 6, 6, generator=torch.Generator().manual_seed(seed))
+    height.view(-1)[:unknown] = float("nan")
+    return found | {"height": height}
+
+
+class TwoHeads(nn.Module):
+    """Class logits and height, each of its own convolution on features of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.Conv2d(3, 4, 3, padding=1)
+        self.classify = Heads(nn.Conv2d(4, 2, 1), {"height": nn.Conv2d(4, 1, 1)})
+
+    def forward(self, image: Tensor) -> Any:
+        return self.classify(self.shared(image).tanh())
+
+
+def learner_of_heads(*lessons: Lesson) -> Learner:
+    torch.manual_seed(0)
+    model = TwoHeads()
+    criterion = CrossEntropy() + 0.5 * On("height", "height", SmoothL1())
+    return Learner(model, criterion, torch.optim.SGD(model.parameters(), lr=0.5), lessons=lessons)
+
+
+def test_each_term_of_an_accumulated_step_is_the_mean_over_its_own_elements() -> None:
+    """1 × 8 = 4 × 2, whatever is ignored or unknown in which batch."""
+    parts = [batch_with_height(2, i, ignored=18 * i, unknown=72 - 20 * i) for i in range(4)]
+    accumulated, at_once, by_hand = (learner_of_heads() for _ in range(3))
+    outputs = train(accumulated, parts, accumulation_steps=4)
+    whole = joined(*parts)
+    (step,) = train(at_once, [whole])
+    torch.testing.assert_close(weights(accumulated), weights(at_once))
+
+    outputs_by_hand = by_hand.model(whole["image"])
+    targets = {"mask": whole["mask"], "height": whole["height"]}
+    loss = by_hand.criterion(outputs_by_hand, targets)
+    loss.backward()
+    by_hand.optimizer.step()
+    torch.testing.assert_close(weights(at_once), weights(by_hand))
+
+    assert [one.stepped for one in outputs] == [False, False, False, True]
+    classes, height = (
+        float(of(outputs_by_hand, targets).detach()) for of in by_hand.criterion.losses
+    )
+    for one in (outputs[-1], step):
+        assert one.terms["classes"] == (pytest.approx(classes), 288 - 18 * 6)
+        assert one.terms["height"] == (pytest.approx(height), 20 * 6)
+        assert one.loss == pytest.approx(classes + 0.5 * height)
+        assert one.pixels == 288 - 18 * 6
+
+
+def test_a_batch_without_a_known_height_teaches_classes_and_one_without_either_nothing() -> None:
+    learner, plain = learner_of_heads(), learner_of_heads()
+    plain.criterion = CrossEntropy()
+    before = weights(learner)
+    train(learner, [batch_with_height(2, 0, ignored=72, unknown=72)])
+    assert torch.equal(weights(learner), before)
+    data = batch_with_height(2, 0, ignored=5, unknown=72)
+    train(learner, [data])
+    train(plain, [data])  # the targets of heads that a plain loss does not ask for are left alone
+    torch.testing.assert_close(weights(learner), weights(plain))
+
+
+def test_a_lesson_adds_to_terms_and_may_be_of_a_head() -> None:
+    parts = [batch_with_height(2, i, ignored=9 * i, unknown=30) for i in range(2)]
+    taught = batch_with_height(3, 9, ignored=4, unknown=50)
+    lessons = (
+        Lesson("labels", [taught], CrossEntropy(), weight=0.3),
+        Lesson("heights", [taught], On("height", "height", SmoothL1()), weight=0.7),
+    )
+    ours, by_hand = learner_of_heads(*lessons), learner_of_heads()
+    (_, step) = train(ours, parts, accumulation_steps=2)
+    whole = joined(*parts)
+    targets = {"mask": whole["mask"], "height": whole["height"]}
+    outputs = by_hand.model(taught["image"])
+    loss = by_hand.criterion(by_hand.model(whole["image"]), targets)
+    loss = loss + 0.3 * CrossEntropy()(outputs["classes"], taught["mask"])
+    (loss + 0.7 * SmoothL1()(outputs["height"], taught["height"])).backward()
+    by_hand.optimizer.step()
+    torch.testing.assert_close(weights(ours), weights(by_hand))
+    assert {name: count for name, (_, count) in step.lessons.items()} == {
+        "labels": 104,
+        "heights": 58,
+    }
+
+
+def test_a_term_that_is_not_finite_stops_and_is_named() -> None:
+    bad = batch_with_height(1, 0, 0, 0) | {"index": torch.tensor([0])}
+    bad["height"][0, 0, 0, 0] = float("inf")
+    trainer = create_trainer(learner_of_heads(), Places(tile_ids=["tile_7"]))
+    with pytest.raises(BuiltupError, match=r"the loss of height is inf at .* tiles tile_7;"):
+        trainer.run([bad], max_epochs=1)

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
+from builtup.models.heads import Targets
 from builtup.tiles.folds import Folds
 from builtup.tiles.table import TrainTile
 
 __all__ = ["Place", "Places", "PrepareBatch", "SampleLoader", "as_tile_loader"]
 
-#: (batch, device, non_blocking) -> image (B, bands, H, W) float32, target (B, H, W) int64.
-PrepareBatch = Callable[[Any, torch.device, bool], tuple[Tensor, Tensor]]
+#: (batch, device, non_blocking) -> image (B, bands, H, W) float32 and the target: the mask
+#: (B, H, W) int64, or a dict of it and further ones (see `builtup.models.heads`).
+PrepareBatch = Callable[[Any, torch.device, bool], tuple[Tensor, Targets]]
 
 
 class Place(Protocol):

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from builtup.models.channels import Channels
+from builtup.models.heads import class_logits
 
 __all__ = ["BatchStatistics", "Moments", "norm_layers", "with_statistics"]
 
@@ -110,7 +111,7 @@ class BatchStatistics:
         share = valid.float()
         self.pixels += int(valid.sum())
         with self._measuring(share):
-            logits: Tensor = self.model(bands)
+            logits = class_logits(self.model(bands))
         if channels is not None:
             levels = _moments(F.avg_pool2d(channels(bands), BLOCK), share)
             self.levels = levels if self.levels is None else self.levels.joined(levels)

@@ -37,6 +37,8 @@ class Loss(nn.Module):
 
     def __add__(self, other: Loss) -> WeightedSum:
         """The sum of two losses."""
+        if not isinstance(other, Loss):  # of a head: it knows how to add this one
+            return NotImplemented
         return WeightedSum(*_terms(self), *_terms(other))
 
     def __rmul__(self, factor: float) -> WeightedSum:

@@ -6,10 +6,13 @@ Nekrasov, Shen, Reid: Light-Weight RefineNet for Real-Time Semantic Segmentation
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
+from builtup.models.heads import Heads, Outputs, each, head_convolution, require_heads
 from builtup.models.weights import adapt_input, fetch
 
 __all__ = ["ChainedResidualPooling", "LightWeightRefineNet"]
@@ -47,12 +50,20 @@ class LightWeightRefineNet(nn.Module):
     The decoder begins at N(0, .01), which the authors' code defines: it has no normalisation, and
     from torch's own start the rates of the baselines (SGD .05) diverge within three steps.
     `pretrained` takes the encoder's ImageNet weights; raises BuiltupError where they cannot be had.
+    With `heads` (see `builtup.models.heads`) the output is a dict of these and the logits.
     """
 
     stride = 32
 
-    def __init__(self, in_channels: int, num_classes: int, pretrained: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        pretrained: bool = False,
+        heads: Sequence[str] = (),
+    ) -> None:
         super().__init__()
+        require_heads(heads)
         blocks = mobilenet_v2()
         if pretrained:
             weights = MobileNet_V2_Weights.IMAGENET1K_V1
@@ -66,11 +77,14 @@ class LightWeightRefineNet(nn.Module):
         # from the deepest to the finest resolution: strides 32, 16, 8, 4
         self.crp = nn.ModuleList(ChainedResidualPooling(_WIDTH) for _ in range(4))
         self.adapt = nn.ModuleList(_conv1x1(_WIDTH, _WIDTH) for _ in range(3))
-        self.classify = nn.Conv2d(_WIDTH, num_classes, 3, padding=1)
+        self.classify: nn.Module = nn.Conv2d(_WIDTH, num_classes, 3, padding=1)
         for part in (self.reduce, self.crp, self.adapt, self.classify):
             part.apply(_begin_small)
+        if heads:
+            further = {name: head_convolution(name, _WIDTH) for name in heads}
+            self.classify = Heads(self.classify, further)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Outputs:
         """Logits at the input's resolution, see the class."""
         size = x.shape[-2:]
         reduced = []
@@ -82,7 +96,7 @@ class LightWeightRefineNet(nn.Module):
         finer = (s16 + s16b, s8, s4)
         for features, adapt, crp in zip(finer, self.adapt, self.crp[1:], strict=True):
             y = crp(F.relu6(features + _upsample(adapt(y), features.shape[-2:])))
-        return _upsample(self.classify(y), size)
+        return each(self.classify(y), lambda values: _upsample(values, size))
 
 
 def _begin_small(module: nn.Module) -> None:

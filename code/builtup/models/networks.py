@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -20,11 +21,13 @@ def create_network(
     num_classes: int,
     pretrained: bool | str = False,
     norm: str = "batch",
+    heads: Sequence[str] = (),
     **options: Any,
 ) -> nn.Module:
     """Our own `lwrefinenet` (encoder mobilenet_v2), or what segmentation_models_pytorch has.
 
     Takes (B, in_channels, H, W), sides multiples of 32, and gives (B, num_classes, H, W) logits.
+    With `heads`, such as ("height",), it gives a dict of these and the logits ("classes").
     `pretrained` is True for ImageNet's weights or a name of `builtup.models.satellite`; `norm` is
     batch or group (`builtup.models.norms`); `options` go to the library's class. Raises
     ConfigError for what does not exist, BuiltupError where weights cannot be fetched.
@@ -38,6 +41,7 @@ def create_network(
             in_channels=in_channels,
             num_classes=num_classes,
             pretrained=pretrained,
+            heads=heads,
             **options,
         )
         return with_norm(network, norm)
@@ -48,5 +52,5 @@ def create_network(
             f"network lwrefinenet: encoder = {encoder!r}, pretrained = {pretrained!r}: it has the "
             "encoder mobilenet_v2, with pretrained true (ImageNet) or false, and no options"
         )
-    own = LightWeightRefineNet(in_channels, num_classes, pretrained=pretrained)
+    own = LightWeightRefineNet(in_channels, num_classes, pretrained, heads)
     return with_norm(own, norm)

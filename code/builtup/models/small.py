@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from builtup.models.heads import Heads, Outputs, each, head_convolution, require_heads
 
 __all__ = ["SmallUNet"]
 
@@ -26,21 +29,29 @@ class SmallUNet(nn.Module):
     """0.35 M parameters; a pixel sees about 150 px around it.
 
     Input (B, in_channels, H, W), sides multiples of 16; output (B, num_classes, H, W) logits.
-    `widths` are the channels at strides 2, 4, 8 and 16. `settings` are its arguments, by which it
-    is built again without a config.
+    `widths` are the channels at strides 2, 4, 8 and 16. With `heads` (see `builtup.models.heads`)
+    the output is a dict of these and the logits. `settings` are its arguments, by which it is built
+    again without a config.
     """
 
     stride = 16
 
     def __init__(
-        self, in_channels: int, num_classes: int, widths: Sequence[int] = (16, 32, 64, 128)
+        self,
+        in_channels: int,
+        num_classes: int,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        heads: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.settings = {
+        require_heads(heads)
+        self.settings: dict[str, Any] = {
             "in_channels": in_channels,
             "num_classes": num_classes,
             "widths": list(widths),
         }
+        if heads:
+            self.settings["heads"] = list(heads)
         self.stem = _block(4 * in_channels, widths[0])
         self.down = nn.ModuleList(
             nn.Sequential(nn.MaxPool2d(2), _block(a, b), _block(b, b))
@@ -50,9 +61,12 @@ class SmallUNet(nn.Module):
             nn.Conv2d(b, a, 1, bias=False) for a, b in itertools.pairwise(widths)
         )
         self.up = nn.ModuleList(_block(a, a) for a in widths[:-1])
-        self.classify = nn.Conv2d(widths[0], 4 * num_classes, 1)
+        self.classify: nn.Module = nn.Conv2d(widths[0], 4 * num_classes, 1)
+        if heads:
+            further = {name: head_convolution(name, widths[0], 4) for name in heads}
+            self.classify = Heads(self.classify, further)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Outputs:
         """Logits at the input's resolution, see the class."""
         x = self.stem(F.pixel_unshuffle(x, 2))
         skips = []
@@ -62,7 +76,7 @@ class SmallUNet(nn.Module):
         for skip, reduce, up in reversed(list(zip(skips, self.reduce, self.up, strict=True))):
             x = F.interpolate(reduce(x), scale_factor=2.0, mode="nearest")
             x = up(x + skip)
-        return F.pixel_shuffle(self.classify(x), 2)
+        return each(self.classify(x), lambda blocks: F.pixel_shuffle(blocks, 2))
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

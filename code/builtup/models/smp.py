@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import segmentation_models_pytorch as library
 from torch import nn
 
 from builtup.errors import ConfigError
+from builtup.models.heads import Heads, head_convolution, require_heads
 from builtup.models.satellite import load_encoder, satellite_weights
 from builtup.models.weights import fetch
 
@@ -22,15 +24,18 @@ def smp_network(
     in_channels: int,
     num_classes: int,
     pretrained: bool | str = False,
+    heads: Sequence[str] = (),
     **options: Any,
 ) -> nn.Module:
     """A network by name, e.g. `smp_network("unet", "resnet50", in_channels=3, num_classes=2)`.
 
     Takes (B, in_channels, H, W), sides multiples of 32, and gives (B, num_classes, H, W) logits.
-    `options` go to the library's class. `pretrained` asks for the encoder's ImageNet weights, or
+    `options` go to the library's class; with `heads` (see `builtup.models.heads`) the output is a
+    dict of these and the logits. `pretrained` asks for the encoder's ImageNet weights, or
     for those of `builtup.models.satellite` by name.
     Raises ConfigError for an unknown name or option, BuiltupError where weights cannot be fetched.
     """
+    require_heads(heads)
     architectures = library.MODEL_ARCHITECTURES_MAPPING
     if architecture.lower() not in architectures:
         raise ConfigError(
@@ -68,4 +73,21 @@ def smp_network(
     network = fetch(encoder, create) if pretrained is True else create()
     if satellite is not None:
         load_encoder(network.get_submodule("encoder"), satellite)
+    if heads:
+        _add_heads(network, heads)
     return network
+
+
+def _add_heads(network: nn.Module, heads: Sequence[str]) -> None:
+    """1×1 convolutions on the decoder's features, brought to full size as the logits are."""
+    classes = network.get_submodule("segmentation_head")
+    convolutions = [m for m in classes.modules() if isinstance(m, nn.Conv2d)]
+    upsampling = [m for m in classes.modules() if isinstance(m, nn.Upsample)]
+    if not isinstance(classes, nn.Sequential) or len(convolutions) != 1:
+        raise ConfigError(
+            f"network {type(network).__name__}: its last layer takes no further heads; leave heads "
+            "out, or choose another architecture"
+        )
+    features = convolutions[0].in_channels
+    further = {name: nn.Sequential(head_convolution(name, features), *upsampling) for name in heads}
+    network.segmentation_head = Heads(classes, further)

@@ -22,6 +22,7 @@ from builtup.geo.windows import stride_overlap
 from builtup.jobs import executors
 from builtup.models.batch_statistics import norm_layers, with_statistics
 from builtup.models.channels import inputs_of
+from builtup.models.heads import class_logits
 from builtup.prediction.adapt import Adapt, Adapted
 from builtup.prediction.network import make_stream, within_memory
 from builtup.prediction.windows import Stream
@@ -276,7 +277,7 @@ def _check_network(name: str, trained: Trained) -> None:
     inputs, classes = inputs_of(trained.model), trained.classes
     power = torch.full((1, len(inputs), _SIDE, _SIDE), 0.1)
     try:
-        shape = tuple(trained.model(power).shape)
+        shape = tuple(class_logits(trained.model(power)).shape)
     except (RuntimeError, ValueError, IndexError, TypeError) as e:
         wanted = " and ".join(inputs)
         raise BuiltupError(

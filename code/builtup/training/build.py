@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from builtup.config.settings import KNOWN
 from builtup.data.contract import SampleLoader, as_tile_loader
 from builtup.data.separation import require_separate
 from builtup.errors import BuiltupError, ConfigError, InputError
+from builtup.models.heads import CLASSES, On, heads_of, terms_of
 from builtup.runs.lineage import find_artifacts, inherited_threshold
 from builtup.runs.model_file import find_model_file
 from builtup.runs.records import InheritedThreshold
@@ -228,6 +230,7 @@ def build_learner(config: Config, data: Data) -> Learner:
     memory_format = torch.channels_last if config.channels_last else torch.preserve_format
     model.to(device, memory_format=memory_format)
     criterion = _require_kind(config, "criterion", nn.Module).to(device)
+    _require_heads(config, model, criterion, data.lessons)
     optimizer = _require_kind(config, "optimizer", torch.optim.Optimizer)
     steps = optimiser_steps(data.length, config.num_epochs, config.accumulation_steps)
     config.provide(total_steps=steps)
@@ -241,6 +244,30 @@ def build_learner(config: Config, data: Data) -> Learner:
     if config.ema_decay is not None:
         learner.average(config.ema_decay)
     return learner
+
+
+def _require_heads(
+    config: Config, model: nn.Module, criterion: nn.Module, lessons: Sequence[Lesson]
+) -> None:
+    """ConfigError where a head has no loss or a loss no head, or a lesson has a term's name."""
+    terms, heads = terms_of(criterion), heads_of(model)
+    own = [lesson.loss.head for lesson in lessons if isinstance(lesson.loss, On)]
+    used = {term.loss.head for term in terms} | set(own)
+    if idle := [head for head in heads if head not in used]:
+        raise ConfigError(
+            f"{config.path}: head {idle[0]} of the network has no loss; add On({idle[0]!r}, …) to "
+            "criterion(), or leave it out of heads"
+        )
+    if missing := sorted(used - {CLASSES, *heads}) if heads else []:
+        raise ConfigError(
+            f"{config.path}: criterion() has a loss of {missing[0]}, the network no such head; add "
+            "it to heads"
+        )
+    names = {term.name for term in terms}
+    if twice := [lesson.name for lesson in lessons if lesson.name in names]:
+        raise ConfigError(
+            f"{config.path}: a lesson is called {twice[0]}, as a term of the loss; rename it"
+        )
 
 
 def _require_modules(config: Config) -> None:

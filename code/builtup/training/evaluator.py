@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from builtup.data.contract import Places, PrepareBatch
 from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE
+from builtup.models.heads import HEADS, MASK, Targets, class_logits, mask_of
 from builtup.sensors.classes import Classes
 from builtup.training.learner import Learner, in_one_line
 from builtup.training.metrics import Predicted, SegmentationScores, quantise
@@ -25,10 +26,18 @@ __all__ = [
 ]
 
 
-def prepare_batch(batch: Any, device: torch.device, non_blocking: bool) -> tuple[Tensor, Tensor]:
-    """Copy the samples' `image` and `mask` to the device."""
+def prepare_batch(batch: Any, device: torch.device, non_blocking: bool) -> tuple[Tensor, Targets]:
+    """Copy the samples' `image` and `mask` to the device, and targets of heads where they have any.
+
+    The target is the mask, int64; with further ones a dict of it and these, float32.
+    """
     image = batch["image"].to(device, non_blocking=non_blocking)
-    return image, batch["mask"].to(device, non_blocking=non_blocking).long()
+    mask = batch["mask"].to(device, non_blocking=non_blocking).long()
+    further = [name for name in HEADS if name in batch]
+    if not further:
+        return image, mask
+    own = {name: batch[name].to(device, non_blocking=non_blocking).float() for name in further}
+    return image, {MASK: mask, **own}
 
 
 def create_evaluator(
@@ -42,9 +51,10 @@ def create_evaluator(
 
     @torch.inference_mode()
     def predict(engine: Engine, batch: Any) -> Predicted:
-        image, target = prepare(batch, device, device.type == "cuda")
+        image, targets = prepare(batch, device, device.type == "cuda")
+        target = mask_of(targets)
         with in_one_line("validation", places.names(batch)), learner.autocast():
-            logits = model(image)
+            logits = class_logits(model(image))
         _refuse_infinite(logits, target, places.names(batch))
         level = quantise(logits.float().softmax(1)[:, classes.mapped_index])
         label, place = logits.argmax(1), places.of_batch(batch)

@@ -18,6 +18,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbols
 
 from builtup.errors import BuiltupError, one_line
+from builtup.models.heads import class_logits
 from builtup.models.segmenter import Segmenter
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.sensor import Sensor
@@ -62,7 +63,7 @@ class ProbabilityMap(nn.Module):
         channels = self.segmenter.channels
         # a copy: whether a slice is one depends on the number of bands, which must stay free
         read = torch.stack([bands[:, i] for i in range(len(channels.inputs))], dim=1)
-        probability = self.segmenter(read).float().softmax(1)
+        probability = class_logits(self.segmenter(read)).float().softmax(1)
         return torch.where(channels.valid(read), probability, torch.nan)
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from builtup.data.contract import Places, SampleLoader
 from builtup.logs import no_bars
+from builtup.models.heads import terms_of
 from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
 from builtup.scoring.counts import rank_tiles
@@ -214,15 +215,14 @@ def attach_curves(
     log_interval: int,
     max_minutes: float | None = None,
 ) -> None:
-    """Log train/loss, the mean over valid pixels since the last point, and lr; of each lesson
-    train/<name>, its own mean.
+    """Log train/loss, the mean over valid pixels since the last point, and lr; of each lesson and
+    each term of a criterion of heads train/<name>, its own mean.
 
     The line of an epoch says how long the rest takes: at the pace so far, and no longer than
     `max_minutes` allow.
     """
-    sums = [0.0, 0]
-    taught = {lesson.name: [0.0, 0] for lesson in learner.lessons}
-    epoch = [0.0, 0, time.monotonic()]
+    since, epoch = _Losses(learner), _Losses(learner)
+    began = [time.monotonic()]
     begun = [time.monotonic(), 0]
 
     @trainer.on(Events.STARTED)
@@ -231,31 +231,28 @@ def attach_curves(
 
     @trainer.on(Events.EPOCH_STARTED)
     def begin() -> None:
-        epoch[:] = [0.0, 0, time.monotonic()]
+        epoch.clear()
+        began[:] = [time.monotonic()]
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def add() -> None:
         step: Step = trainer.state.output
-        sums[0] += step.loss * step.pixels
-        sums[1] += step.pixels
-        for name, (loss, count) in step.lessons.items():
-            taught[name][0] += loss * count
-            taught[name][1] += count
+        since.add("loss", step.loss * step.pixels, step.pixels)
+        for name, (loss, count) in (*step.terms.items(), *step.lessons.items()):
+            since.add(name, loss * count, count)
 
     @trainer.on(Events.ITERATION_COMPLETED(every=log_interval) | Events.EPOCH_COMPLETED)
     def point() -> None:
-        loss, pixels = (idist.all_reduce(value) for value in sums)
-        sums[:] = [0.0, 0]
-        epoch[0] += loss
-        epoch[1] += pixels
-        if pixels:
+        since.sums = since.reduced()
+        for name, (total, count) in since.sums.items():
+            epoch.add(name, total, count)
+        if (loss := since.mean("loss")) is not None:
             rate = learner.optimizer.param_groups[0]["lr"]
-            recorder.metrics({"train/loss": loss / pixels, "lr": rate}, trainer.state.iteration)
-        for name, own in taught.items():
-            cost, count = (idist.all_reduce(value) for value in own)
-            own[:] = [0.0, 0]
-            if count:
-                recorder.metrics({f"train/{name}": cost / count}, trainer.state.iteration)
+            recorder.metrics({"train/loss": loss, "lr": rate}, trainer.state.iteration)
+        for name in since.names[1:]:
+            if (mean := since.mean(name)) is not None:
+                recorder.metrics({f"train/{name}": mean}, trainer.state.iteration)
+        since.clear()
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def line() -> None:
@@ -265,10 +262,49 @@ def attach_curves(
         if max_minutes is not None:
             left = min(left, max_minutes * 60 - (now - begun[0]))
         log.info(
-            "epoch %d/%d: loss %.4f, %.1f s%s",
-            *(state.epoch, state.max_epochs, epoch[0] / max(1, epoch[1]), now - epoch[2]),
+            "epoch %d/%d: loss %s, %.1f s%s",
+            *(state.epoch, state.max_epochs, epoch, now - began[0]),
             f", about {in_words(left)} left" if left > 0 else "",
         )
+
+
+class _Losses:
+    """Sums of losses over what they count, by name: "loss", each term of it, each lesson."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.weights = {term.name: term.weight for term in terms_of(learner.criterion)}
+        self.names = ("loss", *self.weights, *(lesson.name for lesson in learner.lessons))
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.sums = dict.fromkeys(self.names, (0.0, 0))
+
+    def add(self, name: str, total: float, count: int) -> None:
+        """Add the sum of losses of so many elements."""
+        before = self.sums[name]
+        self.sums[name] = (before[0] + total, before[1] + count)
+
+    def reduced(self) -> dict[str, tuple[float, int]]:
+        """The sums of all processes."""
+        return {
+            name: (float(idist.all_reduce(total)), int(idist.all_reduce(count)))
+            for name, (total, count) in self.sums.items()
+        }
+
+    def mean(self, name: str) -> float | None:
+        """The mean of a name, of a loss of terms the weighted sum of theirs; None of nothing."""
+        total, count = self.sums[name]
+        if not count:
+            return None
+        if name != "loss" or not self.weights:
+            return total / count
+        return sum(weight * (self.mean(term) or 0.0) for term, weight in self.weights.items())
+
+    def __str__(self) -> str:
+        """As in the line of an epoch: "0.4300 (classes 0.4100, height 0.0200)"."""
+        of_terms = ", ".join(f"{name} {self.mean(name) or 0.0:.4f}" for name in self.weights)
+        return f"{self.mean('loss') or 0.0:.4f}" + (f" ({of_terms})" if of_terms else "")
 
 
 def in_words(seconds: float) -> str:

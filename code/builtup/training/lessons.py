@@ -22,6 +22,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from builtup.data.contract import PrepareBatch, SampleLoader, as_tile_loader
 from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE
+from builtup.models.heads import On, Outputs, Targets, class_logits, mask_of
 from builtup.models.losses import Loss
 
 __all__ = ["Counted", "Lesson", "Teaching", "as_lessons", "due"]
@@ -51,15 +52,26 @@ class Teaching:
     autocast: Callable[[], AbstractContextManager[Any]]
     share: float = 0.0
 
+    def image_and_targets(self, batch: Any) -> tuple[Tensor, Targets]:
+        """The batch on the device: image (N, B, H, W) float32, mask or dict of targets."""
+        return self.prepare(batch, self.device, self.device.type == "cuda")
+
     def image_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
         """The batch on the device: image (N, B, H, W) float32, target (N, H, W) int64."""
-        return self.prepare(batch, self.device, self.device.type == "cuda")
+        image, targets = self.image_and_targets(batch)
+        return image, mask_of(targets)
+
+    def outputs(self, image: Tensor) -> Outputs:
+        """What the student gives, with a gradient: logits, or a dict of its heads."""
+        with self.autocast():
+            outputs: Outputs = self.network(image)
+        return outputs
 
     def student(self, image: Tensor) -> Tensor:
         """The student's logits (N, C, H, W) float32, with a gradient."""
-        with self.autocast():
-            logits: Tensor = self.network(image)
-        return logits.float()
+        outputs = self.outputs(image)
+        logits = class_logits(outputs).float()
+        return logits if isinstance(outputs, Tensor) else logits + _nothing(outputs)
 
     def teacher(self, image: Tensor) -> Tensor | None:
         """The teacher's probabilities (N, C, H, W) float32, without one; None without a teacher."""
@@ -69,13 +81,14 @@ class Teaching:
         self.average.eval()
         try:
             with torch.no_grad(), self.autocast():
-                logits: Tensor = self.average(image)
+                logits = class_logits(self.average(image))
             return logits.float().softmax(1)
         finally:
             self.average.train(was_training)
 
 
-#: What a lesson's batch costs; a `Loss` costs what it does on the batch's mask.
+#: What a lesson's batch costs; a `Loss` costs what it does on the batch's mask, an `On` what it
+#: does on the head and the target that it names.
 LessonLoss = Callable[[Teaching, Any], Counted]
 
 
@@ -90,7 +103,7 @@ class Lesson:
 
     name: str
     loader: Any
-    loss: LessonLoss | Loss
+    loss: LessonLoss | Loss | On
     weight: float = 1.0
     every: int = 1
     since: int = 0
@@ -129,11 +142,25 @@ class Lesson:
         """The loss of the step's batch."""
         batch = self.batch(step)
         with _statistics_kept(teaching.network, self.norms):
+            if isinstance(self.loss, On):
+                image, targets = teaching.image_and_targets(batch)
+                outputs = teaching.outputs(image)
+                loss = self.loss(outputs, targets) + _nothing(outputs)
+                return Counted(loss, self.loss.count(targets))
             if not isinstance(self.loss, Loss):
                 return self.loss(teaching, batch)
             image, target = teaching.image_and_target(batch)
             loss = self.loss(teaching.student(image), target)
         return Counted(loss, int((target != IGNORE).sum()))
+
+
+def _nothing(outputs: Outputs) -> Tensor:
+    """0 times all that a network gave: a gradient, of 0, also for heads that a lesson leaves out.
+
+    Processes exchange their gradients once each parameter has one.
+    """
+    maps = [outputs] if isinstance(outputs, Tensor) else list(outputs.values())
+    return 0.0 * torch.stack([values.float().sum() for values in maps]).sum()
 
 
 def as_lessons(built: Any, where: object) -> tuple[Lesson, ...]:

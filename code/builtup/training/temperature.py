@@ -13,6 +13,7 @@ from torch import nn
 
 from builtup.data.datasets import ValidationTiles
 from builtup.geo.probability import IGNORE
+from builtup.models.heads import class_logits
 
 __all__ = ["MARGINS", "fit_temperature", "margin_histogram", "temperature_on"]
 
@@ -37,7 +38,7 @@ def temperature_on(model: nn.Module, dataset: ValidationTiles) -> float | None:
     most = min(len(dataset), TILES)
     for i in range(most):
         sample = dataset[i * len(dataset) // most]
-        logits = model(sample["image"][None].to(device))[0].float()
+        logits = class_logits(model(sample["image"][None].to(device)))[0].float()
         if len(logits) != 2:
             return None
         margin, truth = (logits[1] - logits[0]).cpu().numpy(), sample["mask"].numpy()

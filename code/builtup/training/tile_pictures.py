@@ -11,6 +11,7 @@ from torch import nn
 from builtup.data.contract import Places
 from builtup.jobs.files import atomic_path
 from builtup.models.channels import sensor_of_model
+from builtup.models.heads import class_logits, mask_of
 from builtup.runs.recorder import Recorder
 from builtup.scoring.tile_picture import tile_picture
 from builtup.training.build import Data
@@ -71,13 +72,13 @@ class PictureMaker:
         image, target = self.data.prepare(batch, self.learner.device, False)
         model.eval()
         with torch.inference_mode(), self.learner.autocast():
-            logits = model(image)
+            logits = class_logits(model(image))
         classes = self.data.classes
         picture = tile_picture(
             sample["image"].numpy(),
             logits.float().softmax(1)[0, classes.mapped_index].cpu().numpy(),
             logits[0].argmax(0).cpu().numpy(),
-            target[0].cpu().numpy(),
+            mask_of(target)[0].cpu().numpy(),
             classes,
             sensor_of_model(model),
             title,

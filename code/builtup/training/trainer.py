@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from builtup.data.contract import Places
 from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE
+from builtup.models.heads import Targets, class_logits, mask_of, terms_of
 from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.learner import Learner, in_one_line
 from builtup.training.lessons import Lesson, Teaching, due
@@ -31,13 +32,16 @@ log = logging.getLogger(__name__)
 class Step:
     """Output of a training iteration: this process's loss and valid pixels; whether it stepped.
 
-    `lessons` are the losses of the lessons of the step, by name, with what each counted.
+    `lessons` are the losses of the lessons of the step, by name, with what each counted; `terms`
+    those of a criterion of heads. Such a criterion learns from a group of batches at its last one,
+    so that the iterations before it have the loss of the group before and no pixel.
     """
 
     loss: float
     pixels: int
     stepped: bool
     lessons: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    terms: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
 
 def optimiser_steps(iterations: int, num_epochs: int, accumulation_steps: int) -> int:
@@ -56,13 +60,16 @@ def create_trainer(
 
     The gradient of a group of `accumulation_steps` batches, over all processes, is that of their
     mean over valid pixels: each batch's loss (a mean over its valid pixels) counts by how many it
-    has. The last group of an epoch may be incomplete; it is divided by its own pixels. The
-    learner's lessons add to it, each by its weight times the gradient of its own mean.
+    has. The last group of an epoch may be incomplete; it is divided by its own pixels. Of a
+    criterion of heads (`builtup.models.heads`) each term is the mean over the valid elements of its
+    own target. The learner's lessons add to it, each by its weight times the gradient of its own
+    mean.
 
     Raises BuiltupError at a loss that is not finite, naming the batch's tiles, and at a gradient
     that is not, naming the group's (float16 scales its gradients, and leaves such a step out).
     """
-    update = _Update(learner, places, prepare, accumulation_steps, clip_grad_norm)
+    kind = _UpdateOfTerms if terms_of(learner.criterion) else _Update
+    update = kind(learner, places, prepare, accumulation_steps, clip_grad_norm)
     trainer = Engine(update)
     trainer.logger.disabled = True  # its lines repeat ours
     return trainer
@@ -92,7 +99,8 @@ class _Update:
         first, last = self._position(engine)
         step = self._number(engine)
         lessons = due(learner.lessons, step, engine.state.epoch) if last else []
-        image, target = self.prepare(batch, learner.device, learner.device.type == "cuda")
+        image, targets = self.prepare(batch, learner.device, learner.device.type == "cuda")
+        target = mask_of(targets)
         pixels = int((target != IGNORE).sum())
         if self.unit == 0:
             self.unit = int(idist.all_reduce(target.numel(), op="MAX"))
@@ -102,7 +110,7 @@ class _Update:
         with in_one_line("training", self.places.names(batch)):
             with self._silent(last and not lessons):
                 with learner.autocast():
-                    loss = learner.criterion(learner.network(image), target)
+                    loss = learner.criterion(class_logits(learner.network(image)), target)
                 value = float(loss.detach())
                 if not math.isfinite(value):
                     raise _stopped(engine, f"the loss is {value}", self.places.names(batch))
@@ -195,6 +203,88 @@ class _Update:
             # all processes are here, and it may have come from any
             tiles = [name for names in idist.all_gather(self.group_tiles) for name in names]
             raise _stopped(engine, f"the gradient's norm is {norm}", tiles)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A batch of a group that is not learnt from yet; `counts` are those of the terms."""
+
+    image: Tensor
+    targets: Targets
+    counts: tuple[int, ...]
+    tiles: list[str]
+
+
+class _UpdateOfTerms(_Update):
+    """Steps of a criterion of heads, whose terms have targets and valid elements of their own.
+
+    What a term is divided by is known once all batches of the group are: they wait until then, as
+    images, not as the far larger features of a network.
+    """
+
+    def __init__(self, learner: Learner, *arguments: Any) -> None:
+        super().__init__(learner, *arguments)
+        self.terms = terms_of(learner.criterion)
+        self.waiting: list[_Waiting] = []
+        self.loss = 0.0  # of the group before
+        self.unit = 1  # no loss is scaled by pixels here
+
+    def __call__(self, engine: Engine, batch: Any) -> Step:
+        learner = self.learner
+        learner.network.train()
+        first, last = self._position(engine)
+        if first:
+            self.waiting = []
+        image, targets = self.prepare(batch, learner.device, learner.device.type == "cuda")
+        tiles = self.places.names(batch)
+        with in_one_line("training", tiles):
+            counts = tuple(term.loss.count(targets) for term in self.terms)
+        self.waiting.append(_Waiting(image, targets, counts, tiles))
+        if not last:
+            return Step(self.loss, 0, False)
+        self.group_tiles = [name for one in self.waiting for name in one.tiles]
+        return self._group(engine, self._number(engine))
+
+    def _group(self, engine: Engine, step: int) -> Step:
+        """Learn from the batches that waited, and step."""
+        lessons = due(self.learner.lessons, step, engine.state.epoch)
+        own = [sum(counts) for counts in zip(*(one.counts for one in self.waiting), strict=True)]
+        totals = [int(idist.all_reduce(count)) for count in own]
+        values = [0.0] * len(self.terms)
+        for number, one in enumerate(self.waiting, 1):
+            silent = self._silent(number == len(self.waiting) and not lessons)
+            with in_one_line("training", one.tiles), silent:
+                found = self._learn(engine, one, totals)
+            for i, value in enumerate(found):
+                values[i] += value * one.counts[i] / max(1, own[i])
+        self.waiting = []
+        with in_one_line("training", self.group_tiles):
+            taught = self._teach(engine, lessons, step, self.unit)
+            counted = idist.all_reduce(sum(count for _, count in taught.values()))
+            self._step(engine, self.unit if any(totals) or counted else 0)
+        self.loss = sum(term.weight * v for term, v in zip(self.terms, values, strict=True))
+        terms = {
+            term.name: (value, count)
+            for term, value, count in zip(self.terms, values, own, strict=True)
+        }
+        return Step(self.loss, max(own), True, taught, terms)
+
+    def _learn(self, engine: Engine, one: _Waiting, totals: Sequence[int]) -> list[float]:
+        """Add a batch's part of the gradient of the group; the mean of each of its terms."""
+        learner = self.learner
+        with learner.autocast():
+            outputs = learner.network(one.image)
+            losses = [term.loss(outputs, one.targets) for term in self.terms]
+        values = [float(loss.detach()) for loss in losses]
+        for term, value in zip(self.terms, values, strict=True):
+            if not math.isfinite(value):
+                raise _stopped(engine, f"the loss of {term.name} is {value}", one.tiles)
+        parts = [
+            loss * (term.weight * count / max(1, total))
+            for loss, term, count, total in zip(losses, self.terms, one.counts, totals, strict=True)
+        ]
+        learner.scaler.scale(torch.stack(parts).sum()).backward()
+        return values
 
 
 def _stopped(engine: Engine, what: str, tiles: list[str]) -> BuiltupError:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from builtup.models.channels import inputs_of
+from builtup.models.heads import class_logits
 
 __all__ = ["ByTorch", "Probabilities", "class_probabilities"]
 
@@ -35,7 +36,7 @@ class Probabilities(nn.Module):
 
     def forward(self, power: Tensor) -> Tensor:
         """Probabilities of a batch, see the class."""
-        logits = self.model(power).float()
+        logits = class_logits(self.model(power)).float()
         if self.temperatures == (1.0,):
             return class_probabilities(logits, self.mapped)
         parts = [class_probabilities(logits / t, self.mapped) for t in self.temperatures]

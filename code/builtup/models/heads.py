@@ -1,0 +1,258 @@
+"""Networks that answer more than one question, and losses of their answers.
+
+Beside the logits of the classes a network may give further maps, its heads: so far the height
+above ground. Such a network returns a dict, {"classes": …, "height": …}; whoever wants classes
+takes them with `class_logits`. A batch then has several targets, {"mask": …, "height": …}, and a
+criterion says which loss is whose: `On("classes", "mask", CrossEntropy()) + 10 * On("height",
+"height", SmoothL1())`. A loss without `On` is of the classes and the mask.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from builtup.errors import ConfigError
+from builtup.geo.probability import IGNORE
+
+__all__ = [
+    "CLASSES",
+    "HEADS",
+    "MASK",
+    "Heads",
+    "MultiTask",
+    "On",
+    "Outputs",
+    "SmoothL1",
+    "Targets",
+    "Term",
+    "class_logits",
+    "count_valid",
+    "each",
+    "head_convolution",
+    "heads_of",
+    "mask_of",
+    "require_heads",
+    "terms_of",
+]
+
+#: What a network returns: logits of the classes (B, C, H, W), or these and further maps by head.
+Outputs = Tensor | Mapping[str, Tensor]
+#: What a batch is taught by: the mask (B, H, W) int64, or this and further targets by name.
+Targets = Tensor | Mapping[str, Tensor]
+
+#: The head of the classes and its target.
+CLASSES, MASK = "classes", "mask"
+#: What a head beside the classes can give, and its channels. Height is in metres.
+HEADS: dict[str, int] = {"height": 1}
+#: What a head's convolution is multiplied by: metres of a storey or two, so that it learns height
+#: at the rate at which it learns classes.
+UNITS: dict[str, float] = {"height": 5.0}
+
+
+def class_logits(outputs: Outputs) -> Tensor:
+    """The logits of the classes (B, C, H, W), whatever else a network returned."""
+    return outputs if isinstance(outputs, Tensor) else outputs[CLASSES]
+
+
+def mask_of(targets: Targets) -> Tensor:
+    """The mask (B, H, W), whatever else a batch is taught by."""
+    return targets if isinstance(targets, Tensor) else targets[MASK]
+
+
+def each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
+    """What a network returned, each of its maps changed."""
+    if isinstance(outputs, Tensor):
+        return change(outputs)
+    return {name: change(values) for name, values in outputs.items()}
+
+
+def count_valid(target: Tensor) -> int:
+    """Valid elements of a target: of whole numbers those that are not 255, else those not NaN."""
+    valid = ~target.isnan() if target.is_floating_point() else target != IGNORE
+    return int(valid.sum())
+
+
+# --- networks -------------------------------------------------------------------------------------
+
+
+class Heads(nn.Module):
+    """Stands in place of a network's last layer: from its features to {"classes": …, <head>: …}.
+
+    `classes` is that layer, `further` one of each head, which its unit multiplies.
+    """
+
+    def __init__(self, classes: nn.Module, further: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.classes = classes
+        self.further = nn.ModuleDict(further)
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """All maps of a batch of features."""
+        found = {CLASSES: self.classes(features)}
+        for name, head in self.further.items():
+            found[name] = head(features) * UNITS[name]
+        return found
+
+
+def require_heads(heads: Sequence[str]) -> None:
+    """ConfigError for a head that is unknown or named twice."""
+    wrong = [name for name in heads if name not in HEADS or list(heads).count(name) > 1]
+    if isinstance(heads, str) or wrong:
+        raise ConfigError(
+            f"heads = {heads!r}: expected a tuple of some of {', '.join(HEADS)}, each once"
+        )
+
+
+def head_convolution(name: str, features: int, blocks: int = 1) -> nn.Conv2d:
+    """The 1×1 convolution of a head on `features` channels, for `blocks` pixels at once."""
+    return nn.Conv2d(features, blocks * HEADS[name], 1)
+
+
+def heads_of(model: nn.Module) -> tuple[str, ...]:
+    """The heads that a model has beside its classes."""
+    for module in model.modules():
+        if isinstance(module, Heads):
+            return tuple(module.further)
+    return ()
+
+
+# --- losses ---------------------------------------------------------------------------------------
+
+
+class _Sums(nn.Module):
+    """Adds and scales as `builtup.models.losses.Loss` does, with losses of the classes among it."""
+
+    def __add__(self, other: nn.Module) -> MultiTask:
+        """The sum of two losses."""
+        return MultiTask(*_weighted(self), *_weighted(other))
+
+    def __radd__(self, other: nn.Module) -> MultiTask:
+        """The sum of two losses."""
+        return MultiTask(*_weighted(other), *_weighted(self))
+
+    def __rmul__(self, factor: float) -> MultiTask:
+        """`factor` times this loss."""
+        return MultiTask(*((factor * weight, loss) for weight, loss in _weighted(self)))
+
+
+class On(_Sums):
+    """A loss of one head and one target, picked from what network and batch give.
+
+    Called with `Outputs` and `Targets`; scalar. Raises ConfigError where there is no such head or
+    target.
+    """
+
+    def __init__(self, head: str, target: str, loss: nn.Module) -> None:
+        super().__init__()
+        self.head, self.target, self.loss = head, target, loss
+
+    def forward(self, outputs: Outputs, targets: Targets) -> Tensor:
+        """The loss of a batch."""
+        given = {CLASSES: outputs} if isinstance(outputs, Tensor) else outputs
+        if self.head not in given:
+            raise ConfigError(
+                f"{self}: the network has the heads {', '.join(given)}; add it to `heads`"
+            )
+        value: Tensor = self.loss(given[self.head], self._target(targets))
+        return value
+
+    def count(self, targets: Targets) -> int:
+        """Valid elements of its target."""
+        return count_valid(self._target(targets))
+
+    def _target(self, targets: Targets) -> Tensor:
+        given = {MASK: targets} if isinstance(targets, Tensor) else targets
+        if self.target not in given:
+            raise ConfigError(
+                f"{self}: the batches have {', '.join(given)}; ask the loader for it by `targets`"
+            )
+        return given[self.target]
+
+    def __str__(self) -> str:
+        return str(self.loss) if self.head == CLASSES else f"{self.head} {self.loss}"
+
+
+class MultiTask(_Sums):
+    """The sum of losses of heads, each times its weight; one that is not `On` is of the classes."""
+
+    def __init__(self, *terms: tuple[float, nn.Module]) -> None:
+        super().__init__()
+        self.weights = tuple(float(weight) for weight, _ in terms)
+        self.losses = nn.ModuleList(
+            loss if isinstance(loss, On) else On(CLASSES, MASK, loss) for _, loss in terms
+        )
+
+    def forward(self, outputs: Outputs, targets: Targets) -> Tensor:
+        """Scalar; each loss a mean over the valid elements of its own target."""
+        terms = zip(self.weights, self.losses, strict=True)
+        return torch.stack([weight * loss(outputs, targets) for weight, loss in terms]).sum()
+
+    def __str__(self) -> str:
+        terms = zip(self.weights, self.losses, strict=True)
+        return " + ".join(str(loss) if w == 1 else f"{w:g}·{loss}" for w, loss in terms)
+
+
+def _weighted(loss: nn.Module) -> list[tuple[float, nn.Module]]:
+    if isinstance(loss, MultiTask):
+        return list(zip(loss.weights, loss.losses, strict=True))
+    return [(1.0, loss)]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss of a criterion as training counts it: its name in the log, weight and loss."""
+
+    name: str
+    weight: float
+    loss: On
+
+
+def terms_of(criterion: nn.Module) -> tuple[Term, ...]:
+    """The terms of a criterion of heads, by which it is counted; none of a plain loss.
+
+    A term is called after its head, a second one of a head <head>_2.
+    """
+    if not isinstance(criterion, On | MultiTask):
+        return ()
+    seen: Counter[str] = Counter()
+    terms = []
+    for weight, loss in _weighted(criterion):
+        assert isinstance(loss, On)
+        seen[loss.head] += 1
+        name = loss.head if seen[loss.head] == 1 else f"{loss.head}_{seen[loss.head]}"
+        terms.append(Term(name, weight, loss))
+    return tuple(terms)
+
+
+class SmoothL1(nn.Module):
+    """Smooth L1 loss of a map in metres, averaged over the pixels whose target is known.
+
+    Errors are divided by `unit` metres: below it a squared error counts half, above it the error
+    less a half (Girshick, Fast R-CNN, ICCV 2015). Output and target are (B, 1, H, W), NaN in the
+    target is not known. 0, with a gradient of 0, where nothing is known.
+    """
+
+    def __init__(self, unit: float = 5.0) -> None:
+        super().__init__()
+        if not 0 < unit < float("inf"):
+            raise ConfigError(f"smooth L1: unit = {unit}: expected metres above 0")
+        self.unit = unit
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Scalar, float32 or as exact as the output."""
+        exact = output if output.dtype == torch.float64 else output.float()
+        known = ~target.isnan()
+        # 0 stands in before the difference: the gradient of NaN is NaN even where it is masked
+        wanted = torch.where(known, target, 0.0).to(exact.dtype)
+        error = torch.where(known, exact - wanted, 0.0) / self.unit
+        total = F.smooth_l1_loss(error, torch.zeros_like(error), reduction="sum")
+        return total / known.sum().clamp(min=1)
+
+    def __str__(self) -> str:
+        return f"smooth L1({self.unit:g} m)"
