@@ -34,7 +34,16 @@ def test_a_description_builds_the_same_network(norm: str) -> None:
 
 @pytest.mark.parametrize("kind", NETWORKS.values())
 def test_no_argument_of_a_network_is_left_out(kind: type[SmallUNet]) -> None:
-    assert set(kind(3, 2).settings) == set(inspect.signature(kind).parameters)
+    """Heads are among them where there are any: older descriptions know none."""
+    arguments = set(inspect.signature(kind).parameters)
+    assert set(kind(3, 2, heads=("height",)).settings) == arguments
+    assert set(kind(3, 2).settings) == arguments - {"heads"}
+
+
+def test_a_network_with_heads_is_built_again_with_them() -> None:
+    model = Segmenter(MODEL.channels, SmallUNet(5, 3, (4, 8), heads=("height",)))
+    said = json.loads(json.dumps([model.channels.describe(), describe_network(model)]))
+    build_described(*said).load_state_dict(model.state_dict())
 
 
 @pytest.mark.parametrize(
