@@ -187,4 +187,4 @@ def test_predict_has_the_defaults_of_its_recipe_and_options():
     shared = options.keys() & known.keys()
     assert options.keys() - shared == {"scheduler", *PolygonOptions._fields}
     for name in shared - {"model", "input_path"}:
-        assert options[name].default == ("" if known[name] is None else known[name]), name
+        assert options[name].default == ("" if known[name] in (None, ()) else known[name]), name

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from builtup.errors import BuiltupError
-from builtup.options import PolygonOptions, polygon_options
+from builtup.options import Numbers, PolygonOptions, polygon_options
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,12 @@ def test_sizes_that_nobody_gives_are_those_of_the_pixels() -> None:
 def test_a_size_of_the_command_line_is_a_number_of_0_or_more() -> None:
     assert CliRunner().invoke(command, ["--min_area", "-1"]).exit_code == 2
     assert CliRunner().invoke(command, ["--min_area", "large"]).exit_code == 2
+
+
+def test_numbers_are_separated_by_semicolons_and_may_be_fractions() -> None:
+    numbers = Numbers()
+    assert numbers.convert("1/4;0.5; 1", None, None) == (0.25, 0.5, 1.0)
+    assert numbers.convert("", None, None) == () == numbers.convert((), None, None)
+    for wrong in ("a half", "1/0", "1,2"):
+        with pytest.raises(click.BadParameter, match="are not numbers separated by ;"):
+            numbers.convert(wrong, None, None)

@@ -23,7 +23,6 @@ from builtup.options import (
     launching,
     leaving_out,
     polygon_options,
-    predicting,
     results,
     simulating,
     tiling,
@@ -374,7 +373,7 @@ def demo(**options: Any) -> None:
 
 
 @cli.command()
-@predicting
+@option_lists.predicting
 @work
 @on_cluster("output_path")  # reads scenes from URLs itself, window by window
 def predict(**options: Any) -> None:

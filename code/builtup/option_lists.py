@@ -1,21 +1,34 @@
-"""Options of single commands, in the order of their help: of folds, studies, labels and scores."""
+"""Options of single commands, in the order of their help: of folds, labels, scores, predictions."""
 
 from __future__ import annotations
 
 import click
 
-from builtup.options import COUNT, FROM_0, PATH, PROBABILITY, listed
+from builtup.options import (
+    COUNT,
+    FROM_0,
+    PATH,
+    PROBABILITY,
+    Numbers,
+    OrNothing,
+    listed,
+    polygon_options,
+    threshold,
+    years,
+)
 
 __all__ = [
     "comparing",
     "demonstrating",
     "ensembling",
     "holding_out",
+    "predicting",
     "pseudo_labelling",
     "self_training",
     "tracing",
     "validating",
 ]
+
 
 _SOURCE = click.Choice(["scene", "city"])
 
@@ -88,4 +101,41 @@ self_training = listed(
     ("shares_path", str, "", "a coarse raster of built-up shares, in any CRS; none by default"),
     ("shares_full", click.FloatRange(0), 1.0, "its value of a cell all built-up, as a probability"),
     ("num_workers", COUNT, 2, "processes on this machine"),
+)
+
+predicting = listed(
+    ("model", str, "shipped", "a training run, models:/…, a folder, weights, or builtup's own"),
+    ("input_path", str, ..., "scenes or STAC items, separated by ;"),
+    ("output_path", str, "output/predict", "folder for the maps"),
+    ("area", str, "", "a polygon file, or minx,miny,maxx,maxy in degrees; all by default"),
+    ("tta", str, "none", "views to average: none, hflip, vflip, flips, transpose, rotations, d4"),
+    (
+        *("adapt", str, "auto"),
+        "statistics of the normalisation from what is mapped: auto, none, scene, city, scene:0.5",
+    ),
+    ("window", click.IntRange(32), 512, "side of a window, pixels"),
+    ("overlap", FROM_0, 64, "of windows, pixels"),
+    (
+        *("stride", OrNothing(FROM_0), ""),
+        "steps of window // stride instead of an overlap; none by default",
+    ),
+    ("blend", str, "ramp", "weights of overlapping windows: ramp, mean or gaussian"),
+    (
+        *("fold", str, ""),
+        "several scales to one: vote, soft, mean, or logits:<a run of cascade_fit>; one by default",
+    ),
+    ("scales", Numbers(), "", '"1/4;1/2;1"; by the size of scene and window by default'),
+    ("exponent", float, 2.0, "times the pixels along a side from one of these scales to the next"),
+    ("alpha", float, 0.3333, "fold=vote and soft: share of the coarser map, 0 to 1"),
+    ("batch_size", COUNT, 4, "windows at a time"),
+    threshold,
+    ("temperature", str, "", "of the logits: run, or a number; none by default"),
+    ("units", str, "auto", "of the scenes: auto, power, amplitude or db"),
+    years,
+    polygon_options,
+    ("device", str, "auto", "auto, cpu or cuda"),
+    ("backend", str, "torch", "what the network runs on: torch, openvino, openvino-int8 or auto"),
+    ("decoders", OrNothing(FROM_0), "", "processes that read ahead; by default for a GPU only"),
+    ("allow", str, "", "prefixes of what STAC items may point to besides; none by default"),
+    ("run_name", str, "", "name of the run in MLflow; by its scenes by default"),
 )

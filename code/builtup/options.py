@@ -25,6 +25,7 @@ __all__ = [
     "PROBABILITY",
     "Command",
     "Group",
+    "Numbers",
     "OrNothing",
     "PolygonOptions",
     "averaging",
@@ -33,7 +34,6 @@ __all__ = [
     "leaving_out",
     "listed",
     "polygon_options",
-    "predicting",
     "results",
     "simulating",
     "tiling",
@@ -54,6 +54,23 @@ class OrNothing(click.ParamType):
         """The number."""
         text = str(value).strip()
         return self.kind.convert(text, param, ctx) if text else None
+
+
+class Numbers(click.ParamType):
+    """Numbers separated by ;, each perhaps a fraction; nothing where it is left open."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        """The numbers, as floats."""
+        from fractions import Fraction
+
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(Fraction(part)) for part in value.split(";") if part.strip())
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} are not numbers separated by ;", param, ctx)
 
 
 # --- what every command has -----------------------------------------------------------------------
@@ -349,34 +366,4 @@ leaving_out = listed(
     ("overrides", str, "", 'settings to replace, "num_epochs=3"; none by default'),
     ("num_gpus", COUNT, 1, "processes a fold"),
     ("output", str, "", "a folder; output/cross_validation/<config> by default"),
-)
-
-predicting = listed(
-    ("model", str, "shipped", "a training run, models:/…, a folder, weights, or builtup's own"),
-    ("input_path", str, ..., "scenes or STAC items, separated by ;"),
-    ("output_path", str, "output/predict", "folder for the maps"),
-    ("area", str, "", "a polygon file, or minx,miny,maxx,maxy in degrees; all by default"),
-    ("tta", str, "none", "views to average: none, hflip, vflip, flips, transpose, rotations, d4"),
-    (
-        *("adapt", str, "auto"),
-        "statistics of the normalisation from what is mapped: auto, none, scene, city, scene:0.5",
-    ),
-    ("window", click.IntRange(32), 512, "side of a window, pixels"),
-    ("overlap", FROM_0, 64, "of windows, pixels"),
-    (
-        *("stride", OrNothing(FROM_0), ""),
-        "steps of window // stride instead of an overlap; none by default",
-    ),
-    ("blend", str, "ramp", "weights of overlapping windows: ramp, mean or gaussian"),
-    ("batch_size", COUNT, 4, "windows at a time"),
-    threshold,
-    ("temperature", str, "", "of the logits: run, or a number; none by default"),
-    ("units", str, "auto", "of the scenes: auto, power, amplitude or db"),
-    years,
-    polygon_options,
-    ("device", str, "auto", "auto, cpu or cuda"),
-    ("backend", str, "torch", "what the network runs on: torch, openvino, openvino-int8 or auto"),
-    ("decoders", OrNothing(FROM_0), "", "processes that read ahead; by default for a GPU only"),
-    ("allow", str, "", "prefixes of what STAC items may point to besides; none by default"),
-    ("run_name", str, "", "name of the run in MLflow; by its scenes by default"),
 )

@@ -18,6 +18,7 @@ from builtup.jobs.files import (
     atomic_path,
     output_error,
     owner,
+    scratch_directory,
     write_error,
     write_text_atomically,
 )
@@ -187,3 +188,18 @@ def test_a_full_disk_says_so() -> None:
         "a.tif: cannot be written (No space left on device); "
         "the disk is full: free some space or choose another output_path"
     )
+
+
+def test_a_scratch_folder_lasts_as_long_as_its_context(tmp_path: Path) -> None:
+    final = tmp_path / "out.tif"
+    with scratch_directory(final) as folder:
+        (folder / "half.tif").write_text("x")
+        assert folder.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), scratch_directory(final) as folder:
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    dead = tmp_path / folder.name.replace(f"-{os.getpid()}.", "-999999999.")
+    dead.mkdir()
+    with scratch_directory(final):
+        assert not dead.exists()  # a killed process left it

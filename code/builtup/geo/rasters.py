@@ -138,12 +138,17 @@ def translate_to_cog(source: Path, target: Path, **options: Any) -> None:
 
 @contextmanager
 def create_cog(
-    final: Path, grid: Grid, *, resampling: str = "average", **profile: Any
+    final: Path,
+    grid: Grid,
+    *,
+    resampling: str = "average",
+    overviews: bool = True,
+    **profile: Any,
 ) -> Iterator[DatasetWriter]:
     """A raster on `grid` to write to in any order, which becomes the COG `final`, whole.
 
-    `profile` holds count, dtype and nodata; `resampling` makes the overviews. The draft is not
-    compressed: a compressed block that is written twice would leave a hole in the file.
+    `profile` holds count, dtype and nodata; `resampling` makes the `overviews`, if any. The draft
+    is not compressed: a compressed block that is written twice would leave a hole in the file.
     """
     with atomic_path(final) as temporary:
         draft = temporary.with_name(f"{temporary.stem}.draft{temporary.suffix}")
@@ -153,8 +158,9 @@ def create_cog(
         try:
             with create_raster(draft, **layout, **place, **size, **profile) as out:
                 yield out
-            _add_overviews(draft, resampling)
-            translate_to_cog(draft, temporary)
+            if overviews:
+                _add_overviews(draft, resampling)
+            translate_to_cog(draft, temporary, **({} if overviews else {"overviews": "NONE"}))
         finally:
             draft.unlink(missing_ok=True)
 

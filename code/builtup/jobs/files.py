@@ -23,6 +23,7 @@ __all__ = [
     "atomic_path",
     "output_error",
     "owner",
+    "scratch_directory",
     "sync",
     "user_cache",
     "write_error",
@@ -64,6 +65,14 @@ def atomic_directory(final: Path) -> Iterator[Path]:
                 sync(file)
         _replace_directory(temporary, final)
         sync(final.parent)
+
+
+@contextmanager
+def scratch_directory(final: Path) -> Iterator[Path]:
+    """A folder beside `final` for what is needed while the context lasts."""
+    with _reserve(final.with_name(f"{final.name}.scratch")) as temporary:
+        temporary.mkdir()
+        yield temporary
 
 
 def _replace_directory(temporary: Path, final: Path) -> None:

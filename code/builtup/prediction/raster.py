@@ -49,19 +49,20 @@ def predict_raster(
     area: GridArea | None = None,
     quicklook: Path | None = None,
     advance: Advance = lambda pixels: None,
+    overviews: bool = True,
 ) -> Predicted:
     """Predict a raster on `grid` into the COG `final` of 8-bit probabilities, whole or not at all.
 
     `opening` opens what reads windows of it, (inputs, h, w) float32, NaN where invalid; GDAL's
     cache holds `cache` bytes meanwhile. Outside of `area` all is no-data. A `quicklook` of what was
-    read stands there before the raster does. Raises InputError, which begins with `name`, where no
-    pixel is valid, and as reading does.
+    read stands there before the raster does. What only programs read can do without `overviews`.
+    Raises InputError, which begins with `name`, where no pixel is valid, and as reading does.
     """
     profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
     places = windows_of(grid.width, grid.height, stream)
     with (
         gdal_env(GDAL_CACHEMAX=cache),
-        create_cog(final, grid, **profile) as out,
+        create_cog(final, grid, overviews=overviews, **profile) as out,
         # closed first: its cached blocks are gone when the COG is made
         decoding(opening, places, stream.decoders, stream.values) as read,
     ):

@@ -24,6 +24,8 @@ from builtup.models.batch_statistics import norm_layers, with_statistics
 from builtup.models.channels import inputs_of
 from builtup.models.heads import class_logits
 from builtup.prediction.adapt import Adapt, Adapted
+from builtup.prediction.cascade import Cascade
+from builtup.prediction.fold import ALPHA
 from builtup.prediction.network import make_stream, within_memory
 from builtup.prediction.windows import Stream
 from builtup.runs.model_file import SHIPPED
@@ -56,7 +58,9 @@ class Recipe:
     the training where it is None. `calibration_path` is the folder of training tiles that
     `backend=openvino-int8` is made from, the run's own where empty. `adapt` says whether the
     network's normalisation is fitted to what is mapped: auto, none, scene or city, with another
-    weight than usual scene:0.5, see `builtup.prediction.adapt.Adapt`.
+    weight than usual scene:0.5, see `builtup.prediction.adapt.Adapt`. With a `fold` whole scenes
+    are predicted at several `scales`, or those that follow from their size and `exponent`, and
+    folded with the share `alpha` of coarser ones, see `builtup.prediction.cascade`.
     """
 
     model: str = SHIPPED
@@ -74,6 +78,10 @@ class Recipe:
     calibration_path: str = ""
     adapt: str = "auto"
     stride: int | None = None
+    fold: str = ""
+    scales: tuple[float, ...] = ()
+    exponent: float = 2.0
+    alpha: float = ALPHA
 
     @property
     def least_overlap(self) -> int:
@@ -102,6 +110,7 @@ class Loaded:
     weights: str
     temperature: float | None
     device: str
+    cascade: Cascade | None = None
 
     def record(self, held_out: str = "", *, simulated: bool = False) -> InferenceRecord:
         """What the pixels depend on; `held_out` names the fold that is predicted.
@@ -110,6 +119,7 @@ class Loaded:
         """
         doubts = [] if simulated or not self.trained.simulated else [SIMULATED_ONLY]
         doubts += champion_by_default(self.recipe.model)
+        fitted = None if self.cascade is None else self.cascade.fitted
         return InferenceRecord(
             training_run=self.trained.run_id,
             weights=self.weights,
@@ -123,6 +133,8 @@ class Loaded:
             backend=self.stream.backend,
             doubts=tuple(doubts) or None,
             adapt=str(self.adapt) if self.adapt.is_on else None,
+            fold=None if self.cascade is None else str(self.cascade),
+            fold_tuned_on=None if fitted is None else fitted.tuned_on,
         )
 
     @property
@@ -215,6 +227,8 @@ def ready(recipe: Recipe, trained: Trained) -> Loaded:
         text = "adapt=%s: the network has no layer of batch normalisation, and stays as it is"
         say(text, recipe.adapt)
     temperature = _temperature(recipe.temperature, trained)
+    scaled = (recipe.fold, recipe.alpha, recipe.exponent, recipe.scales)
+    cascade = Cascade.of(*scaled, trained.classes)
     weights = weights_digest(trained.model.state_dict())
     own = trained.settings.get("amp") is not False
     made = partial(
@@ -234,7 +248,7 @@ def ready(recipe: Recipe, trained: Trained) -> Loaded:
         decoders=recipe.decoders,
     )
     stream = within_memory(f"model={recipe.model}", made)
-    return Loaded(recipe, stream, trained, weights, temperature, str(stream.device))
+    return Loaded(recipe, stream, trained, weights, temperature, str(stream.device), cascade)
 
 
 def _quantised(recipe: Recipe, trained: Trained, temperature: float | None) -> Path | None:

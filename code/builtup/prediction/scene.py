@@ -31,6 +31,7 @@ from builtup.prediction.adapt import (
     sampled,
     spread_windows,
 )
+from builtup.prediction.cascade import Source, predict_source
 from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.progress import Advance
 from builtup.prediction.raster import CACHE_BYTES, Predicted, predict_raster
@@ -107,21 +108,14 @@ def predict_job(job: Job, advance: Advance = lambda pixels: None) -> dict[str, i
 def _predict(job: Job, advance: Advance) -> dict[str, int]:
     work: SceneWork = job.context
     headers, (stream, tags) = work.headers, _network(work)
-    limits = parse_area(work.area)
     with gdal_env():
         cache = cache_bytes(headers, stream.window)
-    predicted = predict_raster(
-        partial(power_within, headers, work.area, cache),
-        headers.grid,
-        stream,
-        job.outputs[0],
-        tags,
-        name=headers.scene.shown,
-        cache=cache,
-        area=None if limits is None else limits.on(headers.grid),
-        quicklook=job.outputs[0].with_name(headers.scene.output_name(QUICKLOOK)),
-        advance=advance,
-    )
+    opening = partial(power_within, headers, work.area, cache)
+    area = parse_area(work.area)
+    source = Source(opening, headers.grid, headers.scene.shown, cache, area)
+    quicklook = job.outputs[0].with_name(headers.scene.output_name(QUICKLOOK))
+    cascade = load(work.recipe).cascade
+    predicted = predict_source(source, stream, cascade, job, tags, quicklook, advance)
     if not predicted.valid:  # no error: another date may have some
         log.warning("%s: none of its valid pixels lies in area=%s", job.name, work.area)
     return {"windows": predicted.windows}

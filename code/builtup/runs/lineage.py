@@ -259,7 +259,8 @@ class Inference:
             name = self.training.name
             log.warning("what training run %s was tuned on cannot be known (%s)", name, reason)
             return Tuned(held_out=self.record.held_out)
-        return Tuned(summary.seen, self.record.held_out, summary.transductive or ())
+        seen = (*summary.seen, *(self.record.fold_tuned_on or ()))
+        return Tuned(seen, self.record.held_out, summary.transductive or ())
 
 
 def tuned_ground(folder: Path, run_id: str | None = None) -> Tuned:

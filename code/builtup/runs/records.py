@@ -296,9 +296,9 @@ class InferenceRecord(Record):
 
     `weights` is the sha256 of the network's state, `window` and `overlap` are pixels, `held_out`
     names the fold that was predicted (empty: everything), `temperature` divided the logits.
-    `adapt` says what the network's normalisation was fitted to, where that was looked at, with its
-    weight (`auto:0.8`). `doubts` are what speaks against the model, in words for whoever uses its
-    maps.
+    `adapt` says what the network's normalisation was fitted to, where that was looked at (with its
+    weight, `auto:0.8`), `fold` how several scales became one, with weights from `fold_tuned_on`.
+    `doubts` are what speaks against the model, in words for whoever uses its maps.
     """
 
     NAME: ClassVar[str] = "inference.json"
@@ -315,6 +315,8 @@ class InferenceRecord(Record):
     temperature: float | None = None
     backend: str = "torch"  # once there was no other
     adapt: str | None = None
+    fold: str | None = None
+    fold_tuned_on: tuple[str, ...] | None = None
     doubts: tuple[str, ...] | None = None
 
     def _is_said(self, key: str, value: Any) -> bool:

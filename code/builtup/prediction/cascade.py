@@ -1,0 +1,379 @@
+"""A scene predicted at several scales, and folded into one raster of probabilities.
+
+    the scene ── by halves (zoom.py) ── predict_raster at each scale ── levels/<scale>/<scene>
+                                                                              │ 8 bits, own size
+                         raw/<scene>: blocks of 512, each scale brought to the scene's own size
+                                      and folded (fold.py)
+
+Every scale is predicted by the same windows of the same network, so at ε = 2 the coarser ones cost
+a third of the finest. Levels stay: a prediction that was killed goes on with the next one, another
+fold or alpha predicts nothing again, and `cascade_fit` learns its weights from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+from torch import Tensor
+
+from builtup.errors import ConfigError
+from builtup.geo.area import Area
+from builtup.geo.grid import Grid
+from builtup.geo.prefetch import running_ahead
+from builtup.geo.probability import NODATA, SCALE
+from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
+from builtup.geo.windows import Window, aligned
+from builtup.jobs.files import scratch_directory
+from builtup.jobs.steps import Job, Step, describe_input, is_done, record_done
+from builtup.prediction.decoders import Opening
+from builtup.prediction.fold import FOLDS, Folding, Level
+from builtup.prediction.progress import Advance
+from builtup.prediction.raster import CACHE_BYTES, Predicted, predict_raster
+from builtup.prediction.windows import Stream
+from builtup.prediction.zoom import Between, Halves, Zoom, cascade_scales, make_halves, means
+from builtup.runs.results import PredictionTags, write_tags
+from builtup.runs.scale_weights import ScaleWeights
+from builtup.sensors.classes import Classes
+
+__all__ = [
+    "LEVELS",
+    "Cascade",
+    "Source",
+    "at_full_size",
+    "level_job",
+    "predict_source",
+]
+
+#: Where the levels lie, beside raw/.
+LEVELS = "levels"
+LEVEL = Step("predict_level", 1)
+#: Side of the blocks that are folded, and of those of the COG.
+BLOCK = 512
+#: What a scene's raster depends on, and the levels that it is folded from do not.
+_FOLDED = frozenset({"fold", "fold_tuned_on"})
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """At which scales scenes are predicted, and how they are folded.
+
+    Without `scales` they are ε^−D … 1, ε being the `exponent` (above 1), as `cascade_scales` has
+    them. `fitted` is where the weights of logits come from. Raises ConfigError for scales that make
+    no sense.
+    """
+
+    folding: Folding
+    scales: tuple[float, ...] = ()
+    exponent: float = 2.0
+    fitted: ScaleWeights | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 < self.exponent < float("inf"):
+            raise ConfigError(f"exponent={self.exponent:g}: must be above 1")
+        if not all(0 < scale <= 8 for scale in self.scales):
+            raise ConfigError(f"scales={self._said}: a scale is above 0, and at most 8")
+        if len(set(self.scales)) < len(self.scales):
+            raise ConfigError(f"scales={self._said}: one of them is given twice")
+        if self.folding.kind in {"vote", "soft"} and any(scale > 1 for scale in self.scales):
+            raise ConfigError(
+                f"scales={self._said}: fold={self.folding.kind} goes from coarse to 1, never "
+                "above; use fold=mean or logits for larger scales"
+            )
+
+    @classmethod
+    def of(
+        cls, fold: str, alpha: float, exponent: float, scales: tuple[float, ...], classes: Classes
+    ) -> Cascade | None:
+        """By the options of a prediction; None where `fold` is empty, which is one scale.
+
+        Raises ConfigError for options that make no sense, InputError for weights that cannot be
+        read.
+        """
+        kind, _, where = fold.partition(":")
+        if not kind:
+            if scales:
+                said = ";".join(f"{scale:g}" for scale in scales)
+                raise ConfigError(
+                    f"scales={said}: say how they are folded, fold={', '.join(FOLDS[:-1])} or "
+                    "logits:<where cascade_fit was run>"
+                )
+            return None
+        if kind != "logits":
+            return cls(Folding(fold, alpha), scales, exponent)
+        if not where:
+            raise ConfigError(
+                "fold=logits: whose weights? Use fold=logits:<a folder of predictions or an "
+                "inference run on which cascade_fit was run>"
+            )
+        fitted = ScaleWeights.named(where)
+        if fitted.classes != classes.names:
+            raise ConfigError(
+                f"fold={fold}: weights of the classes {', '.join(fitted.classes)}, not "
+                f"{', '.join(classes.names)}; {fitted.REMEDY}"
+            )
+        if scales and tuple(sorted(scales)) != fitted.scales:
+            own = ";".join(f"{scale:g}" for scale in fitted.scales)
+            raise ConfigError(f"fold={fold}: weights of the scales {own}; leave scales out")
+        return cls(Folding(kind, alpha, fitted.weights), fitted.scales, exponent, fitted)
+
+    def __str__(self) -> str:
+        """What the pixels depend on, as records have it."""
+        kind = self.folding.kind
+        if self.fitted is not None:
+            return f"{kind} {self.fitted.digest}"
+        share = f", alpha {self.folding.alpha:g}" if kind in {"vote", "soft"} else ""
+        scales = f"scales {self._said}" if self.scales else f"scales by {self.exponent:g}"
+        return f"{kind}{share}, {scales}"
+
+    @property
+    def _said(self) -> str:
+        return ";".join(f"{scale:g}" for scale in self.scales)
+
+    def zooms(self, grid: Grid, window: int) -> list[Zoom]:
+        """The scales of a raster, from the coarsest."""
+        scales = self.scales or cascade_scales(grid.width, grid.height, window, self.exponent)
+        return [Zoom(grid, scale) for scale in sorted(scales)]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A raster that can be read by windows.
+
+    `opening` opens what reads windows of it, (inputs, h, w) float32, NaN where invalid; `halves`
+    are the openings of its own average overviews, where it has them. `name` begins what is said of
+    it, GDAL's cache holds `cache` bytes while it is read, outside of `area` all is no-data.
+    """
+
+    opening: Opening[Window]
+    grid: Grid
+    name: str
+    cache: int = CACHE_BYTES
+    area: Area | None = None
+    halves: Halves | None = None
+
+
+def level_job(job: Job, scale: float) -> Job:
+    """The job of one level of the scene whose raster is the first output of `job`."""
+    raster = job.outputs[0]
+    folder = raster.parent.parent / LEVELS / f"{scale:.6g}"
+    settings = {key: value for key, value in job.settings.items() if key not in _FOLDED}
+    return Job(
+        name=f"{job.name} at scale {scale:.6g}",
+        inputs=job.inputs,
+        outputs=(folder / raster.name,),
+        settings={**settings, "scale": scale},
+    )
+
+
+def predict_source(
+    source: Source,
+    stream: Stream,
+    cascade: Cascade | None,
+    job: Job,
+    tags: PredictionTags,
+    quicklook: Path | None = None,
+    advance: Advance = lambda pixels: None,
+) -> Predicted:
+    """Predict a raster into the first output of `job`, a COG: at its own scale, or at several.
+
+    Raises as `predict_raster`.
+    """
+    if cascade is not None:
+        return _predict_cascade(source, stream, cascade, job, tags, quicklook, advance)
+    return predict_raster(
+        source.opening,
+        source.grid,
+        stream,
+        job.outputs[0],
+        tags,
+        name=source.name,
+        cache=source.cache,
+        area=None if source.area is None else source.area.on(source.grid),
+        quicklook=quicklook,
+        advance=advance,
+    )
+
+
+def _predict_cascade(
+    source: Source,
+    stream: Stream,
+    cascade: Cascade,
+    job: Job,
+    tags: PredictionTags,
+    quicklook: Path | None,
+    advance: Advance,
+) -> Predicted:
+    """Levels of before that are of the same inputs and settings are taken as they are."""
+    zooms = cascade.zooms(source.grid, stream.window)
+    jobs = [level_job(job, zoom.scale) for zoom in zooms]
+    todo = [(zoom, of) for zoom, of in zip(zooms, jobs, strict=True) if not is_done(LEVEL, of)]
+    work = sum(zoom.scale**2 for zoom in zooms)
+    before = work - sum(zoom.scale**2 for zoom, _ in todo)
+    advance(round(source.grid.pixels * before / work))
+    windows = 0
+    if todo:
+        inputs = [describe_input(path) for path in job.inputs]
+        factor = max(zoom.factor for zoom, _ in todo)
+        with scratch_directory(job.outputs[0]) as folder:
+            opening, grid = source.opening, source.grid
+            halves = make_halves(opening, grid, stream.inputs, factor, folder, source.halves)
+            for zoom, of in todo:
+                of.forget()
+                seen = quicklook if zoom.scale == zooms[-1].scale else None
+                count = _sharing(advance, zoom, work)
+                done = _predict_level(source, zoom, halves, stream, of, tags, seen, count)
+                windows += done.windows
+                record_done(LEVEL, of, inputs)
+    paths = [of.outputs[0] for of in jobs]
+    folding = replace(cascade.folding, threshold=tags.threshold, mapped=tags.class_set.mapped_index)
+    valid = _fold(source, zooms, paths, folding, job.outputs[0], tags, stream.bands)
+    return Predicted(windows, source.grid.pixels, valid)
+
+
+def _sharing(advance: Advance, zoom: Zoom, work: float) -> Advance:
+    """What counts the pixels of a level as their share of the work on the scene."""
+    share = zoom.full.pixels * zoom.scale**2 / work / zoom.grid.pixels
+    return lambda pixels: advance(round(pixels * share))
+
+
+def _predict_level(
+    source: Source,
+    zoom: Zoom,
+    halves: Halves,
+    stream: Stream,
+    job: Job,
+    tags: PredictionTags,
+    quicklook: Path | None,
+    advance: Advance,
+) -> Predicted:
+    grid = zoom.grid
+    return predict_raster(
+        zoom.opening(halves),
+        grid,
+        stream,
+        job.outputs[0],
+        replace(tags, width=grid.width, height=grid.height),
+        name=source.name,
+        cache=source.cache if zoom.factor == 1 else CACHE_BYTES,
+        area=None if source.area is None else source.area.on(grid),
+        quicklook=quicklook,
+        advance=advance,
+        overviews=False,
+    )
+
+
+# --- folding ------------------------------------------------------------------------------------
+
+
+def _fold(
+    source: Source,
+    zooms: Sequence[Zoom],
+    paths: Sequence[Path],
+    folding: Folding,
+    final: Path,
+    tags: PredictionTags,
+    bands: int,
+) -> bool:
+    """Write the folded raster; whether any of its pixels is valid."""
+    grid = source.grid
+    area = None if source.area is None else source.area.on(grid)
+    profile: dict[str, Any] = {"count": bands, "dtype": "uint8", "nodata": NODATA}
+    blocks = list(aligned(grid.width, grid.height, (BLOCK, BLOCK)))
+    any_valid = False
+    with (
+        gdal_env(GDAL_CACHEMAX=source.cache),
+        create_cog(final, grid, **profile) as out,
+        ExitStack() as stack,
+    ):
+        write_tags(out, tags)
+        out.descriptions = tags.class_set.bands
+        rasters = [stack.enter_context(open_raster(path)) for path in paths]
+        at_full = zooms[-1].scale == 1
+        read = None if at_full else stack.enter_context(source.opening())
+
+        def take(window: Window) -> tuple[list[Level], NDArray[np.bool_] | None]:
+            levels = [at_full_size(r, z, window) for r, z in zip(rasters, zooms, strict=True)]
+            if read is None:
+                return levels, None
+            return levels, np.logical_and.reduce(~np.isnan(read(window)), axis=0)
+
+        with running_ahead(take, blocks) as taken:
+            for window, (levels, valid) in zip(blocks, taken, strict=True):
+                values = _to_bytes(folding.fold(levels), levels, valid)
+                if area is not None:
+                    values = np.where(area.holds(window), values, np.uint8(NODATA))
+                any_valid = any_valid or bool((values != NODATA).any())
+                out.write(values, window=window.rasterio)
+    return any_valid
+
+
+def _to_bytes(
+    p: Tensor, levels: Sequence[Level], valid: NDArray[np.bool_] | None
+) -> NDArray[np.uint8]:
+    """round(254 · p), 255 where the scene is not valid (the finest level knows), or none knows."""
+    known = levels[-1][1]
+    if valid is not None:
+        seen = torch.from_numpy(valid)
+        for _, of in levels:
+            if of is None:
+                known = seen
+                break
+        else:
+            masks = [of for _, of in levels if of is not None]
+            known = seen & torch.stack(masks).any(dim=0)
+    scaled = (p * SCALE).round_().clamp_(0, SCALE)
+    if known is not None:
+        scaled.masked_fill_(~known, float(NODATA))
+    values: NDArray[np.uint8] = scaled.to(torch.uint8).numpy()
+    return values
+
+
+def at_full_size(raster: DatasetReader, zoom: Zoom, window: Window) -> Level:
+    """The probabilities of a level in a window of the scene's own size, and where it knows them."""
+    if zoom.scale == 1:
+        return _decoded(read_window(raster, window))
+    ways = [
+        (window.x, window.width, zoom.scale, raster.width),
+        (window.y, window.height, zoom.scale, raster.height),
+    ]
+    if zoom.scale > 1:
+        (x, across), (y, down) = (means(*way) for way in ways)
+        p, known = _decoded(read_window(raster, Window(y, x, down.shape[1], across.shape[1])))
+        left, right = torch.from_numpy(down), torch.from_numpy(across.T)
+        return _weighted(lambda values: left @ values @ right, p, known)
+    columns, rows = (Between.of(*way) for way in ways)
+    part = Window(rows.first, columns.first, rows.length, columns.length)
+    p, known = _decoded(read_window(raster, part))
+    return _weighted(lambda values: _between(_between(values, rows, 1), columns, 2), p, known)
+
+
+def _decoded(values: NDArray[np.uint8]) -> Level:
+    p = torch.from_numpy(values).to(torch.float32).div_(SCALE)
+    valid = values[0] != NODATA
+    return p, None if valid.all() else torch.from_numpy(valid)
+
+
+def _weighted(resize: Callable[[Tensor], Tensor], p: Tensor, known: Tensor | None) -> Level:
+    """Probabilities of another size, by the weights of those that are known."""
+    if known is None:
+        return resize(p), None
+    total, weight = resize(p * known), resize(known[None].to(p.dtype))
+    return total / weight.clamp(min=1e-6), weight[0] > 1e-6
+
+
+def _between(values: Tensor, axis: Between, dimension: int) -> Tensor:
+    """Values (bands, h, w) interpolated linearly along one dimension."""
+    share = torch.from_numpy(axis.share)
+    if dimension == 1:
+        share = share[:, None]
+    before = values.index_select(dimension, torch.from_numpy(axis.before))
+    after = values.index_select(dimension, torch.from_numpy(axis.after))
+    return before.lerp_(after, share)
