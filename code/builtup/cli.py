@@ -110,7 +110,7 @@ def inspect(input_path: Path) -> None:
 @cli.command()
 @simulating
 def simulate(**options: Any) -> None:
-    """Write a data set of simulated Sentinel-1 towns in the UNOSAT layout."""
+    """Write a data set of simulated towns: Sentinel-1 scenes, or orthomosaics."""
     from builtup.simulate.dataset import simulate as run
 
     _report(run(**options))

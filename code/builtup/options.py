@@ -338,10 +338,19 @@ launching = listed(
 
 simulating = listed(
     ("output_path", PATH, "output/simulated", "folder for the splits"),
+    (
+        *("sensor", click.Choice(["sentinel1", "aerial"]), "sentinel1"),
+        "radar in the UNOSAT layout, or orthomosaics in DroneDeploy's",
+    ),
     ("cities", FROM_0, 6, "cities of the training split"),
     ("test_cities", FROM_0, 3, "cities of the test split"),
-    ("dates", COUNT, 2, "dates of each city"),
-    ("size", click.IntRange(64), 1024, "pixels of 10 m along a side"),
+    ("dates", COUNT, 2, "dates of each city; from the air: scenes, each above other ground"),
+    ("size", click.IntRange(64), 1024, "pixels along a side"),
+    ("pixel", str, "", "metres of a pixel from the air, 0.05 to 1; 0.25 by default (radar: 10)"),
+    (
+        *("georeference", click.Choice(["utm", "none"]), "utm"),
+        "of orthomosaics: a CRS, or none as some have it",
+    ),
     ("seed", int, 0, "any whole number: other towns"),
     ("footprints", str, "", "a file of building polygons; a plan by default"),
     (

@@ -1,4 +1,4 @@
-"""Writing a data set of simulated Sentinel-1 towns in the UNOSAT layout."""
+"""Writing a data set of simulated towns: Sentinel-1 in the UNOSAT layout, or orthomosaics."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from builtup.errors import BuiltupError, InputError
 from builtup.jobs.files import atomic_directory
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.sensors.scene_files import SIMULATED
+from builtup.simulate.aerial.dataset import Flights, footprint_parts, simulate_flights
 from builtup.simulate.plan import labels as truth
 from builtup.simulate.plan.buildings import footprint_files
-from builtup.simulate.plan.city import MAX_CITIES, City, CitySpec, draw_city
+from builtup.simulate.plan.city import MAX_CITIES, PIXEL, City, CitySpec, draw_city
 from builtup.simulate.plan.style import SHIFTS, VARIETIES
 from builtup.simulate.radar.acquisition import MAX_DATES, draw_acquisition, draw_pass
 from builtup.simulate.radar.imaging import scene_files, write_scene
 
-__all__ = ["LABELS", "simulate"]
+__all__ = ["LABELS", "SENSORS", "simulate"]
 
 log = logging.getLogger(__name__)
 
 STEP = Step("simulate", 2)
 LABELS = ("builtup", "footprints")
+SENSORS = ("sentinel1", "aerial")
+#: Metres of a pixel of orthomosaics, where none are given.
+AERIAL_PIXEL = 0.25
 #: The cities in turn of each variety.
 MIXED = "mixed"
 #: A UTM zone holds no more (pixels of 10 m).
@@ -43,14 +47,22 @@ def simulate(
     variety: str = "plain",
     shift: str = "",
     num_workers: int = 2,
+    sensor: str = "sentinel1",
+    pixel: str = "",
+    georeference: str = "utm",
 ) -> Summary:
-    """Write simulated cities, `size` pixels of 10 m along a side, with polygons.
+    """Write simulated cities, `size` pixels along a side, with polygons.
 
+    With `sensor="sentinel1"` (pixels of 10 m)
     `<output_path>/{train,test}/<City>_<year>/<product>/<TILE>/s1a_….tif` holds linear σ⁰ of one
     polarisation, float32, 0 = no-data, with a BorderMask (1 valid) beside it;
     `<City>_<year>/<TILE>_<City>.shp` the built-up area (`labels="builtup"`: footprints grown by
     one pixel and closed) or the footprints. `footprints` names a file, or a folder of files, of
     building polygons that take the place of the street plan.
+
+    `sensor="aerial"` writes orthomosaics in DroneDeploy's layout (aerial/dataset.py): `dates`
+    scenes a city, each above ground of its own, pixels of `pixel` metres (0.25), with a CRS or
+    `georeference="none"`.
 
     `variety="wide"` draws towns, land, seasons and sensors from far wider ranges than `plain`;
     `mixed` does so for every second city.
@@ -64,6 +76,7 @@ def simulate(
     """
     _check(cities, test_cities, dates, size)
     _known(
+        sensor=(sensor, SENSORS),
         labels=(labels, LABELS),
         variety=(variety, (*VARIETIES, MIXED)),
         shift=(shift, ("", *SHIFTS)),
@@ -71,12 +84,20 @@ def simulate(
     files = footprint_files(Path(footprints)) if footprints else ()
     wanted = [("train", number) for number in range(cities)]
     wanted += [("test", number) for number in range(test_cities)]
-    jobs = [
-        _job(spec, Path(output_path), dates, labels)
-        for spec in (
-            CitySpec(seed, *one, size, files, _variety(variety, one[1]), shift) for one in wanted
+    specs = tuple(
+        CitySpec(seed, *one, size, files, _variety(variety, one[1]), shift) for one in wanted
+    )
+    if sensor == "aerial":
+        if labels != LABELS[0]:
+            raise BuiltupError(f"labels={labels}: orthomosaics have classes; leave labels out")
+        flights = Flights(specs, dates, size, _metres(pixel, AERIAL_PIXEL), georeference)
+        return simulate_flights(Path(output_path), flights, num_workers)
+    if _metres(pixel, PIXEL) != PIXEL or georeference != "utm":
+        raise BuiltupError(
+            f"pixel={pixel}, georeference={georeference}: options of sensor=aerial; Sentinel-1 has "
+            "pixels of 10 m in UTM"
         )
-    ]
+    jobs = [_job(spec, Path(output_path), dates, labels) for spec in specs]
     for job in jobs:
         folder = job.context[1]
         if folder.exists() and not (folder / SIMULATED).exists():
@@ -90,6 +111,14 @@ def _known(**given: tuple[str, tuple[str, ...]]) -> None:
         if value not in known:
             choice = ", ".join(filter(None, known))
             raise BuiltupError(f"{name}={value}: unknown value; use one of {choice}")
+
+
+def _metres(pixel: str, default: float) -> float:
+    """A pixel's side from what was given as text."""
+    try:
+        return float(pixel) if pixel else default
+    except ValueError:
+        raise BuiltupError(f"pixel={pixel}: no number; give metres, such as 0.25") from None
 
 
 def _variety(given: str, number: int) -> str:
@@ -124,19 +153,10 @@ def _job(spec: CitySpec, output_path: Path, dates: int, labels: str) -> Job:
     if spec.shift:
         settings["shift"] = spec.shift
     outputs = tuple(folder / name for name in _outputs(spec, dates))
-    inputs = tuple(part for file in spec.footprints for part in _parts(file))
+    inputs = tuple(part for file in spec.footprints for part in footprint_parts(file))
     return Job(
         spec.folder, inputs, outputs, settings, spec.size**2 * dates, (spec, folder, dates, labels)
     )
-
-
-def _parts(file: Path) -> list[Path]:
-    """A vector file and what belongs to it."""
-    return [
-        part
-        for suffix in (file.suffix, ".shx", ".dbf", ".prj")
-        if (part := file.with_suffix(suffix)).exists()
-    ]
 
 
 def _outputs(spec: CitySpec, dates: int) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from builtup.geo.grid import Grid
@@ -104,18 +105,24 @@ class CitySpec:
 
 @dataclass(frozen=True)
 class City:
-    """What stays between dates."""
+    """What stays between dates.
+
+    `lanes` (n, 5) are the streets of towns and villages: the ends of straight pieces (x, y, x, y)
+    and their width in metres; none where footprints take the place of the plan.
+    """
 
     spec: CitySpec
     country: Country
     buildings: Buildings
     roads: Roads
+    lanes: NDArray[np.float64]
 
 
 def draw_city(spec: CitySpec) -> City:
     """Draw land, streets and buildings."""
     style = spec.style
     country = draw_country(stream(*spec.key, 1), spec.extent, style.land)
+    lanes = [np.zeros((0, 5))]
     settlements = draw_settlements(stream(*spec.key, 2), spec.extent, style.towns)
     if spec.footprints:
         polygons, heights = footprints.read_footprints(spec.footprints)
@@ -125,12 +132,12 @@ def draw_city(spec: CitySpec) -> City:
         houses = footprints.placed(polygons, heights, spec.extent, turn, rng, tail)
         roads = Roads(np.zeros((0, 2)), np.zeros(0))
     else:
-        plan = build(stream(*spec.key, 3), settlements, spec.extent, style.towns)
+        plan = build(stream(*spec.key, 3), settlements, spec.extent, style.towns, lanes)
         houses = _on_dry_land(plan, country)
         rng, avenues = stream(*spec.key, 4), style.towns.avenues
         corners = houses.points[houses.starts[:-1]]
         roads = _ashore(draw_roads(rng, settlements, spec.extent, avenues, corners), country)
-    return City(spec, country, houses, roads)
+    return City(spec, country, houses, roads, np.concatenate(lanes))
 
 
 def _on_dry_land(houses: Buildings, country: Country) -> Buildings:

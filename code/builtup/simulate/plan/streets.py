@@ -20,6 +20,9 @@ __all__ = ["Roads", "Settlement", "build", "draw_roads", "draw_settlements"]
 REGION = 10240.0
 #: Width of an avenue in metres.
 AVENUE = 30.0
+#: Streets are drawn in pieces of this length, as far out as this share of a town's outline, and
+#: take this share of the gap between lots (m).
+LANE, LAST_LANE, PAVED = 6.0, 1.0, 0.6
 #: The towns of the plain world.
 PLAIN = Towns()
 
@@ -130,10 +133,18 @@ def _settlement(
 
 
 def build(
-    rng: np.random.Generator, settlements: list[Settlement], extent: float, towns: Towns = PLAIN
+    rng: np.random.Generator,
+    settlements: list[Settlement],
+    extent: float,
+    towns: Towns = PLAIN,
+    lanes: list[Points] | None = None,
 ) -> Buildings:
-    """The buildings of all settlements, and what stands in the open country."""
-    parts = [_houses(rng, settlement, towns) for settlement in settlements]
+    """The buildings of all settlements, and what stands in the open country.
+
+    `lanes` gets the streets between them, where it is given: (n, 5), the ends of straight pieces
+    (x, y, x, y) and their width in metres.
+    """
+    parts = [_houses(rng, settlement, towns, lanes) for settlement in settlements]
     parts.append(countryside.farms(rng, extent, towns.farms))
     parts.append(countryside.scattered(rng, extent, towns.scattered))
     parts.append(countryside.halls(rng, extent, towns.halls))
@@ -147,8 +158,10 @@ def build(
     )
 
 
-def _houses(rng: np.random.Generator, town: Settlement, towns: Towns) -> Points:
-    """Table (n, 8) of one settlement, as `countryside` has it."""
+def _houses(
+    rng: np.random.Generator, town: Settlement, towns: Towns, lanes: list[Points] | None
+) -> Points:
+    """Table (n, 8) of one settlement, as `countryside` has it; its streets go to `lanes`."""
     if not town.town and towns.rows and rng.random() < towns.rows:
         return countryside.row_village(rng, (town.x, town.y), town.radius, town.turn, towns.trees)
     reach = town.radius * 1.9
@@ -167,6 +180,12 @@ def _houses(rng: np.random.Generator, town: Settlement, towns: Towns) -> Points:
             kind = _scaled(KINDS[towns.kinds.get(name, name)], towns.lots)
             district = _district(rng, kind, tree, number, angle, spacing)
             parts.append(_looks(rng, district, name, towns))
+            if lanes is not None:
+                pieces = _lanes(kind, tree, number, angle, spacing)
+                middles = (pieces[:, :2] + pieces[:, 2:4]) / 2
+                pieces = pieces[_share(town, harmonics, middles) < LAST_LANE]
+                pieces[:, :4] += (town.x, town.y, town.x, town.y)
+                lanes.append(pieces)
     if not parts:
         return np.zeros((0, countryside.COLUMNS))
     table = np.concatenate(parts)
@@ -260,6 +279,25 @@ def _district(
     length = rng.uniform(*kind.length, n)
     width = rng.uniform(*kind.width, n)
     return np.column_stack([centres, length, width, turned, storeys, np.ones((n, 2))])
+
+
+def _lanes(kind: Kind, tree: Any, number: int, angle: float, reach: float) -> Points:
+    """The streets (n, 5) in the gaps that `_district` leaves between its lots."""
+    along, across = kind.lot
+    rows = np.arange(-int(reach / across) // 2 - 1, int(reach / across) // 2 + 2)
+    columns = np.arange(-int(reach / along) // kind.per_block - 1, int(reach / along) + 2)
+    middles_v = (2 * rows - 0.5) * across + (rows - 0.5) * kind.street
+    middles_u = (kind.per_block * columns - 0.5) * along + (columns - 0.5) * kind.street
+    t = np.arange(-1.2 * reach, 1.2 * reach, LANE)
+    one, other = (a.ravel() for a in np.meshgrid(t, middles_v))
+    two, another = (a.ravel() for a in np.meshgrid(t, middles_u[np.abs(middles_u) < 1.2 * reach]))
+    u = np.concatenate([np.stack([one, one + LANE], 1), np.stack([another, another], 1)])
+    v = np.concatenate([np.stack([other, other], 1), np.stack([two, two + LANE], 1)])
+    cos, sin = math.cos(angle), math.sin(angle)
+    x, y = tree.data[number][:, None, None] + np.stack([u * cos - v * sin, u * sin + v * cos])
+    own = tree.query(np.stack([x.mean(1), y.mean(1)], 1))[1] == number
+    pieces = np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1], np.full(len(x), kind.street * PAVED)], 1)
+    return pieces[own]
 
 
 def draw_roads(

@@ -1,0 +1,1 @@
+"""What a camera above a simulated city sees: orthomosaic, surface model, labels."""
