@@ -48,9 +48,9 @@ from builtup.runs.results import RAW, PredictionTags
 from builtup.runs.tracking import listed_places
 from builtup.sensors.radar.discovery import find_scenes
 from builtup.sensors.radar.headers import SceneHeaders, read_each
-from builtup.sensors.radar.remarks import say
 from builtup.sensors.radar.scenes import Scene
 from builtup.sensors.radar.units import judge_units, parse_units
+from builtup.sensors.remarks import say
 
 __all__ = ["PredictOptions", "predict"]
 

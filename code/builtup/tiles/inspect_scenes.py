@@ -19,9 +19,9 @@ from builtup.geo.windows import Window, aligned
 from builtup.sensors.radar.discovery import Discovery, scenes_of_split
 from builtup.sensors.radar.headers import SceneHeaders
 from builtup.sensors.radar.reader import PowerReader, open_power
-from builtup.sensors.radar.remarks import Remark, joined
 from builtup.sensors.radar.scenes import Scene
 from builtup.sensors.radar.units import judge_each, spelled
+from builtup.sensors.remarks import Remark, joined
 from builtup.sensors.scene_files import require_folder
 from builtup.text_table import counted, text_table
 from builtup.tiles.labels import find_labels

@@ -37,9 +37,9 @@ from builtup.geo.windows import Window
 from builtup.jobs.executors import map_threads
 from builtup.sensors.radar import bands as rule
 from builtup.sensors.radar.products import radiometry_in
-from builtup.sensors.radar.remarks import Remark
 from builtup.sensors.radar.scenes import Band, Scene
 from builtup.sensors.radar.sentinel1 import METRES
+from builtup.sensors.remarks import Remark
 
 __all__ = ["BandHeader", "SceneHeaders", "open_rasters", "read_each", "read_headers"]
 

@@ -19,8 +19,8 @@ from builtup.sensors.radar import bands
 from builtup.sensors.radar.discovery import require_split
 from builtup.sensors.radar.headers import SceneHeaders
 from builtup.sensors.radar.reader import PowerReader, open_power
-from builtup.sensors.radar.remarks import say
 from builtup.sensors.radar.units import usable_scenes
+from builtup.sensors.remarks import say
 
 __all__ = ["generate_3b_images", "merge_scene", "scene_profile"]
 

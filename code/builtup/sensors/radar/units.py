@@ -32,8 +32,8 @@ from builtup.sensors.radar.headers import (
     open_rasters,
     read_headers,
 )
-from builtup.sensors.radar.remarks import Remark
 from builtup.sensors.radar.scenes import Scene
+from builtup.sensors.remarks import Remark
 
 __all__ = [
     "UNITS",

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from builtup.sensors.radar.remarks import Remark, joined, say
+from builtup.sensors.remarks import Remark, joined, say
 
 
 def test_files_that_are_alike_share_a_line() -> None:
