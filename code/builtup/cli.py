@@ -5,18 +5,16 @@ Commands parse, call and report; what they import stands inside them: `--help` n
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from builtup import __version__, logs, option_lists
+from builtup.jobs.on_cluster import on_cluster
 from builtup.options import (
     PATH,
-    F,
     Group,
     averaging,
     io,
@@ -55,29 +53,6 @@ def main() -> None:
 @click.version_option(__version__, prog_name="builtup")
 def cli() -> None:
     """Maps of buildings and settlements from Sentinel-1 radar."""
-
-
-def on_cluster(*paths: str) -> Callable[[F], F]:
-    """Option `scheduler`: the jobs of the command's steps run on a cluster, and the options named
-    in `paths` (every folder's by default) may be URLs of an object store, mirrored meanwhile."""
-    paths = paths or ("input_path", "output_path", "tiles_path")
-
-    def decorate(function: F) -> F:
-        @functools.wraps(function)
-        def command(*, scheduler: str, **options: Any) -> Any:
-            from builtup.jobs.cluster import connected
-            from builtup.jobs.store import mirrored
-
-            with mirrored(options, paths) as local, connected(scheduler):
-                return function(**local)
-
-        return click.option(
-            "--scheduler",
-            default="",
-            help="address of a Dask cluster (tcp://…); this machine by default",
-        )(cast(F, command))
-
-    return decorate
 
 
 def _report(*summaries: Summary) -> None:
@@ -127,6 +102,18 @@ def prepare(**options: Any) -> None:
     from builtup.tiles.prepare import prepare as run
 
     tracking.log_steps(run(tell=lambda summary: logs.say(summary.line()), **options))
+
+
+@cli.command("import_scenes")
+@io("input/scenes", "output/scenes", "a data set of pictures", "scenes, masks and heights")
+@option_lists.importing
+@work
+@on_cluster()
+def import_scenes(**options: Any) -> None:
+    """Bring pictures, their labels and elevations into the form of all later steps."""
+    from builtup.sensors.optical.import_scenes import import_scenes as run
+
+    _report(run(**options))
 
 
 @cli.command("generate_3b_images")

@@ -22,6 +22,7 @@ __all__ = [
     "demonstrating",
     "ensembling",
     "holding_out",
+    "importing",
     "predicting",
     "pseudo_labelling",
     "self_training",
@@ -31,6 +32,16 @@ __all__ = [
 
 
 _SOURCE = click.Choice(["scene", "city"])
+
+importing = listed(
+    (
+        *("layout", click.Choice(["dronedeploy", "chips"]), "dronedeploy"),
+        "how the data set lies in its folder: docs/imagery.md",
+    ),
+    ("classes", str, "", "a CSV file: name, colour, role; the layout's own by default"),
+    ("pixel", str, "", "metres, where pictures do not say; the layout's by default"),
+    ("split", str, "", "the only one to import (train, valid, test); all by default"),
+)
 
 holding_out = listed(
     (

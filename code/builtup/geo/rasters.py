@@ -25,6 +25,7 @@ from builtup.geo.write_errors import failed_writes
 from builtup.jobs.files import atomic_path, output_error, write_error
 
 __all__ = [
+    "add_overviews",
     "create_cog",
     "create_raster",
     "gdal_env",
@@ -33,6 +34,7 @@ __all__ = [
     "open_raster",
     "read_window",
     "translate_to_cog",
+    "update_raster",
 ]
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ GDAL_CACHE_MB = 64
 #: For overviews and compression, which begin when nothing else of the raster is left to do: half
 #: the time, the same bytes.
 THREADS = 2
+_FORMAT_NAMES = {"GTiff": "GeoTIFF", "PNG": "PNG", "JPEG": "JPEG"}
+_BEGINS = {"PNG": (b"\x89PNG",), "JPEG": (b"\xff\xd8\xff",)}
 
 
 def gdal_env(**options: Any) -> rasterio.Env:
@@ -59,8 +63,9 @@ def gdal_env(**options: Any) -> rasterio.Env:
 
 
 @contextmanager
-def open_raster(path: Path | str) -> Iterator[DatasetReader]:
-    """Open a GeoTIFF for reading; raise InputError where it is missing, empty or another file.
+def open_raster(path: Path | str, formats: tuple[str, ...] = ("GTiff",)) -> Iterator[DatasetReader]:
+    """Open a GeoTIFF (or one of GDAL's `formats`) for reading; raise InputError where it is
+    missing, empty or another file.
 
     Whatever its name, a file of another format is refused: a VRT would be read from wherever it
     points to. A missing georeference is for the caller to refuse, in a line of its own.
@@ -71,15 +76,31 @@ def open_raster(path: Path | str) -> Iterator[DatasetReader]:
     if p.is_file() and p.stat().st_size == 0:
         raise InputError(p, "empty file (0 bytes)", "copy or download it again")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(p, driver="GTiff")
+        dataset = _opened(p, "r", driver=_format_of(p, formats))
     except RasterioIOError as e:
+        known = " or ".join(_FORMAT_NAMES[name] for name in formats)
         raise InputError(
-            p, f"not a readable raster ({gdal_message(e)})", "copy or export it again as GeoTIFF"
+            p, f"not a readable raster ({gdal_message(e)})", f"copy or export it again as {known}"
         ) from e
     with dataset:
         yield dataset
+
+
+def _opened(path: Path, mode: str, **options: Any) -> Any:
+    """`rasterio.open`, which says nothing of rasters without a place: pictures may have none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, mode, **options)
+
+
+def _format_of(path: Path, formats: tuple[str, ...]) -> str:
+    """Which of the formats a file begins as; the first where it is none of them."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError:
+        return formats[0]  # GDAL says what is wrong
+    return next((f for f in formats if start.startswith(_BEGINS.get(f, ()))), formats[0])
 
 
 def read_window(
@@ -120,7 +141,7 @@ def open_on(path: Path, grid: Grid, resampling: str = "bilinear") -> Iterator[Da
 @contextmanager
 def create_raster(path: Path, **profile: Any) -> Iterator[DatasetWriter]:
     """Create a GeoTIFF; raise OutputError where a write fails, also at closing (disk full)."""
-    with _write_errors(path), rasterio.open(path, "w", driver="GTiff", **profile) as dataset:
+    with _write_errors(path), _opened(path, "w", driver="GTiff", **profile) as dataset:
         yield dataset
 
 
@@ -159,13 +180,24 @@ def create_cog(
             with create_raster(draft, **layout, **place, **size, **profile) as out:
                 yield out
             if overviews:
-                _add_overviews(draft, resampling)
+                add_overviews(draft, resampling)
             translate_to_cog(draft, temporary, **({} if overviews else {"overviews": "NONE"}))
         finally:
             draft.unlink(missing_ok=True)
 
 
-def _add_overviews(path: Path, resampling: str, smallest: int = 512) -> None:
+@contextmanager
+def update_raster(path: Path) -> Iterator[DatasetWriter]:
+    """Open a GeoTIFF of ours to read and write; raise OutputError where a write fails.
+
+    Blocks that are not compressed are written in their places: the file is the same whatever order
+    they are written in.
+    """
+    with _write_errors(path), _opened(path, "r+", driver="GTiff") as dataset:
+        yield dataset
+
+
+def add_overviews(path: Path, resampling: str, smallest: int = 512) -> None:
     """Halve a raster until its longer side fits into a block, as the COG driver would.
 
     That driver compresses its overviews twice; taking them from the draft costs a third.
@@ -173,7 +205,7 @@ def _add_overviews(path: Path, resampling: str, smallest: int = 512) -> None:
     with (
         rasterio.Env(GDAL_NUM_THREADS=THREADS),
         _write_errors(path),
-        rasterio.open(path, "r+") as dataset,
+        _opened(path, "r+") as dataset,
     ):
         longer, factors = max(dataset.width, dataset.height), [1]
         while longer // factors[-1] > smallest:

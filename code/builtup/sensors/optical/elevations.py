@@ -1,0 +1,224 @@
+"""Elevation rasters of any grid: whether they meet a picture, read on its grid, and doubted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
+
+from builtup.errors import GridError, InputError
+from builtup.geo.grid import SAME_GRID_TOLERANCE, Grid
+from builtup.geo.rasters import as_nan, gdal_message, open_raster, read_window
+from builtup.geo.windows import Window
+from builtup.sensors.remarks import Remark
+
+__all__ = ["Elevation", "HeightCounts", "open_elevation", "placed"]
+
+FORMATS = ("GTiff", "PNG")
+#: What no elevation in metres is below or above.
+LOWEST, HIGHEST = -500.0, 9000.0
+#: Heights above the ground that buildings and trees seldom have: more says another unit.
+TALL = 150.0
+#: By how much the ratios of the sides of two rasters may differ that are taken to be of one place.
+RATIO = 0.01
+#: A CRS for rasters that have none, so that one can be warped onto the other: any plane.
+_PLANE = CRS.from_string('LOCAL_CS["none",UNIT["metre",1]]')
+
+Floats = NDArray[np.float32]
+
+
+class Elevation:
+    """An open elevation raster, read on the grid of a picture: float32 metres, NaN unknown."""
+
+    def __init__(self, dataset: DatasetReader, nodata: float | None) -> None:
+        self.dataset = dataset
+        self.nodata = nodata
+
+    def read(self, window: Window) -> Floats:
+        """(h, w) of a window of the picture."""
+        values = as_nan(read_window(self.dataset, window, 1), self.nodata)
+        values[~np.isfinite(values)] = np.nan
+        return values
+
+
+def placed(path: Path, image: Path, grid: Grid) -> tuple[Grid, list[Remark]]:
+    """Where an elevation raster lies, in terms of a picture's CRS, and what is said of it.
+
+    One without a CRS is taken to have the picture's where it then meets it, or, beside a picture
+    without one, to cover the same ground where its sides have the same ratio. Raises GridError
+    where it does not meet the picture, InputError for what is no elevation.
+    """
+    with open_raster(path, FORMATS) as dataset:
+        if dataset.count != 1:
+            problem = f"{dataset.count} bands, an elevation has one"
+            raise InputError(path, problem, "export the surface model, not its picture")
+        own = Grid.of(dataset)
+        remarks = _doubts_of_type(path, dataset)
+    if not own.crs and not grid.crs:
+        return _same_ground(path, own, grid, remarks)
+    if not grid.crs:
+        problem = f"has a CRS, and its picture {image.name} has none"
+        raise GridError(path, problem, "give the picture its place (gdal_edit -a_srs -a_ullr)")
+    if not own.crs:
+        own = replace(own, crs=grid.crs)
+        remarks.append(Remark(path.name, "no CRS: taken to have its picture's"))
+    share = _common_share(path, own, grid)
+    if share <= 0:
+        problem = f"does not meet its picture {image.name}"
+        raise GridError(path, problem, "check its CRS and place, or take it away")
+    if share < 0.995:
+        what = "covers a part of its picture only; heights elsewhere are unknown"
+        remarks.append(Remark(path.name, what, f"{share:.0%}"))
+    return own, remarks
+
+
+@contextmanager
+def open_elevation(path: Path, own: Grid, grid: Grid) -> Iterator[Elevation]:
+    """Open an elevation raster that lies on `own`, to be read on `grid`: bilinear, gaps stay."""
+    with open_raster(path, FORMATS) as dataset:
+        nodata = dataset.nodata
+        if own.matches(grid, SAME_GRID_TOLERANCE):
+            yield Elevation(dataset, nodata)
+            return
+        crs = grid.crs or _PLANE
+        # what a float raster does not declare it may still hold: NaN
+        gap = np.nan if nodata is None and dataset.dtypes[0].startswith("float") else nodata
+        try:
+            warped = WarpedVRT(
+                dataset,
+                src_crs=own.crs or _PLANE,
+                src_transform=own.transform,
+                crs=crs,
+                transform=grid.transform,
+                width=grid.width,
+                height=grid.height,
+                resampling=Resampling.bilinear,
+                src_nodata=gap,
+                nodata=np.nan,
+                dtype="float32",
+                warp_mem_limit=32,
+            )
+        except RasterioError as e:
+            problem = f"cannot be brought onto its picture's grid ({gdal_message(e)})"
+            raise InputError(path, problem, "check its CRS") from e
+        with warped:
+            yield Elevation(warped, np.nan)
+
+
+@dataclass
+class HeightCounts:
+    """What heights a scene has: known ones, all pixels, and how many are in each half metre."""
+
+    pixels: int = 0
+    known: int = 0
+    lowest: float = np.inf
+    highest: float = -np.inf
+
+    def __post_init__(self) -> None:
+        self.levels = np.zeros(4096, np.int64)
+
+    def add(self, elevation: Floats, height: Floats) -> None:
+        """Take a window into account: metres, NaN unknown."""
+        known = np.isfinite(elevation)
+        count = int(np.count_nonzero(known))
+        self.pixels += elevation.size
+        self.known += count
+        if count == 0:
+            return
+        values = elevation[known]
+        self.lowest = min(self.lowest, float(values.min()))
+        self.highest = max(self.highest, float(values.max()))
+        level = np.clip(height[known] * 2, 0, len(self.levels) - 1).astype(np.int64)
+        self.levels += np.bincount(level, minlength=len(self.levels))
+
+    def remarks(self, path: Path) -> list[Remark]:
+        """What is doubtful about them; nothing is converted."""
+        found = []
+        if self.lowest < LOWEST or self.highest > HIGHEST:
+            what = "no metres, by their range: feet, decimetres, or no-data that is not declared?"
+            found.append(Remark(path.name, what, f"{self.lowest:g} to {self.highest:g}"))
+        top = self._height_of(0.999)
+        if top > TALL:
+            what = "heights as of no building: feet or decimetres, taken for metres? Nothing is "
+            what += "converted"
+            found.append(Remark(path.name, what, f"up to {top:g} above the ground"))
+        return found
+
+    def _height_of(self, share: float) -> float:
+        total = np.cumsum(self.levels)
+        return float(np.searchsorted(total, share * total[-1])) / 2 if total[-1] else 0.0
+
+
+def _doubts_of_type(path: Path, dataset: DatasetReader) -> list[Remark]:
+    """What the type and the declared unit of an elevation raster say against it."""
+    kind, unit = dataset.dtypes[0], (dataset.units[0] or "").strip().lower()
+    remarks = []
+    if kind in {"uint8", "int8"}:
+        what = "8-bit elevations: 256 steps at most, of which nothing says how high they are"
+        remarks.append(Remark(path.name, what))
+    elif not kind.startswith("float"):
+        remarks.append(Remark(path.name, "elevations in whole numbers: metres, or decimetres?"))
+    if unit and not re.fullmatch(r"m|metres?|meters?|\[m\]", unit):
+        what = "its unit is not metres: heights are as they stand there, nothing is converted"
+        remarks.append(Remark(path.name, what, unit))
+    if (dataset.scales[0], dataset.offsets[0]) != (1.0, 0.0):
+        what = "declares a scale and an offset, which are not applied"
+        remarks.append(Remark(path.name, what, f"{dataset.scales[0]:g}, {dataset.offsets[0]:g}"))
+    return remarks
+
+
+def _same_ground(
+    path: Path, own: Grid, grid: Grid, remarks: list[Remark]
+) -> tuple[Grid, list[Remark]]:
+    """Two rasters without a CRS: on one grid, at their places, or spread over the same ground."""
+    if own.shape == grid.shape:
+        return replace(own, transform=grid.transform), remarks
+    if not own.transform.is_identity and not grid.transform.is_identity:
+        if _overlap(own.bounds, grid.bounds) <= 0:
+            problem = "does not meet its picture; neither has a CRS"
+            raise GridError(path, problem, "check its place, or take it away")
+        return own, remarks
+    ratio = (own.width / own.height) / (grid.width / grid.height)
+    # whole pixels: a side may be one off
+    allowed = RATIO + 1 / own.width + 1 / own.height
+    if abs(ratio - 1) > allowed:
+        problem = (
+            f"no CRS, and {own.width}x{own.height} pixels have another ratio than the picture's "
+            f"{grid.width}x{grid.height}"
+        )
+        raise GridError(path, problem, "give both their places, or take it away")
+    scale = Affine.scale(grid.width / own.width, grid.height / own.height)
+    remarks.append(Remark(path.name, "no CRS: taken to cover the same ground as its picture"))
+    return Grid(None, grid.transform @ scale, own.width, own.height), remarks
+
+
+def _common_share(path: Path, own: Grid, grid: Grid) -> float:
+    """The share of a picture's rectangle that an elevation's, in its CRS, covers."""
+    bounds = own.bounds
+    try:
+        if own.crs != grid.crs:
+            bounds = transform_bounds(own.crs, grid.crs, *bounds)
+    except RasterioError as e:
+        problem = f"its CRS does not lead to its picture's ({gdal_message(e)})"
+        raise GridError(path, problem, "check its CRS, or take it away") from e
+    return _overlap(bounds, grid.bounds)
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """The share of the second rectangle that the first covers."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    area = (other[2] - other[0]) * (other[3] - other[1])
+    return max(0.0, width) * max(0.0, height) / area

@@ -1,0 +1,150 @@
+"""Elevations on the grids of pictures: where they lie, how they are read, what is doubted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+
+from builtup.errors import GridError, InputError
+from builtup.geo.grid import Grid
+from builtup.geo.rasters import gdal_env
+from builtup.geo.windows import Window
+from builtup.sensors.optical.elevations import HeightCounts, open_elevation, placed
+from helpers import write_raster
+from picture_data import PLACE, UTM
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+GRID = Grid(CRS.from_string(UTM), PLACE, 400, 300)
+NOWHERE = Grid(None, Affine.identity(), 400, 300)
+
+
+def read(path, grid=GRID, window=None):
+    with gdal_env():
+        own, remarks = placed(path, path.with_name("picture.tif"), grid)
+        with open_elevation(path, own, grid) as elevation:
+            values = elevation.read(window or Window(0, 0, grid.height, grid.width))
+    return values, [(remark.what, remark.detail) for remark in remarks]
+
+
+def flat(level=1.37, shape=(300, 400)):
+    return np.full(shape, level, np.float32)
+
+
+def test_metres_survive(tmp_path):
+    values, remarks = read(write_raster(tmp_path / "a.tif", flat(), PLACE, UTM))
+    assert np.abs(values - 1.37).max() < 1e-6
+    assert remarks == []
+    finer = PLACE @ Affine.translation(-7.3, -4.1) @ Affine.scale(0.7)
+    values, _ = read(write_raster(tmp_path / "b.tif", flat(shape=(460, 600)), finer, UTM))
+    assert np.abs(values - 1.37).max() < 1e-3
+
+
+def test_bilinear_between_the_pixels_of_a_coarser_raster(tmp_path):
+    # a ramp of 1 m a pixel of 1 m: .25 m for each of ours, whose first centre is at .125 m
+    ramp = np.tile(np.arange(120, dtype=np.float32), (90, 1))
+    place = Affine(1, 0, 300_000, 0, -1, 4_000_000)
+    values, _ = read(write_raster(tmp_path / "a.tif", ramp, place, UTM))
+    columns = np.arange(8, 380)
+    expected = (columns + 0.5) * 0.25 - 0.5
+    assert np.abs(values[100, 8:380] - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize("nodata", [-9999.0, float("nan"), None])
+def test_gaps_stay_unknown_and_do_not_mix(tmp_path, nodata):
+    surface = flat(50)
+    surface[100:150, 100:200] = -9999 if nodata == -9999 else np.nan
+    path = write_raster(tmp_path / "a.tif", surface, PLACE, UTM, nodata=nodata)
+    values, _ = read(path)
+    assert (np.isnan(values) == (surface != 50)).all()
+    shifted = write_raster(
+        tmp_path / "b.tif", surface, PLACE @ Affine.translation(0.5, 0.5), UTM, nodata=nodata
+    )
+    values, _ = read(shifted)
+    known = np.isfinite(values)
+    assert (values[known] == 50).all()
+    assert not known[102:149, 102:199].any()
+    assert known[2:98, 2:].all()
+
+
+def test_beyond_its_edge_is_unknown(tmp_path):
+    place = PLACE @ Affine.translation(200.5, 0)
+    values, remarks = read(write_raster(tmp_path / "a.tif", flat(), place, UTM))
+    assert np.isnan(values[:, :200]).all()
+    assert (np.abs(values[:, 202:] - 1.37) < 1e-6).all()
+    assert remarks == [("covers a part of its picture only; heights elsewhere are unknown", "50%")]
+
+
+def test_whole_numbers_are_read_and_doubted(tmp_path):
+    for kind, message in (
+        ("int16", "elevations in whole numbers: metres, or decimetres?"),
+        ("uint8", "8-bit elevations: 256 steps at most"),
+    ):
+        place = PLACE @ Affine.translation(-1.5, 0)
+        path = write_raster(tmp_path / f"{kind}.tif", np.full((300, 410), 77, kind), place, UTM)
+        values, remarks = read(path)
+        assert (values == 77).all()
+        assert remarks[0][0].startswith(message)
+
+
+def test_a_declared_unit_is_said_and_nothing_converted(tmp_path):
+    path = write_raster(tmp_path / "a.tif", flat(100), PLACE, UTM)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.units = ("ft",)
+    values, remarks = read(path)
+    assert (values == 100).all()
+    assert remarks == [
+        ("its unit is not metres: heights are as they stand there, nothing is converted", "ft")
+    ]
+    with rasterio.open(path, "r+") as dataset:
+        dataset.units = ("metre",)
+    assert read(path)[1] == []
+
+
+def test_without_a_crs_it_has_its_picture_s_where_they_meet(tmp_path):
+    path = write_raster(tmp_path / "a.tif", flat(), PLACE, None)
+    values, remarks = read(path)
+    assert np.isfinite(values).all()
+    assert remarks == [("no CRS: taken to have its picture's", "")]
+
+
+def test_two_without_a_place_cover_the_same_ground_where_their_ratio_is_one(tmp_path):
+    surface = np.tile(np.arange(100, dtype=np.float32), (75, 1))
+    values, remarks = read(write_raster(tmp_path / "a.tif", surface, None, None), NOWHERE)
+    assert np.abs(values[50, 8:390] - ((np.arange(8, 390) + 0.5) / 4 - 0.5)).max() < 1e-3
+    assert remarks == [("no CRS: taken to cover the same ground as its picture", "")]
+    other = write_raster(tmp_path / "b.tif", surface[:50], None, None)
+    with pytest.raises(GridError, match="another ratio"):
+        read(other, NOWHERE)
+    same = write_raster(tmp_path / "c.tif", flat(), None, None)
+    values, remarks = read(same, NOWHERE)
+    assert (values == np.float32(1.37)).all()
+    assert remarks == []
+
+
+def test_several_bands_are_no_elevation(tmp_path):
+    path = write_raster(tmp_path / "a.tif", np.zeros((3, 300, 400), np.uint8), PLACE, UTM)
+    with pytest.raises(InputError, match="3 bands, an elevation has one"):
+        read(path)
+
+
+def counted(elevation, height):
+    counts = HeightCounts()
+    counts.add(np.asarray(elevation, np.float32), np.asarray(height, np.float32))
+    return counts
+
+
+def test_what_heights_say_of_their_unit(tmp_path):
+    path = tmp_path / "a.tif"
+    plain = counted([[100, 110], [np.nan, 130]], [[0, 10], [np.nan, 30]])
+    assert (plain.pixels, plain.known) == (4, 3)
+    assert plain.remarks(path) == []
+    (tall,) = counted([[100, 400]], [[0, 300]]).remarks(path)
+    assert tall.what.startswith("heights as of no building: feet or decimetres")
+    assert tall.detail == "up to 300 above the ground"
+    deep, _ = counted([[-32768, 400]], [[0, 300]]).remarks(path)
+    assert deep.what.startswith("no metres, by their range")
+    assert deep.detail == "-32768 to 400"
+    assert counted([[np.nan]], [[np.nan]]).remarks(path) == []
