@@ -15,10 +15,10 @@ from builtup.models.heads import (
     On,
     SmoothL1,
     class_logits,
-    count_valid,
     heads_of,
     mask_of,
     terms_of,
+    valid_elements,
 )
 from builtup.models.losses import CrossEntropy, Jaccard
 from builtup.models.lwrefinenet import LightWeightRefineNet
@@ -109,7 +109,7 @@ def test_smooth_l1_by_hand_and_unknown_heights_count_nowhere() -> None:
     loss.backward()
     # per metre: −.5 and 1 over 5 m, of two known pixels
     torch.testing.assert_close(output.grad, torch.tensor([[[[-0.05, 0.0, 0.1]]]]))
-    assert count_valid(target) == 2
+    assert valid_elements(SmoothL1(), target) == 2
 
 
 def test_smooth_l1_of_nothing_known_is_0_with_a_gradient_of_0() -> None:

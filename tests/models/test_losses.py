@@ -6,9 +6,11 @@ import torch.nn.functional as F
 
 from builtup.errors import ConfigError
 from builtup.models.losses import (
+    F1,
     CrossEntropy,
     Dice,
     Focal,
+    FocalTversky,
     Jaccard,
     Lovasz,
     SoftLabels,
@@ -25,6 +27,8 @@ ALL = [
     Jaccard(),
     Dice(),
     Tversky(),
+    FocalTversky(),
+    F1(),
     Lovasz(),
     SymmetricCrossEntropy(0.75, 1.5),
     CrossEntropy() + 2 * Jaccard(),
@@ -335,3 +339,63 @@ def test_soft_labels_are_of_two_classes_and_a_temperature_above_0():
         SoftLabels()(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64))
     with pytest.raises(ConfigError, match="expected a temperature above 0"):
         SoftLabels(0.0)
+
+
+def sure(predicted):
+    """Logits of pixels that are all but one-hot, of three classes."""
+    return 60.0 * F.one_hot(torch.tensor([[predicted]]), 3).movedim(-1, 1).float()
+
+
+def test_focal_tversky_of_six_right_and_two_wrong_pixels_by_hand():
+    """TP 6, FP 2, FN 2 over all classes: T = 6 / (6 + 1.4 + .6) = .75, and .25^.75 = .3536."""
+    logits, target = (
+        sure([0, 0, 1, 1, 2, 2, 0, 1, 2]),
+        torch.tensor([[[0, 0, 1, 1, 2, 2, 1, 2, 255]]]),
+    )
+    loss = FocalTversky()(logits, target)
+    assert loss.item() == pytest.approx(0.25**0.75, rel=1e-5)
+    assert loss.item() == pytest.approx(0.3536, abs=1e-4)
+    assert FocalTversky(gamma=1)(logits, target).item() == pytest.approx(0.25, rel=1e-5)
+
+
+@pytest.mark.parametrize(("alpha", "beta", "gamma"), [(0.7, 0.3, 0.75), (0.3, 0.9, 2.0)])
+def test_focal_tversky_is_the_librarys_of_one_class_that_is_all_pixels_of_all_classes(
+    alpha, beta, gamma
+):
+    from segmentation_models_pytorch.losses import TverskyLoss
+
+    g = torch.Generator().manual_seed(1)
+    logits = torch.randn(2, 4, 5, 6, generator=g, requires_grad=True)
+    target = torch.randint(0, 4, (2, 5, 6), generator=g)
+    target[0, :2] = 255
+    loss = FocalTversky(alpha, beta, gamma)(logits, target)
+    valid = target != 255
+    p = logits.softmax(1).movedim(1, -1)[valid]
+    one_hot = F.one_hot(target[valid], 4)
+    library = TverskyLoss("binary", from_logits=False, alpha=alpha, beta=beta, gamma=gamma)
+    expected = library(p.reshape(1, 1, -1), one_hot.reshape(1, 1, -1))
+    torch.testing.assert_close(loss, expected)
+    (ours,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    (theirs,) = torch.autograd.grad(expected, logits)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_focal_tversky_of_an_answer_without_an_error_has_a_finite_gradient():
+    logits = sure([0, 1, 2]).requires_grad_()
+    loss = FocalTversky()(logits, torch.tensor([[[0, 1, 2]]]))
+    loss.backward()
+    assert loss.item() < 1e-4 and logits.grad.isfinite().all()
+    with pytest.raises(ConfigError, match="gamma above 0"):
+        FocalTversky(gamma=0)
+
+
+def test_f1_is_that_of_precision_and_recall_of_each_class():
+    logits, target = batch()
+    p, valid = logits.softmax(1), target != 255
+    scores = []
+    for c in range(2):
+        pc, tc = p[:, c][valid], (target[valid] == c).float()
+        precision, recall = (pc * tc).sum() / pc.sum(), (pc * tc).sum() / tc.sum()
+        scores.append(2 * precision * recall / (precision + recall))
+    torch.testing.assert_close(F1()(logits, target), 1 - torch.stack(scores).mean())
+    assert str(F1()) == "F1"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE
+from builtup.models.losses import Loss
 
 __all__ = [
     "CLASSES",
@@ -32,13 +33,13 @@ __all__ = [
     "Targets",
     "Term",
     "class_logits",
-    "count_valid",
     "each",
     "head_convolution",
     "heads_of",
     "mask_of",
     "require_heads",
     "terms_of",
+    "valid_elements",
 ]
 
 #: What a network returns: logits of the classes (B, C, H, W), or these and further maps by head.
@@ -72,8 +73,14 @@ def each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
     return {name: change(values) for name, values in outputs.items()}
 
 
-def count_valid(target: Tensor) -> int:
-    """Valid elements of a target: of whole numbers those that are not 255, else those not NaN."""
+def valid_elements(loss: nn.Module, target: Tensor) -> int:
+    """The elements of a target that a loss is a mean of.
+
+    Its own `count` says so where it is one of ours; of others the valid ones, which are not 255 in
+    whole numbers and not NaN in others.
+    """
+    if isinstance(loss, Loss):
+        return loss.count(target)
     valid = ~target.isnan() if target.is_floating_point() else target != IGNORE
     return int(valid.sum())
 
@@ -163,8 +170,8 @@ class On(_Sums):
         return value
 
     def count(self, targets: Targets) -> int:
-        """Valid elements of its target."""
-        return count_valid(self._target(targets))
+        """The elements of its target that it is a mean of."""
+        return valid_elements(self.loss, self._target(targets))
 
     def _target(self, targets: Targets) -> Tensor:
         given = {MASK: targets} if isinstance(targets, Tensor) else targets

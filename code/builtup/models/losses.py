@@ -2,9 +2,9 @@
 
 A config writes them as the tables of experiments do: `CrossEntropy(0.75, 1.5) + 2 * Jaccard()`.
 Each is 0, with a gradient of 0, where every pixel is ignored. Those of areas (Jaccard, Dice,
-Tversky, Lovasz) are computed class by class over the valid pixels of the batch and only then
+F1, Tversky, Lovasz) are computed class by class over the valid pixels of the batch and only then
 averaged: an all-background answer costs as much as it misses. A class without a pixel in the batch
-has no part in them.
+has no part in them. FocalTversky counts all classes at once.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE, SCALE
 
 __all__ = [
+    "F1",
     "CrossEntropy",
     "Dice",
     "Focal",
+    "FocalTversky",
     "Jaccard",
     "Loss",
     "Lovasz",
@@ -44,6 +46,10 @@ class Loss(nn.Module):
     def __rmul__(self, factor: float) -> WeightedSum:
         """`factor` times this loss."""
         return WeightedSum(*((factor * weight, loss) for weight, loss in _terms(self)))
+
+    def count(self, target: Tensor) -> int:
+        """The pixels that it is a mean of, by which batches of a step count."""
+        return int((target != IGNORE).sum())
 
 
 class _PerPixel(Loss):
@@ -243,6 +249,10 @@ class Dice(_OfAreas):
         super().__init__("DiceLoss")
 
 
+class F1(Dice):
+    """1 − soft F1 of each class, mean of the classes: the Dice index by its other name."""
+
+
 class Tversky(_OfAreas):
     """1 − TP / (TP + alpha · FP + beta · FN) of each class, mean of the classes.
 
@@ -258,6 +268,38 @@ class Tversky(_OfAreas):
 
     def __str__(self) -> str:
         return f"Tversky({self.alpha:g}, {self.beta:g})"
+
+
+class FocalTversky(Loss):
+    """(1 − T)^gamma, T = TP / (TP + alpha · FP + beta · FN) over all classes at once.
+
+    Abraham & Khan, A Novel Focal Tversky Loss Function, ISBI 2019, whose loss is one of each class;
+    here true and false positives are summed over the classes first, so that each pixel counts the
+    same. With gamma below 1 what is nearly right still has a gradient.
+    """
+
+    def __init__(self, alpha: float = 0.7, beta: float = 0.3, gamma: float = 0.75) -> None:
+        super().__init__()
+        if not (alpha >= 0 and beta >= 0 and alpha + beta > 0 and 0 < gamma < float("inf")):
+            raise ConfigError(
+                f"focal Tversky: alpha = {alpha}, beta = {beta}, gamma = {gamma}: expected alpha "
+                "and beta of 0 or more, not both 0, gamma above 0"
+            )
+        self.alpha, self.beta, self.gamma = alpha, beta, gamma
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Scalar, float32 or as exact as the logits."""
+        log_p, valid = _true_class(_exact(logits), target, None)
+        right = (log_p.exp() * valid).sum()
+        # what a pixel gives to wrong classes is its false positives, and its own class misses it
+        wrong = valid.sum() - right
+        costly = (self.alpha + self.beta) * wrong
+        # away from 0, where the power has no gradient for a gamma below 1
+        missed = (costly / (right + costly).clamp(min=1e-7)).clamp(min=1e-7)
+        return missed**self.gamma * (valid.sum() > 0)
+
+    def __str__(self) -> str:
+        return f"focal Tversky({self.alpha:g}, {self.beta:g}, gamma {self.gamma:g})"
 
 
 class Lovasz(_OfAreas):

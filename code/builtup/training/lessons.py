@@ -21,7 +21,6 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from builtup.data.contract import PrepareBatch, SampleLoader, as_tile_loader
 from builtup.errors import ConfigError
-from builtup.geo.probability import IGNORE
 from builtup.models.heads import On, Outputs, Targets, class_logits, mask_of
 from builtup.models.losses import Loss
 
@@ -151,7 +150,7 @@ class Lesson:
                 return self.loss(teaching, batch)
             image, target = teaching.image_and_target(batch)
             loss = self.loss(teaching.student(image), target)
-        return Counted(loss, int((target != IGNORE).sum()))
+        return Counted(loss, self.loss.count(target))
 
 
 def _nothing(outputs: Outputs) -> Tensor:

@@ -17,8 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from builtup.data.contract import Places
 from builtup.errors import BuiltupError
-from builtup.geo.probability import IGNORE
-from builtup.models.heads import Targets, class_logits, mask_of, terms_of
+from builtup.models.heads import Targets, class_logits, mask_of, terms_of, valid_elements
 from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.learner import Learner, in_one_line
 from builtup.training.lessons import Lesson, Teaching, due
@@ -101,7 +100,7 @@ class _Update:
         lessons = due(learner.lessons, step, engine.state.epoch) if last else []
         image, targets = self.prepare(batch, learner.device, learner.device.type == "cuda")
         target = mask_of(targets)
-        pixels = int((target != IGNORE).sum())
+        pixels = valid_elements(learner.criterion, target)
         if self.unit == 0:
             self.unit = int(idist.all_reduce(target.numel(), op="MAX"))
         self.group_pixels = pixels + (0 if first else self.group_pixels)
