@@ -108,7 +108,7 @@ def test_a_scene_that_is_skipped_stays_as_it_was_with_a_warning(
 def test_a_raster_of_another_area_is_refused_though_its_scene_is_skipped(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from builtup.prediction import scene as job
+    from builtup.sensors.radar import source as job
 
     run(root, "Alpha", area=box(5, 5))
     real = job.power_within

@@ -353,7 +353,7 @@ def test_a_scene_that_vanishes_half_way_leaves_nothing_of_it(
 ) -> None:
     shutil.copytree(root / "test" / "Beta_2015", tmp_path / "Beta_2015")
     (vv,) = (tmp_path / "Beta_2015").rglob("*_vv_*.tif")
-    from builtup.prediction import scene as job
+    from builtup.prediction import raster as job
 
     real = job.predict_stream
 
@@ -371,7 +371,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A limit on the size of files stands for a full disk: the write fails in the same way."""
-    from builtup.prediction import scene as job
+    from builtup.prediction import raster as job
 
     real, limits = job.create_cog, resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -393,7 +393,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
 def test_a_scene_that_the_device_does_not_hold_is_one_line(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from builtup.prediction import scene as job
+    from builtup.prediction import raster as job
 
     def full(*arguments: Any, **options: Any) -> int:
         raise torch.OutOfMemoryError("CUDA out of memory")

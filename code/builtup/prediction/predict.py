@@ -46,11 +46,9 @@ from builtup.prediction.scene import (
 from builtup.runs.recorder import recording
 from builtup.runs.results import RAW, PredictionTags
 from builtup.runs.tracking import listed_places
-from builtup.sensors.radar.discovery import find_scenes
-from builtup.sensors.radar.headers import SceneHeaders, read_each
-from builtup.sensors.radar.scenes import Scene
-from builtup.sensors.radar.units import judge_units, parse_units
+from builtup.sensors.radar.source import RadarSource
 from builtup.sensors.remarks import say
+from builtup.sensors.source import Headers, SceneSource
 
 __all__ = ["PredictOptions", "predict"]
 
@@ -136,12 +134,12 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
     check_allow(trusted)
     check_years(options.years)
     parse_threshold(recipe.threshold)
-    units, area = parse_units(options.units), parse_area(options.area)
-    found = find_scenes(options.input_path, trusted)
+    source, area = RadarSource(options.units), parse_area(options.area)
+    found = source.find(options.input_path, trusted)
     if recipe.backend == "auto":
         recipe = replace(recipe, backend=backend_before(folder))
     loaded = load_for_jobs(recipe)
-    headers, problems = _read_headers(found.scenes, area)
+    headers, problems = _read_headers(source, found.scenes, area)
     problems = [*found.problems, *problems]
     if problems and (options.on_error == "stop" or not headers):
         raise problems[0]
@@ -152,7 +150,7 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
     say_maps(maps)
     run = find_run(folder, loaded, simulated=all(map(is_simulated_scene, headers)))
     jobs = []
-    for job in _jobs(maps, run, loaded, units, area):
+    for job in _jobs(maps, run, loaded, source, area):
         if not isinstance(job, BuiltupError):
             jobs.append(job)
         elif options.on_error == "stop":
@@ -166,13 +164,13 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
 
 
 def _read_headers(
-    scenes: Sequence[Scene], area: Area | None
-) -> tuple[list[SceneHeaders], list[BuiltupError]]:
+    source: SceneSource, scenes: Sequence[Any], area: Area | None
+) -> tuple[list[Any], list[BuiltupError]]:
     """The headers of the scenes that the area meets, and a problem for each that cannot be used."""
-    usable: list[SceneHeaders] = []
+    usable: list[Any] = []
     problems: list[BuiltupError] = []
     beside = 0
-    for headers in read_each(scenes):
+    for headers in source.read_each(scenes):
         if isinstance(headers, BuiltupError):
             problems.append(headers)
         elif area is not None and area.on(headers.grid) is None:
@@ -188,18 +186,18 @@ def _jobs(
     maps: Sequence[MapScenes],
     run: OutputRun,
     loaded: Loaded,
-    units: str,
+    source: SceneSource,
     area: Area | None,
 ) -> list[Job | BuiltupError]:
     """A job a scene, or why there is none."""
     settings = {
         **run.record.settings(),
         "threshold": loaded.model_threshold,
-        "units": units,
+        **source.settings,
         "area": "" if area is None else area.digest,
     }
 
-    def fitted(scene: SceneHeaders, city: MapScenes) -> Path | None:
+    def fitted(scene: Headers, city: MapScenes) -> Path | None:
         """The file that says what the network is adapted to."""
         if not loaded.adapt.is_on:
             return None
@@ -221,23 +219,23 @@ def _jobs(
                 year=city.year,
             ).of_kind("scene")
             where = "" if area is None else area.name
-            scenes.append(SceneWork(scene, loaded.recipe, tags, where, fitted(scene, city)))
+            scenes.append(SceneWork(scene, source, loaded.recipe, tags, where, fitted(scene, city)))
     return list(map_threads(partial(_job, raw=run.folder / RAW, settings=settings), scenes))
 
 
 def _job(work: SceneWork, *, raw: Path, settings: Mapping[str, Any]) -> Job:
     """The job of a scene; of one that is not done the units are made sure of first."""
-    headers, units = work.headers, str(settings["units"])
+    headers, source = work.headers, work.source
     elsewhere = [place.shown for place in headers.scene.locations if place.remote]
     if elsewhere:  # no sha256 of what lies elsewhere: what was sampled tells it apart
-        judged = judge_units(headers, units)
+        judged = source.judged(headers)
         settings = {**settings, "elsewhere": elsewhere, "sampled": judged.sampled}
         return scene_job(replace(work, headers=judged), raw, settings)
     job = scene_job(work, raw, settings)
     shared = str(settings.get("adapt", "")).startswith("city")  # fitted anew, it is done no more
     if is_done(STEP, job) and not shared:
         return job
-    return scene_job(replace(work, headers=judge_units(headers, units)), raw, settings)
+    return scene_job(replace(work, headers=source.judged(headers)), raw, settings)
 
 
 def _of_run(job: Job, run_id: str) -> Job:

@@ -40,9 +40,8 @@ from builtup.prediction.windows import Stream
 from builtup.runs.records import InferenceRecord
 from builtup.runs.results import QUICKLOOK, PredictionTags
 from builtup.sensors.catalogue import DEFAULT
-from builtup.sensors.radar.headers import SceneHeaders
-from builtup.sensors.radar.reader import cache_bytes, power_within
 from builtup.sensors.scene_files import is_simulated
+from builtup.sensors.source import Headers, SceneSource
 
 __all__ = [
     "FITTING",
@@ -67,10 +66,12 @@ FITTING = Step("adapt", 1)
 class SceneWork:
     """What a scene's job needs besides its files; small enough to be sent to another machine.
 
-    `adapted` is the file that says what the network is adapted to, see `fitting`.
+    `source` reads the scene, `adapted` is the file that says what the network is adapted to, see
+    `fitting`.
     """
 
-    headers: SceneHeaders
+    headers: Headers
+    source: SceneSource
     recipe: Recipe
     tags: PredictionTags
     area: str = ""
@@ -109,8 +110,8 @@ def _predict(job: Job, advance: Advance) -> dict[str, int]:
     work: SceneWork = job.context
     headers, (stream, tags) = work.headers, _network(work)
     with gdal_env():
-        cache = cache_bytes(headers, stream.window)
-    opening = partial(power_within, headers, work.area, cache)
+        cache = work.source.cache_bytes(headers, stream.window)
+    opening = partial(work.source.within, headers, work.area, cache)
     area = parse_area(work.area)
     source = Source(opening, headers.grid, headers.scene.shown, cache, area)
     quicklook = job.outputs[0].with_name(headers.scene.output_name(QUICKLOOK))
@@ -166,7 +167,7 @@ def fitting_jobs(jobs: Iterable[Job], record: InferenceRecord) -> list[Job]:
     ]
 
 
-def is_simulated_scene(headers: SceneHeaders) -> bool:
+def is_simulated_scene(headers: Headers) -> bool:
     """Whether the simulator wrote a scene."""
     places = headers.scene.locations
     return all(not place.remote and is_simulated(place.path) for place in places)
@@ -195,8 +196,8 @@ def _sample(work: SceneWork, stack: ExitStack) -> Iterator[NDArray[np.float32]]:
     """Windows of a scene, spread over what `area` leaves of it, for as long as `stack` is open."""
     headers = work.headers
     with gdal_env():
-        cache = cache_bytes(headers, SIDE)
-    read = stack.enter_context(power_within(headers, work.area, cache))
+        cache = work.source.cache_bytes(headers, SIDE)
+    read = stack.enter_context(work.source.within(headers, work.area, cache))
     limits = parse_area(work.area)
     within = None if limits is None else limits.on(headers.grid)
     windows = spread_windows(headers.grid.width, headers.grid.height)
