@@ -9,6 +9,7 @@ import torch
 
 from builtup.config import load as configs
 from builtup.models import networks
+from builtup.models.channels import inputs_of
 from builtup.models.satellite import SATELLITE_WEIGHTS
 from builtup.models.segmenter import Segmenter
 from helpers import ROOT
@@ -86,7 +87,7 @@ def build(config):
 def learn_two_steps(config):
     model, criterion, optimizer, scheduler = build(config)
     assert isinstance(model, Segmenter)
-    power = torch.rand(2, 3, 32, 32) * 0.2
+    power = torch.rand(2, len(inputs_of(model)), 32, 32) * 0.2
     power[:, :, :8] = torch.nan
     target = torch.randint(0, 2, (2, 32, 32))
     target[:, :8] = 255

@@ -45,11 +45,11 @@ importing = listed(
 
 holding_out = listed(
     (
-        *("folds", click.Choice(["auto", "city", "blocks"]), "auto"),
-        "what is held out at a time; auto: a city, or a block where there is one city",
+        *("folds", str, "auto"),
+        "auto (cities, or blocks of one), city, blocks, a CSV file of scene (or site) and fold",
     ),
     ("blocks", str, "2x2", "rows x columns of spatial blocks of a city"),
-    ("gap", FROM_0, 32, "pixels around a held-out block"),
+    ("gap", str, "32", 'around a held-out block, in pixels, or in metres as "100m"'),
 )
 
 validating = listed(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 
 from builtup.errors import GridError, InputError
 from builtup.jobs.steps import Summary
@@ -262,15 +263,18 @@ def test_another_sensor_has_its_own_bands_gaps_and_axis(
     image = np.stack([np.full((70, 90), 7.0), np.full((70, 90), 30.0)]).astype(np.float32)
     image[1, :, :10] = -1
     add_scene(tmp_path, image=image, mask=np.zeros((70, 90), np.uint8))
+    monkeypatch.setitem(SENSORS, "heights", heights)
+    for path in (tmp_path / "images_3b").rglob("*.tif"):
+        with rasterio.open(path, "r+") as dataset:
+            dataset.update_tags(BUILTUP_SENSOR="heights")
     folder = tile_all(tmp_path)
-    measure(folder, sensor=heights)
+    measure(folder)
     with (folder / "tile_stats.csv").open() as f:
         row = next(iter(csv.DictReader(f)))
     assert float(row["valid_fraction"]) == pytest.approx(22 / 32)
     assert (row["img_mean_1"], row["img_mean_2"]) == ("7", "30") and "img_mean_3" not in row
     stats = json.loads((folder / "stats.json").read_text())
     assert stats["sensor"] == "heights" and stats["pixels"]["all"] == 70 * 80
-    monkeypatch.setitem(SENSORS, "heights", heights)
     assert read_sensor(folder) is heights
 
 

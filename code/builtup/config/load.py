@@ -71,8 +71,8 @@ class Config:
     """A loaded config: settings resolved, nothing built.
 
     Settings are attributes (`config.num_epochs`). `chain` holds the files, base first, `sources`
-    their text, `modules` what they import from beside them. `num_processes` is what the launcher
-    was asked for.
+    their text, `modules` what they import from beside them, `stated` the settings that are no
+    defaults. `num_processes` is what the launcher was asked for.
     """
 
     path: Path
@@ -83,6 +83,7 @@ class Config:
     num_processes: int = 1
     built: dict[str, Any] = field(default_factory=dict)
     modules: Modules = field(default_factory=Modules)
+    stated: frozenset[str] = frozenset()
     _functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
     _namespace: dict[str, Any] = field(default_factory=dict)
 
@@ -103,6 +104,10 @@ class Config:
     def get(self, name: str, default: Any = None) -> Any:
         """A setting, or `default` where the config has none."""
         return self.settings.get(name, default)
+
+    def states(self, name: str) -> bool:
+        """Whether a setting stands in the files or the overrides; else it is a default."""
+        return name in self.stated
 
     def has(self, builder: str) -> bool:
         """Whether the config defines a builder."""
@@ -327,6 +332,7 @@ def _resolve(
     refuse_other_builders(path, namespace, functions)
     constants = {name: value for name, value in namespace.items() if _is_constant(name, value)}
     refuse_unknown(path, constants, functions, _names_read(trees))
+    stated = frozenset({*constants, *(name for name, _ in overrides), *(replaced or {})})
     for name, known in KNOWN.items():
         if known.default is not ...:
             constants.setdefault(name, known.default)
@@ -340,12 +346,9 @@ def _resolve(
     check_signatures(path, builders)
     given = tuple(f"{name}={text}" for name, text in overrides)
     return Config(
-        path,
-        chain,
-        sources,
-        given,
-        constants,
+        *(path, chain, sources, given, constants),
         modules=modules,
+        stated=stated,
         _functions=builders,
         _namespace=namespace,
     )

@@ -9,7 +9,8 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypedDict
+from dataclasses import dataclass, replace
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from builtup.geo.probability import IGNORE
 from builtup.geo.uncompressed_reader import read_direct
 from builtup.geo.windows import Window
 from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.optical.cameras import HEIGHT
 from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
 from builtup.tiles.partition import exclusive_cores
@@ -36,23 +38,78 @@ from builtup.tiles.tile import Tile, read_tile
 #: Masks kept as they were decoded, and the largest of them: 64 MB in all.
 KEPT_TILES, KEPT_PIXELS = 256, 512 * 512
 
-__all__ = ["Batch", "Sample", "TrainTiles", "ValidationTiles", "collate"]
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "Layers",
+    "Sample",
+    "TrainTiles",
+    "ValidationTiles",
+    "collate",
+]
 
 
 class Sample(TypedDict):
-    """`image` (B, H, W) float32, the bands read; `mask` (H, W) uint8; the tile's `index`."""
+    """`image` (B, H, W) float32, the bands read and, behind them, the layers that are inputs;
+    `mask` (H, W) uint8; the tile's `index`; where it is a target, `height` (1, H, W) float32 in
+    metres. NaN is unknown."""
 
     image: Tensor
     mask: Tensor
     index: int
+    height: NotRequired[Tensor]
 
 
 class Batch(TypedDict):
-    """`image` (N, B, H, W) float32, `mask` (N, H, W) uint8, `index` (N,) int64."""
+    """`image` (N, B, H, W) float32, `mask` (N, H, W) uint8, `index` (N,) int64, and where it is a
+    target `height` (N, 1, H, W) float32."""
 
     image: Tensor
     mask: Tensor
     index: Tensor
+    height: NotRequired[Tensor]
+
+
+class Augmentation(Protocol):
+    """What is changed of a camera's training samples, see `builtup.data.optical`."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Colours (3, H, W), 0 to 255 and NaN, changed where they lie."""
+
+    def move(self, layers: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`image` (3, H, W), `mask` (H, W) and where there is one `height` (1, H, W), moved alike
+        (turned, sheared): what comes in from outside is NaN, and 255 in the mask."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What samples hold beside a sensor's bands: the layers that are `inputs`, and the `targets`.
+
+    Both are names of layers; there is one, height. Of a share `dropout` of the training samples the
+    height is unknown as an input, so that a network learns to do without.
+    """
+
+    inputs: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    dropout: float = 0.0
+
+    @property
+    def read(self) -> bool:
+        """Whether heights are read at all."""
+        return HEIGHT in self.inputs or HEIGHT in self.targets
+
+    def sample(self, image: Tensor, mask: Tensor, height: Tensor | None, index: int) -> Sample:
+        """A sample of the bands, and of the height as it is wanted."""
+        sample = Sample(image=image, mask=mask, index=index)
+        if height is None:
+            return sample
+        if HEIGHT in self.targets:
+            sample["height"] = height
+        if HEIGHT in self.inputs:
+            hidden = self.dropout > 0 and float(torch.rand(())) < self.dropout
+            shown = torch.full_like(height, torch.nan) if hidden else height
+            sample["image"] = torch.cat([image, shown])
+        return sample
 
 
 class TrainTiles(Dataset[Sample]):
@@ -76,12 +133,16 @@ class TrainTiles(Dataset[Sample]):
         mixable: Sequence[TrainTile] | None = None,
         sensor: Sensor = DEFAULT,
         cell: int = 1,
+        layers: Layers | None = None,
+        optical: Augmentation | None = None,
     ) -> None:
         self.tiles = list(tiles)
         self.folds = folds
         self.val_fold = val_fold
         self.crop = crop
         self.cell = cell
+        self.layers = layers or Layers()
+        self.optical = optical
         self.resize = ResizePower(crop.size)
         self.augment = augment
         self.radar = radar or Radar()
@@ -99,11 +160,22 @@ class TrainTiles(Dataset[Sample]):
         with _seeded(seed):
             window = self._window(tile.tile)
             allowed = self.folds.training_allowed(tile, self.val_fold)
-            image, mask = _read(tile, self.sensor, window, allowed, hidden=True)
+            image, mask, height = _read(
+                tile, self.sensor, window, allowed, hidden=True, with_height=self.layers.read
+            )
             self._mix(tile, window, image, mask)
-            sample = _sample(*self._transform(image, mask), index)
-            sample["image"] = self.radar(sample["image"])
-        return sample
+            bands, labels, above = self._transform(image, mask, height)
+            if self.optical is not None:
+                bands, labels, above = _moved(self.optical, bands, labels, above)
+            # before augmentation: what it hides, the network must fill from the surroundings
+            labels = ignore_gaps(bands, labels)
+            bands = self.radar(bands) if self.optical is None else self.optical(bands)
+            return self.layers.sample(bands, labels, above, index)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of what the samples' images hold."""
+        return (*self.sensor.names, *self.layers.inputs)
 
     def _window(self, tile: Tile) -> Window:
         """A random crop of the tile, moved up and left to where cells of its scene begin."""
@@ -111,12 +183,19 @@ class TrainTiles(Dataset[Sample]):
         y, x = (tile.y + window.y) % self.cell, (tile.x + window.x) % self.cell
         return Window(window.y - y, window.x - x, window.height, window.width)
 
-    def _transform(self, image: NDArray[Any], mask: NDArray[Any]) -> tuple[Tensor, Tensor]:
-        """Image and mask at the crop's size, flipped and turned; most are of that size already."""
-        both: tuple[Tensor, Tensor] = (tv_tensors.Image(image), tv_tensors.Mask(mask))
+    def _transform(
+        self, image: NDArray[Any], mask: NDArray[Any], height: NDArray[Any] | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """All at the crop's size, flipped and turned alike; most are of that size already."""
+        parts: tuple[Tensor, ...] = (tv_tensors.Image(image), tv_tensors.Mask(mask))
+        if height is not None:  # apart from the bands: where it is unknown, they need not be
+            parts = (*parts, tv_tensors.Image(height))
         if mask.shape != (self.crop.size, self.crop.size):
-            both = self.resize(*both)
-        return both if self.augment is None else self.augment(*both)
+            parts = self.resize(*parts)
+        if self.augment is not None:
+            parts = self.augment(*parts)
+        bands, labels, *above = (part.as_subclass(Tensor) for part in parts)
+        return bands, labels, above[0] if above else None
 
     def _mix(
         self, tile: TrainTile, window: Window, image: NDArray[Any], mask: NDArray[Any]
@@ -129,9 +208,17 @@ class TrainTiles(Dataset[Sample]):
         patch = random_patch(window)
         rows, columns = patch.relative_to(window).slices
         allowed = self.folds.training_allowed(other, self.val_fold)
-        image[:, rows, columns], mask[rows, columns] = _read(
+        image[:, rows, columns], mask[rows, columns], _ = _read(
             other, self.sensor, patch, allowed, hidden=True
         )
+
+
+def _moved(
+    optical: Augmentation, image: Tensor, mask: Tensor, height: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    layers = {"image": image, "mask": mask}
+    moved = optical.move(layers if height is None else {**layers, HEIGHT: height})
+    return moved["image"], moved["mask"], moved.get(HEIGHT)
 
 
 class ValidationTiles(Dataset[Sample]):
@@ -150,12 +237,14 @@ class ValidationTiles(Dataset[Sample]):
         *,
         of_training: bool = False,
         sensor: Sensor = DEFAULT,
+        layers: Layers | None = None,
     ) -> None:
         self.tiles = list(tiles)
         self.folds = folds
         self.val_fold = val_fold
         self.of_training = of_training
         self.sensor = sensor
+        self.layers = replace(layers or Layers(), dropout=0.0)
         self._of_scene: dict[str, list[TrainTile]] = defaultdict(list)
         for tile in all_tiles:
             self._of_scene[tile.tile.scene].append(tile)
@@ -165,8 +254,17 @@ class ValidationTiles(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         tile = self.tiles[index]
-        image, mask = _read(tile, self.sensor, None, self._scored(tile))
-        return _sample(torch.from_numpy(image), torch.from_numpy(mask), index)
+        image, mask, height = _read(
+            tile, self.sensor, None, self._scored(tile), with_height=self.layers.read
+        )
+        bands, above = torch.from_numpy(image), None if height is None else torch.from_numpy(height)
+        labels = ignore_gaps(bands, torch.from_numpy(mask))
+        return self.layers.sample(bands, labels, above, index)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of what the samples' images hold."""
+        return (*self.sensor.names, *self.layers.inputs)
 
     def _scored(self, tile: TrainTile) -> NDArray[np.bool_]:
         of_scene = self._of_scene[tile.tile.scene]
@@ -187,16 +285,15 @@ def collate(samples: Sequence[Sample]) -> Batch:
     height = max(s["mask"].shape[0] for s in samples)
     width = max(s["mask"].shape[1] for s in samples)
     padded = [pad_sample(s["image"], s["mask"], height, width) for s in samples]
-    return {
+    batch: Batch = {
         "image": default_collate([image for image, _ in padded]),
         "mask": default_collate([mask for _, mask in padded]),
         "index": torch.tensor([s["index"] for s in samples], dtype=torch.int64),
     }
-
-
-def _sample(image: Tensor, mask: Tensor, index: int) -> Sample:
-    image, mask = image.as_subclass(Tensor), mask.as_subclass(Tensor)
-    return {"image": image, "mask": ignore_gaps(image, mask), "index": index}
+    if HEIGHT in samples[0]:
+        above = [pad_sample(s["height"], s["mask"], height, width)[0] for s in samples]
+        batch["height"] = default_collate(above)
+    return batch
 
 
 def _read(
@@ -206,17 +303,20 @@ def _read(
     used: NDArray[np.bool_] | None,
     *,
     hidden: bool = False,
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Image (B, h, w) and mask (h, w) of a window of the tile, which may reach over its edges.
+    with_height: bool = False,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None]:
+    """Image (B, h, w), mask (h, w) and, if wanted, height (1, h, w) of a window of the tile, which
+    may reach over its edges.
 
     Outside the tile nothing is known: NaN, and 255 in the mask. Where `used` is false the mask is
-    255, and with `hidden` the image NaN: a network learns from backscatter without labels too,
-    by its batch-norm statistics if by nothing else.
+    255, and with `hidden` image and height NaN: a network learns from backscatter without labels
+    too, by its batch-norm statistics if by nothing else.
     """
     whole = Window(0, 0, tile.tile.height, tile.tile.width)
     window = window or whole
     part = window.intersection(whole)
     shape, bands = (window.height, window.width), len(sensor.read)
+    height = np.full((1, *shape), np.nan, np.float32) if with_height else None
     if part == window:
         image, mask = np.empty((bands, *shape), np.float32), np.empty(shape, np.uint8)
     else:
@@ -224,14 +324,30 @@ def _read(
     if part is not None:
         rows, columns = part.relative_to(window).slices
         inside = image[:, rows, columns]
-        _bands(tile.tile, list(sensor.read), part, inside)
+        _seen(tile.tile, sensor, part, inside)
         _bands(tile.mask, [1], part, mask[None, rows, columns])
+        layers = [inside]
+        if height is not None and tile.height is not None:
+            layers.append(height[:, rows, columns])
+            _bands(tile.height, [1], part, layers[1])
         if used is not None:
             unused = ~used[part.slices]
             mask[rows, columns][unused] = IGNORE
             if hidden:
-                inside[:, unused] = np.nan
-    return image, mask
+                for layer in layers:
+                    layer[:, unused] = np.nan
+    return image, mask, height
+
+
+def _seen(tile: Tile, sensor: Sensor, window: Window, out: NDArray[np.float32]) -> None:
+    """The bands that are read of a sensor, NaN where its alpha says that there is no data."""
+    if sensor.alpha is None:
+        _bands(tile, list(sensor.read), window, out)
+        return
+    stored = np.empty((len(sensor.read) + 1, window.height, window.width), np.uint8)
+    _bands(tile, [*sensor.read, sensor.alpha], window, stored)
+    out[:] = stored[:-1]
+    out[:, stored[-1] == 0] = np.nan
 
 
 def _bands(tile: Tile, indexes: list[int], window: Window, out: NDArray[Any]) -> None:

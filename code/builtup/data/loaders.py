@@ -18,6 +18,8 @@ from builtup.data.contract import SampleLoader
 from builtup.data.radar import Radar
 from builtup.data.samplers import TrainingBatches, ValidationBatches
 from builtup.errors import ConfigError, InputError
+from builtup.sensors.catalogue import DEFAULT, channel_sets, layers_of, sensor_of
+from builtup.sensors.optical.cameras import HEIGHT
 from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
 from builtup.tiles.leakage import check_folds, require_same_data, training_tiles
@@ -26,7 +28,7 @@ from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 from builtup.tiles.tile import TILES_CSV, read_tiles
 
 if TYPE_CHECKING:
-    from builtup.data.datasets import Batch, TrainTiles, ValidationTiles
+    from builtup.data.datasets import Augmentation, Batch, Layers, TrainTiles, ValidationTiles
     from builtup.data.transforms import Crop
 
 #: The layer of classes, from which tile_stats.csv is.
@@ -131,6 +133,10 @@ def train_loader(
     layer: str = MASKS,
     cell: int = 1,
     one_scene: bool = False,
+    channel_set: str = "",
+    targets: tuple[str, ...] = (),
+    height_dropout: float = 0.0,
+    optical: Augmentation | None = None,
 ) -> TileLoader:
     """Random crops of `crop` pixels from the tiles below `folder` that `val_fold` leaves.
 
@@ -145,9 +151,13 @@ def train_loader(
     `scale`. `layer` is what the samples' mask is read from: "masks", or another layer of the same
     tiles, such as "soft" (see `builtup.maps.pseudo_labels`). Crops begin at multiples of `cell`
     pixels of their scene, and must then be a multiple of it, not resized. With `one_scene` all
-    crops of a batch are of one scene. Raises InputError where
-    the folder has no statistics or no such layer, the fold is unknown or no tile is left,
-    ConfigError where both `scale` and `pixel_size` are given, or crops hold no whole cells.
+    crops of a batch are of one scene. `channel_set` is what the network is fed: its inputs are what
+    images hold, the sensor's bands where it is empty; of a share `height_dropout` of the samples
+    a height among them is unknown. `targets` are layers that samples hold beside the mask:
+    "height". `optical` is augmentation of cameras' images, as `radar` is of radar's. Raises
+    InputError where the folder has no statistics or no such layer, the fold is unknown or no tile
+    is left, ConfigError where both `scale` and `pixel_size` are given, crops hold no whole cells,
+    or the channel set or the augmentation is of another sensor.
     """
     from builtup.data.datasets import TrainTiles
     from builtup.data.transforms import dihedral
@@ -159,6 +169,8 @@ def train_loader(
         )
     how = _crop(crop, scale, ratio, pixel_size)
     tiles, folds, held, sensor = _open(folder, val_fold, layer)
+    layers = _layers(folder, sensor, channel_set, targets, tiles, height_dropout)
+    _require_augmentation(folder, sensor, radar, optical)
     inner = None if threshold_fold is None else folds.index_of(threshold_fold)
     usable = training_tiles(folds, tiles, held, drop_common=drop_common, threshold_fold=inner)
     chosen = _spread(usable, max_tiles)
@@ -174,7 +186,12 @@ def train_loader(
     )
     augment = dihedral() if flips else None
     dataset = TrainTiles(
-        *(chosen, folds, held, how, augment, radar), mixable=usable, sensor=sensor, cell=cell
+        *(chosen, folds, held, how, augment, radar),
+        mixable=usable,
+        sensor=sensor,
+        cell=cell,
+        layers=layers,
+        optical=optical,
     )
     return TileLoader(
         dataset,
@@ -212,17 +229,21 @@ def val_loader(
     num_workers: int = 0,
     drop_common: bool = False,
     max_tiles: int | None = None,
+    channel_set: str = "",
+    targets: tuple[str, ...] = (),
 ) -> TileLoader:
     """The tiles of the held-out ground, whole, each valid labelled pixel scored once.
 
     `batch_size` counts the samples of one process; batches are dealt to processes whole.
+    `channel_set` and `targets` as in `train_loader`.
     """
     from builtup.data.datasets import ValidationTiles
 
     tiles, folds, held, sensor = _open(folder, val_fold)
     chosen = _spread(folds.validation_tiles(tiles, held), max_tiles) if held is not None else []
     _require(chosen, folder, f"nothing to validate on in {_name(folds, held)}")
-    dataset = ValidationTiles(chosen, tiles, folds, held, sensor=sensor)
+    layers = _layers(folder, sensor, channel_set, targets, tiles)
+    dataset = ValidationTiles(chosen, tiles, folds, held, sensor=sensor, layers=layers)
     return _whole_tiles(dataset, batch_size, tiles, num_workers, drop_common)
 
 
@@ -234,6 +255,8 @@ def train_eval_loader(
     num_workers: int = 0,
     drop_common: bool = False,
     max_tiles: int | None = None,
+    channel_set: str = "",
+    targets: tuple[str, ...] = (),
 ) -> TileLoader:
     """Training tiles as validation sees its own: whole, not augmented, each pixel scored once."""
     from builtup.data.datasets import ValidationTiles
@@ -241,7 +264,12 @@ def train_eval_loader(
     tiles, folds, held, sensor = _open(folder, val_fold)
     chosen = _spread(training_tiles(folds, tiles, held, drop_common=drop_common), max_tiles)
     _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
-    dataset = ValidationTiles(chosen, tiles, folds, held, of_training=True, sensor=sensor)
+    dataset = ValidationTiles(
+        *(chosen, tiles, folds, held),
+        of_training=True,
+        sensor=sensor,
+        layers=_layers(folder, sensor, channel_set, targets, tiles),
+    )
     return _whole_tiles(dataset, batch_size, tiles, num_workers, drop_common)
 
 
@@ -269,6 +297,48 @@ def _open(
     require_same_data(folder, tiles, folds)
     held = None if val_fold is None else folds.index_of(val_fold)
     return tiles, folds, held, read_sensor(folder)
+
+
+def _layers(
+    folder: str | Path,
+    sensor: Sensor,
+    channel_set: str,
+    targets: tuple[str, ...],
+    tiles: Sequence[TrainTile],
+    dropout: float = 0.0,
+) -> Layers:
+    """What samples hold beside the sensor's bands; ConfigError where the data do not have that."""
+    from builtup.data.datasets import Layers
+
+    if channel_set and sensor_of(channel_set) != sensor:
+        raise ConfigError(
+            f"channel_set = {channel_set}: is computed from the bands of "
+            f"{sensor_of(channel_set).name}, and the tiles in {folder} are of {sensor.name}; "
+            f"choose one of {', '.join(channel_sets(sensor))}"
+        )
+    if strangers := [name for name in targets if name != HEIGHT]:
+        raise ConfigError(f"targets = {targets!r}: no layer {strangers[0]!r}; there is {HEIGHT!r}")
+    if not 0 <= dropout <= 1:
+        raise ConfigError(f"height_dropout = {dropout}: expected a share from 0 to 1")
+    layers = Layers(layers_of(channel_set), targets, dropout)
+    if layers.read and all(tile.height is None for tile in tiles):
+        wanted = f"channel_set = {channel_set}" if layers.inputs else f"targets = {targets!r}"
+        raise ConfigError(
+            f"{wanted}: the tiles in {folder} have no layer of heights; tile it into "
+            f"{Path(folder) / HEIGHT} and run generate_tiles_stats again, or leave heights out"
+        )
+    return layers
+
+
+def _require_augmentation(
+    folder: str | Path, sensor: Sensor, radar: Radar | None, optical: Augmentation | None
+) -> None:
+    """ConfigError for the augmentation of another kind of sensor."""
+    given, kind = (optical, "Optical") if sensor == DEFAULT else (radar, "Radar")
+    if given is not None and given != Radar():
+        raise ConfigError(
+            f"augmentation by {kind}, and the tiles in {folder} are of {sensor.name}; leave it out"
+        )
 
 
 def _of_layer(tiles: Sequence[TrainTile], listed: Path) -> list[TrainTile]:

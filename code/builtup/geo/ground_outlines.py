@@ -27,10 +27,12 @@ def ground_polygon(grid: Grid, window: Window | None = None) -> BaseGeometry:
     return shapely.Polygon(part.corners)
 
 
-def in_crs(polygons: Iterable[BaseGeometry], source: CRS, target: CRS) -> NDArray[Any]:
-    """Polygons in another CRS, their edges followed at every kilometre."""
+def in_crs(
+    polygons: Iterable[BaseGeometry], source: CRS | None, target: CRS | None
+) -> NDArray[Any]:
+    """Polygons in another CRS, their edges followed at every kilometre; as they are without one."""
     shapes = np.array(list(polygons), dtype=object)
-    if source == target:
+    if source is None or target is None or source == target:
         return shapes
     transformer = Transformer.from_crs(source.to_wkt(), target.to_wkt(), always_xy=True)
     segment = _SEGMENT if source.is_projected else 0.01

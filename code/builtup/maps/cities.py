@@ -137,8 +137,8 @@ def _find_jobs(
     if not dates and not problems:
         raise InputError(results.raw, "no probability raster of a scene", "run merge_tiles first")
     maps: dict[MapName, list[_Date]] = defaultdict(list)
-    names = maps_of_tags([(date.tags, date.day) for date in dates], years)
-    for name, date in zip(names, dates, strict=True):
+    scenes, placed = zip(*(((d.tags, d.day), bool(d.grid.crs)) for d in dates), strict=True)
+    for name, date in zip(maps_of_tags(scenes, years, placed), dates, strict=True):
         maps[name].append(date)
     _say_left(results, {name.key for name in maps})
     record = InferenceRecord.find(results.folder)

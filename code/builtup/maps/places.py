@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -14,7 +14,7 @@ from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid, joined_grid
 from builtup.geo.target_grid import shared_ground, square_of
 from builtup.runs.results import PredictionTags, base_city
 from builtup.sensors.radar.headers import SceneHeaders
-from builtup.sensors.radar.names import city_key, city_name, safe_name, scene_years
+from builtup.sensors.radar.names import city_key, city_name, plain_id, safe_name, scene_years
 
 __all__ = [
     "YEARS",
@@ -130,12 +130,30 @@ def check_years(years: str) -> None:
         raise BuiltupError(f"years={years}: unknown; use {' or '.join(YEARS)}")
 
 
-def maps_of_tags(scenes: Sequence[tuple[PredictionTags, str]], years: str) -> list[MapName]:
+def maps_of_tags(
+    scenes: Sequence[tuple[PredictionTags, str]], years: str, placed: Sequence[bool] = ()
+) -> list[MapName]:
     """The map of each predicted scene, by its tags and its date; a choice of years is said.
 
     As `with_cities` has it: the first year of a city has its key, the others `<key>_<year>`, unless
-    `years` is "mean" or no tag says a year. A key with its year, which `predict` gave, stays.
+    `years` is "mean" or no tag says a year. A key with its year, which `predict` gave, stays. Of
+    several scenes of a site those that are not `placed`, without a CRS, are a map each, since what
+    ground they have in common cannot be seen: `<key>_<scene>`, and this is said.
     """
+    names = _by_tags(scenes, years)
+    together = Counter(names)
+    apart = [
+        name
+        if known or together[name] == 1
+        else MapName(f"{name.key}_{plain_id(tags.scene)}", name.year)
+        for name, known, (tags, _) in zip(names, placed or [True] * len(names), scenes, strict=True)
+    ]
+    for key in sorted({one.key for one, own in zip(names, apart, strict=True) if one != own}):
+        log.warning("%s: its scenes have no CRS: each is a map of its own, not a date of one", key)
+    return apart
+
+
+def _by_tags(scenes: Sequence[tuple[PredictionTags, str]], years: str) -> list[MapName]:
     cities: dict[str, list[int]] = defaultdict(list)
     for number, (tags, _) in enumerate(scenes):
         cities[tags.base_city].append(number)

@@ -1,7 +1,7 @@
 """What a network is fed: channels of the bands that it reads, normalised, gaps filled.
 
 They are computed on the network's own device; the formulas are each sensor's, see
-`builtup.models.radar_channels`.
+`builtup.models.radar_channels` and `builtup.models.optical_channels`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,22 @@ from torch import Tensor, nn
 
 from builtup.errors import ConfigError
 from builtup.models.formulas import Formula
+from builtup.models.optical_channels import OPTICAL_FORMULAS
 from builtup.models.radar_channels import RADAR_FORMULAS
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.sensor import Sensor
 
-__all__ = ["Channels", "channel_sets", "inputs_of", "sensor_of_model", "with_signature"]
+__all__ = [
+    "Channels",
+    "channel_sets",
+    "inputs_of",
+    "required_of",
+    "sensor_of_model",
+    "with_signature",
+]
 
 #: Every set that a network can be fed, by name.
-_FORMULAS: dict[str, Formula] = {**RADAR_FORMULAS}
+_FORMULAS: dict[str, Formula] = {**RADAR_FORMULAS, **OPTICAL_FORMULAS}
 
 
 def channel_sets() -> dict[str, tuple[str, ...]]:
@@ -44,6 +52,15 @@ def sensor_of_model(model: nn.Module) -> Sensor:
         if isinstance(module, Channels):
             return module.sensor
     return DEFAULT
+
+
+def required_of(model: nn.Module) -> int | None:
+    """How many of a model's first inputs make a pixel valid: the bands of its sensor. What follows
+    them are layers, which may be unknown. None, all, for a model without `Channels`."""
+    for module in model.modules():
+        if isinstance(module, Channels):
+            return len(module.sensor.read)
+    return None
 
 
 class Channels(nn.Module):
@@ -133,6 +150,8 @@ class Channels(nn.Module):
             channels = formula.compute(torch.where(valid, read, 1.0))
             if formula.stretch is not None:
                 channels = formula.stretch(channels, valid)
+            if formula.known is not None:  # a layer has gaps of its own
+                valid = valid & formula.known(read)
             return self._normalised(channels).mul_(valid)
 
     def _normalised(self, channels: Tensor) -> Tensor:

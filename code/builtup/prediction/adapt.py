@@ -291,15 +291,21 @@ def _offsets(length: int, side: int) -> list[int]:
 
 
 def sampled(
-    read: Callable[[Window], Float], windows: Iterable[Window], most: int = MOST
+    read: Callable[[Window], Float],
+    windows: Iterable[Window],
+    most: int = MOST,
+    required: int | None = None,
 ) -> Iterator[Float]:
-    """Read windows in their order until `most` are worth it, or `4 · most` were read."""
+    """Read windows in their order until `most` are worth it, or `4 · most` were read.
+
+    `required` as in `Stream`.
+    """
     found = 0
     for number, window in enumerate(windows):
         if found == most or number == 4 * most:
             return
         values = mark_invalid(read(window))
-        share = np.isfinite(values).all(axis=0).mean()
+        share = np.isfinite(values[:required]).all(axis=0).mean()
         if share >= WORTH or (share > 0 and number < most):
             found += 1
             yield values

@@ -24,9 +24,9 @@ from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.recipe import Loaded
 from builtup.prediction.tiles import OfTile
 from builtup.runs.manifest import DataManifest
-from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.names import plain_id
-from builtup.tiles.tile import Tile, read_tile
+from builtup.tiles.inputs import TileInputs
+from builtup.tiles.tile import Tile
 
 __all__ = ["FittedTiles", "adapted_cities", "networks_of"]
 
@@ -37,13 +37,13 @@ GOLDEN = 0.6180339887498949
 
 
 def networks_of(
-    loaded: Loaded, data_path: Path, tiles: Sequence[Tile], folder: Path
+    loaded: Loaded, data_path: Path, tiles: Sequence[Tile], folder: Path, inputs: TileInputs
 ) -> Callable[[Tile], OfTile] | None:
     """The networks of the tiles of `data_path`, None where one predicts them all."""
     if not loaded.adapt.is_on:
         return None
     simulated = bool(DataManifest.of(data_path, tiles).simulated)
-    return FittedTiles(loaded, tiles, folder, simulated=simulated).of
+    return FittedTiles(loaded, tiles, folder, inputs, simulated=simulated).of
 
 
 def adapted_cities(folder: Path | None, tiles: Sequence[Tile]) -> list[str]:
@@ -58,13 +58,21 @@ class FittedTiles:
     """Streams for `tiles`, one scene's or city's at a time in memory.
 
     What a scene was adapted to is looked at once and kept in `<folder>/adapted/`, where the next
-    process, and a run that goes on, find it. `simulated` says that the simulator made the tiles.
+    process, and a run that goes on, find it. `inputs` reads the tiles; `simulated` says that the
+    simulator made them.
     """
 
     def __init__(
-        self, loaded: Loaded, tiles: Sequence[Tile], folder: Path, *, simulated: bool = False
+        self,
+        loaded: Loaded,
+        tiles: Sequence[Tile],
+        folder: Path,
+        inputs: TileInputs | None = None,
+        *,
+        simulated: bool = False,
     ) -> None:
         self.loaded = loaded
+        self.inputs = inputs or TileInputs()
         self.folder = folder / ADAPTED
         self.simulated = simulated
         self.together: dict[str, list[Tile]] = defaultdict(list)
@@ -96,7 +104,7 @@ class FittedTiles:
             partial(
                 measure,
                 self.loaded.trained,
-                _windows(tiles, MOST * len(scenes)),
+                _windows(tiles, MOST * len(scenes), self.inputs),
                 self.loaded.adapt,
                 scenes=scenes,
                 simulated=self.simulated,
@@ -107,19 +115,20 @@ class FittedTiles:
         return found
 
 
-def _windows(tiles: Sequence[Tile], most: int) -> Iterator[NDArray[np.float32]]:
+def _windows(tiles: Sequence[Tile], most: int, inputs: TileInputs) -> Iterator[NDArray[np.float32]]:
     """About `most` windows, spread over the tiles and in each, where anything is valid."""
     order = np.argsort([i * GOLDEN % 1 for i in range(len(tiles))], kind="stable")
     chosen = [tiles[i] for i in order[:most]]
     of_each = -(-most // len(chosen))
     for tile in chosen:
-        yield from _of_tile(tile, of_each)
+        yield from _of_tile(tile, of_each, inputs)
 
 
-def _of_tile(tile: Tile, most: int) -> Iterator[NDArray[np.float32]]:
-    values = mark_invalid(read_tile(tile, list(DEFAULT.read)))
+def _of_tile(tile: Tile, most: int, inputs: TileInputs) -> Iterator[NDArray[np.float32]]:
+    values = mark_invalid(inputs.read(tile))
+    bands = len(inputs.sensor.read)
     for window in spread_windows(tile.width, tile.height, SIDE)[:most]:
         rows, columns = window.slices
         part = values[:, rows, columns]
-        if np.isfinite(part).all(axis=0).any():
+        if np.isfinite(part[:bands]).all(axis=0).any():
             yield part

@@ -1,8 +1,4 @@
-"""The tiles of an inference config: what they are predicted with, and what MLflow is told.
-
-Also going on with an earlier inference (`resume_from`): what it predicted, and whether that is the
-same.
-"""
+"""The tiles of an inference config: what they are predicted with, and what MLflow is told."""
 
 from __future__ import annotations
 
@@ -19,20 +15,27 @@ import torch
 from numpy.typing import NDArray
 
 from builtup.config.load import Config
-from builtup.errors import ConfigError, InputError, RunError
+from builtup.errors import ConfigError
+from builtup.prediction.earlier_run import find_earlier, require_same, require_same_data
 from builtup.prediction.fitted_tiles import adapted_cities, networks_of
 from builtup.prediction.recipe import Loaded, Recipe, ready
-from builtup.prediction.tiles import Selection, Tally, TileWork, select_all, select_held_out
+from builtup.prediction.tiles import (
+    Selection,
+    Tally,
+    TileWork,
+    inputs_for,
+    select_all,
+    select_held_out,
+)
 from builtup.prediction.tta import TTA_SETS
 from builtup.runs import tracking
 from builtup.runs.lineage import find_artifacts, tuned_ground
 from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
 from builtup.runs.recorder import Recorder
 from builtup.runs.records import MARK, TRANSDUCTIVE, InferenceRecord, Tuned
-from builtup.runs.results import local_copy
 from builtup.scoring.counts import scores
 from builtup.sensors.radar.names import current_key
-from builtup.tiles.tile import Tile
+from builtup.tiles.inputs import TileInputs
 from builtup.training.checkpoints import Trained, load_state, load_trained, set_weights
 from builtup.training.learnt_ground import Held, LearntGround
 
@@ -59,6 +62,7 @@ class Plan:
 
     selection: Selection
     loaded: Loaded
+    inputs: TileInputs
     previous: Path | None = None
 
     @property
@@ -72,19 +76,20 @@ def plan(config: Config) -> Plan:
 
     Raises ConfigError, RunError or InputError, in one line.
     """
-    before = _find_earlier(config)
+    before = find_earlier(config)
     trained = _trained(config)
     selection = _selection(config, trained)
+    inputs = inputs_for(trained.model, Path(config.data_path), selection)
     recipe = _recipe(config, trained, selection)
     if before is not None and recipe.backend == "auto":  # go on with what it chose
         recipe = replace(recipe, backend=before.record.backend)
     with _naming(config):
         loaded = ready(recipe, trained)
     if before is None:
-        return Plan(selection, loaded)
-    prepared = Plan(selection, loaded, before.folder)
-    _require_same(config, before.record, prepared.record)
-    _require_same_data(config, before.folder, selection.tiles)
+        return Plan(selection, loaded, inputs)
+    prepared = Plan(selection, loaded, inputs, before.folder)
+    require_same(config, before.record, prepared.record)
+    require_same_data(config, before.folder, selection.tiles)
     return prepared
 
 
@@ -204,60 +209,6 @@ def _naming(config: Config) -> Iterator[None]:
         raise ConfigError(f"{config.path}: {e}") from e
 
 
-# --- going on with an earlier run ---------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Earlier:
-    """An inference to go on with: its folder, and what its pixels depend on."""
-
-    folder: Path
-    record: InferenceRecord
-
-
-def _find_earlier(config: Config) -> _Earlier | None:
-    """The run that `resume_from` names, or None where it is empty."""
-    if not config.resume_from:
-        return None
-    given = Path(config.resume_from)
-    folder = given if given.is_dir() else _existing(config.resume_from)
-    try:
-        return _Earlier(folder, InferenceRecord.read(folder))
-    except InputError as e:
-        raise RunError(
-            f"resume_from={config.resume_from}: no {InferenceRecord.NAME} can be read in {folder}; "
-            "give an inference run"
-        ) from e
-
-
-def _existing(run_id: str) -> Path:
-    """An earlier run's predictions; a killed one has a copy here that its store lacks."""
-    folder = tracking.artifact_folder(tracking.find_run(run_id))
-    return folder or local_copy(run_id, InferenceRecord.NAME)
-
-
-def _require_same(config: Config, before: InferenceRecord, record: InferenceRecord) -> None:
-    """ConfigError where the run to go on with predicted otherwise."""
-    for key, (was, value) in before.differences(record).items():
-        raise ConfigError(
-            f"{config.path}: resume_from={config.resume_from} was predicted with "
-            f"{key}={was!r}, not {value!r}; leave resume_from out, or set {key} so"
-        )
-
-
-def _require_same_data(config: Config, folder: Path, tiles: Sequence[Tile]) -> None:
-    """ConfigError where what the run in `folder` read has other contents now (asked by rank 0)."""
-    before = DataManifest.find(folder) if idist.get_rank() == 0 else None
-    if before is None:
-        return
-    changed = DataManifest.of(Path(config.data_path), tiles).changed_since(before)
-    if changed:
-        raise ConfigError(
-            f"{config.path}: resume_from={config.resume_from} was predicted from other contents of "
-            f"{changed[0]} ({len(changed)} changed in {config.data_path}); leave resume_from out"
-        )
-
-
 # --- a run --------------------------------------------------------------------------------------
 
 
@@ -297,8 +248,10 @@ def make_work(config: Config, prepared: Plan, folder: Path, run_id: str) -> Tile
         overlays=len(prepared.selection.tiles) if pictures is True else int(pictures),
         previous=prepared.previous,
         networks=networks_of(
-            prepared.loaded, Path(config.data_path), prepared.selection.tiles, folder
+            *(prepared.loaded, Path(config.data_path), prepared.selection.tiles, folder),
+            prepared.inputs,
         ),
+        inputs=prepared.inputs,
     )
 
 

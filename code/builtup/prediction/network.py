@@ -25,6 +25,7 @@ from builtup.errors import BuiltupError, ConfigError, one_line
 from builtup.geo.blend import BLENDS
 from builtup.geo.rasters import as_nan
 from builtup.geo.windows import Window
+from builtup.models.channels import required_of
 from builtup.prediction.backends.choose import Task, choose_backend
 from builtup.prediction.backends.probabilities import Probabilities
 from builtup.prediction.decoders import number_of_decoders
@@ -102,6 +103,7 @@ def make_stream(
         device=place,
         backend=backend,
         decoders=decoders,
+        required=required_of(model),
     )
 
 

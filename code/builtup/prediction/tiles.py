@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.geo.grid import Grid
@@ -24,6 +24,7 @@ from builtup.geo.probability import IGNORE, NODATA
 from builtup.geo.rasters import create_raster, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
+from builtup.models.channels import inputs_of, sensor_of_model
 from builtup.prediction.decoders import decoding
 from builtup.prediction.network import predict_array, within_memory
 from builtup.prediction.progress import progress
@@ -34,6 +35,7 @@ from builtup.scoring.tile_picture import save_overlay
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.classes import Classes
 from builtup.tiles.folds import Folds
+from builtup.tiles.inputs import TileInputs, heights_beside, require_sensor
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 from builtup.tiles.tile import TILES_CSV, Tile, open_tile_grid, read_tile, read_tiles, tile_name
 
@@ -42,8 +44,8 @@ __all__ = [
     "Selection",
     "Tally",
     "TileWork",
+    "inputs_for",
     "predict_tiles",
-    "read_power",
     "select_all",
     "select_held_out",
     "write_tile",
@@ -65,6 +67,11 @@ class Selection:
     _by_scene: Mapping[str, tuple[TrainTile, ...]] = field(default_factory=dict)
     _folds: Folds | None = None
     _fold: int = 0
+
+    @property
+    def rows(self) -> tuple[Tile | TrainTile, ...]:
+        """The tiles, those of a held-out fold with their layers."""
+        return tuple(self._truth.values()) if self._truth else self.tiles
 
     @property
     def cities(self) -> tuple[str, ...]:
@@ -144,6 +151,15 @@ def select_held_out(data_path: Path, val_fold: int | str | None) -> Selection:
     )
 
 
+def inputs_for(model: nn.Module, data_path: Path, selection: Selection) -> TileInputs:
+    """What a model reads of the tiles of `data_path`; InputError where they are of another sensor
+    than its own."""
+    sensor, inputs = sensor_of_model(model), inputs_of(model)
+    require_sensor(selection.tiles, sensor)
+    heights = {} if inputs == sensor.names else heights_beside(data_path, selection.rows)
+    return TileInputs.of(sensor, inputs, heights)
+
+
 # --- prediction ---------------------------------------------------------------------------------
 
 
@@ -163,7 +179,8 @@ class TileWork:
     `<folder>/overlays/` (of the first `overlays` tiles); without a folder nothing is written.
     Tiles found whole in `folder`, or in `previous` (the folder of an earlier run), are not
     predicted again. With `scored` the held-out pixels are counted against their ground truth.
-    `networks` gives each tile one of its own, adapted to its scene (fitted_tiles.py).
+    `networks` gives each tile one of its own, adapted to its scene (fitted_tiles.py). `inputs` is
+    what is read of a tile.
     """
 
     selection: Selection
@@ -177,6 +194,7 @@ class TileWork:
     overlays: int = 0
     previous: Path | None = None
     networks: Callable[[Tile], OfTile] | None = None
+    inputs: TileInputs = field(default_factory=TileInputs)
 
     def network(self, tile: Tile) -> OfTile:
         """What predicts a tile."""
@@ -189,8 +207,12 @@ class TileWork:
         width, height = self.selection.scene_size(tile)
         network = self.network(tile)
         own = (self.run_id, network.threshold, self.classes.names)
+        sensor = self.inputs.sensor
         tags = PredictionTags(
-            tile.scene, tile.city, width, height, *own, year=tile.year, adapted=network.adapted
+            *(tile.scene, tile.city, width, height, *own),
+            year=tile.year,
+            adapted=network.adapted,
+            sensor="" if sensor == DEFAULT else sensor.name,
         )
         return tags.of_kind("tile")
 
@@ -215,7 +237,7 @@ def predict_tiles(work: TileWork, tiles: Sequence[Tile], *, quiet: bool = False)
     largest = work.stream.inputs * max(pixels, default=0)
     with (
         progress("inference", sum(pixels), quiet=quiet) as advance,
-        decoding(_reading, tiles, work.stream.decoders, largest) as read,
+        decoding(work.inputs.opened, tiles, work.stream.decoders, largest) as read,
     ):
         for tile, power in zip(tiles, ahead(read, tiles), strict=True):
             values = _values(work, tile, power, tally)
@@ -225,21 +247,11 @@ def predict_tiles(work: TileWork, tiles: Sequence[Tile], *, quiet: bool = False)
                 tally.matrix[cities.index(tile.city)] += confusion(truth, label, number)
             if tile.tile_id in drawn and work.folder is not None:
                 path = work.folder / "overlays" / f"{tile.tile_id}.png"
-                shown = (power, values, work.network(tile).threshold, truth, work.classes, DEFAULT)
-                save_overlay(path, *shown, tile.tile_id)
+                decided = (values, work.network(tile).threshold, truth, work.classes)
+                save_overlay(path, power, *decided, work.inputs.sensor, tile.tile_id)
                 tally.pictures.append(path)
             advance(tile.width * tile.height)
     return tally
-
-
-@contextmanager
-def _reading() -> Iterator[Callable[[Tile], NDArray[np.float32]]]:
-    yield read_power
-
-
-def read_power(tile: Tile) -> NDArray[np.float32]:
-    """The bands of a tile that networks get, (inputs, h, w) float32, NaN where invalid."""
-    return read_tile(tile, list(DEFAULT.read))
 
 
 def _values(
@@ -248,7 +260,8 @@ def _values(
     """The tile's probabilities, as they were found or from the network; written where wanted."""
     tags = work.tags(tile)
     folders = [folder for folder in (work.folder, work.previous) if folder is not None]
-    earlier = (_earlier(_place(folder, tile), tags, tile) for folder in folders)
+    kind = work.inputs.sensor.kind
+    earlier = (_earlier(_place(folder, tile, kind), tags, tile) for folder in folders)
     values = next((array for array in earlier if array is not None), None)
     if values is None:
         values = _predict_held_out(work, tile, power)
@@ -257,12 +270,12 @@ def _values(
     else:
         tally.kept += 1
     if work.save and work.folder is not None:
-        write_tile(_place(work.folder, tile), values, open_tile_grid(tile), tags)
+        write_tile(_place(work.folder, tile, kind), values, open_tile_grid(tile), tags)
     return values
 
 
-def _place(folder: Path, tile: Tile) -> Path:
-    scene = f"{tile.scene.replace('{}', '3b')}_tiles"
+def _place(folder: Path, tile: Tile, kind: str) -> Path:
+    scene = f"{tile.scene.replace('{}', kind)}_tiles"
     return folder / RAW / scene / tile_name(tile.x, tile.y)
 
 

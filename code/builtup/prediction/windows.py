@@ -22,8 +22,9 @@ its weight over the sum of the weights so far. Weights are products of a row's a
 the order gives the mean by weight, no sum of weights is stored, and where only one window looks
 nothing is computed. Blending is in float32 on the network's device; rounding to 8 bits is last.
 
-A pixel is valid where no band is NaN. That is a property of the scene, so it has the same validity
-in every window, takes no part in the weights, and is applied when the pixel is finished.
+A pixel is valid where no band is NaN; of layers beside the bands, such as heights, any may be. That
+is a property of the scene, so it has the same validity in every window, takes no part in the
+weights, and is applied when the pixel is finished.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Stream:
     a prediction rises from its window's edge (`blend` is "ramp"), falls from its centre as a
     Gaussian does ("gaussian"), or all weigh the same ("mean").
     `backend` is what `probabilities` runs on. `decoders` processes read ahead, where there are
-    files to be read; with 0 a thread does.
+    files to be read; with 0 a thread does. A pixel is valid where the first `required` inputs are,
+    all where it is None.
     """
 
     probabilities: Callable[[Tensor], Tensor]
@@ -80,6 +82,7 @@ class Stream:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     backend: str = "torch"
     decoders: int = 0
+    required: int | None = None
 
     @property
     def values(self) -> int:
@@ -112,7 +115,7 @@ def predict_stream(
     windows = 0
 
     def take(group: _Group) -> _Taken:
-        return _take(read, group, cut, stream.device, wanted)
+        return _take(read, group, cut, stream, wanted)
 
     def finish(window: Window, block: Tensor, valid: Mask) -> None:
         write(window, _to_bytes(block, valid))
@@ -218,12 +221,12 @@ def _take(
     read: Read,
     group: _Group,
     cut: _Cut,
-    device: torch.device,
+    stream: Stream,
     wanted: Callable[[Window], bool] | None,
 ) -> _Taken:
     place, width = cut.place(group), cut.columns.size
     values = read(place)
-    valid = _valid(values)
+    valid = _valid(values[: stream.required])
     offsets = [cut.columns.offsets[i] - place.x for i in range(group.first, group.last + 1)]
     alive = [
         (wanted is None or wanted(Window(place.y, place.x + x, place.height, width)))
@@ -231,7 +234,7 @@ def _take(
         for x in offsets
     ]
     power = torch.from_numpy(values)
-    if device.type == "cuda":
+    if stream.device.type == "cuda":
         power = power.pin_memory()
     return _Taken(place, power, valid, offsets, alive)
 

@@ -227,7 +227,7 @@ class CityRasters:
 def kind_of(path: Path) -> str:
     """What a raster in raw/ is: `scene` (a scene's probability), `classes` (a city's map), or "".
 
-    The names of two-class rasters tell it, and any other raster's tag BUILTUP_KIND. One that is
+    The names of radar's rasters tell it, and any other raster's tag BUILTUP_KIND. One that is
     named like a scene's probability and cannot be read is taken for one: reading it then says so.
     """
     name = SceneName.parse(path)

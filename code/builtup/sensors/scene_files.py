@@ -10,7 +10,16 @@ from pathlib import Path
 
 from builtup.errors import InputError, alike
 from builtup.logs import warn_once
-from builtup.sensors.radar.names import SceneName, city_key, city_name, city_year, scene_years
+from builtup.sensors.radar.names import (
+    SceneName,
+    city_key,
+    city_name,
+    city_year,
+    date_in,
+    safe_name,
+    scene_years,
+    site_key,
+)
 
 __all__ = [
     "SIMULATED",
@@ -25,6 +34,8 @@ __all__ = [
 
 #: Stands in every city's folder that the simulator wrote.
 SIMULATED = "simulation.json"
+#: The kind of merged radar scenes, whose names say what they are.
+RADAR_KIND = "3b"
 #: Folders between a scene's file and its city's: the product, the tile, and what may come.
 _DEPTH = 4
 
@@ -42,6 +53,11 @@ class SceneFile:
     city: str
     date: str
     year: str = ""
+
+    @property
+    def of_radar(self) -> bool:
+        """Whether its name is that of a radar scene; scenes of cameras have any name."""
+        return SceneName.parse(self.path) is not None
 
     def output_name(self, kind: str) -> str:
         """The file name of a raster made of this one: the id with the kind for the braces."""
@@ -143,10 +159,12 @@ def is_raster(path: Path | str) -> bool:
 
 
 def find_rasters(root: Path, kind: str) -> tuple[SceneFile, ...]:
-    """The files of one kind (`3b`, `mask`) that a step wrote below `root`, by city and scene.
+    """The files of one kind (`3b`, `image`, `mask`, `height`, `soft`) that a step wrote below
+    `root`, by city and scene.
 
-    Warns of folders that cannot be listed, and of those whose names differ and give one key. Raises
-    InputError where two hold the same scene.
+    Scenes of radar have the names of `SceneName`; others may have any, `<name>_<kind>.tif`, and
+    their site is the folder below `root`. Warns of folders that cannot be listed, and of those
+    whose names differ and give one key. Raises InputError where two hold the same scene.
     """
     files: dict[str, tuple[str, SceneFile]] = {}
     spelled: dict[str, set[str]] = defaultdict(set)
@@ -154,24 +172,45 @@ def find_rasters(root: Path, kind: str) -> tuple[SceneFile, ...]:
     for first, count in alike(listing.passed):
         warn_once(str(first.of_many(count)))
     for path in filter(is_raster, listing.files):
-        name = SceneName.parse(path)
-        if name is None or name.kind != kind or path.parent == root:
+        if path.parent == root:
             continue
         folder = path.relative_to(root).parts[0]
-        city = city_key(name.tile, city_name(folder))
-        spelled[city].add(city_name(folder))
-        if name.scene_id in files:
+        file, city = _of_radar(path, folder, kind) or _of_any_name(path, folder, kind)
+        if file is None:
+            continue
+        spelled[file.city].add(city)
+        if file.scene_id in files:
             raise InputError(
                 path,
-                f"the scene {name.scene_id} stands twice, "
-                f"here and in {files[name.scene_id][1].path}",
+                f"the scene {file.scene_id} stands twice, "
+                f"here and in {files[file.scene_id][1].path}",
                 "remove one of them",
             )
-        files[name.scene_id] = (folder, SceneFile(path, name.scene_id, city, name.date))
-    for city, names in spelled.items():
+        files[file.scene_id] = (folder, file)
+    for key, names in spelled.items():
         if len(names) > 1:
-            warn_once(f"{city}: folders of one city by their names: {', '.join(sorted(names))}")
+            warn_once(f"{key}: folders of one city by their names: {', '.join(sorted(names))}")
     return _with_years(sorted(files.values(), key=lambda f: (f[0], f[1].scene_id)))
+
+
+def _of_radar(path: Path, folder: str, kind: str) -> tuple[SceneFile | None, str] | None:
+    """The file where it is of that kind, and the city of its folder; None for other names."""
+    name = SceneName.parse(path)
+    if name is None:
+        return None
+    if name.kind != kind:
+        return None, ""
+    city = city_name(folder)
+    return SceneFile(path, name.scene_id, city_key(name.tile, city), name.date), city
+
+
+def _of_any_name(path: Path, folder: str, kind: str) -> tuple[SceneFile | None, str]:
+    """The file where its name ends with the kind, and its site."""
+    name, _, end = path.stem.rpartition("_")
+    if kind == RADAR_KIND or end != kind or not name:
+        return None, ""
+    scene = f"{safe_name(name)}_{{}}"
+    return SceneFile(path, scene, site_key(folder), date_in(name)), folder
 
 
 def _with_years(files: Sequence[tuple[str, SceneFile]]) -> tuple[SceneFile, ...]:

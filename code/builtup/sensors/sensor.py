@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNKNOWN", "Axis", "Sensor"]
+__all__ = ["UNKNOWN", "Axis", "ChannelSet", "Sensor"]
 
 #: The colour of pixels of which nothing is known.
 UNKNOWN = (60, 60, 90)
@@ -44,7 +44,9 @@ class Sensor:
     file's declared no-data value. `colours` makes what red, green and blue of a picture stand for,
     (3, H, W), to be stretched; `legend` says it in words, `drawn` in letters, `title` what the
     picture is. `picture` draws (H, W, 3) uint8 with the same stretch for every scene, in the colour
-    `UNKNOWN` where there is no data.
+    `UNKNOWN` where there is no data. `alpha` is the number of a further band of the file that is 0
+    where there is no data, None where the bands say it themselves. `kind` stands in the names of
+    its scenes' files, for the braces of their ids.
     """
 
     name: str
@@ -61,8 +63,24 @@ class Sensor:
     title: str
     legend: str
     drawn: str
+    alpha: int | None = None
+    kind: str = "3b"
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the bands that are read."""
         return tuple(self.bands[i - 1] for i in self.read)
+
+
+@dataclass(frozen=True)
+class ChannelSet:
+    """A set of channels: names, and the function that makes (C, …) of them from its inputs.
+
+    It belongs to one sensor. Its inputs are the bands that are read of it and, behind them, the
+    `layers` that lie beside a scene, which may be unknown (NaN) where the bands are not.
+    """
+
+    names: tuple[str, ...]
+    compute: Callable[..., NDArray[np.float32]]
+    sensor: str
+    layers: tuple[str, ...] = ()

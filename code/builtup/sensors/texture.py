@@ -34,9 +34,9 @@ class Texture:
         self.found: list[NDArray[np.float64]] = []
 
     def passing(self, windows: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Look at windows (B, H, W), NaN where invalid, as they pass."""
+        """Look at windows (B, H, W), NaN where invalid, as they pass; not at layers beside."""
         for window in windows:
-            found = _of_window(self._on_axis(window))
+            found = _of_window(self._on_axis(window[: len(self.sensor.read)]))
             if found is not None:
                 self.found.append(found)
             yield window

@@ -21,23 +21,28 @@ _ON_EDGE = 1e-3
 
 @dataclass(frozen=True)
 class Block:
-    """A rectangle (left, bottom, right, top) in CRS units; `gap` is its margin in CRS units."""
+    """A rectangle (left, bottom, right, top) in CRS units; `gap` is its margin in CRS units.
+
+    Without a CRS it is of the one scene of its city, in units of that scene's transform.
+    """
 
     name: str
     city: str
-    crs: CRS
+    crs: CRS | None
     bounds: tuple[float, float, float, float]
     gap: tuple[float, float]
 
     def window(self, grid: Grid, *, with_gap: bool = False) -> Window | None:
-        """The pixels of a north-up `grid` whose centres lie in the block (and its gap), or None."""
+        """The pixels of a north-up `grid` (or of one without a CRS, whose rows may lead down or up)
+        whose centres lie in the block (and its gap), or None."""
         left, bottom, right, top = self.bounds
         if with_gap:
             dx, dy = self.gap
             left, bottom, right, top = left - dx, bottom - dy, right + dx, top + dy
         t = grid.transform
         x0, x1 = _first((left - t.c) / t.a), _first((right - t.c) / t.a)
-        y0, y1 = _first((top - t.f) / t.e), _first((bottom - t.f) / t.e)
+        upper, lower = (top, bottom) if t.e < 0 else (bottom, top)
+        y0, y1 = _first((upper - t.f) / t.e), _first((lower - t.f) / t.e)
         whole = Window(0, 0, grid.height, grid.width)
         return whole.intersection(Window(y0, x0, y1 - y0, x1 - x0))
 
@@ -90,12 +95,18 @@ def city_blocks(
 
     They divide the grid that most dates have (at its pixels) and reach out to the edges of all.
     `alone` says that there is no other city, so that folds=city is no way out. Raises InputError
-    where a date has another CRS or is not north-up.
+    where a date has another CRS or is not north-up, or where one of several has no CRS.
     """
     grid = common_grid(grids)
+    if not grid.crs and len(grids) > 1:
+        raise InputError(
+            city,
+            f"its {len(grids)} scenes have no CRS, so that no common blocks can be drawn",
+            "put each into a folder of its own" + ("" if alone else ", or use folds=city"),
+        )
     for other in grids:
         t = other.transform
-        if other.crs != grid.crs or t.b or t.d or t.a <= 0 or t.e >= 0:
+        if other.crs != grid.crs or t.b or t.d or t.a <= 0 or (t.e >= 0 and bool(grid.crs)):
             raise InputError(
                 city,
                 "its dates are not north-up in one CRS, so that no common blocks can be drawn",
@@ -107,14 +118,14 @@ def city_blocks(
     east, north = [t.c + t.a * x for x in xs], [t.f + t.e * y for y in ys]
     lefts, bottoms, rights, tops = zip(*(g.bounds for g in grids), strict=True)
     east[0], east[-1] = min(lefts), max(rights)
-    north[0], north[-1] = max(tops), min(bottoms)
+    north[0], north[-1] = (max(tops), min(bottoms)) if t.e < 0 else (min(bottoms), max(tops))
     return [
         Block(
             f"{city}/r{r}c{c}",
             city,
             grid.crs,
-            (east[c], north[r + 1], east[c + 1], north[r]),
-            (gap * t.a, -gap * t.e),
+            (east[c], min(north[r : r + 2]), east[c + 1], max(north[r : r + 2])),
+            (gap * t.a, gap * abs(t.e)),
         )
         for r in range(len(ys) - 1)
         for c in range(len(xs) - 1)

@@ -1,4 +1,4 @@
-"""Cutting scenes and masks into tiles.
+"""Cutting scenes, masks and what else lies on their grids into tiles.
 
 `<out>/tiles.csv` lists the tiles; its paths (relative to the list) lead to tile files
 `<out>/<scene>_tiles/tile_<x>_<y>.tif` or, with `materialize=False`, to the whole scenes. Where a
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rasterio.io import DatasetReader
+from rasterio.enums import ColorInterp
+from rasterio.io import DatasetReader, DatasetWriter
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: Raised when the bytes of the tiles or of the list change.
 VERSION = 1
+#: What a folder holds one of: scenes of radar or of cameras, or a layer on their grids.
+KINDS = ("3b", "image", "mask", "height", "soft")
 COLUMNS = ("tile_id", "city", "scene", "date", "x", "y", "width", "height", "path")
 
 
@@ -59,7 +62,8 @@ def generate_tiles(
     on_error: str = "stop",
     step_name: str = "generate_tiles",
 ) -> Summary:
-    """Cut the 3-band scenes or the masks below `input_path` into tiles of `tile_size` pixels.
+    """Cut the scenes, the masks or another layer below `input_path` into tiles of `tile_size`
+    pixels.
 
     Tiles lie evenly with at least `overlap` pixels in common, the last flush with the edge. The
     folder of a scene's tiles appears whole; the list is written when all are there. With
@@ -100,21 +104,21 @@ def generate_tiles(
 
 
 def _find(input_path: Path) -> tuple[SceneFile, ...]:
-    images = find_rasters(input_path, "3b")
-    masks = find_rasters(input_path, "mask")
-    if images and masks:
+    found = {kind: find_rasters(input_path, kind) for kind in KINDS}
+    kinds = [kind for kind, files in found.items() if files]
+    if len(kinds) > 1:
+        one, other = (found[kind][0].path.name for kind in kinds[:2])
+        what = "scenes and masks" if "mask" in kinds[:2] else "rasters of two kinds"
         raise InputError(
-            input_path,
-            f"holds scenes and masks ({images[0].path.name}, {masks[0].path.name})",
-            "give the folder of one of them",
+            input_path, f"holds {what} ({one}, {other})", "give the folder of one of them"
         )
-    if not images and not masks:
+    if not kinds:
         raise InputError(
             input_path,
             "no 3-band scenes and no masks below it",
-            "run generate_3b_images or rasterize first",
+            "run generate_3b_images or rasterize first, or import_scenes for images of cameras",
         )
-    return images or masks
+    return found[kinds[0]]
 
 
 def _plan(
@@ -129,7 +133,7 @@ def _plan(
         except InputError as e:
             problems.append(e)
             continue
-        if not grid.crs:
+        if not grid.crs and scene.of_radar:
             problems.append(InputError(scene.path, "no CRS", "run the step before again"))
             continue
         windows = tuple(tiling(grid.width, grid.height, tile_size, overlap))
@@ -162,7 +166,7 @@ def _write_tile(scene: DatasetReader, window: Window, path: Path) -> None:
     # ZSTD saves a sixth of speckle and costs the reader more than that; masks shrink to nothing
     layout: dict[str, Any] = (
         {"interleave": "band"}
-        if values.dtype.kind == "f"
+        if values.dtype.kind == "f" or scene.count > 1
         else {"compress": "ZSTD", "zstd_level": 1}
     )
     profile = {
@@ -177,8 +181,23 @@ def _write_tile(scene: DatasetReader, window: Window, path: Path) -> None:
         **layout,
     }
     with create_raster(path, **profile) as tile:
+        _keep_meaning(scene, tile)
         tile.write(values)
         tile.descriptions = scene.descriptions
+
+
+def _keep_meaning(scene: DatasetReader, tile: DatasetWriter) -> None:
+    """What a scene of a camera says of itself: its tags, its alpha band, the colours of classes.
+
+    Radar's are told by their names. To be called before pixels are written.
+    """
+    tags = {key: text for key, text in scene.tags().items() if key.startswith("BUILTUP_")}
+    if "BUILTUP_SENSOR" not in tags:
+        return
+    tile.update_tags(**tags)
+    tile.colorinterp = scene.colorinterp
+    if scene.colorinterp[0] == ColorInterp.palette:
+        tile.write_colormap(1, scene.colormap(1))
 
 
 def _tiles(plan: _Plan, materialize: bool) -> Iterable[Tile]:

@@ -6,7 +6,9 @@ every pixel of it once.
 
 from __future__ import annotations
 
+import csv
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +24,15 @@ from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE
 from builtup.geo.windows import Window
-from builtup.sensors.radar.names import current_key, safe_name
+from builtup.sensors.radar.names import current_key, plain_id, safe_name
 from builtup.tiles.block_folds import Block, city_blocks, parse_blocks
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TrainTile
 from builtup.tiles.tile import Tile, read_tile
 
 __all__ = ["FOLDS_JSON", "Folds", "SceneGround", "plan_folds"]
+
+log = logging.getLogger(__name__)
 
 FOLDS_JSON = "folds.json"
 
@@ -45,8 +49,9 @@ class SceneGround:
 class Folds:
     """The folds of a data set: `names[i]` is a city's key or a block's name `<city>/r0c1`.
 
-    `kind` is "city" or "blocks", `gap` the least distance in pixels between training and
-    validation ground, `scenes` the ground of each scene id, `blocks` empty for folds of cities.
+    `kind` is "city", "blocks" or "file", `gap` the least distance in pixels between training and
+    validation ground, `scenes` the ground of each scene id, `blocks` empty for folds of whole
+    scenes. Of folds that a file gives, `members[i]` are the scene ids of each.
     """
 
     kind: str
@@ -54,6 +59,7 @@ class Folds:
     gap: int
     scenes: Mapping[str, SceneGround]
     blocks: tuple[Block, ...] = ()
+    members: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Folds:
@@ -72,7 +78,7 @@ class Folds:
         scenes = {
             scene: SceneGround(
                 s["city"],
-                Grid(CRS.from_string(s["crs"]), Affine(*s["transform"]), s["width"], s["height"]),
+                Grid(_crs(s["crs"]), Affine(*s["transform"]), s["width"], s["height"]),
             )
             for scene, s in values["scenes"].items()
         }
@@ -80,13 +86,14 @@ class Folds:
             Block(
                 b["name"],
                 b["city"],
-                CRS.from_string(b["crs"]),
+                _crs(b["crs"]),
                 tuple(b["bounds"]),
                 tuple(b["gap"]),
             )
             for b in values["blocks"]
         )
-        return cls(values["kind"], tuple(values["names"]), values["gap"], scenes, blocks)
+        members = tuple(tuple(scenes) for scenes in values.get("members", ()))
+        return cls(values["kind"], tuple(values["names"]), values["gap"], scenes, blocks, members)
 
     def to_json(self) -> dict[str, Any]:
         """The folds as JSON values; coordinates in CRS units, transforms as (a, b, c, d, e, f)."""
@@ -98,7 +105,7 @@ class Folds:
                 {
                     "name": b.name,
                     "city": b.city,
-                    "crs": b.crs.to_string(),
+                    "crs": _text(b.crs),
                     "bounds": list(b.bounds),
                     "gap": list(b.gap),
                 }
@@ -107,13 +114,14 @@ class Folds:
             "scenes": {
                 scene: {
                     "city": s.city,
-                    "crs": s.grid.crs.to_string(),
+                    "crs": _text(s.grid.crs),
                     "transform": list(s.grid.transform)[:6],
                     "width": s.grid.width,
                     "height": s.grid.height,
                 }
                 for scene, s in sorted(self.scenes.items())
             },
+            **({"members": [list(scenes) for scenes in self.members]} if self.members else {}),
         }
 
     def index_of(self, name_or_index: str | int) -> int:
@@ -131,8 +139,17 @@ class Folds:
         raise InputError(f"fold {name_or_index}", "the data have no such fold", f"known: {known}")
 
     def city_of(self, fold: int) -> str:
-        """The key of the city in which the fold lies."""
+        """The key of the city in which the fold lies; of a fold of several its name."""
+        if self.members:
+            cities = {self.scenes[scene].city for scene in self.members[fold]}
+            return cities.pop() if len(cities) == 1 else self.names[fold]
         return self.blocks[fold].city if self.blocks else self.names[fold]
+
+    def reaches(self, scene: str, fold: int) -> bool:
+        """Whether the fold may hold out ground of a scene: by its file, or its city."""
+        if self.members:
+            return scene in self.members[fold]
+        return self.scenes[scene].city == self.city_of(fold)
 
     def held_out(self, tile: Tile, fold: int, *, with_gap: bool = False) -> Window | None:
         """The pixels of the tile's scene that the fold holds out (with its gap), or None.
@@ -140,7 +157,7 @@ class Folds:
         For folds of cities that is the whole scene of each of the city's dates.
         """
         ground = self._ground(tile)
-        if ground.city != self.city_of(fold):
+        if not self.reaches(tile.scene, fold):
             return None
         if not self.blocks:
             return Window(0, 0, ground.grid.height, ground.grid.width)
@@ -162,7 +179,7 @@ class Folds:
 
     def fold_index(self, tile: Tile) -> int:
         """The fold in whose ground the middle of the tile lies."""
-        candidates = [i for i in range(len(self.names)) if self.city_of(i) == tile.city]
+        candidates = [i for i in range(len(self.names)) if self.reaches(tile.scene, i)]
         if not self.blocks:
             return candidates[0]
         middle = Window(tile.y + tile.height // 2, tile.x + tile.width // 2, 1, 1)
@@ -230,6 +247,15 @@ class Folds:
         return scored
 
 
+def _text(crs: CRS | None) -> str:
+    """A CRS as text, empty where there is none."""
+    return str(crs.to_string()) if crs else ""
+
+
+def _crs(text: str) -> CRS | None:
+    return CRS.from_string(text) if text else None
+
+
 def plan_folds(
     scenes: Mapping[str, SceneGround],
     dates: Mapping[str, str],
@@ -240,8 +266,13 @@ def plan_folds(
 ) -> Folds:
     """The folds of `scenes` (by scene id; `dates` as YYYYMMDD): one a city, or one a block.
 
-    `kind` is "auto" (cities where there are several, else blocks), "city" or "blocks".
+    `kind` is "auto" (cities where there are several, else blocks), "city", "blocks", or the path
+    of a CSV file with the columns scene (or site) and fold.
     """
+    if kind.endswith(".csv"):
+        return _of_file(Path(kind), scenes, gap)
+    if kind not in {"auto", "city", "blocks"}:
+        raise BuiltupError(f"folds={kind}: expected auto, city, blocks, or a file .csv")
     by_city: dict[str, list[str]] = defaultdict(list)
     for scene in sorted(scenes, key=lambda s: (scenes[s].city, dates[s], s)):
         by_city[scenes[scene].city].append(scene)
@@ -262,3 +293,44 @@ def plan_folds(
         )
     ]
     return Folds("blocks", tuple(b.name for b in cut), gap, scenes, tuple(cut))
+
+
+def _of_file(path: Path, scenes: Mapping[str, SceneGround], gap: int) -> Folds:
+    """The folds that a file gives, by scene or by site, in the order of their first rows.
+
+    Raises InputError where it cannot be read, leaves a scene out, or names one twice; what it says
+    of scenes that are not there is logged.
+    """
+    remedy = "write the columns scene (or site) and fold, a row for each scene (or site)"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as f:
+            rows = list(csv.DictReader(f))
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise InputError(path, f"folds cannot be read ({e})", "check the path") from e
+    by = next((name for name in ("scene", "site") if rows and name in rows[0]), "")
+    if not by or not all(row.get(by) and row.get("fold") for row in rows):
+        raise InputError(path, "no list of folds", remedy)
+    fold_of: dict[str, str] = {}
+    for row in rows:
+        if fold_of.setdefault(row[by], row["fold"]) != row["fold"]:
+            raise InputError(
+                path, f"{row[by]} is of the folds {fold_of[row[by]]} and {row['fold']}", remedy
+            )
+    members: dict[str, list[str]] = {fold: [] for fold in fold_of.values()}
+    used = set()
+    for scene, ground in sorted(scenes.items()):
+        key = plain_id(scene) if by == "scene" else ground.city
+        known = next((name for name in (key, scene) if name in fold_of), None)
+        if known is None:
+            raise InputError(path, f"names no fold for the {by} {key}", remedy)
+        used.add(known)
+        members[fold_of[known]].append(scene)
+    if strangers := sorted(fold_of.keys() - used):
+        log.warning(
+            "%s: %d of its %ss are not among the tiles: %s",
+            *(path, len(strangers), by, ", ".join(strangers[:3])),
+        )
+    found = {fold: tuple(own) for fold, own in members.items() if own}
+    if len(found) < 2:
+        raise InputError(path, f"all scenes are of one fold ({', '.join(found)})", remedy)
+    return Folds("file", tuple(found), gap, scenes, members=tuple(found.values()))

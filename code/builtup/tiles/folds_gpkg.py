@@ -26,12 +26,13 @@ _WGS84 = CRS.from_epsg(4326)
 def write_folds_gpkg(path: Path, folds: Folds) -> None:
     """Write the layers `scenes` (outlines), `folds` (held-out ground) and, for blocks, `gaps`.
 
-    They are in the CRS of the scenes where that is one, else in EPSG:4326. Raises OutputError
-    where the file cannot be written.
+    They are in the CRS of the scenes where that is one, else in EPSG:4326; scenes without a CRS,
+    which lie nowhere, are left out. Raises OutputError where the file cannot be written.
     """
-    systems = {g.grid.crs.to_wkt(): g.grid.crs for g in folds.scenes.values()}
+    placed = {name: ground for name, ground in folds.scenes.items() if ground.grid.crs}
+    systems = {g.grid.crs.to_wkt(): g.grid.crs for g in placed.values()}
     crs = next(iter(systems.values())) if len(systems) == 1 else _WGS84
-    outlines = {scene: _outline(folds, scene, crs) for scene in sorted(folds.scenes)}
+    outlines = {scene: _outline(folds, scene, crs) for scene in sorted(placed)}
     cities = [folds.scenes[scene].city for scene in outlines]
     with atomic_path(path) as temporary:
 
@@ -67,13 +68,17 @@ def _held_out(
 ) -> dict[str, list[BaseGeometry]]:
     """The held-out ground of each fold, and its gap where the folds are blocks."""
     if not folds.blocks:
-        of_city = [
-            [shape for scene, shape in outlines.items() if folds.scenes[scene].city == city]
-            for city in folds.names
+        of_fold = [
+            [shape for scene, shape in outlines.items() if folds.reaches(scene, fold)]
+            for fold in range(len(folds.names))
         ]
-        return {"folds": [shapely.union_all(shapes) for shapes in of_city]}
-    blocks, gaps = [], []
+        return {"folds": [shapely.union_all(shapes) for shapes in of_fold]}
+    blocks, gaps = list[BaseGeometry](), list[BaseGeometry]()
     for block in folds.blocks:
+        if not block.crs:
+            blocks.append(shapely.Polygon())
+            gaps.append(shapely.Polygon())
+            continue
         left, bottom, right, top = block.bounds
         dx, dy = block.gap
         own = shapely.box(left, bottom, right, top)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,15 +58,17 @@ def medians(counts: Counts, axis: Axis) -> tuple[float, ...]:
     return tuple(found)
 
 
-def draw_histograms(path: Path, cities: Mapping[str, Counts], sensor: Sensor) -> None:
+def draw_histograms(
+    path: Path, cities: Mapping[str, Counts], sensor: Sensor, class_names: Sequence[str] = ()
+) -> None:
     """Draw each band's histograms as PNG: of each class that occurs, all cities together and each
-    as a thin line. All have the same number of classes.
+    as a thin line. All have the same number of classes, numbered where they have no names.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     together = np.sum(list(cities.values()), axis=0)
-    drawn = _classes(len(together) - 1)
+    drawn = _classes(len(together) - 1, class_names)
     edges = np.linspace(sensor.axis.low, sensor.axis.high, BINS + 1)
     middles, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
     figure = Figure(figsize=(12, 3.6), layout="constrained")
@@ -92,9 +94,10 @@ def draw_histograms(path: Path, cities: Mapping[str, Counts], sensor: Sensor) ->
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
 
 
-def _classes(count: int) -> list[tuple[str, str]]:
+def _classes(count: int, named: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Name and colour of each class and of what is not labelled."""
-    names = _NAMES if count == len(_NAMES) else [f"class {i}" for i in range(count)]
+    numbered = _NAMES if count == len(_NAMES) else [f"class {i}" for i in range(count)]
+    names = named if len(named) == count else numbered
     colours = [_COLOURS[i % len(_COLOURS)] for i in range(count)]
     return [*zip(names, colours, strict=True), (_NOT_LABELLED, _GREY)]
 

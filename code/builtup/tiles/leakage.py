@@ -3,7 +3,8 @@
 Cities on neighbouring Sentinel-2 tiles share about 10 km of ground, often in two UTM zones; tile
 numbers and folds say nothing about that. So the rectangles that training learns from and those
 that validation scores are laid over one another in one CRS. That would pass on a fiction where
-the file of folds were of other data than the tiles: `require_same_data` sees to that.
+the file of folds were of other data than the tiles: `require_same_data` sees to that. A scene
+without a CRS is ground of its own: what it has in common with others cannot be seen, and is said.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import shapely
@@ -22,6 +24,7 @@ from builtup.errors import InputError, LeakageError
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
 from builtup.geo.ground_outlines import ground_polygon, in_crs
 from builtup.geo.windows import Window
+from builtup.logs import warn_once
 from builtup.tiles.folds import FOLDS_JSON, Folds
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile
@@ -96,6 +99,13 @@ def check_folds(
     """
     if val_fold is None:
         return
+    unplaced = sorted(scene for scene, ground in folds.scenes.items() if not ground.grid.crs)
+    if unplaced:
+        warn_once(
+            f"{len(unplaced)} of {len(folds.scenes)} scenes have no CRS ({_some(unplaced)}): "
+            "whether they have ground in common with others cannot be seen; keep scenes of one "
+            "place in one site, or in one fold of a file"
+        )
     common = leaks(
         folds, tiles, training_tiles(folds, tiles, val_fold, drop_common=folds_drop), val_fold
     )
@@ -142,10 +152,7 @@ def require_apart(
 
     Their ground is that of their files; `where` begins the message, `remedy` ends it.
     """
-    learnt, scored = (
-        [_Ground(grid, ground_polygon(grid)) for grid in map(open_tile_grid, tiles)]
-        for tiles in (training, validation)
-    )
+    learnt, scored = ([_whole(tile) for tile in tiles] for tiles in (training, validation))
     pairs = list(_too_near(learnt, scored, gap))
     if pairs:
         first = min(i for i, _, _ in pairs)
@@ -159,19 +166,35 @@ def require_apart(
 
 @dataclass(frozen=True)
 class _Ground:
-    """A polygon in the CRS of a grid."""
+    """A polygon in the CRS of the grid of a scene."""
 
     grid: Grid
     polygon: BaseGeometry
+    scene: str
+
+    @property
+    def alone(self) -> str:
+        """The scene, where it has no CRS and is ground of its own."""
+        return "" if self.grid.crs else self.scene
+
+
+def _whole(tile: Tile) -> _Ground:
+    """The ground of a whole tile, as its file has it."""
+    grid = open_tile_grid(tile)
+    return _Ground(grid, ground_polygon(grid), tile.scene)
 
 
 @dataclass(frozen=True)
 class Area:
-    """Ground as one shape in a CRS; `pixel` is the longest side of a pixel, in its units."""
+    """Ground as one shape in a CRS; `pixel` is the longest side of a pixel, in its units.
 
-    crs: CRS
+    Ground without a CRS is that of the scene `alone`, in units of its transform.
+    """
+
+    crs: CRS | None
     pixel: float
     shape: BaseGeometry
+    alone: str = ""
 
 
 def learnt_areas(folds: Folds, tiles: Sequence[TrainTile], val_fold: int | None) -> list[Area]:
@@ -188,13 +211,13 @@ def scored_areas(folds: Folds, tiles: Sequence[TrainTile], fold: int) -> list[Ar
 
 def areas_of_files(tiles: Sequence[Tile]) -> list[Area]:
     """The ground of whole tiles, as their files have it."""
-    return _areas([_Ground(grid, ground_polygon(grid)) for grid in map(open_tile_grid, tiles)])
+    return _areas([_whole(tile) for tile in tiles])
 
 
 def _areas(grounds: Sequence[_Ground]) -> list[Area]:
     return [
-        Area(crs, pixel, shapely.union_all([grounds[i].polygon for i in numbers]))
-        for crs, pixel, numbers in _alike(grounds)
+        Area(crs, pixel, shapely.union_all([grounds[i].polygon for i in numbers]), alone)
+        for crs, pixel, alone, numbers in _alike(grounds)
     ]
 
 
@@ -202,6 +225,8 @@ def meet(learnt: Sequence[Area], scored: Sequence[Area], gap: int) -> bool:
     """Whether ground that was learnt comes within `gap` of its pixels of ground that is scored."""
     for area in learnt:
         for other in scored:
+            if area.alone != other.alone:
+                continue
             (moved,) = in_crs([other.shape], other.crs, area.crs)
             near = shapely.buffer(moved, (gap - _SHIFT) * area.pixel, join_style="mitre")
             if shapely.area(shapely.intersection(area.shape, near)) > (0.1 * area.pixel) ** 2:
@@ -213,17 +238,19 @@ def _learnt(folds: Folds, tile: Tile, val_fold: int | None) -> _Ground:
     grid = folds.grid_of(tile)
     ground = ground_polygon(grid, tile.window)
     if val_fold is None:
-        return _Ground(grid, ground)
+        return _Ground(grid, ground, tile.scene)
     held = folds.held_out(tile, val_fold, with_gap=True)
     part = held.intersection(tile.window) if held is not None else None
-    return _Ground(grid, ground if part is None else ground.difference(ground_polygon(grid, part)))
+    left = ground if part is None else ground.difference(ground_polygon(grid, part))
+    return _Ground(grid, left, tile.scene)
 
 
 def _scored(folds: Folds, tile: Tile, core: Window, val_fold: int) -> _Ground:
     grid = folds.grid_of(tile)
     held = folds.held_out(tile, val_fold)
     part = held.intersection(core) if held is not None else None
-    return _Ground(grid, shapely.Polygon() if part is None else ground_polygon(grid, part))
+    inside = shapely.Polygon() if part is None else ground_polygon(grid, part)
+    return _Ground(grid, inside, tile.scene)
 
 
 def _too_near(
@@ -236,11 +263,13 @@ def _too_near(
     """
     if not scored:
         return
-    for crs, pixel, numbers in _alike(learnt):
-        others = list(_alike(scored))
-        moved = [in_crs((scored[j].polygon for j in of), own, crs) for own, _, of in others]
+    for crs, pixel, alone, numbers in _alike(learnt):
+        others = [other for other in _alike(scored) if other.alone == alone]
+        if not others:
+            continue
+        moved = [in_crs((scored[j].polygon for j in o.numbers), o.crs, crs) for o in others]
         near = shapely.buffer(np.concatenate(moved), gap * pixel, join_style="mitre")
-        owners = [j for _, _, of in others for j in of]
+        owners = [j for other in others for j in other.numbers]
         polygons = np.array([learnt[i].polygon for i in numbers], dtype=object)
         which, whose = shapely.STRtree(near).query(polygons, predicate="intersects")
         common = shapely.area(shapely.intersection(polygons[which], near[whose]))
@@ -248,17 +277,26 @@ def _too_near(
             yield numbers[which[k]], owners[whose[k]], float(common[k])
 
 
-def _alike(grounds: Sequence[_Ground]) -> Iterator[tuple[CRS, float, list[int]]]:
-    """The numbers of the grounds of one CRS and pixel size."""
-    kinds: dict[int, tuple[str, float]] = {}
-    groups: dict[tuple[str, float], list[int]] = defaultdict(list)
+class _Alike(NamedTuple):
+    """The numbers of the grounds of one CRS, or of one scene without, and of one pixel size."""
+
+    crs: CRS | None
+    pixel: float
+    alone: str
+    numbers: list[int]
+
+
+def _alike(grounds: Sequence[_Ground]) -> Iterator[_Alike]:
+    kinds: dict[int, tuple[str, float, str]] = {}
+    groups: dict[tuple[str, float, str], list[int]] = defaultdict(list)
     for number, ground in enumerate(grounds):
         grid = ground.grid
         if id(grid) not in kinds:  # a scene's tiles have one grid, and WKT takes time
-            kinds[id(grid)] = (grid.crs.to_wkt(), max(grid.resolution))
+            wkt = grid.crs.to_wkt() if grid.crs else ""
+            kinds[id(grid)] = (wkt, max(grid.resolution), ground.alone)
         groups[kinds[id(grid)]].append(number)
-    for (_, pixel), numbers in groups.items():
-        yield grounds[numbers[0]].grid.crs, pixel, numbers
+    for (_, pixel, alone), numbers in groups.items():
+        yield _Alike(grounds[numbers[0]].grid.crs, pixel, alone, numbers)
 
 
 def require_same_data(folder: Path, tiles: Sequence[TrainTile], folds: Folds) -> None:
@@ -272,8 +310,12 @@ def require_same_data(folder: Path, tiles: Sequence[TrainTile], folds: Folds) ->
     for scene in sorted(set(folds.scenes) ^ listed):
         where = TILE_STATS_CSV if scene in listed else FOLDS_JSON
         raise InputError(path, f"from other data: scene {scene} is in {where} only", _REMEDY)
-    unassigned = {folds.scenes[scene].city for scene in listed}
-    unassigned -= {folds.city_of(i) for i in range(len(folds.names))}
+    numbers = range(len(folds.names))
+    unassigned = {
+        folds.scenes[scene].city
+        for scene in listed
+        if not any(folds.reaches(scene, fold) for fold in numbers)
+    }
     if unassigned:
         raise InputError(path, f"no fold holds out {', '.join(sorted(unassigned))}", _REMEDY)
     ends: dict[str, tuple[TrainTile, TrainTile]] = {}
@@ -281,7 +323,7 @@ def require_same_data(folder: Path, tiles: Sequence[TrainTile], folds: Folds) ->
         _require_fold(path, t, folds)
         ends[t.tile.scene] = (ends.get(t.tile.scene, (t, t))[0], t)
     for first, last in ends.values():
-        for tile in dict.fromkeys((first.tile, first.mask, last.tile, last.mask)):
+        for tile in dict.fromkeys((*first.parts, *last.parts)):
             _require_place(path, tile, folds.grid_of(tile))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.sensors.catalogue import channel_sets
-from builtup.sensors.sensor import Sensor
+from builtup.sensors.sensor import ChannelSet, Sensor
 
 __all__ = ["Moments", "channel_moments", "measured_channels", "moments", "select", "total"]
 
@@ -89,13 +89,19 @@ def moments(values: Float) -> Moments:
 def measured_channels(sensor: Sensor) -> tuple[tuple[str, int], ...]:
     """The channels that are measured, (set, channel): the first of each name.
 
-    Sets share channels, and those of one name are one formula: they are measured once.
+    Sets share channels, and those of one name are one formula: they are measured once. Those of
+    layers beside the sensor's bands are measured where the layers are known, see `select`.
     """
     first: dict[str, tuple[str, int]] = {}
-    for key, channels in channel_sets(sensor).items():
+    for key, channels in _of_bands(sensor).items():
         for i, name in enumerate(channels.names):
             first.setdefault(name, (key, i))
     return tuple(first.values())
+
+
+def _of_bands(sensor: Sensor) -> dict[str, ChannelSet]:
+    """The channel sets that the sensor's bands alone make."""
+    return {key: known for key, known in channel_sets(sensor).items() if not known.layers}
 
 
 def channel_moments(pixels: Float, sensor: Sensor) -> Moments:
@@ -108,13 +114,31 @@ def channel_moments(pixels: Float, sensor: Sensor) -> Moments:
 
 
 def _channels(pixels: Float, sensor: Sensor) -> list[Float]:
-    computed = {key: c.compute(*pixels) for key, c in channel_sets(sensor).items()}
+    computed = {key: c.compute(*pixels) for key, c in _of_bands(sensor).items()}
     return [computed[key][i] for key, i in measured_channels(sensor)]
 
 
-def select(moments: Moments, channel_set: str, sensor: Sensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of one channel set's channels."""
-    sets = channel_sets(sensor)
+def select(
+    moments: Moments,
+    channel_set: str,
+    sensor: Sensor,
+    layers: Mapping[str, Moments] | None = None,
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of one channel set's channels.
+
+    `layers` are the moments of layers, by name, over the pixels where they are known. What else a
+    set has is no measurement (whether a height is known), and stays as it is: 0 and 1.
+    """
+    sets, given = channel_sets(sensor), layers or {}
     measured = [sets[key].names[i] for key, i in measured_channels(sensor)]
-    columns = [measured.index(name) for name in sets[channel_set].names]
-    return moments.mean[columns].tolist(), moments.std[columns].tolist()
+    means, deviations = [], []
+    for name in sets[channel_set].names:
+        mean, std = 0.0, 1.0
+        if name in given:
+            mean, std = float(given[name].mean[0]), float(given[name].std[0])
+        elif name in measured:
+            column = measured.index(name)
+            mean, std = float(moments.mean[column]), float(moments.std[column])
+        means.append(mean)
+        deviations.append(std)
+    return means, deviations

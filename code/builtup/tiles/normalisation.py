@@ -10,12 +10,20 @@ from typing import Any
 
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.sensors.catalogue import DEFAULT, channel_sets, sensor_named
+from builtup.sensors.optical.cameras import HEIGHT
 from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
 from builtup.tiles.moments import Moments, measured_channels, select, total
-from builtup.tiles.scene_stats import SceneMeasures
+from builtup.tiles.scene_stats import FoldPart, SceneMeasures
 
-__all__ = ["STATS_JSON", "channel_statistics", "read_sensor", "sensor_entry", "statistics"]
+__all__ = [
+    "STATS_JSON",
+    "channel_statistics",
+    "read_class_names",
+    "read_sensor",
+    "sensor_entry",
+    "statistics",
+]
 
 log = logging.getLogger(__name__)
 
@@ -32,35 +40,56 @@ def sensor_entry(sensor: Sensor) -> dict[str, str]:
 
 
 def statistics(
-    folds: Folds, measures: Sequence[SceneMeasures], sensor: Sensor
+    folds: Folds, measures: Sequence[SceneMeasures], sensor: Sensor, class_names: Sequence[str] = ()
 ) -> dict[str, object]:
     """What stats.json holds: of each channel set, mean and deviation over the training pixels of
-    each fold, and of all.
+    each fold, and of all; of sets with heights only where some are known. `class_names` are those
+    that the masks name, none where they do not.
     """
     measured = [pair for m in measures for pair in zip(m.parts, m.moments, strict=True)]
+    heights = [pair for m in measures if m.heights for pair in zip(m.parts, m.heights, strict=True)]
     channels = len(measured_channels(sensor))
-    moments = {"all": total((own for _, own in measured), channels)}
+    moments = {"all": _total(measured, channels)}
+    layers = {"all": _layers(heights)}
     for fold, name in enumerate(folds.names):
-        kept = (own for part, own in measured if fold not in part.held_out_by)
-        of_fold = total(kept, channels)
+        of_fold = _total(measured, channels, fold)
         if of_fold.count == 0:
             log.warning("%s: %s", name, _NOTHING_LEFT)
             continue
-        moments[str(fold)] = of_fold
+        moments[str(fold)], layers[str(fold)] = of_fold, _layers(heights, fold)
+    sets = {
+        key: known
+        for key, known in channel_sets(sensor).items()
+        if all({*known.layers} <= {*of} for of in layers.values())
+    }
     return {
-        "folds": {key: _by_channel_set(m, sensor) for key, m in moments.items()},
+        "folds": {
+            key: {
+                name: dict(zip(("mean", "std"), select(m, name, sensor, layers[key]), strict=True))
+                for name in sets
+            }
+            for key, m in moments.items()
+        },
         "names": list(folds.names),
         "pixels": {key: m.count for key, m in moments.items()},
-        "channels": {key: list(c.names) for key, c in channel_sets(sensor).items()},
+        "channels": {key: list(c.names) for key, c in sets.items()},
         **sensor_entry(sensor),
+        **({"class_names": list(class_names)} if class_names else {}),
     }
 
 
-def _by_channel_set(moments: Moments, sensor: Sensor) -> dict[str, dict[str, list[float]]]:
-    return {
-        key: dict(zip(("mean", "std"), select(moments, key, sensor), strict=True))
-        for key in channel_sets(sensor)
-    }
+Measured = Sequence[tuple[FoldPart, Moments]]
+
+
+def _total(measured: Measured, channels: int, fold: int | None = None) -> Moments:
+    """The moments of all parts, without those that a fold holds out."""
+    return total((own for part, own in measured if fold not in part.held_out_by), channels)
+
+
+def _layers(heights: Measured, fold: int | None = None) -> dict[str, Moments]:
+    """Those of the layers of which anything is known."""
+    found = _total(heights, 1, fold)
+    return {HEIGHT: found} if found.count and found.squares[0] > 0 else {}
 
 
 def read_sensor(folder: Path) -> Sensor:
@@ -76,6 +105,12 @@ def read_sensor(folder: Path) -> Sensor:
         return sensor_named(name)
     except ConfigError as e:
         raise InputError(path, str(e), "use the version that measured the tiles") from e
+
+
+def read_class_names(folder: Path) -> tuple[str, ...]:
+    """The classes that the masks of the tiles in `folder` name; none where they do not."""
+    path = folder / STATS_JSON
+    return tuple(_read(path).get("class_names", ())) if path.is_file() else ()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from builtup.tiles.tile import YEAR, Tile, check_tiles, parse_tile, read_rows
 __all__ = ["TILE_STATS_CSV", "TileMeasure", "TrainTile", "read_tile_stats", "write_tile_stats"]
 
 TILE_STATS_CSV = "tile_stats.csv"
+#: The column of the tiles of heights; lists of data without them lack it.
+HEIGHT_PATH = "height_path"
 _REMEDY = "run generate_tiles_stats again"
 
 
@@ -55,6 +57,7 @@ class TrainTile:
     """An image tile with its mask tile, and what training needs to know of them.
 
     `shares` are those of each class among labelled valid pixels; empty where there are none.
+    `height` is the tile of the layer of that name, None where the data have none.
     """
 
     tile: Tile
@@ -64,31 +67,43 @@ class TrainTile:
     target_ratio: float
     skip: bool
     shares: tuple[float, ...] = ()
+    height: Tile | None = None
+
+    @property
+    def parts(self) -> tuple[Tile, ...]:
+        """The tiles of all its layers, the image first."""
+        return (self.tile, self.mask, *(() if self.height is None else (self.height,)))
 
 
 def write_tile_stats(
     path: Path,
-    rows: Sequence[tuple[Tile, Tile, int, TileMeasure]],
+    rows: Sequence[tuple[Tile, Tile, Tile | None, int, TileMeasure]],
     *,
     bands: int,
     classes: int = len(BUILT_UP),
 ) -> None:
-    """Write the rows (image tile, mask tile, fold index, measure), paths relative to the list.
+    """Write the rows (tiles of image, mask and height, fold index, measure), paths relative to the
+    list.
 
     `bands` and `classes` are how many the data have; of two classes `target_ratio` says all, of
-    more there are columns share_0, share_1, ….
+    more there are columns share_0, share_1, …. Data without heights have no column of them.
     """
     home = str(path.parent.resolve())
-    folders = {t.path.parent for image, mask, _, _ in rows for t in (image, mask)}
+    tiles = [t for image, mask, height, _, _ in rows for t in (image, mask, height) if t]
+    folders = {t.path.parent for t in tiles}
     relative = {folder: os.path.relpath(folder.resolve(), home) for folder in folders}
+
+    def place(tile: Tile | None) -> str:
+        return "" if tile is None else Path(relative[tile.path.parent], tile.path.name).as_posix()
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    by_year = any(image.year for image, _, _, _ in rows)
-    writer.writerow((*_columns(bands, classes), *((YEAR,) if by_year else ())))
-    for image, mask, fold_index, measure in rows:
-        image_path, mask_path = (
-            Path(relative[t.path.parent], t.path.name).as_posix() for t in (image, mask)
-        )
+    by_year = any(image.year for image, *_ in rows)
+    with_height = any(height is not None for _, _, height, _, _ in rows)
+    further = (HEIGHT_PATH,) * with_height + (YEAR,) * by_year
+    writer.writerow((*_columns(bands, classes), *further))
+    for image, mask, height, fold_index, measure in rows:
+        image_path, mask_path = place(image), place(mask)
         figures = (measure.minimum, measure.maximum, measure.mean, measure.std)
         writer.writerow(
             (
@@ -99,7 +114,7 @@ def write_tile_stats(
                 *map(_number, measure.shares_of(classes) if classes > len(BUILT_UP) else ()),
                 *(_number(v) for band in figures for v in (band or ("",) * bands)),
                 "true" if measure.skip else "false",
-                *((image.year,) if by_year else ()),
+                *((place(height),) * with_height + (image.year,) * by_year),
             )
         )
     write_text_atomically(path, text.getvalue())
@@ -131,12 +146,16 @@ def read_tile_stats(path: Path) -> list[TrainTile]:
     tiles = [_train_tile(path, home, row) for row in read_rows(path)]
     check_tiles(path, [t.tile for t in tiles])
     check_tiles(path, [t.mask for t in tiles])
+    check_tiles(path, [t.height for t in tiles if t.height is not None])
     return tiles
 
 
 def _train_tile(path: Path, home: Path, row: Mapping[str, str]) -> TrainTile:
     image = parse_tile(path, home, row, "image_path")
     mask = replace(image, path=parse_tile(path, home, row, "mask_path").path)
+    height = None
+    if row.get(HEIGHT_PATH):
+        height = replace(image, path=parse_tile(path, home, row, HEIGHT_PATH).path)
     try:
         target_ratio = float(row["target_ratio"])
         skip = {"true": True, "false": False}[row["skip"]]
@@ -149,6 +168,7 @@ def _train_tile(path: Path, home: Path, row: Mapping[str, str]) -> TrainTile:
             target_ratio,
             skip,
             shares or _of_two(target_ratio, skip),
+            height,
         )
     except (KeyError, ValueError, TypeError) as e:
         raise InputError(path, f"malformed row of tile {image.tile_id} ({e})", _REMEDY) from e

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
@@ -21,6 +22,7 @@ from builtup.errors import InputError
 from builtup.geo.grid import Grid
 from builtup.geo.rasters import as_nan, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
+from builtup.sensors.sensor import Sensor
 
 __all__ = [
     "TILES_CSV",
@@ -30,11 +32,14 @@ __all__ = [
     "check_tiles",
     "open_tile_grid",
     "parse_tile",
+    "read_bands",
     "read_list",
     "read_tile",
     "read_tiles",
     "scene_grid",
+    "seen_bands",
     "tile_name",
+    "tile_tags",
 ]
 
 #: The list of the tiles below a folder.
@@ -215,6 +220,36 @@ def read_tile(
     with _opened(tile) as dataset:
         values = read_window(dataset, part, indexes)
         return as_nan(values, dataset.nodata) if values.dtype.kind == "f" else values
+
+
+def read_bands(
+    tile: Tile, sensor: Sensor, window: Window | None = None, *, stored: bool = False
+) -> NDArray[np.float32]:
+    """The bands of a tile that samples and networks get, (bands, h, w) float32, NaN for no-data.
+
+    With `stored` all that its file holds, but for alpha. `window` as in `read_tile`.
+    """
+    if sensor.alpha is None:
+        return read_tile(tile, None if stored else list(sensor.read), window)
+    return seen_bands(read_tile(tile, [*sensor.read, sensor.alpha], window), tile.path)
+
+
+def seen_bands(values: NDArray[Any], path: Path) -> NDArray[np.float32]:
+    """Bands in memory from those of a file, (bands + 1, h, w) of which the last is alpha.
+
+    Raises InputError where they are not of 8 bits.
+    """
+    if values.dtype != np.uint8:
+        raise InputError(path, f"values of type {values.dtype}, not uint8", "run import_scenes")
+    bands = values[:-1].astype(np.float32)
+    bands[:, values[-1] == 0] = np.nan
+    return bands
+
+
+def tile_tags(tile: Tile) -> dict[str, str]:
+    """The tags of a tile's file that begin with BUILTUP_."""
+    with _opened(tile) as dataset:
+        return {key: text for key, text in dataset.tags().items() if key.startswith("BUILTUP_")}
 
 
 def open_tile_grid(tile: Tile) -> Grid:

@@ -24,7 +24,7 @@ from builtup.runs.records import Summary
 from builtup.scoring.charts import write_curves
 from builtup.scoring.tables import three_decimals
 from builtup.sensors.texture import Texture
-from builtup.tiles.tile import Tile, read_tile
+from builtup.tiles.tile import Tile, read_bands
 from builtup.training.build import Data
 from builtup.training.checkpoints import Progress, load_state, set_weights, weights_digest
 from builtup.training.learner import Learner
@@ -149,7 +149,7 @@ def _keep_texture(model: nn.Module, data: Data, recorder: Recorder) -> None:
     most = min(len(tiles), TEXTURE_TILES)
     spread = (tiles[i * len(tiles) // most] for i in range(most))
     texture = Texture(sensor)
-    for _ in texture.passing(read_tile(tile, list(sensor.read)) for tile in spread):
+    for _ in texture.passing(read_bands(tile, sensor) for tile in spread):
         pass
     replace(Summary.read(recorder.folder), texture=texture.median).write(recorder.folder)
 

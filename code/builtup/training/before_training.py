@@ -75,7 +75,7 @@ def summary_of(config: Config, data: Data) -> Summary:
         trained_on=data.learnt.folds,
         transductive=data.learnt.transductive or None,
         num_classes=config.num_classes,
-        class_names=tuple(config.class_names),
+        class_names=data.classes.names,
         seed=config.seed,
         git_commit=git_commit(),
         inherited_threshold=data.inherited,

@@ -20,13 +20,14 @@ from builtup.config.settings import KNOWN
 from builtup.data.contract import SampleLoader, as_tile_loader
 from builtup.data.separation import require_separate
 from builtup.errors import BuiltupError, ConfigError, InputError
+from builtup.models.channels import inputs_of
 from builtup.models.heads import CLASSES, On, heads_of, terms_of
 from builtup.runs.lineage import find_artifacts, inherited_threshold
 from builtup.runs.model_file import find_model_file
 from builtup.runs.records import InheritedThreshold
 from builtup.scoring.counts import SCORES
 from builtup.sensors.classes import Classes
-from builtup.tiles.normalisation import channel_statistics
+from builtup.tiles.normalisation import channel_statistics, read_class_names
 from builtup.training.checkpoints import weights_read
 from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.learner import Learner
@@ -86,8 +87,26 @@ def check_settings(config: Config) -> None:
 
 
 def classes_of(config: Config) -> Classes:
-    """The classes of a config; ConfigError where its `class_names` do not fit `num_classes`."""
-    return Classes.of_config(config.class_names, config.num_classes, config.path)
+    """The classes of a config, those that its data name where it names none.
+
+    Raises ConfigError where its `class_names` do not fit `num_classes`, or those of the data.
+    """
+    folder = config.get("data_path")
+    named = () if not folder else read_class_names(Path(folder))
+    if not config.states("class_names"):
+        if named and len(named) != config.num_classes:
+            raise ConfigError(
+                f"{config.path}: num_classes = {config.num_classes}, and the masks of {folder} "
+                f"have {len(named)} classes ({', '.join(named)}); set num_classes = {len(named)}"
+            )
+        return Classes.of_config(named or config.class_names, config.num_classes, config.path)
+    classes = Classes.of_config(config.class_names, config.num_classes, config.path)
+    if named and classes.names != named:
+        raise ConfigError(
+            f"{config.path}: class_names = {', '.join(classes.names)}, and the masks of {folder} "
+            f"have {', '.join(named)}, in this order; leave class_names out, or write it so"
+        )
+    return classes
 
 
 def seed_everything(seed: int) -> None:
@@ -119,6 +138,7 @@ def build_data(config: Config) -> Data:
     for file in dict.fromkeys((*begun_with, *_named_weights(config))):
         learnt = learnt.and_of(_learnt_by(config, file, held))
     classes, inherited = classes_of(config), _inherited(config, train)
+    config.settings["class_names"] = classes.names  # as they are logged, with the run
     return Data(train, val, train_eval, prepare, length, classes, inherited, learnt, held, lessons)
 
 
@@ -225,6 +245,7 @@ def build_learner(config: Config, data: Data) -> Learner:
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     model = config.build("model")
+    _require_inputs(config, model, data)
     _require_modules(config)
     _normalise(config, model, data)
     memory_format = torch.channels_last if config.channels_last else torch.preserve_format
@@ -268,6 +289,19 @@ def _require_heads(
         raise ConfigError(
             f"{config.path}: a lesson is called {twice[0]}, as a term of the loss; rename it"
         )
+
+
+def _require_inputs(config: Config, model: nn.Module, data: Data) -> None:
+    """ConfigError where a loader of ours gives other bands than the network's channels read."""
+    wanted = inputs_of(model)
+    for loader in (data.train, data.val, data.train_eval):
+        given = getattr(None if loader is None else loader.dataset, "inputs", wanted)
+        if given != wanted:
+            raise ConfigError(
+                f"{config.path}: the network reads {', '.join(wanted)}, and samples of "
+                f"{config.get('data_path')} hold {', '.join(given)}; choose a channel_set of the "
+                "data's sensor, and give it to every loader"
+            )
 
 
 def _require_modules(config: Config) -> None:

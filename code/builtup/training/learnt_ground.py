@@ -36,20 +36,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class _Shape(Part):
-    """An area as text: CRS and shape as WKT."""
+    """An area as text: CRS and shape as WKT; without a CRS the scene that it is of."""
 
     crs: str
     pixel: float
     shape: str
+    scene: str | None = None
 
     @classmethod
     def of(cls, area: Area) -> Self:
         text = shapely.to_wkt(area.shape, rounding_precision=-1)
-        return cls(crs=area.crs.to_wkt(), pixel=area.pixel, shape=text)
+        crs = area.crs.to_wkt() if area.crs else ""
+        return cls(crs=crs, pixel=area.pixel, shape=text, scene=area.alone or None)
 
     @property
     def area(self) -> Area:
-        return Area(CRS.from_wkt(self.crs), self.pixel, shapely.from_wkt(self.shape))
+        crs = CRS.from_wkt(self.crs) if self.crs else None
+        return Area(crs, self.pixel, shapely.from_wkt(self.shape), self.scene or "")
 
 
 @dataclass(frozen=True)

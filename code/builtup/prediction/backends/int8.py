@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.jobs.digests import sha256_of
+from builtup.models.channels import inputs_of, sensor_of_model
 from builtup.prediction.backends.openvino import (
     cache_folder,
     network_digest,
@@ -36,12 +37,12 @@ from builtup.prediction.tiles import (
     Selection,
     TileWork,
     predict_tiles,
-    read_power,
     select_held_out,
 )
 from builtup.scoring.counts import scores
 from builtup.sensors.radar.bands import NODATA_POWER
 from builtup.tiles.folds import FOLDS_JSON, Folds
+from builtup.tiles.inputs import TileInputs
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 from builtup.training.checkpoints import Trained
 
@@ -206,7 +207,8 @@ def _calibration(made_of: Quantisation) -> list[NDArray[np.float32]]:
             f"no training tile is left when {made_of.val_fold} is held out",
             "give calibration_path=<other training tiles>, or use backend=openvino",
         )
-    return [_window(t, made_of.window) for t in [*built_up, *others]]
+    inputs = _inputs(made_of, tiles)
+    return [_window(t, made_of.window, inputs) for t in [*built_up, *others]]
 
 
 def _spread(tiles: Sequence[TrainTile], most: int) -> list[TrainTile]:
@@ -214,9 +216,17 @@ def _spread(tiles: Sequence[TrainTile], most: int) -> list[TrainTile]:
     return [tiles[i * len(tiles) // count] for i in range(count)]
 
 
-def _window(t: TrainTile, window: int) -> NDArray[np.float32]:
-    """The middle of a tile (2, window, window); NaN where the tile is smaller, as in prediction."""
-    power = read_power(t.tile)
+def _inputs(made_of: Quantisation, rows: Sequence[TrainTile]) -> TileInputs:
+    """What the network reads of these tiles."""
+    model = made_of.trained.model
+    heights = {t.tile.tile_id: t.height for t in rows if t.height is not None}
+    return TileInputs.of(sensor_of_model(model), inputs_of(model), heights)
+
+
+def _window(t: TrainTile, window: int, inputs: TileInputs) -> NDArray[np.float32]:
+    """The middle of a tile (inputs, window, window); NaN where the tile is smaller, as in
+    prediction."""
+    power = inputs.read(t.tile)
     y, x = (max(0, (side - window) // 2) for side in power.shape[1:])
     part = power[:, y : y + window, x : x + window]
     out = np.full((len(part), window, window), np.nan, np.float32)

@@ -6,18 +6,19 @@ network is fed is computed on its device by `builtup.models.channels`, which tes
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from builtup.sensors.sensor import ChannelSet
 
 __all__ = [
     "BAND_NAMES",
     "CHANNEL_SETS",
     "DB_FLOOR",
     "NODATA_POWER",
-    "ChannelSet",
+    "SENSOR",
     "Gaps",
     "invalid",
     "mean_power",
@@ -29,6 +30,8 @@ __all__ = [
 NODATA_POWER = -9999.0
 #: Power below which decibels are cut (−50 dB), far under the noise floor of Sentinel-1.
 DB_FLOOR = 1e-5
+#: The sensor that these are of.
+SENSOR = "sentinel1"
 #: Bands of a 3-band scene, in order.
 BAND_NAMES = ("VH", "VV", "mean")
 
@@ -120,18 +123,6 @@ def log_square(power: Float) -> Float:
     return np.float32(2) * np.log(np.maximum(power, np.float32(DB_FLOOR)))
 
 
-@dataclass(frozen=True)
-class ChannelSet:
-    """A set of channels: names, and the function that makes (C, H, W) from VH and VV power.
-
-    It belongs to one sensor, whose bands are its inputs.
-    """
-
-    names: tuple[str, ...]
-    compute: Callable[[Float, Float], Float]
-    sensor: str = "sentinel1"
-
-
 def _linear_3b(vh: Float, vv: Float) -> Float:
     return np.stack([vh, vv, mean_power(vh, vv)])
 
@@ -166,10 +157,10 @@ def _linear_6b(vh: Float, vv: Float) -> Float:
 
 #: The channel variants that configs name. Normalisation is the config's: see tile statistics.
 CHANNEL_SETS: dict[str, ChannelSet] = {
-    "linear_3b": ChannelSet(("VH", "VV", "mean"), _linear_3b),
-    "db_3b": ChannelSet(("VH dB", "VV dB", "mean dB"), _db_3b),
-    "log_3b": ChannelSet(("log VH²", "log VV²", "log mean²"), _log_3b),
-    "linear_5b": ChannelSet(("VH", "VV", "mean", "VH-VV", "root"), _linear_5b),
-    "db_5b": ChannelSet(("VH dB", "VV dB", "mean dB", "VV·VH dB", "VV/VH dB"), _db_5b),
-    "linear_6b": ChannelSet(("VH", "VV", "mean", "VV·VH", "VV/VH", "root"), _linear_6b),
+    "linear_3b": ChannelSet(("VH", "VV", "mean"), _linear_3b, SENSOR),
+    "db_3b": ChannelSet(("VH dB", "VV dB", "mean dB"), _db_3b, SENSOR),
+    "log_3b": ChannelSet(("log VH²", "log VV²", "log mean²"), _log_3b, SENSOR),
+    "linear_5b": ChannelSet(("VH", "VV", "mean", "VH-VV", "root"), _linear_5b, SENSOR),
+    "db_5b": ChannelSet(("VH dB", "VV dB", "mean dB", "VV·VH dB", "VV/VH dB"), _db_5b, SENSOR),
+    "linear_6b": ChannelSet(("VH", "VV", "mean", "VV·VH", "VV/VH", "root"), _linear_6b, SENSOR),
 }

@@ -29,6 +29,7 @@ __all__ = [
     "safe_name",
     "same_city",
     "scene_years",
+    "site_key",
     "without_copy",
 ]
 
@@ -119,8 +120,12 @@ def scene_years(scenes: Sequence[tuple[str, str]]) -> list[str]:
 def city_key(tile: str, city: str) -> str:
     """The key of a city, `<TILE>_<City>`, the same on every way into the map: fit for files,
     patterns of names and MLflow, so blanks and other signs in the city's name are `_`."""
-    name = _OURS.sub(r"-\1", safe_name(city))
-    return f"{tile}_{name}"
+    return f"{tile}_{site_key(city)}"
+
+
+def site_key(site: str) -> str:
+    """The key of a site that lies in no tile: as `city_key`, of its name alone."""
+    return _OURS.sub(r"-\1", safe_name(site))
 
 
 def current_key(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from builtup.sensors.radar.bands import BAND_NAMES, DB_FLOOR, invalid, to_db
+from builtup.sensors.radar.bands import BAND_NAMES, DB_FLOOR, SENSOR, invalid, to_db
 from builtup.sensors.sensor import UNKNOWN, Axis, Sensor
 
 __all__ = ["METRES", "SENTINEL1", "backscatter_picture"]
@@ -48,7 +48,7 @@ def _without_measurement(
 
 #: Pairs of VV and VH, merged into scenes of three bands of linear power, NaN where invalid.
 SENTINEL1 = Sensor(
-    name="sentinel1",
+    name=SENSOR,
     bands=BAND_NAMES,
     unit="linear power",
     typical=(0.02, 0.12, 0.07),
