@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.errors import BuiltupError, ConfigError, GridError, InputError
+from builtup.geo.lengths import METRES_TAG, Length
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
 from builtup.sensors.catalogue import DEFAULT, sensor_named
@@ -90,18 +91,18 @@ class SceneTiles:
         """The classes that its masks name; none where they do not."""
         return tuple(filter(None, self.about.get("BUILTUP_CLASSES", "").split(",")))
 
-    def pixels_in(self, metres: float) -> int:
-        """Pixels that are at least so many metres; InputError where their size is not known."""
-        grid, said = self.ground.grid, self.about.get("BUILTUP_METRES", "")
+    def pixels_of(self, length: Length) -> int:
+        """A length in the scene's pixels; InputError where it is in metres and these are not
+        known."""
+        if not length.metres:
+            return length.pixels(None)
+        grid, said = self.ground.grid, self.about.get(METRES_TAG, "")
         try:
-            side = min(grid.metres_per_pixel) if grid.crs else float(said)
+            metres = min(grid.metres_per_pixel) if grid.crs else float(said)
         except ValueError:
-            raise InputError(
-                self.images[0].path,
-                f"no CRS and no tag BUILTUP_METRES: what {metres:g} m are is not known",
-                "give gap in pixels",
-            ) from None
-        return math.ceil(metres / side - 1e-6)
+            metres = math.nan
+        known = metres if 0 < metres < math.inf else None
+        return length.pixels(known, self.images[0].path)
 
 
 def generate_tiles_stats(
@@ -127,7 +128,7 @@ def generate_tiles_stats(
     """
     started = time.monotonic()
     parse_blocks(blocks)
-    metres = _metres(gap)
+    length = Length.parse(gap, "gap")
     scenes, problems = _pair(input_path)
     if not scenes and problems:
         raise problems[0]
@@ -137,7 +138,7 @@ def generate_tiles_stats(
         {s.scene: s.images[0].date for s in scenes},
         kind=folds,
         blocks=blocks,
-        gap=int(gap) if metres is None else max(s.pixels_in(metres) for s in scenes),
+        gap=max(s.pixels_of(length) for s in scenes),
     )
     measured = Measured(sensor, classes)
     jobs = [_job(s, plan, input_path, output_path, measured) for s in scenes]
@@ -155,19 +156,6 @@ def generate_tiles_stats(
         _say_level([SceneMeasures.read(job.outputs[0]) for _, job in done], sensor)
     summary.seconds = time.monotonic() - started
     return summary
-
-
-def _metres(gap: int | str) -> float | None:
-    """The gap in metres, None where it is in pixels; BuiltupError for anything else."""
-    text = str(gap)
-    number = text.removesuffix("m")
-    try:
-        value = float(number) if number != text else float(int(number))
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise BuiltupError(f'gap={gap}: expected pixels, as 32, or metres, as "100m"')
-    return value if number != text else None
 
 
 def _one_sensor(scenes: Sequence[SceneTiles]) -> Sensor:
