@@ -153,3 +153,16 @@ def test_another_file_is_refused_in_one_line(tmp_path, text, message):
 def test_no_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_classes(tmp_path / "none.csv")
+
+
+def test_the_table_that_is_written_is_read_as_the_same_classes(tmp_path):
+    path = tmp_path / "classes.csv"
+    path.write_text(classes_table(CLASSES))
+    assert read_classes(path) == CLASSES
+
+
+def test_classes_out_of_their_order_are_refused(tmp_path):
+    path = tmp_path / "classes.csv"
+    path.write_text("number,name\n1,house\n0,road\n")
+    with pytest.raises(InputError, match="class house has the number 1 in row 0"):
+        read_classes(path)

@@ -89,7 +89,8 @@ def read_classes(path: Path) -> Classes:
     """Classes of a CSV file: columns name, and as far as wanted colour (`230 25 75`) and role.
 
     A row a class, in the order of their numbers; `role` is mapped (of one), unscored, or ignored:
-    then the row is a colour that means no class. Raises InputError for another file.
+    then, or with the number 255, the row is a colour that means no class. Raises InputError for
+    another file.
     """
     if not path.is_file():
         raise InputError(path, "no such file", "give a CSV file with columns name, colour, role")
@@ -115,8 +116,13 @@ def _classes_of(path: Path, rows: list[dict[str, str]]) -> Classes:
         raise InputError(
             path, f"role {strange[0]!r} is unknown", "use mapped, unscored, ignored, or nothing"
         )
-    own = [row for row, role in zip(rows, roles, strict=True) if role != "ignored"]
+    unknown = [row.get("number") == str(IGNORE) or row.get("role") == "ignored" for row in rows]
+    own = [row for row, is_ignored in zip(rows, unknown, strict=True) if not is_ignored]
     names = tuple(row["name"] for row in own)
+    stray = next((i for i, r in enumerate(own) if r.get("number", "") not in ("", str(i))), None)
+    if stray is not None:
+        problem = f"class {names[stray]} has the number {own[stray]['number']} in row {stray}"
+        raise InputError(path, problem, "write the classes in the order of their numbers, from 0")
     mapped = [name for name, row in zip(names, own, strict=True) if row.get("role") == "mapped"]
     if len(mapped) > 1:
         raise InputError(path, f"{len(mapped)} classes are mapped", "give that role to one")
@@ -124,7 +130,8 @@ def _classes_of(path: Path, rows: list[dict[str, str]]) -> Classes:
     if len(names) > _NEAR:
         raise InputError(path, f"{len(names)} classes", f"give at most {_NEAR}")
     given = [_colour(path, row.get("colour", "")) for row in own]
-    ignored = [_colour(path, r.get("colour", "")) for r in rows if r.get("role") == "ignored"]
+    left = [row for row, is_ignored in zip(rows, unknown, strict=True) if is_ignored]
+    ignored = [_colour(path, row.get("colour", "")) for row in left]
     colours = [given[i] or plain.colours[i] for i in range(len(own))]
     stated = [colour for colour in (*given, *ignored) if colour]
     if len(set(stated)) < len(stated):
