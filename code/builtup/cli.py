@@ -262,11 +262,13 @@ def to_submission(**options: Any) -> None:
 @cli.command()
 @option_lists.validating
 def validate(**options: Any) -> None:
-    """Score city masks and polygons against ground truth, and write the report page."""
+    """Score maps against ground truth: polygons, and the report page; or masks."""
     from builtup.maps.validate import validate as run
     from builtup.report.write import report as write
 
     logs.say(run(**options))
+    if options["gt_layer"]:
+        return
     page = write(
         input_path=options["preds_path"],
         run_id=options["run_id"],

@@ -56,6 +56,10 @@ validating = listed(
     ("preds_path", str, "", "a folder of predictions; that of run_id by default"),
     ("gt_path", PATH, "input/train", "the split with the polygons"),
     ("run_id", str, "", "an inference run; the newest finished one by default"),
+    ("gt_layer", str, "", "a folder of masks below gt_path to score by; polygons by default"),
+    ("per_scene", bool, False, "masks: each scene's own probabilities, not its site's map"),
+    ("block", str, "", "masks: blocks of intervals, 64 (pixels) or 50m; 100m by default"),
+    ("erode", FROM_0, 0, "masks: score without pixels so near to another class as well"),
 )
 
 tracing = listed(

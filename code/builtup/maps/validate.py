@@ -1,4 +1,4 @@
-"""Scoring the maps of cities against polygons of ground truth.
+"""Scoring the maps of cities against polygons of ground truth, or against masks (validate_layer).
 
 Which pixels count is decided in `builtup.scoring.scored_area`. Polygon F1 compares the exact
 outlines of the map's regions with the polygons as they were given, touching ones not joined; both
@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,13 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from builtup.errors import ConfigError
 from builtup.geo.rasters import read_window
 from builtup.geo.regions import trace
 from builtup.geo.vectors import PolygonSet
 from builtup.geo.windows import Window
 from builtup.jobs.files import write_text_atomically
+from builtup.maps.validate_layer import SCENE_SCORES, LayerOptions, score_layer
 from builtup.runs.lineage import tuned_ground
 from builtup.runs.records import MARK, TRANSDUCTIVE
 from builtup.runs.results import CityRasters, Results, city_rasters, resolve_results
@@ -77,14 +79,31 @@ class CityScore:
         }
 
 
-def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
-    """Score the city maps of a set of predictions; return a table to print.
+def validate(
+    *,
+    preds_path: str = "",
+    gt_path: Path,
+    run_id: str = "",
+    gt_layer: str = "",
+    per_scene: bool = False,
+    block: str = "",
+    erode: int = 0,
+) -> str:
+    """Score the maps of a set of predictions; return a table to print.
 
     `gt_path` is a split: `<City>_<year>/<TILE>_<City>.shp` and `…_labelled_area.shp`. Writes
     validation.csv and validation.json into the predictions' folder and logs the scores to the run.
-    Cities without ground truth are listed; InputError where none has any.
+    Cities without ground truth are listed; InputError where none has any. With `gt_layer`, a folder
+    of masks below `gt_path`, maps of any number of classes are scored by these instead, as
+    `LayerOptions` says; this is in scene_scores.json. ConfigError where the options of layers are
+    given without one.
     """
     results = resolve_results(preds_path, run_id)
+    if gt_layer:
+        options = LayerOptions(gt_layer, per_scene, block, erode)
+        return _validate_layer(results, gt_path, options)
+    if per_scene or block or erode:
+        raise ConfigError("per_scene, block and erode score masks; say which by gt_layer")
     truths, unknown = find_truths(city_rasters(results), require_folder(gt_path))
     scored_area = read_scored_area(results)
     scores = [_score_city(rasters, truth, scored_area) for rasters, truth in truths]
@@ -96,6 +115,15 @@ def validate(*, preds_path: str = "", gt_path: Path, run_id: str = "") -> str:
     _write(results, gt_path, scores, rows, notes, marks)
     _log_metrics(results, rows, marks)
     return "\n".join([_table(scores, rows, marks), *notes])
+
+
+def _validate_layer(results: Results, gt_path: Path, options: LayerOptions) -> str:
+    scores = score_layer(results, gt_path, options)
+    tuned = tuned_ground(results.folder, results.run_id)
+    marks = {name: m for name, site in scores.sites.items() if (m := tuned.mark(site))}
+    metrics = {f"validation/{name}": value for name, value in scores.metrics().items()}
+    _log(results, metrics, marks, (SCENE_SCORES,))
+    return "\n".join([*scores.lines(), *_seen_notes(marks)])
 
 
 def _marked(marks: Mapping[str, str], mark: str) -> list[str]:
@@ -176,18 +204,7 @@ def _notes(
     scored_area: PolygonSet | None,
     marks: Mapping[str, str],
 ) -> list[str]:
-    notes = []
-    if seen := _marked(marks, TRANSDUCTIVE):
-        notes.append(
-            f"{TRANSDUCTIVE}: the network has learnt from or was adapted to the scenes of "
-            f"{', '.join(seen)}, without their labels; these scores say how these scenes are "
-            "mapped, not others"
-        )
-    if marked := _marked(marks, MARK):
-        notes.append(
-            f"{MARK}: pixels of {', '.join(marked)} chose the weights, the threshold or the "
-            "temperature; these scores, and means with them, are no test"
-        )
+    notes = _seen_notes(marks)
     missing = [s.name for s in scores if s.pixels.pixels and not s.pixels.matrix[1].any()]
     if missing:
         notes.append(
@@ -201,6 +218,23 @@ def _notes(
         notes.append(f"no valid labelled pixel to score: {', '.join(empty)}")
     if unknown:
         notes.append(f"no ground truth: {', '.join(unknown)}")
+    return notes
+
+
+def _seen_notes(marks: Mapping[str, str]) -> list[str]:
+    """What is to be known of scores of ground that the network has seen."""
+    notes = []
+    if seen := _marked(marks, TRANSDUCTIVE):
+        notes.append(
+            f"{TRANSDUCTIVE}: the network has learnt from or was adapted to the scenes of "
+            f"{', '.join(seen)}, without their labels; these scores say how these scenes are "
+            "mapped, not others"
+        )
+    if marked := _marked(marks, MARK):
+        notes.append(
+            f"{MARK}: pixels of {', '.join(marked)} chose the weights, the threshold or the "
+            "temperature; these scores, and means with them, are no test"
+        )
     return notes
 
 
@@ -264,10 +298,22 @@ def _number(value: float) -> str:
 def _log_metrics(
     results: Results, rows: dict[str, dict[str, float]], marks: Mapping[str, str]
 ) -> None:
-    """Log to the run of the predictions and to the one that `mlflow run` opened for this step.
+    """A city that was seen has its mark in the names; pooled figures have it in a tag."""
+    metrics: dict[str, float] = {}
+    for name, row in rows.items():
+        city = f"{name} {marks[name]}" if name in marks else name
+        place = {POOLED: "", MACRO: "macro_"}.get(name, f"{city}/")
+        metrics |= {f"validation/{place}{key}": value for key, value in row.items()}
+    _log(results, metrics, marks, ("validation.csv", "validation.json"))
 
-    A city that was seen has its mark in the names; pooled figures have it in a tag.
-    """
+
+def _log(
+    results: Results,
+    metrics: Mapping[str, float],
+    marks: Mapping[str, str],
+    files: Sequence[str],
+) -> None:
+    """Log to the run of the predictions and to the one that `mlflow run` opened for this step."""
     if not (results.run_id or os.environ.get("MLFLOW_RUN_ID")):
         return
     from builtup.runs import tracking
@@ -277,16 +323,12 @@ def _log_metrics(
     own = tracking.client()
     for run_id in sorted(runs):
         tracking.find_run(run_id)
-        for name, row in rows.items():
-            city = f"{name} {marks[name]}" if name in marks else name
-            place = {POOLED: "", MACRO: "macro_"}.get(name, f"{city}/")
-            for key, value in row.items():
-                if math.isfinite(value):
-                    metric = tracking.metric_name(f"validation/{place}{key}")
-                    own.log_metric(run_id, metric, value)
+        for name, value in metrics.items():
+            if math.isfinite(value):
+                own.log_metric(run_id, tracking.metric_name(name), value)
         for tag, mark in (("tuned_on", MARK), ("transductive", TRANSDUCTIVE)):
             if seen := _marked(marks, mark):
                 own.set_tag(run_id, f"validation/{tag}", ", ".join(seen))
         if results.remote and run_id == results.run_id:
-            for name in ("validation.csv", "validation.json"):
-                own.log_artifact(run_id, str(results.folder / name))
+            for file in files:
+                own.log_artifact(run_id, str(results.folder / file))
