@@ -111,6 +111,7 @@ CASES: dict[str, Maker] = {
     "rasterize": rasterize,
     "patches-same-crs": random_patches.same_crs,
     "patches-other-crs": random_patches.other_crs,
+    "patches-optical": random_patches.optical,
     **{f"inference-{name}": partial(null_pipeline.against, name) for name in null_pipeline.PEERS},
     "polygonize-shapes": many_polygons.bare_shapes,
     **{f"polygonize-{name}": partial(many_polygons.against, name) for name in many_polygons.PEERS},

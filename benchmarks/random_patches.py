@@ -1,5 +1,7 @@
 """Random training patches from whole scenes, ours against TorchGeo's random sampler.
 
+Of radar image and mask; of an orthomosaic of 8 bits image, mask and height above ground.
+
 TorchGeo gets its own best file layout in each case, found by drawing patches from each; loader
 processes are searched on both sides, and have started when the clock does. In the second case its
 labels lie in another CRS and are warped as they are read; ours were brought to the scene's grid by
@@ -9,16 +11,19 @@ the step `rasterize`, once, whatever CRS they had.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from environments import peer_python
 from harness import HERE, Case, Side
+from optical_scene import Orthomosaic
 from scene import Layout, Workspace
 from search import Trial, best
 from spaces import Spaces
 
-__all__ = ["LAYOUTS", "other_crs", "same_crs"]
+__all__ = ["LAYOUTS", "optical", "other_crs", "same_crs"]
 
 PATCH = 256
 COMMON = {"size": PATCH, "batch_size": 16, "seed": 0}
@@ -30,6 +35,8 @@ LAYOUTS = (
 )  # fmt: skip
 OTHER_CRS = "EPSG:4326"
 TRIED, OURS_DRAWN, THEIRS_DRAWN = 300, 4000, 600
+#: Side of the orthomosaic: 600 m of ground at 10 cm.
+ORTHOMOSAIC = 6000
 
 
 def same_crs(spaces: Spaces) -> Case:
@@ -41,6 +48,40 @@ def other_crs(spaces: Spaces) -> Case:
     """TorchGeo's labels in geographic coordinates."""
     title = f"random {PATCH}-px patches, labels in {OTHER_CRS}"
     return _case(spaces, "patches-other-crs", title, 5.0, OTHER_CRS)
+
+
+def optical(spaces: Spaces) -> Case:
+    """Image, mask and height of an orthomosaic, 8 bits."""
+    python = peer_python("torchgeo")
+    space = Orthomosaic(spaces.root / "orthomosaic", ORTHOMOSAIC)
+    space.prepare()
+
+    def ours(workers: int) -> Side:
+        arguments = {"tiles": str(space.tiles), "patches": OURS_DRAWN, "workers": workers,
+                     "height": True, **COMMON}  # fmt: skip
+        return Side("builtup", HERE / "ours" / "patches.py", arguments, setting=_words(workers))
+
+    def theirs(layout: Layout, workers: int, patches: int) -> Side:
+        files = {kind: str(path) for kind, path in space.lay_out(layout).items()}
+        arguments = {**files, "patches": patches, "workers": workers, **COMMON}
+        setting = f"{layout.title}, {_words(workers)}"
+        peer = HERE / "peers" / "torchgeo_sampler.py"
+        return Side("TorchGeo", peer, arguments, python, setting=setting)
+
+    our, our_trials = best((ours(n) for n in WORKERS), list(space.layers.values()))
+    their, trials = best(theirs(layout, n, TRIED) for layout in LAYOUTS for n in WORKERS)
+    searched = {
+        "builtup": [t.as_json() for t in our_trials],
+        "TorchGeo": [t.as_json() for t in trials],
+    }
+    peer = replace(their.side, arguments={**their.side.arguments, "patches": THEIRS_DRAWN})
+    inputs = [*space.layers.values(), *(Path(peer.arguments[k]) for k in space.layers)]
+    title = f"random {PATCH}-px patches, 8-bit image, mask and height"
+    return Case(
+        *("patches-optical", title, "patches", our.side, peer, inputs),
+        least_ratio=4.0,
+        searched=searched,
+    )
 
 
 def _case(spaces: Spaces, name: str, title: str, ratio: float, crs: str | None = None) -> Case:

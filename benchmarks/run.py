@@ -25,7 +25,7 @@ from tables import PARTS, Results, document, merged, render
 
 STARTUP = "startup"
 #: Cases that read no scene of the simulator.
-WITHOUT_SCENE = ("polygonize", "memory-polygonize", STARTUP)
+WITHOUT_SCENE = ("polygonize", "memory-polygonize", "patches-optical", STARTUP)
 
 
 def main() -> int:

@@ -32,9 +32,12 @@ __all__ = [
     "StepFailed",
     "Workspace",
     "bare_mask",
+    "builtup",
     "city_rasters",
+    "only",
     "repeat_city",
     "repeat_scene",
+    "rewrite",
 ]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,12 +79,12 @@ class Workspace:
 
     def polarisation(self, name: str) -> Path:
         """The file of `vv` or `vh`."""
-        return _only(p for p in self.train.rglob(f"*_{name}_*.tif") if "BorderMask" not in p.name)
+        return only(p for p in self.train.rglob(f"*_{name}_*.tif") if "BorderMask" not in p.name)
 
     @property
     def polygons(self) -> Path:
         """The shapefile of the city."""
-        return _only(p for p in self.train.rglob("*.shp") if not p.stem.endswith("_labelled_area"))
+        return only(p for p in self.train.rglob("*.shp") if not p.stem.endswith("_labelled_area"))
 
     @property
     def image(self) -> Path:
@@ -94,7 +97,7 @@ class Workspace:
         return self._made(self.masks, "mask")
 
     def _made(self, folder: Path, kind: str) -> Path:
-        return _only(folder.rglob(self.polarisation("vv").name.replace("_vv_", f"_{kind}_")))
+        return only(folder.rglob(self.polarisation("vv").name.replace("_vv_", f"_{kind}_")))
 
     def scratch(self, name: str) -> Path:
         """A folder for what a measured run writes."""
@@ -102,7 +105,7 @@ class Workspace:
 
     def simulate(self) -> None:
         """Simulate the scene: VV, VH and polygons."""
-        _builtup(
+        builtup(
             "simulate", "--output_path", self.folder / "simulated", "--cities", 1,
             "--test_cities", 0, "--dates", 1, "--size", self.size, "--seed", SEED,
         )  # fmt: skip
@@ -110,13 +113,13 @@ class Workspace:
     def prepare(self) -> None:
         """Make the 3-band scene and the mask with the project's own steps."""
         paths = ("--input_path", self.train, "--output_path")
-        _builtup("generate_3b_images", *paths, self.images)
-        _builtup("rasterize", *paths, self.masks)
+        builtup("generate_3b_images", *paths, self.images)
+        builtup("rasterize", *paths, self.masks)
 
     def cut(self) -> None:
         """List the tiles of image and mask, which stay in the scenes (not materialised)."""
         for source, name in ((self.images, "images"), (self.masks, "masks")):
-            _builtup(
+            builtup(
                 "generate_tiles", "--input_path", source, "--output_path", self.tiles / name,
                 "--materialize", "false",
             )  # fmt: skip
@@ -127,7 +130,7 @@ class Workspace:
         image, mask = folder / "image.tif", folder / f"mask{_slug(mask_crs or '')}.tif"
         for source, target, crs in ((self.image, image, None), (self.mask, mask, mask_crs)):
             if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
-                _rewrite(source, target, layout, crs)
+                rewrite(source, target, layout, crs)
         return image, mask
 
     def forget(self, layout: Layout) -> None:
@@ -166,7 +169,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower())
 
 
-def _builtup(*arguments: object) -> None:
+def builtup(*arguments: object) -> None:
     """Run a command of ours; StepFailed with the end of what it said."""
     command = [sys.executable, "-m", "builtup", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -175,7 +178,10 @@ def _builtup(*arguments: object) -> None:
         raise StepFailed(f"builtup {arguments[0]}: {said[-1]}")
 
 
-def _rewrite(source: Path, target: Path, layout: Layout, crs: str | None) -> None:
+def rewrite(
+    source: Path, target: Path, layout: Layout, crs: str | None = None, bands: int | None = None
+) -> None:
+    """The first bands of a raster (all by default) in another layout, perhaps in another CRS."""
     with (
         gdal_env(),
         rasterio.open(source) as original,
@@ -183,14 +189,14 @@ def _rewrite(source: Path, target: Path, layout: Layout, crs: str | None) -> Non
         atomic_path(target) as draft,
     ):
         profile = {
-            "driver": "GTiff", "count": scene.count, "dtype": scene.dtypes[0],
+            "driver": "GTiff", "count": bands or scene.count, "dtype": scene.dtypes[0],
             "width": scene.width, "height": scene.height, "crs": scene.crs,
             "transform": scene.transform, "nodata": scene.nodata, "interleave": "pixel",
         }  # fmt: skip
-        read = scene if crs else original
+        read, chosen = scene if crs else original, list(range(1, profile["count"] + 1))
         with rasterio.open(draft, "w", **profile, **layout.options) as out:
             for window in aligned(scene.width, scene.height, (BLOCK, scene.width)):
-                out.write(read.read(window=window.rasterio), window=window.rasterio)
+                out.write(read.read(chosen, window=window.rasterio), window=window.rasterio)
 
 
 def repeat_scene(source: Path, target: Path, times: int) -> Path:
@@ -284,7 +290,8 @@ def _write_city(path: Path, values: NDArray[np.uint8]) -> None:
         write_tags(out, PredictionTags("", CITY, width, height, "", 0.5))
 
 
-def _only(found: object) -> Path:
+def only(found: object) -> Path:
+    """The one path among `found`; the program ends where there are fewer or more."""
     paths = sorted(found)  # type: ignore[call-overload]
     if len(paths) != 1:
         raise SystemExit(f"expected one file, found {len(paths)}: {[str(p) for p in paths[:3]]}")

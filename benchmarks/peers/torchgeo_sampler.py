@@ -1,4 +1,4 @@
-"""TorchGeo's random sampler over an image and a mask of one scene."""
+"""TorchGeo's random sampler over an image and a mask of one scene, and perhaps its heights."""
 
 from __future__ import annotations
 
@@ -19,12 +19,23 @@ class _Mask(RasterDataset):
 
 
 def load(
-    image: str, mask: str, size: int, patches: int, batch_size: int, seed: int, workers: int
+    image: str,
+    mask: str,
+    size: int,
+    patches: int,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    height: str = "",
 ) -> Any:
-    """A loader of `patches` random `size`-pixel patches, image and mask, in batches."""
+    """A loader of `patches` random `size`-pixel patches, image and mask, in batches.
+
+    Heights become a band behind those of the image, as TorchGeo joins images that intersect.
+    """
     torch.manual_seed(seed)
     torch.set_num_threads(1)
-    dataset = _Image(paths=[image]) & _Mask(paths=[mask])
+    images = _Image(paths=[image])
+    dataset = (images & _Image(paths=[height]) if height else images) & _Mask(paths=[mask])
     sampler = RandomGeoSampler(
         dataset, size=size, length=patches, generator=torch.Generator().manual_seed(seed)
     )
@@ -38,14 +49,17 @@ def load(
         )
     )
     next(drawn)  # loader processes, which last for a training, have started
-    return drawn
+    return drawn, 4 if height else 3
 
 
-def run(drawn: Any) -> dict[str, float]:
+def run(loaded: Any) -> dict[str, float]:
     """Draw all but the first batch; work in patches."""
-    count = 0
+    (drawn, bands), count = loaded, 0
     for batch in drawn:
-        if batch["image"].shape[1] != 3 or batch["image"].shape[-2:] != batch["mask"].shape[-2:]:
+        if (
+            batch["image"].shape[1] != bands
+            or batch["image"].shape[-2:] != batch["mask"].shape[-2:]
+        ):
             raise SystemExit(f"unexpected batch: {batch['image'].shape}, {batch['mask'].shape}")
         count += len(batch["image"])
     return {"work": count}
