@@ -17,9 +17,13 @@ from builtup.sensors.sensor import Sensor
 __all__ = ["OPTICAL_FORMULAS"]
 
 
+#: Values at or below are gaps as well: what calibrates 8-bit networks takes no NaN.
+NODATA = -9999.0
+
+
 def _finite(values: Tensor) -> Tensor:
     # by comparison, for which NaN is False: exporters know no isfinite
-    return (values > -torch.inf) & (values < torch.inf)
+    return (values > NODATA) & (values < torch.inf)
 
 
 def _seen(bands: Tensor) -> Tensor:
@@ -29,9 +33,10 @@ def _seen(bands: Tensor) -> Tensor:
 
 def _all_seen(bands: Tensor) -> bool:
     """Whether all pixels have all their inputs, where that is cheap to know."""
-    if bands.device.type != "cpu" or torch.compiler.is_compiling():
+    if bands.device.type != "cpu" or torch.compiler.is_compiling() or not bands.numel():
         return False
-    return bool(torch.isfinite(bands.sum()))
+    low, high = torch.aminmax(bands)  # NaN where one is NaN
+    return bool(low > NODATA) and bool(high < torch.inf)
 
 
 def _colours(bands: Tensor) -> Tensor:
@@ -65,7 +70,7 @@ def _formula(name: str, sensor: Sensor, reads: str) -> Formula:
         all_measured=_all_seen,
         stretch=None,
         reads=reads,
-        nodata="NaN",
+        nodata="NaN, infinite, or at or below -9999",
         known=_height_known if of_height else None,
     )
 

@@ -21,6 +21,7 @@ from builtup.errors import BuiltupError, one_line
 from builtup.models.heads import class_logits
 from builtup.models.segmenter import Segmenter
 from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.optical.cameras import TYPICAL_HEIGHT
 from builtup.sensors.sensor import Sensor
 
 __all__ = [
@@ -72,11 +73,12 @@ def example_bands(
 ) -> Tensor:
     """A small input that the program takes: noise, a bright square, a strip of zeros.
 
-    (N, bands, H, W) float32 around the sensor's typical values. Zeros in all bands are no-data to
-    some sensors, and JSON knows no NaN.
+    (N, bands, H, W) float32 around the sensor's typical values, and behind its bands a typical
+    height. Zeros in all bands are no-data to some sensors, and JSON knows no NaN.
     """
     generator = torch.Generator().manual_seed(0)
-    mean = torch.tensor(sensor.typical)[:bands, None, None].repeat(1, height, width)
+    typical = (*sensor.typical, *(TYPICAL_HEIGHT,) * (bands - len(sensor.typical)))
+    mean = torch.tensor(typical)[:bands, None, None].repeat(1, height, width)
     mean[:, height // 4 : height // 2, width // 4 : width // 2] *= 8
     values = mean * torch.empty(batch, bands, height, width).exponential_(generator=generator)
     values[..., :2] = 0.0

@@ -130,7 +130,7 @@ def _fastest(task: Task, other: str, depends: dict[str, Any]) -> str:
 @torch.inference_mode()
 def _race(task: Task, name: str, run: Run) -> tuple[str, str]:
     """The faster of PyTorch and the other on one window, and by how much."""
-    power = check_power(task.window, task.network.inputs).to(task.device)
+    power = check_power(task.window, task.network).to(task.device)
     best = {"torch": float("inf"), name: float("inf")}
     begun = time.perf_counter()
     for done in range(MOST_ROUNDS):

@@ -120,14 +120,15 @@ def compiled(network: Probabilities, window: int) -> Compiled:
 @torch.inference_mode()
 def _largest_difference(network: Probabilities, other: Compiled) -> float:
     """Of probabilities on `check_power`, absolute; infinite where one is NaN."""
-    power = check_power(other.window, network.inputs)
+    power = check_power(other.window, network)
     largest = (other(power) - network(power)).abs().max()
     return float(largest) if torch.isfinite(largest) else float("inf")
 
 
-def check_power(window: int, inputs: int) -> Tensor:
-    """Power (1, inputs, window, window) to compare on: speckle, a town, both kinds of gap."""
-    power = example_bands(1, inputs, window, window)
+def check_power(window: int, network: Probabilities) -> Tensor:
+    """Values (1, inputs, window, window) to compare on, as its sensor has them: speckle, a town,
+    both kinds of gap."""
+    power = example_bands(1, network.inputs, window, window, network.sensor)
     power[..., window - window // 16 :, :] = torch.nan
     return power
 
@@ -154,7 +155,7 @@ def convert(network: Probabilities, window: int) -> Any:
     own = copy.deepcopy(network).cpu().float().eval()
     try:
         with torch.no_grad():
-            program = torch.export.export(own, (check_power(window, network.inputs),))
+            program = torch.export.export(own, (check_power(window, network),))
         model = ov.convert_model(program)
         model.reshape([1, network.inputs, window, window])
     except Exception as e:  # torch.export and OpenVINO raise what they like; all mean the same

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from builtup.models.channels import inputs_of
+from builtup.models.channels import inputs_of, sensor_of_model
 from builtup.models.heads import class_logits
+from builtup.sensors.sensor import Sensor
 
 __all__ = ["ByTorch", "Probabilities", "class_probabilities"]
 
@@ -33,6 +34,11 @@ class Probabilities(nn.Module):
     def inputs(self) -> int:
         """How many bands the network reads."""
         return len(inputs_of(self.model))
+
+    @property
+    def sensor(self) -> Sensor:
+        """Whose images it reads."""
+        return sensor_of_model(self.model)
 
     def forward(self, power: Tensor) -> Tensor:
         """Probabilities of a batch, see the class."""

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from builtup.sensors.sensor import UNKNOWN, Axis, ChannelSet, Sensor
 
-__all__ = ["HEIGHT", "HEIGHT_RANGE", "IRRG", "OPTICAL_SETS", "RGB"]
+__all__ = ["HEIGHT", "HEIGHT_RANGE", "IRRG", "OPTICAL_SETS", "RGB", "TYPICAL_HEIGHT"]
 
 #: The layer of height above local ground, in metres, and the input of networks that it gives.
 HEIGHT = "height"
 #: Metres beyond which a height is cut: matching errors of photogrammetry reach hundreds.
 HEIGHT_RANGE = (-10.0, 100.0)
+#: That of a house.
+TYPICAL_HEIGHT = 6.0
 
 Float = NDArray[np.float32]
 
