@@ -36,10 +36,10 @@ from builtup.models.channels import Channels
 from builtup.models.losses import CrossEntropy
 from builtup.models.segmenter import Segmenter
 
-seed, num_classes, num_epochs = 0, 3, 8
+seed, num_classes, num_epochs = 0, 3, 6
 data_path, val_fold = "{tiles}", "gamma"
 channel_set, normalisation, height_dropout = "rgb_height", "stats", 0.2
-batch_size, num_workers, log_predictions, device = 6, 0, 2, "cpu"
+batch_size, num_workers, log_predictions, device, log_model = 6, 0, 2, "cpu", False
 
 
 class Net(nn.Sequential):
@@ -54,7 +54,7 @@ def model():
 def train_loader():
     return loaders.train_loader(
         data_path, val_fold=val_fold, batch_size=batch_size, crop=32, seed=seed,
-        sampler_weights=(0.2, 1.0, 1.0), samples_per_epoch=60, scale=None,
+        sampler_weights=(0.2, 1.0, 1.0), samples_per_epoch=48, scale=None,
         channel_set=channel_set, height_dropout=height_dropout,
     )
 
