@@ -16,8 +16,33 @@ def test_our_own_network_and_the_librarys_are_made_by_name():
 
 @pytest.mark.parametrize(
     ("encoder", "more"),
-    [("resnet50", {}), ("mobilenet_v2", {"pretrained": "x"}), ("mobilenet_v2", {"depth": 3})],
+    [
+        ("resnet50", {}),
+        ("mobilenet_v2", {"pretrained": "x"}),
+        ("mobilenet_v2", {"depth": 3}),
+        ("mobilenet_v2", {"freeze_encoder": True}),
+    ],
 )
 def test_what_our_network_has_not_is_refused(encoder, more):
     with pytest.raises(ConfigError, match="it has the encoder mobilenet_v2"):
         create_network("lwrefinenet", encoder, in_channels=3, num_classes=2, **more)
+
+
+def test_a_frozen_encoder_stays_as_it_is_and_the_rest_is_learnt():
+    torch.manual_seed(0)
+    network = create_network(
+        "unet",
+        "resnet18",
+        in_channels=3,
+        num_classes=2,
+        freeze_encoder=True,
+        encoder_depth=3,
+        decoder_channels=(32, 16, 8),
+    )
+    network.train()  # as each step does
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, weight_decay=0.1)
+    network(torch.rand(2, 3, 32, 32)).square().mean().backward()
+    optimizer.step()
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]) is name.startswith("encoder."), name

@@ -22,6 +22,7 @@ def create_network(
     pretrained: bool | str = False,
     norm: str = "batch",
     heads: Sequence[str] = (),
+    freeze_encoder: bool = False,
     **options: Any,
 ) -> nn.Module:
     """Our own `lwrefinenet` (encoder mobilenet_v2), or what segmentation_models_pytorch has.
@@ -29,8 +30,9 @@ def create_network(
     Takes (B, in_channels, H, W), sides multiples of 32, and gives (B, num_classes, H, W) logits.
     With `heads`, such as ("height",), it gives a dict of these and the logits ("classes").
     `pretrained` is True for ImageNet's weights or a name of `builtup.models.satellite`; `norm` is
-    batch or group (`builtup.models.norms`); `options` go to the library's class. Raises
-    ConfigError for what does not exist, BuiltupError where weights cannot be fetched.
+    batch or group (`builtup.models.norms`); `freeze_encoder` learns the rest alone; `options` go to
+    the library's class. Raises ConfigError for what does not exist, BuiltupError where weights
+    cannot be fetched.
     """
     if architecture != "lwrefinenet":
         from builtup.models.smp import smp_network
@@ -42,15 +44,17 @@ def create_network(
             num_classes=num_classes,
             pretrained=pretrained,
             heads=heads,
+            freeze_encoder=freeze_encoder,
             **options,
         )
         return with_norm(network, norm)
     from builtup.models.lwrefinenet import LightWeightRefineNet
 
-    if encoder != "mobilenet_v2" or options or isinstance(pretrained, str):
+    if encoder != "mobilenet_v2" or options or freeze_encoder or isinstance(pretrained, str):
         raise ConfigError(
             f"network lwrefinenet: encoder = {encoder!r}, pretrained = {pretrained!r}: it has the "
-            "encoder mobilenet_v2, with pretrained true (ImageNet) or false, and no options"
+            "encoder mobilenet_v2, with pretrained true (ImageNet) or false, learnt whole, and no "
+            "options"
         )
     own = LightWeightRefineNet(in_channels, num_classes, pretrained, heads)
     return with_norm(own, norm)

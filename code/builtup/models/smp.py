@@ -25,6 +25,7 @@ def smp_network(
     num_classes: int,
     pretrained: bool | str = False,
     heads: Sequence[str] = (),
+    freeze_encoder: bool = False,
     **options: Any,
 ) -> nn.Module:
     """A network by name, e.g. `smp_network("unet", "resnet50", in_channels=3, num_classes=2)`.
@@ -32,7 +33,8 @@ def smp_network(
     Takes (B, in_channels, H, W), sides multiples of 32, and gives (B, num_classes, H, W) logits.
     `options` go to the library's class; with `heads` (see `builtup.models.heads`) the output is a
     dict of these and the logits. `pretrained` asks for the encoder's ImageNet weights, or
-    for those of `builtup.models.satellite` by name.
+    for those of `builtup.models.satellite` by name. `freeze_encoder` leaves the encoder as it is,
+    its normalisation too: the rest alone is learnt.
     Raises ConfigError for an unknown name or option, BuiltupError where weights cannot be fetched.
     """
     require_heads(heads)
@@ -75,6 +77,8 @@ def smp_network(
         load_encoder(network.get_submodule("encoder"), satellite)
     if heads:
         _add_heads(network, heads)
+    if freeze_encoder:
+        network.freeze_encoder()  # type: ignore[operator]
     return network
 
 
