@@ -84,6 +84,21 @@ def test_a_training_with_it_follows_the_sum_of_both_losses() -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_a_band_behind_the_colours_stays() -> None:
+    class Sums(nn.Module):
+        """Logits (0, sum of all bands); keeps what it was given."""
+
+        def forward(self, image: Tensor) -> Tensor:
+            self.seen = image.detach()
+            total = image.sum(1, keepdim=True)
+            return torch.cat([0 * total, total], 1)
+
+    network, image = Sums(), torch.ones(1, 4, 1, 1)
+    FastGradientSign(2.0)(teaching(network), {"image": image, "mask": torch.zeros(1, 1, 1).long()})
+    assert network.seen.flatten().tolist() == [3.0, 3.0, 3.0, 1.0]
+    assert image.flatten().tolist() == [1.0] * 4
+
+
 def test_nothing_to_move_by_is_refused() -> None:
     with pytest.raises(ConfigError, match="epsilon = 0: expected above 0"):
         FastGradientSign(0)

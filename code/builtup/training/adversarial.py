@@ -21,12 +21,13 @@ class FastGradientSign:
     """The loss of images moved by `epsilon` along the sign of its gradient.
 
     Goodfellow, Shlens & Szegedy, Explaining and Harnessing Adversarial Examples, ICLR 2015. Every
-    known value of the image is moved by `epsilon` in its own unit (of colours levels of 255),
-    up or down, whichever costs more; so it is for images whose bands are of one unit. Raises
-    ConfigError for an `epsilon` that moves nothing.
+    known value of the first `bands` of the image is moved by `epsilon` in its own unit (of colours
+    levels of 255), up or down, whichever costs more. A height behind them stays. Raises ConfigError
+    for an `epsilon` that moves nothing.
     """
 
     epsilon: float
+    bands: int = 3
     loss: Loss = field(default_factory=CrossEntropy)
 
     def __post_init__(self) -> None:
@@ -36,7 +37,9 @@ class FastGradientSign:
     def __call__(self, teaching: Teaching, batch: Any) -> Counted:
         """The loss on the moved images, and the pixels that it counts."""
         image, target = teaching.image_and_target(batch)
-        moved = image + self.epsilon * self._gradient(teaching, image, target).sign()
+        moved = image.clone()
+        step = self.epsilon * self._gradient(teaching, image, target).sign()
+        moved[:, : self.bands] += step[:, : self.bands]
         return Counted(self.loss(teaching.student(moved), target), self.loss.count(target))
 
     def _gradient(self, teaching: Teaching, image: Tensor, target: Tensor) -> Tensor:

@@ -1,48 +1,81 @@
-"""What the aerial trainings share: six classes, colours, crops at the data's own pixel, AdamW."""
+"""What the aerial trainings share: six classes, colours and height, crops, network, losses.
+
+What a training learns beside classes, and what is done to its samples, are settings: 0 or None
+leaves them out. docs/aerial.md says which is which flag of the benchmark's submission.
+"""
 
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from builtup.data import loaders
+from builtup.data.optical import Optical
+from builtup.models.borders import IgnoreBorders
 from builtup.models.channels import Channels
-from builtup.models.losses import CrossEntropy
+from builtup.models.heads import On, SmoothL1
+from builtup.models.losses import F1, CrossEntropy, FocalTversky, SymmetricCrossEntropy, WeightedSum
 from builtup.models.networks import create_network
 from builtup.models.segmenter import Segmenter
-from builtup.models.small import SmallUNet
+from builtup.training.adversarial import FastGradientSign
+from builtup.training.lessons import Lesson
 
 seed = 0
 num_classes = 6  # their names are those of the masks
-num_epochs, samples_per_epoch = 30, 800
-val_interval, es_patience = 5, None
+num_epochs, samples_per_epoch = 50, 2000
+val_interval, es_patience = 1, 10  # validations without a better macro_iou
+val_metrics = ("macro_iou", "macro_f1", "f1", "iou", "accuracy")
 
 data_path = "input/aerial_tiles"
 val_fold = 0  # a site left out: its index or name, or a fold of folds=<file>
 folds_drop = False
 threshold_fold = None
-crop, scale, pixel_size = 256, None, None  # scale = (0.7, 1.0) crops and resizes
+crop, scale, ratio = 256, None, (0.9, 1.1)  # scale = (0.7, 1.0) crops and resizes
+pixel_size = None  # a pixel becomes (least, most) times as large
 sampler_weights = None  # one a class: of a tile, that of its classes which is largest
 batch_size, val_batch_size = 8, 2
 num_workers = 2
 max_tiles = None
 
-channel_set = "rgb"  # or rgb_height
+flips = True  # and quarter turns; what follows is builtup.data.optical
+brightness, contrast, saturation, hue, blur = 0.0, 0.0, 0.0, 0.0, 0.0
+shift, rotate, shear, cutout = 0.0, 0.0, 0.0, None
+
+channel_set, normalisation = "rgb", "stats"  # or rgb_height: height as an input
 height_dropout = 0.0  # share of the samples whose height is unknown to the network
-normalisation = "stats"
-architecture, encoder, pretrained = "small", "", False
-widths = (16, 32, 64, 96)  # of the small network, at strides 2, 4, 8 and 16
+elevation_alpha, elevation_unit = 0.0, 5.0  # weight of height as a target, and metres
+
+architecture, encoder = "unet", "mobilenet_v2"
+pretrained = False  # True fetches the encoder's ImageNet weights
+encoder_depth, decoder_channels = None, None  # None: the architecture's own
+freeze_encoder = False
+norm = "batch"  # or "group"
 
 class_weights = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
-lr, weight_decay = 2e-3, 1e-4
-ema_decay = 0.98
+label_smoothing = 0.0
+cross_entropy, reverse_ce, focal_tversky, f1 = 1.0, 0.0, 0.0, 0.0  # weights of the losses
+ring = 0  # pixels on both sides of a border of classes that no loss counts
+fgsm_epsilon = 0.0  # a lesson of images moved by so many levels of 255 to where it errs
+lr, weight_decay = 1e-3, 1e-4
 
 
 def model():
     channels = Channels(channel_set)
-    sizes = {"in_channels": channels.out_channels, "num_classes": num_classes}
-    if architecture == "small":
-        return Segmenter(channels, SmallUNet(**sizes, widths=widths))
-    network = create_network(architecture, encoder, **sizes, pretrained=pretrained)
+    options = {"encoder_depth": encoder_depth, "decoder_channels": decoder_channels}
+    network = create_network(
+        architecture,
+        encoder,
+        in_channels=channels.out_channels,
+        num_classes=num_classes,
+        pretrained=pretrained,
+        norm=norm,
+        heads=heads(),
+        freeze_encoder=freeze_encoder,
+        **{name: value for name, value in options.items() if value is not None},
+    )
     return Segmenter(channels, network)
+
+
+def heads():
+    return ("height",) if elevation_alpha else ()
 
 
 def train_loader():
@@ -53,9 +86,13 @@ def train_loader():
         crop=crop,
         sampler_weights=sampler_weights,
         scale=scale,
+        ratio=ratio,
         pixel_size=pixel_size,
+        flips=flips,
+        optical=Optical(brightness, contrast, saturation, hue, blur, shift, rotate, shear, cutout),
         channel_set=channel_set,
         height_dropout=height_dropout,
+        targets=heads(),
         num_workers=num_workers,
         seed=seed,
         drop_common=folds_drop,
@@ -80,7 +117,23 @@ def val_loader():
 
 
 def criterion():
-    return CrossEntropy(*class_weights)
+    terms = (
+        (cross_entropy, CrossEntropy(*class_weights, label_smoothing=label_smoothing)),
+        (reverse_ce, SymmetricCrossEntropy(*class_weights, alpha=0.0)),
+        (focal_tversky, FocalTversky()),
+        (f1, F1()),
+    )
+    loss = WeightedSum(*(term for term in terms if term[0]))
+    loss = IgnoreBorders(loss, ring) if ring else loss
+    if not elevation_alpha:
+        return loss
+    return loss + elevation_alpha * On("height", "height", SmoothL1(elevation_unit))
+
+
+def lessons(model):
+    if not fgsm_epsilon:
+        return []
+    return [Lesson("fgsm", train_loader(), FastGradientSign(fgsm_epsilon))]
 
 
 def optimizer(model):
