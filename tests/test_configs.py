@@ -8,13 +8,17 @@ import pytest
 import torch
 
 from builtup.config import load as configs
+from builtup.data import loaders
 from builtup.models import networks
 from builtup.models.channels import inputs_of
+from builtup.models.heads import class_logits, heads_of, terms_of
 from builtup.models.satellite import SATELLITE_WEIGHTS
 from builtup.models.segmenter import Segmenter
 from helpers import ROOT
 
 TRAIN = sorted(p for p in (ROOT / "configs/train").rglob("*.py") if not p.name.startswith("_"))
+AERIAL = [p for p in TRAIN if p.parent.name == "aerial"]
+RADAR = [p for p in TRAIN if p not in AERIAL]
 INFERENCE = sorted(
     p for p in (ROOT / "configs/inference").glob("*.py") if not p.name.startswith("_")
 )
@@ -87,14 +91,16 @@ def build(config):
 def learn_two_steps(config):
     model, criterion, optimizer, scheduler = build(config)
     assert isinstance(model, Segmenter)
-    power = torch.rand(2, len(inputs_of(model)), 32, 32) * 0.2
-    power[:, :, :8] = torch.nan
+    image = torch.rand(2, len(inputs_of(model)), 32, 32) * 0.2
+    image[:, :, :8] = torch.nan
     target = torch.randint(0, 2, (2, 32, 32))
     target[:, :8] = 255
+    height = torch.where(target == 255, torch.nan, 3.0)[:, None]
+    targets = {"mask": target, "height": height} if heads_of(model) else target
     for _ in range(2):
-        logits = model(power)
-        assert logits.shape == (2, config.num_classes, 32, 32)
-        loss = criterion(logits, target)
+        outputs = model(image)
+        assert class_logits(outputs).shape == (2, config.num_classes, 32, 32)
+        loss = criterion(outputs, targets)
         assert torch.isfinite(loss)
         optimizer.zero_grad()
         loss.backward()
@@ -193,7 +199,7 @@ def test_the_encoder_pretrained_on_sentinel_1_gets_the_channels_that_it_knows():
 
 def test_augmentation_and_averages_are_options_of_any_config():
     given = "scale=none speckle_looks=8 coarse_dropout=6,0.15 mix_dates=0.3 ema_decay=0.9 soup=3"
-    for path in TRAIN:
+    for path in RADAR:
         config = configs.load(path, given)
         assert (config.scale, config.speckle_looks) == (None, 8.0)
         assert (config.coarse_dropout, config.mix_dates) == ((6, 0.15), 0.3)
@@ -211,13 +217,13 @@ def test_what_varies_for_new_ground_is_off_but_where_it_was_chosen():
     off = {"gain_db": 0.0, "common_gain_db": 0.0, "contrast": 0.0, "noise_floor": 0.0}
     off |= {"speckle_looks": None, "speckle_filter": 0, "drop_polarisation": 0.0}
     off |= {"pixel_size": None}
-    for path in TRAIN:
+    for path in RADAR:
         config = configs.load(path)
         varied = {name for name, value in off.items() if config.get(name) != value}
         gain = {"gain_db"} if "gain_db = 3.0" in _bases(path) else set()
         wanted = gain | ({"drop_polarisation"} if path.stem == "new_ground" else set())
         assert varied == wanted, path
-    given = configs.load(TRAIN[0], "speckle_looks=1,30 pixel_size=(0.7,1.4) norm=group")
+    given = configs.load(RADAR[0], "speckle_looks=1,30 pixel_size=(0.7,1.4) norm=group")
     assert (given.speckle_looks, given.pixel_size) == ((1, 30), (0.7, 1.4))
 
 
@@ -255,3 +261,65 @@ def test_a_recommended_config_for_a_submission_differs_in_its_ground_only(stem):
     assert differ == {"val_fold", "threshold_from"}
     assert (other.val_fold, other.threshold_from) == (None, stem)
     assert str(one.build("model")) == str(other.build("model"))
+
+
+def test_the_aerial_configs_are_those_of_the_docs():
+    text = (ROOT / "docs/aerial.md").read_text()
+    assert {p.stem for p in AERIAL} == set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+
+
+def test_the_submission_is_that_of_the_benchmark():
+    """U-Net, MobileNetV2, Adam at 1e-4, batches of 8, cross-entropy, flips, an early stop."""
+    config = without_weights(ROOT / "configs/train/aerial/unet_mobilenet.py")
+    model, criterion, optimizer, scheduler = build(config)
+    assert type(model.network).__name__ == "Unet"
+    assert (config.encoder, config.batch_size) == ("mobilenet_v2", 8)
+    assert type(optimizer) is torch.optim.Adam and optimizer.defaults["weight_decay"] == 0
+    for _ in range(3):
+        optimizer.step()
+        scheduler.step()
+    assert scheduler.get_last_lr() == [1e-4]
+    assert str(criterion) == "CE(1, 1, 1, 1, 1, 1)"
+    assert config.flips is True and config.es_patience == 10
+    assert (config.ema_decay, config.pixel_size, config.fgsm_epsilon) == (None, None, 0.0)
+
+
+def test_a_weight_of_height_asks_network_loader_and_loss_for_it(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(loaders, "train_loader", lambda *_, **options: asked.update(options))
+    for alpha, wanted in ((0, ()), (10, ("height",))):
+        config = configs.load(
+            ROOT / "configs/train/aerial/unet_mobilenet.py", f"elevation_alpha={alpha}"
+        )
+        config.build("train_loader")
+        assert asked["targets"] == heads_of(config.build("model")) == wanted
+        terms = {term.name: term.weight for term in terms_of(config.build("criterion"))}
+        assert terms == ({"classes": 1.0, "height": 10.0} if alpha else {})
+
+
+def test_losses_and_augmentation_from_the_air_are_settings(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(loaders, "train_loader", lambda *_, **options: asked.update(options))
+    config = configs.load(
+        ROOT / "configs/train/aerial/robust.py",
+        "focal_tversky=2 f1=1 rotate=10 shear=5 cutout=(2,0.2) flips=false height_dropout=0.5",
+    )
+    config.build("train_loader")
+    assert (asked["flips"], asked["height_dropout"]) == (False, 0.5)
+    optical = asked["optical"]
+    assert (optical.rotate, optical.shear, optical.cutout) == (10, 5, (2, 0.2))
+    ones = ", ".join("1" * 6)
+    assert str(config.build("criterion")) == (
+        f"(0.5·CE({ones}, smoothing 0.05) + 0.5·symmetric CE({ones}, alpha 0, beta 1) + "
+        "2·focal Tversky(0.7, 0.3, gamma 0.75) + F1) without borders of 2 px"
+    )
+
+
+def test_adversarial_images_are_a_lesson_where_they_are_asked_for(monkeypatch):
+    batch = {"image": torch.zeros(1, 3, 8, 8), "mask": torch.zeros(1, 8, 8, dtype=torch.uint8)}
+    monkeypatch.setattr(loaders, "train_loader", lambda *_, **options: [batch])
+    path = ROOT / "configs/train/aerial/unet_mobilenet.py"
+    for epsilon, wanted in ((0, []), (2, ["fgsm"])):
+        config = configs.load(path, f"fgsm_epsilon={epsilon}")
+        config.built["model"] = torch.nn.Linear(1, 1)
+        assert [str(lesson) for lesson in config.build("lessons")] == wanted

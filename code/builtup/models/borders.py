@@ -13,7 +13,7 @@ from torch import Tensor
 
 from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE
-from builtup.models.losses import Loss
+from builtup.models.losses import Loss, WeightedSum
 
 __all__ = ["IgnoreBorders", "ignore_borders"]
 
@@ -53,4 +53,5 @@ class IgnoreBorders(Loss):
         return self.loss.count(ignore_borders(target, self.width))
 
     def __str__(self) -> str:
-        return f"{self.loss} without borders of {self.width} px"
+        what = f"({self.loss})" if isinstance(self.loss, WeightedSum) else str(self.loss)
+        return f"{what} without borders of {self.width} px"

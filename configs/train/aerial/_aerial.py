@@ -30,7 +30,7 @@ folds_drop = False
 threshold_fold = None
 crop, scale, ratio = 256, None, (0.9, 1.1)  # scale = (0.7, 1.0) crops and resizes
 pixel_size = None  # a pixel becomes (least, most) times as large
-sampler_weights = None  # one a class: of a tile, that of its classes which is largest
+sampler_weights = (1.0,) * num_classes  # of a tile the largest of the classes that it holds
 batch_size, val_batch_size = 8, 2
 num_workers = 2
 max_tiles = None
