@@ -17,6 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from builtup.geo.bilinear import between
 from builtup.geo.windows import Window
 
 __all__ = ["Ground", "GroundCells"]
@@ -81,14 +82,14 @@ class GroundCells:
         cell = self.pixels * self.metres
         step = max(1, round(NODE / cell))
         half = max(1, round(WINDOW / 2 / cell))
-        places = [(np.arange(size) + 0.5) / step for size in cells.shape]
+        places = [(np.arange(size) + 0.5) / step - 0.5 for size in cells.shape]
         nodes: Floats = np.zeros([-(-size // step) for size in cells.shape], np.float32)
         for _ in range(ENVELOPES):
             low = _percentiles(left, half, step, LOW)
             high = _percentiles(low, max(1, round(half / step)), 1, 1 - LOW)
             envelope = _smoothed(high)
             nodes += envelope
-            left -= _between(envelope, *places)
+            left -= between(envelope, *places)
         return Ground(nodes, plane, step * self.pixels, self.pixels)
 
 
@@ -109,7 +110,7 @@ class Ground:
         """The ground's elevation (h, w) under each pixel of a window."""
         y = np.arange(window.y, window.y + window.height) + 0.5
         x = np.arange(window.x, window.x + window.width) + 0.5
-        out = _between(self.nodes, y / self.spacing, x / self.spacing)
+        out = between(self.nodes, y / self.spacing - 0.5, x / self.spacing - 0.5)
         start, by_row, by_column = self.plane
         out += (start + by_row * (y / self.cell - 0.5)).astype(np.float32)[:, None]
         out += (by_column * (x / self.cell - 0.5)).astype(np.float32)
@@ -182,21 +183,3 @@ def _smoothed(nodes: Floats) -> Floats:
         nodes = nodes[tuple(nearest)]
     out: Floats = ndimage.gaussian_filter(nodes, SMOOTH, mode="nearest")
     return out
-
-
-def _between(nodes: Floats, y: Doubles, x: Doubles) -> Floats:
-    """Values (len(y), len(x)) between nodes, which are at the middles of squares of side 1."""
-    (above, below, down), (left, right, across) = (
-        _neighbours(places - 0.5, size) for places, size in zip((y, x), nodes.shape, strict=True)
-    )
-    rows = nodes[above] * (1 - down)[:, None] + nodes[below] * down[:, None]
-    out: Floats = rows[:, left] * (1 - across)
-    out += rows[:, right] * across
-    return out
-
-
-def _neighbours(places: Doubles, size: int) -> tuple[Places, Places, Floats]:
-    """Of places the node before, the next, and the share of the next; beyond the ends as there."""
-    places = np.clip(places, 0, size - 1)
-    before = np.minimum(places.astype(np.intp), max(size - 2, 0))
-    return before, np.minimum(before + 1, size - 1), (places - before).astype(np.float32)

@@ -203,7 +203,7 @@ def add_overviews(path: Path, resampling: str, smallest: int = 512) -> None:
     That driver compresses its overviews twice; taking them from the draft costs a third.
     """
     with (
-        rasterio.Env(GDAL_NUM_THREADS=THREADS),
+        rasterio.Env(GDAL_NUM_THREADS=THREADS, ZSTD_LEVEL_OVERVIEW=1),
         _write_errors(path),
         _opened(path, "r+") as dataset,
     ):

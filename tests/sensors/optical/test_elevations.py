@@ -131,20 +131,58 @@ def test_several_bands_are_no_elevation(tmp_path):
 
 
 def counted(elevation, height):
+    """Of every fourth row and column, so each number here is a square of 4 x 4 pixels."""
     counts = HeightCounts()
-    counts.add(np.asarray(elevation, np.float32), np.asarray(height, np.float32))
+    squares = (np.kron(np.asarray(of, np.float32), np.ones((4, 4))) for of in (elevation, height))
+    counts.add(*squares)
     return counts
 
 
 def test_what_heights_say_of_their_unit(tmp_path):
     path = tmp_path / "a.tif"
-    plain = counted([[100, 110], [np.nan, 130]], [[0, 10], [np.nan, 30]])
-    assert (plain.pixels, plain.known) == (4, 3)
+    plain = counted([[100, 110], [120, 130]], [[0, 10], [20, 30]])
     assert plain.remarks(path) == []
     (tall,) = counted([[100, 400]], [[0, 300]]).remarks(path)
     assert tall.what.startswith("heights as of no building: feet or decimetres")
-    assert tall.detail == "up to 300 above the ground"
+    assert (tall.detail, tall.doubtful) == ("up to 300 above the ground", True)
     deep, _ = counted([[-32768, 400]], [[0, 300]]).remarks(path)
     assert deep.what.startswith("no metres, by their range")
     assert deep.detail == "-32768 to 400"
-    assert counted([[np.nan]], [[np.nan]]).remarks(path) == []
+
+
+def test_gaps_are_said(tmp_path):
+    (gaps,) = counted([[100, 110, np.nan, 120]], [[0, 10, np.nan, 20]]).remarks(tmp_path / "a.tif")
+    assert (gaps.what, gaps.detail) == ("gaps: heights are unknown there", "25.0 %")
+    assert not gaps.doubtful
+    (all_of_it,) = counted([[np.nan]], [[np.nan]]).remarks(tmp_path / "a.tif")
+    assert all_of_it.detail == "100.0 %"
+
+
+def test_one_that_is_finer_than_its_picture_is_averaged(tmp_path):
+    # stripes of 0 and 10, four to a pixel of the picture: points between them would be 0 or 10
+    surface = np.tile(np.array([0, 10], np.float32), (300 * 4, 400 * 2))
+    path = write_raster(tmp_path / "a.tif", surface, PLACE @ Affine.scale(0.25), UTM)
+    values, _ = read(path)
+    assert np.abs(values[2:-2, 2:-2] - 5).max() < 0.5
+
+
+def test_one_that_is_turned_is_warped(tmp_path):
+    x = np.mgrid[:700, :700][1].astype(np.float32)
+    place = PLACE @ Affine.translation(200, -300) @ Affine.rotation(45)
+    values, _ = read(write_raster(tmp_path / "a.tif", x, place, UTM))
+    # an eighth of a pixel is what GDAL's warping allows itself
+    # pixel (column, row) of the picture lies at x = ((column - 200) + (row + 300)) / √2 of it
+    row, column = 150, 200
+    assert abs(values[row, column] - ((0.5 + row + 300.5) / np.sqrt(2) - 0.5)) < 0.13
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (37.3, 21.8), (-90.6, 200.1), (390, 0)])
+def test_between_pixels_it_is_as_gdal_warps_it(tmp_path, monkeypatch, offset):
+    surface = np.random.default_rng(0).normal(50, 9, (120, 160)).astype(np.float32)
+    place = PLACE @ Affine.translation(*offset) @ Affine.scale(2.7, 1.9)
+    path = write_raster(tmp_path / "a.tif", surface, place, UTM)
+    values, _ = read(path)
+    monkeypatch.setattr("builtup.sensors.optical.elevations.COARSER", 0.0)
+    warped, _ = read(path)
+    assert (np.isnan(values) == np.isnan(warped)).all()
+    assert np.nanmax(np.abs(values - warped)) < 0.02

@@ -18,7 +18,7 @@ from rasterio.io import DatasetReader
 
 from builtup.errors import InputError
 from builtup.geo.grid import Grid
-from builtup.geo.height import GroundCells
+from builtup.geo.height import Ground, GroundCells
 from builtup.geo.prefetch import running_ahead
 from builtup.geo.probability import IGNORE
 from builtup.geo.rasters import (
@@ -53,6 +53,7 @@ BLOCK = 256
 _STEP = 1024
 
 Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -221,42 +222,71 @@ def _of_labels(labels: Path, counts: Counts) -> list[Remark]:
 
 
 def _write_height(path: Path, work: SceneWork) -> None:
-    source, own = work.scene.elevation, work.elevation_grid
-    assert source is not None and own is not None and work.metres is not None
-    cells, counts = GroundCells(work.grid.width, work.grid.height, work.metres), HeightCounts()
-    profile = _profile(work.grid, 1, "float32") | {"compress": "ZSTD", "predictor": 3}
-    with open_elevation(source, own, work.grid) as elevation:
-        whole = (_multiple(WINDOW[0], cells.pixels), _multiple(WINDOW[1], cells.pixels))
-        windows = list(aligned(work.grid.width, work.grid.height, whole))
-        with running_ahead(partial(_read_elevation, elevation), windows) as read:
-            for window, values in read:
-                cells.add(window, values)
-        ground = cells.ground()
-        if ground is None:
-            problem = f"no elevation on its picture {work.scene.image.name}"
-            raise InputError(source, problem, "check its place and its no-data, or take it away")
-        with (
-            running_ahead(partial(_read_elevation, elevation), _windows(work.grid)) as read,
-            create_raster(path, **profile, nodata=math.nan, num_threads=2) as out,
-        ):
-            out.descriptions = ("metres above ground",)
-            for window, values in read:
-                height = values - ground.under(window)
-                np.round(height * _STEP, out=height)
-                height /= _STEP
-                counts.add(values, height)
-                out.write(height, 1, window=window.rasterio)
-            remarks = counts.remarks(source)
-            out.update_tags(**work.tags(), **_as_tag(remarks))
+    """Write heights above the ground: the elevation is brought onto the grid once, as a draft."""
+    source = work.scene.elevation
+    assert source is not None
+    draft = path.with_name(f"{path.stem}.draft{path.suffix}")
+    try:
+        ground = _write_draft(draft, source, work)
+        _lower(draft, path, source, ground, work)
+    finally:
+        draft.unlink(missing_ok=True)
     add_overviews(path, "average", BLOCK)
 
 
-def _read_elevation(elevation: Elevation, window: Window) -> tuple[Window, NDArray[np.float32]]:
+def _write_draft(draft: Path, source: Path, work: SceneWork) -> Ground:
+    """Write a scene's elevation on its picture's grid, not compressed; returns its ground."""
+    own, grid = work.elevation_grid, work.grid
+    assert own is not None and work.metres is not None
+    cells = GroundCells(grid.width, grid.height, work.metres)
+    whole = tuple(cells.pixels * max(1, side // cells.pixels) for side in WINDOW)
+    windows = aligned(grid.width, grid.height, (whole[0], whole[1]))
+    with (
+        open_elevation(source, own, grid) as elevation,
+        running_ahead(partial(_read_elevation, elevation), windows) as read,
+        create_raster(draft, **_profile(grid, 1, "float32")) as out,
+    ):
+        for window, values in read:
+            cells.add(window, values)
+            out.write(values, 1, window=window.rasterio)
+    ground = cells.ground()
+    if ground is None:
+        problem = f"no elevation on its picture {work.scene.image.name}"
+        raise InputError(source, problem, "check its place and its no-data, or take it away")
+    return ground
+
+
+def _lower(draft: Path, path: Path, source: Path, ground: Ground, work: SceneWork) -> None:
+    """Write what stands above the ground, and what is doubtful about it."""
+    counts = HeightCounts()
+    profile = _profile(work.grid, 1, "float32") | {"compress": "ZSTD", "predictor": 3}
+    with (
+        open_raster(draft) as elevations,
+        running_ahead(partial(_above, elevations, ground), _windows(work.grid)) as read,
+        # level 1: 6 % larger than level 9 here, in a quarter of the time
+        create_raster(path, **profile, nodata=math.nan, zstd_level=1, num_threads=2) as out,
+    ):
+        out.descriptions = ("metres above ground",)
+        for window, elevation, height in read:
+            counts.add(elevation, height)
+            out.write(height, 1, window=window.rasterio)
+        out.update_tags(**work.tags(), **_as_tag(counts.remarks(source)))
+
+
+def _read_elevation(elevation: Elevation, window: Window) -> tuple[Window, Floats]:
     return window, elevation.read(window)
 
 
-def _multiple(length: int, of: int) -> int:
-    return of * max(1, length // of)
+def _above(
+    elevations: DatasetReader, ground: Ground, window: Window
+) -> tuple[Window, Floats, Floats]:
+    """A window, its elevation, and its height above the ground."""
+    elevation = read_window(elevations, window, 1)
+    height = elevation - ground.under(window)
+    height *= _STEP
+    np.round(height, out=height)
+    height /= _STEP
+    return window, elevation, height
 
 
 # --- all ------------------------------------------------------------------------------------------
