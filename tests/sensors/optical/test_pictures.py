@@ -102,8 +102,17 @@ def test_bands_by_their_colours_and_a_fourth_that_is_none(tmp_path):
     assert (found[:3] == RGB).all()
     assert alpha_from == "black"
     assert remarks == [
-        ("its bands say no colours: the first three are taken for red, green, blue", "")
+        ("its bands say no colours: the first three are taken for red, green, blue", ""),
+        ("bands beyond red, green, blue and a declared alpha are passed over", "undefined"),
     ]
+
+
+def test_a_fourth_band_that_may_be_an_undeclared_alpha_is_a_doubt(tmp_path):
+    bands = np.concatenate([RGB, np.zeros_like(RGB[:1])])
+    path = write_raster(tmp_path / "a.tif", bands, photometric="RGB", alpha="unspecified")
+    with gdal_env(), open_picture(path) as picture:
+        said = [(remark.detail, remark.doubtful) for remark in picture.remarks]
+    assert said == [("undefined", True)]
 
 
 def test_a_palette(tmp_path):

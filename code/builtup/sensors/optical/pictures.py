@@ -49,6 +49,7 @@ class Picture:
         self._palette = _palette(dataset)
         self._bands = (1,) if self._palette is not None else self._three()
         self._alpha = _alpha_band(dataset)
+        self._say_unread()
         kind = dataset.dtypes[self._bands[0] - 1]
         if kind not in {"uint8", "uint16"} or (self._palette is not None and kind != "uint8"):
             raise InputError(
@@ -91,6 +92,15 @@ class Picture:
             return (known[_COLOURS[0]], known[_COLOURS[1]], known[_COLOURS[2]])
         self._say("its bands say no colours: the first three are taken for red, green, blue")
         return (1, 2, 3)
+
+    def _say_unread(self) -> None:
+        """Name further bands. An alpha that is not declared to be one is easily among them."""
+        read = {*self._bands, self._alpha}
+        names = [of.name for i, of in enumerate(self.dataset.colorinterp, 1) if i not in read]
+        if names:
+            what = "bands beyond red, green, blue and a declared alpha are passed over"
+            doubtful = "undefined" in names
+            self.remarks.append(Remark(self.path.name, what, ", ".join(names), doubtful))
 
     def _say_no_data(self) -> str:
         if self._alpha is not None or self._has_clear_colours():
