@@ -10,11 +10,11 @@ import torch
 
 from builtup.config.launch import run_script
 from builtup.config.load import load
-from builtup.errors import ConfigError
+from builtup.errors import ConfigError, InputError
 from builtup.runs import tracking
 from builtup.runs.recorder import recording
 from builtup.runs.records import CrossValidation
-from builtup.training.build import build_data, build_learner
+from builtup.training.build import build_data, build_learner, classes_of
 from builtup.training.checkpoints import load_state, load_trained
 from helpers import ROOT
 from tiny_folds import enter, write_cities, write_config
@@ -206,3 +206,12 @@ def test_heads_and_losses_that_do_not_fit_are_refused_before_a_step(
     path = write_tiny(tmp_path, "\nfrom builtup.models.norms import with_norm\n" + HEADS)
     with pytest.raises(ConfigError, match=message):
         run_script(SCRIPT, path, 1, overrides)
+
+
+def test_many_classes_without_data_that_name_them_say_where_data_are_missing(
+    tmp_path: Path,
+) -> None:
+    source = "num_classes = 6\ndata_path = 'nowhere'\n"
+    (tmp_path / "six.py").write_text(source)
+    with pytest.raises(InputError, match="nowhere: no tiles with statistics there that name 6"):
+        classes_of(load(tmp_path / "six.py"))

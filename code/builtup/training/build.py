@@ -89,11 +89,18 @@ def check_settings(config: Config) -> None:
 def classes_of(config: Config) -> Classes:
     """The classes of a config, those that its data name where it names none.
 
-    Raises ConfigError where its `class_names` do not fit `num_classes`, or those of the data.
+    Raises ConfigError where its `class_names` do not fit `num_classes`, or those of the data;
+    InputError where only the data could name the classes, and there are none.
     """
     folder = config.get("data_path")
     named = () if not folder else read_class_names(Path(folder))
     if not config.states("class_names"):
+        if folder and not named and config.num_classes != len(config.class_names):
+            raise InputError(
+                folder,
+                f"no tiles with statistics there that name {config.num_classes} classes",
+                "give data_path the folder that generate_tiles_stats wrote, or set class_names",
+            )
         if named and len(named) != config.num_classes:
             raise ConfigError(
                 f"{config.path}: num_classes = {config.num_classes}, and the masks of {folder} "
