@@ -18,7 +18,7 @@ from rasterio.crs import CRS
 
 from builtup.geo.grid import Grid
 from builtup.geo.windows import Window
-from builtup.prediction.zoom import Between, Zoom, cascade_scales, halved, make_halves, zoomed
+from builtup.prediction.zoom import Zoom, cascade_scales, halved, make_halves, shares, zoomed
 
 Float = NDArray[np.float32]
 
@@ -164,12 +164,17 @@ def test_a_factor_is_the_largest_power_of_two_that_is_not_too_coarse() -> None:
 
 
 def test_centres_lie_between_their_neighbours() -> None:
-    axis = Between.of(0, 8, 0.5, 4)  # centres at −.25, .25, .75 … 3.25, held to 0…3
-    assert axis.first == 0 and axis.length == 4
-    np.testing.assert_allclose(
-        axis.before + axis.share, [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0]
-    )
-    assert axis.nearest.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    inner = Between.of(4, 2, 0.5, 4)
-    assert inner.first == 1
-    np.testing.assert_allclose(inner.first + inner.before + inner.share, [1.75, 2.25])
+    first, matrix = shares(0, 8, 0.5, 4)  # centres at −.25, .25, .75 … 3.25, held to 0…3
+    assert first == 0
+    places = matrix @ np.arange(4, dtype=np.float32)
+    np.testing.assert_allclose(places, [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0])
+    np.testing.assert_allclose(matrix.sum(axis=1), 1)
+    first, matrix = shares(4, 2, 0.5, 4)
+    assert first == 1 and matrix.tolist() == [[0.25, 0.75, 0], [0, 0.75, 0.25]]
+
+
+def test_interpolated_pixels_are_valid_where_the_nearest_one_is() -> None:
+    scene = np.array([[[1.0, np.nan, 3.0]]], np.float32)
+    with zoomed(partial(held, scene), (3, 1), 0.5) as read:
+        found = read(Window(0, 0, 1, 6))[0, 0]
+    np.testing.assert_array_equal(found, [1, 1, np.nan, np.nan, 3, 3])

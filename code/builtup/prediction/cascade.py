@@ -12,7 +12,7 @@ fold or alpha predicts nothing again, and `cascade_fit` learns its weights from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ from builtup.prediction.fold import FOLDS, Folding, Level
 from builtup.prediction.progress import Advance
 from builtup.prediction.raster import CACHE_BYTES, Predicted, predict_raster
 from builtup.prediction.windows import Stream
-from builtup.prediction.zoom import Between, Halves, Zoom, cascade_scales, make_halves, means
+from builtup.prediction.zoom import Halves, Zoom, cascade_scales, make_halves, shares
 from builtup.runs.results import PredictionTags, write_tags
 from builtup.runs.scale_weights import ScaleWeights
 from builtup.sensors.classes import Classes
@@ -46,8 +46,8 @@ from builtup.sensors.classes import Classes
 __all__ = [
     "LEVELS",
     "Cascade",
+    "LevelPart",
     "Source",
-    "at_full_size",
     "level_job",
     "predict_source",
 ]
@@ -55,8 +55,8 @@ __all__ = [
 #: Where the levels lie, beside raw/.
 LEVELS = "levels"
 LEVEL = Step("predict_level", 1)
-#: Side of the blocks that are folded, and of those of the COG.
-BLOCK = 512
+#: Rows and columns of the blocks that are folded: half of one of the COG's.
+BLOCK = (256, 512)
 #: What a scene's raster depends on, and the levels that it is folded from do not.
 _FOLDED = frozenset({"fold", "fold_tuned_on"})
 
@@ -286,7 +286,7 @@ def _fold(
     grid = source.grid
     area = None if source.area is None else source.area.on(grid)
     profile: dict[str, Any] = {"count": bands, "dtype": "uint8", "nodata": NODATA}
-    blocks = list(aligned(grid.width, grid.height, (BLOCK, BLOCK)))
+    blocks = list(aligned(grid.width, grid.height, BLOCK))
     any_valid = False
     with (
         gdal_env(GDAL_CACHEMAX=source.cache),
@@ -299,15 +299,15 @@ def _fold(
         at_full = zooms[-1].scale == 1
         read = None if at_full else stack.enter_context(source.opening())
 
-        def take(window: Window) -> tuple[list[Level], NDArray[np.bool_] | None]:
-            levels = [at_full_size(r, z, window) for r, z in zip(rasters, zooms, strict=True)]
+        def take(window: Window) -> tuple[list[LevelPart], NDArray[np.bool_] | None]:
+            parts = [LevelPart.read(r, z, window) for r, z in zip(rasters, zooms, strict=True)]
             if read is None:
-                return levels, None
-            return levels, np.logical_and.reduce(~np.isnan(read(window)), axis=0)
+                return parts, None
+            return parts, np.logical_and.reduce(~np.isnan(read(window)), axis=0)
 
         with running_ahead(take, blocks) as taken:
-            for window, (levels, valid) in zip(blocks, taken, strict=True):
-                values = _to_bytes(folding.fold(levels), levels, valid)
+            for window, (parts, valid) in zip(blocks, taken, strict=True):
+                values = _folded(folding, parts, valid)
                 if area is not None:
                     values = np.where(area.holds(window), values, np.uint8(NODATA))
                 any_valid = any_valid or bool((values != NODATA).any())
@@ -315,65 +315,64 @@ def _fold(
     return any_valid
 
 
-def _to_bytes(
-    p: Tensor, levels: Sequence[Level], valid: NDArray[np.bool_] | None
+def _folded(
+    folding: Folding, parts: Sequence[LevelPart], valid: NDArray[np.bool_] | None
 ) -> NDArray[np.uint8]:
-    """round(254 · p), 255 where the scene is not valid (the finest level knows), or none knows."""
-    known = levels[-1][1]
+    """round(254 · P), 255 where the scene is not valid (the finest level knows), or none knows."""
+    known: Tensor | None = torch.zeros((), dtype=torch.bool)
+
+    def levels() -> Iterator[Level]:
+        nonlocal known
+        for part in parts:
+            p, own = part.at_full_size()
+            known = None if known is None or own is None else known | own
+            yield p, own
+        if valid is None:
+            known = own
+
+    scaled = (folding.fold(levels()) * SCALE).round_().clamp_(0, SCALE)
     if valid is not None:
         seen = torch.from_numpy(valid)
-        for _, of in levels:
-            if of is None:
-                known = seen
-                break
-        else:
-            masks = [of for _, of in levels if of is not None]
-            known = seen & torch.stack(masks).any(dim=0)
-    scaled = (p * SCALE).round_().clamp_(0, SCALE)
+        known = seen if known is None else known & seen
     if known is not None:
         scaled.masked_fill_(~known, float(NODATA))
     values: NDArray[np.uint8] = scaled.to(torch.uint8).numpy()
     return values
 
 
-def at_full_size(raster: DatasetReader, zoom: Zoom, window: Window) -> Level:
-    """The probabilities of a level in a window of the scene's own size, and where it knows them."""
-    if zoom.scale == 1:
-        return _decoded(read_window(raster, window))
-    ways = [
-        (window.x, window.width, zoom.scale, raster.width),
-        (window.y, window.height, zoom.scale, raster.height),
-    ]
-    if zoom.scale > 1:
-        (x, across), (y, down) = (means(*way) for way in ways)
-        p, known = _decoded(read_window(raster, Window(y, x, down.shape[1], across.shape[1])))
-        left, right = torch.from_numpy(down), torch.from_numpy(across.T)
-        return _weighted(lambda values: left @ values @ right, p, known)
-    columns, rows = (Between.of(*way) for way in ways)
-    part = Window(rows.first, columns.first, rows.length, columns.length)
-    p, known = _decoded(read_window(raster, part))
-    return _weighted(lambda values: _between(_between(values, rows, 1), columns, 2), p, known)
+@dataclass(frozen=True)
+class LevelPart:
+    """What a window of the scene is made from, of a level: `values` (bands, h, w) in 8 bits.
 
+    `columns` and `rows` are the shares that its pixels have in those of the window; None where
+    they are the same.
+    """
 
-def _decoded(values: NDArray[np.uint8]) -> Level:
-    p = torch.from_numpy(values).to(torch.float32).div_(SCALE)
-    valid = values[0] != NODATA
-    return p, None if valid.all() else torch.from_numpy(valid)
+    values: NDArray[np.uint8]
+    columns: NDArray[np.float32] | None = None
+    rows: NDArray[np.float32] | None = None
 
+    @classmethod
+    def read(cls, raster: DatasetReader, zoom: Zoom, window: Window) -> LevelPart:
+        """Read what a window needs."""
+        if zoom.scale == 1:
+            return cls(read_window(raster, window))
+        x, columns = shares(window.x, window.width, zoom.scale, raster.width)
+        y, rows = shares(window.y, window.height, zoom.scale, raster.height)
+        part = Window(y, x, rows.shape[1], columns.shape[1])
+        return cls(read_window(raster, part), columns, rows)
 
-def _weighted(resize: Callable[[Tensor], Tensor], p: Tensor, known: Tensor | None) -> Level:
-    """Probabilities of another size, by the weights of those that are known."""
-    if known is None:
-        return resize(p), None
-    total, weight = resize(p * known), resize(known[None].to(p.dtype))
-    return total / weight.clamp(min=1e-6), weight[0] > 1e-6
-
-
-def _between(values: Tensor, axis: Between, dimension: int) -> Tensor:
-    """Values (bands, h, w) interpolated linearly along one dimension."""
-    share = torch.from_numpy(axis.share)
-    if dimension == 1:
-        share = share[:, None]
-    before = values.index_select(dimension, torch.from_numpy(axis.before))
-    after = values.index_select(dimension, torch.from_numpy(axis.after))
-    return before.lerp_(after, share)
+    def at_full_size(self) -> Level:
+        """Probabilities in the window, and where they are known, by those around that are."""
+        p = torch.from_numpy(self.values).to(torch.float32).div_(SCALE)
+        valid = self.values[0] != NODATA
+        known = None if valid.all() else torch.from_numpy(valid)
+        if self.columns is None or self.rows is None:
+            return p, known
+        down, across = torch.from_numpy(self.rows), torch.from_numpy(self.columns.T)
+        if known is None:
+            known = torch.ones(p.shape[1:], dtype=torch.bool)
+        weight = down @ known.to(p.dtype) @ across
+        values = down @ ((p * known) @ across)
+        everywhere = bool(known.all())
+        return values.div_(weight.clamp(min=1e-6)), None if everywhere else weight > 1e-6

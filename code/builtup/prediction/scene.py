@@ -53,6 +53,7 @@ __all__ = [
     "predict_job",
     "predict_scene",
     "scene_job",
+    "stored_source",
 ]
 
 log = logging.getLogger(__name__)
@@ -211,9 +212,14 @@ def predict_scene(
     path: Path, stream: Stream, final: Path, tags: PredictionTags | None = None
 ) -> Predicted:
     """Predict a whole 3-band scene into a COG of 8-bit probabilities on its grid."""
+    source = stored_source(path)
+    return predict_raster(source.opening, source.grid, stream, final, tags, name=source.name)
+
+
+def stored_source(path: Path) -> Source:
+    """A 3-band scene as what can be read by windows."""
     with gdal_env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as scene:
-        grid = Grid.of(scene)
-    return predict_raster(partial(_stored, path), grid, stream, final, tags, name=str(path))
+        return Source(partial(_stored, path), Grid.of(scene), str(path))
 
 
 @contextmanager

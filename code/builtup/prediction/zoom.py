@@ -35,13 +35,12 @@ from builtup.geo.windows import Window, aligned
 from builtup.prediction.decoders import Opening
 
 __all__ = [
-    "Between",
     "Halves",
     "Zoom",
     "cascade_scales",
     "halved",
     "make_halves",
-    "means",
+    "shares",
     "zoomed",
 ]
 
@@ -184,80 +183,44 @@ def zoomed(opening: Opening[Window], size: tuple[int, int], ratio: float) -> Ite
     Above 1 they are means of what is known of their ground; below 1 interpolated, and NaN where
     the nearest pixel is.
     """
-    make = _shrunk if ratio > 1 else _enlarged
     with opening() as stored:
-        yield partial(make, stored, size, ratio)
+        yield partial(_resampled, stored, size, ratio)
 
 
-def _shrunk(read: Read, size: tuple[int, int], ratio: float, window: Window) -> Float:
-    x, across = means(window.x, window.width, ratio, size[0])
-    y, down = means(window.y, window.height, ratio, size[1])
+def _resampled(read: Read, size: tuple[int, int], ratio: float, window: Window) -> Float:
+    x, across = shares(window.x, window.width, ratio, size[0])
+    y, down = shares(window.y, window.height, ratio, size[1])
     values = read(Window(y, x, down.shape[1], across.shape[1]))
     known = ~np.isnan(values)
     weights = down @ known.astype(np.float32) @ across.T
     total = down @ np.where(known, values, np.float32(0)) @ across.T
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean: Float = total / weights
-    mean[weights < _HAIR] = np.nan
+    unknown = weights < _HAIR
+    if ratio < 1:
+        unknown |= ~known[:, down.argmax(axis=1)][..., across.argmax(axis=1)]
+    mean = np.asarray(total / np.where(unknown, 1, weights), np.float32)
+    mean[unknown] = np.nan
     return mean
 
 
-def means(start: int, length: int, ratio: float, source: int) -> tuple[int, Float]:
-    """The first pixel read for `length` coarser ones from `start`, and their shares (length, n)."""
-    edges = np.clip(np.arange(start, start + length + 1) * ratio, 0, source)
-    first, last = math.floor(edges[0]), math.ceil(edges[-1])
-    pixels = np.arange(first, last)
-    low = np.maximum(edges[:-1, None], pixels)
-    high = np.minimum(edges[1:, None], pixels + 1)
-    return first, np.maximum(high - low, 0).astype(np.float32)
+def shares(start: int, length: int, ratio: float, source: int) -> tuple[int, Float]:
+    """How `length` pixels of an axis, from `start`, are made of `source` pixels of another size.
 
-
-def _enlarged(read: Read, size: tuple[int, int], ratio: float, window: Window) -> Float:
-    across = Between.of(window.x, window.width, ratio, size[0])
-    down = Between.of(window.y, window.height, ratio, size[1])
-    values = read(Window(down.first, across.first, down.length, across.length))
-    known = ~np.isnan(values)
-    parts = []
-    for array in (np.where(known, values, np.float32(0)), known.astype(np.float32)):
-        steps = down.share[:, None]
-        rows = array[:, down.before] * (1 - steps) + array[:, down.after] * steps
-        parts.append(
-            rows[..., across.before] * (1 - across.share) + rows[..., across.after] * across.share
-        )
-    total, weights = parts
-    nearest = known[:, down.nearest][..., across.nearest]
-    return np.where(nearest, total / np.where(nearest, weights, 1), np.float32(np.nan))
-
-
-@dataclass(frozen=True)
-class Between:
-    """Between which pixels of an axis the centres of finer ones lie.
-
-    `first` is the first pixel to be read, of `length`; `before` and `after` are the places in what
-    is read of each centre's two neighbours, `share` (0 to 1) how far it is on its way to `after`.
+    Each is `ratio` of those wide. Above 1 it is their mean by length, below 1 interpolated between
+    the two whose centres lie beside its own. Returns the first pixel to be read, and of those that
+    are read the shares, (length, n), each row with a sum of 1 (above 1: of its length).
     """
-
-    first: int
-    before: NDArray[np.int64]
-    after: NDArray[np.int64]
-    share: Float
-
-    @classmethod
-    def of(cls, start: int, length: int, ratio: float, source: int) -> Between:
-        """Of `length` pixels from `start`, each `ratio` pixels wide, on an axis of `source`."""
-        centres = (np.arange(start, start + length) + 0.5) * ratio - 0.5
-        centres = np.clip(centres, 0, source - 1)
-        before = np.floor(centres).astype(np.int64)
-        first = int(before[0])
-        after = np.minimum(before + 1, source - 1)
-        return cls(first, before - first, after - first, (centres - before).astype(np.float32))
-
-    @property
-    def length(self) -> int:
-        """Number of pixels to be read."""
-        return int(self.after[-1]) + 1
-
-    @property
-    def nearest(self) -> NDArray[np.int64]:
-        """The neighbour that is nearer to each centre."""
-        return np.where(self.share >= 0.5, self.after, self.before)
+    if ratio > 1:
+        edges = np.minimum(np.arange(start, start + length + 1) * ratio, source)
+        first, last = math.floor(edges[0]), math.ceil(edges[-1] - _HAIR)
+        pixels = np.arange(first, last)
+        low = np.maximum(edges[:-1, None], pixels)
+        high = np.minimum(edges[1:, None], pixels + 1)
+        return first, np.maximum(high - low, 0).astype(np.float32)
+    centres = np.clip((np.arange(start, start + length) + 0.5) * ratio - 0.5, 0, source - 1)
+    before = np.floor(centres).astype(np.int64)
+    after = np.minimum(before + 1, source - 1)
+    first, rows, on = int(before[0]), np.arange(length), (centres - before).astype(np.float32)
+    matrix = np.zeros((length, int(after[-1]) + 1 - first), np.float32)
+    matrix[rows, after - first] = on
+    matrix[rows, before - first] += 1 - on
+    return first, matrix

@@ -1,0 +1,51 @@
+"""A scene of six classes at one scale, or at several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from builtup.jobs.allocator import keep_freed_memory
+from builtup.jobs.steps import Job
+from builtup.models.channels import Channels
+from builtup.models.segmenter import Segmenter
+from builtup.models.small import SmallUNet
+from builtup.prediction.cascade import Cascade, predict_source
+from builtup.prediction.network import make_stream
+from builtup.prediction.scene import stored_source
+from builtup.runs.results import PredictionTags
+from builtup.sensors.classes import Classes
+
+keep_freed_memory()  # as the command line does at its start
+
+CLASSES = Classes.of(("ground", "building", "clutter", "vegetation", "water", "car"))
+
+
+def load(
+    image: str, output: str, fold: str, stride: int, widths: list[int], threads: int, batch: int
+) -> Any:
+    """A network of random weights: a U-Net of `widths`, or one convolution where there are none."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    number = len(CLASSES)
+    network = SmallUNet(3, number, tuple(widths)) if widths else torch.nn.Conv2d(3, number, 1)
+    model = Segmenter(Channels("linear_3b", (0.1,) * 3, (0.5,) * 3), network)
+    overlap = 512 - 512 // stride if stride else 64
+    how = {"window": 512, "overlap": overlap, "batch_size": batch, "device": "cpu"}
+    stream = make_stream(model, classes=CLASSES, blend="gaussian", **how)
+    return stream, Cascade.of(fold, 1 / 3, 2.0, (), CLASSES), Path(image), Path(output)
+
+
+def run(state: Any) -> dict[str, Any]:
+    """Predict into a COG; work in megapixels of the scene."""
+    stream, cascade, image, output = state
+    source = stored_source(image)
+    grid = source.grid
+    tags = PredictionTags(
+        "bench_{}", "38SLF_Bench", grid.width, grid.height, "", 0.5, CLASSES.names
+    )
+    job = Job("bench", (image,), (output / "raw" / "bench_prob.tif",), {"fold": str(cascade)})
+    done = predict_source(source, stream, cascade, job, tags.of_kind("scene"))
+    return {"work": done.pixels / 1e6, "facts": {"windows": done.windows}}
