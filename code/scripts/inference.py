@@ -21,10 +21,10 @@ from builtup.prediction.infer import (
     make_work,
     output_folder,
     plan,
+    predict_share,
     run_name,
     upload,
 )
-from builtup.prediction.tiles import predict_tiles
 from builtup.runs.going_on import INFERENCE, naming_the_way_on
 from builtup.runs.recorder import Recorder, recording
 from builtup.runs.records import InferenceRecord
@@ -45,15 +45,14 @@ def run(config: Config) -> None:
 
 
 def infer(config: Config, prepared: Plan, recorder: Recorder) -> None:
-    """Predict this process's share of the tiles; rank 0 reports on all."""
+    """Predict this process's share of the tiles or scenes; rank 0 reports on all."""
     run_id = str(idist.broadcast(recorder.run_id, src=0))
     folder = Path(str(idist.broadcast(str(output_folder(recorder)), src=0)))
     if idist.get_rank() == 0:
         log_plan(config, prepared, recorder, folder)
     work = make_work(config, prepared, folder, run_id)
-    tiles = work.selection.tiles[idist.get_rank() :: idist.get_world_size()]
     started = time.monotonic()
-    tally = predict_tiles(work, tiles, quiet=idist.get_rank() > 0)
+    tally = predict_share(config, prepared, work)
     log_tally(work, tally, time.monotonic() - started, recorder)
     if idist.get_rank() == 0:
         upload(recorder, folder)

@@ -105,6 +105,11 @@ KNOWN: Mapping[str, Known] = {
     "overlap": _inference(int | None, STUDY),
     "stride": _inference(int | None),  # steps of window // stride instead of an overlap
     "blend": _inference(str, STUDY),
+    "by": _inference(str),  # tiles, or scenes: whole ones, which several scales need
+    "fold": _inference(str),  # of several scales: vote, soft, mean, logits:<where they were fitted>
+    "scales": _inference(tuple),  # by the sizes of scene and window where there are none
+    "exponent": _inference(float),
+    "alpha": _inference(float),
     "threshold": _inference(float | str | None),
     "temperature": _inference(float | str | None),  # of the logits; "run": that of the training run
     "has_targets": _inference(bool),

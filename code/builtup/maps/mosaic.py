@@ -31,6 +31,7 @@ from builtup.runs.results import (
     Results,
     read_tags,
     resolve_results,
+    scene_rasters,
     upload_results,
     write_tags,
 )
@@ -64,7 +65,7 @@ def merge_tiles(
 
 def _find_jobs(results: Results) -> tuple[list[Job], list[BuiltupError]]:
     folders = sorted(path for path in results.raw.glob("*_tiles") if path.is_dir())
-    if not folders:
+    if not folders and not scene_rasters(results):  # by="scenes" leaves nothing to merge
         raise InputError(results.raw, "no folder <scene>_tiles in it", "run the inference first")
     jobs: list[Job] = []
     problems: list[BuiltupError] = []

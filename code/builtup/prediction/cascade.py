@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from rasterio.io import DatasetReader
 from torch import Tensor
 
 from builtup.errors import ConfigError
-from builtup.geo.area import Area
 from builtup.geo.grid import Grid
 from builtup.geo.prefetch import running_ahead
 from builtup.geo.probability import NODATA, SCALE
@@ -36,7 +35,7 @@ from builtup.jobs.steps import Job, Step, describe_input, is_done, record_done
 from builtup.prediction.decoders import Opening
 from builtup.prediction.fold import FOLDS, Folding, Level
 from builtup.prediction.progress import Advance
-from builtup.prediction.raster import CACHE_BYTES, Predicted, predict_raster
+from builtup.prediction.raster import CACHE_BYTES, GridLimits, Predicted, predict_raster
 from builtup.prediction.windows import Stream
 from builtup.prediction.zoom import Halves, Zoom, cascade_scales, make_halves, shares
 from builtup.runs.results import PredictionTags, write_tags
@@ -143,6 +142,14 @@ class Cascade:
         return [Zoom(grid, scale) for scale in sorted(scales)]
 
 
+class Limits(Protocol):
+    """What a prediction is limited to, such as an area."""
+
+    def on(self, grid: Grid) -> GridLimits | None:
+        """It on a grid; None where it does not meet it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Source:
     """A raster that can be read by windows.
@@ -156,7 +163,7 @@ class Source:
     grid: Grid
     name: str
     cache: int = CACHE_BYTES
-    area: Area | None = None
+    area: Limits | None = None
     halves: Halves | None = None
 
 

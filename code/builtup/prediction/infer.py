@@ -18,16 +18,23 @@ from builtup.config.load import Config
 from builtup.errors import ConfigError
 from builtup.prediction.earlier_run import find_earlier, require_same, require_same_data
 from builtup.prediction.fitted_tiles import adapted_cities, networks_of
+from builtup.prediction.fold import ALPHA
 from builtup.prediction.recipe import Loaded, Recipe, ready
 from builtup.prediction.tiles import (
     Selection,
     Tally,
     TileWork,
     inputs_for,
+    predict_tiles,
     select_all,
     select_held_out,
 )
 from builtup.prediction.tta import TTA_SETS
+from builtup.prediction.whole_scenes import (
+    predict_whole_scenes,
+    require_whole_scenes,
+    scenes_of,
+)
 from builtup.runs import tracking
 from builtup.runs.lineage import find_artifacts, tuned_ground
 from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
@@ -46,6 +53,7 @@ __all__ = [
     "make_work",
     "output_folder",
     "plan",
+    "predict_share",
     "run_name",
     "upload",
 ]
@@ -85,12 +93,39 @@ def plan(config: Config) -> Plan:
         recipe = replace(recipe, backend=before.record.backend)
     with _naming(config):
         loaded = ready(recipe, trained)
+        _check_by(config, loaded, selection)
     if before is None:
         return Plan(selection, loaded, inputs)
     prepared = Plan(selection, loaded, inputs, before.folder)
     require_same(config, before.record, prepared.record)
     require_same_data(config, before.folder, selection.tiles)
     return prepared
+
+
+def _check_by(config: Config, loaded: Loaded, selection: Selection) -> None:
+    """ConfigError where scenes cannot be predicted by what the config says."""
+    by = config.get("by", "tiles")
+    if by not in {"tiles", "scenes"}:
+        raise ConfigError(f"by={by}: unknown; use tiles or scenes")
+    if by == "scenes":
+        require_whole_scenes(Path(config.data_path), selection.tiles)
+        if not config.get("save_raw_predictions", True):
+            raise ConfigError("save_raw_predictions=False: by='scenes' writes what it scores")
+    elif loaded.cascade is not None:
+        raise ConfigError(
+            f"fold={loaded.recipe.fold}: several scales need whole scenes, not tiles; set "
+            "by='scenes'"
+        )
+
+
+def predict_share(config: Config, prepared: Plan, work: TileWork) -> Tally:
+    """Predict this process's share of the tiles, or of the scenes."""
+    rank, processes, tiles = idist.get_rank(), idist.get_world_size(), work.selection.tiles
+    if config.get("by", "tiles") == "tiles":
+        return predict_tiles(work, tiles[rank::processes], quiet=rank > 0)
+    scenes = scenes_of(tiles)[rank::processes]
+    cascade, settings = prepared.loaded.cascade, prepared.record.settings()
+    return predict_whole_scenes(work, scenes, cascade, settings, quiet=rank > 0)
 
 
 def _selection(config: Config, trained: Trained) -> Selection:
@@ -175,6 +210,10 @@ def _recipe(config: Config, trained: Trained, selection: Selection) -> Recipe:
         batch_size=config.get("batch_size", 4),
         blend=config.get("blend", "ramp"),
         stride=config.get("stride"),
+        fold=config.get("fold", ""),
+        scales=config.get("scales", ()),
+        exponent=config.get("exponent", 2.0),
+        alpha=config.get("alpha", ALPHA),
         threshold=_text(config.get("threshold")),
         temperature=_text(config.get("temperature")),
         device=config.get("device", "auto"),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from builtup.errors import InputError
-from builtup.geo.area import GridArea
 from builtup.geo.grid import Grid
 from builtup.geo.probability import NODATA
 from builtup.geo.rasters import create_cog, gdal_env
@@ -22,10 +21,22 @@ from builtup.runs.results import QUICKLOOK, PredictionTags, write_tags
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.quicklook import Quicklook
 
-__all__ = ["CACHE_BYTES", "Predicted", "predict_raster"]
+__all__ = ["CACHE_BYTES", "GridLimits", "Predicted", "predict_raster"]
 
 #: Bytes of GDAL's cache: enough for the blocks that neighbouring windows of tiled files share.
 CACHE_BYTES = 16_000_000
+
+
+class GridLimits(Protocol):
+    """What a prediction is limited to, in the pixels of a grid: see `builtup.geo.area.GridArea`."""
+
+    def meets(self, window: Window) -> bool:
+        """Whether any of it lies in a window."""
+        ...
+
+    def holds(self, window: Window) -> NDArray[np.bool_]:
+        """(height, width): the pixels of a window whose centre lies in it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ def predict_raster(
     *,
     name: str,
     cache: int = CACHE_BYTES,
-    area: GridArea | None = None,
+    area: GridLimits | None = None,
     quicklook: Path | None = None,
     advance: Advance = lambda pixels: None,
     overviews: bool = True,

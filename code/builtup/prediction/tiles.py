@@ -46,6 +46,7 @@ __all__ = [
     "TileWork",
     "inputs_for",
     "predict_tiles",
+    "score_tile",
     "select_all",
     "select_held_out",
     "write_tile",
@@ -241,17 +242,29 @@ def predict_tiles(work: TileWork, tiles: Sequence[Tile], *, quiet: bool = False)
     ):
         for tile, power in zip(tiles, ahead(read, tiles), strict=True):
             values = _values(work, tile, power, tally)
-            truth = work.selection.truth(tile) if work.scored else None
-            if truth is not None:
-                label = work.classes.decide(values, work.network(tile).threshold)
-                tally.matrix[cities.index(tile.city)] += confusion(truth, label, number)
-            if tile.tile_id in drawn and work.folder is not None:
-                path = work.folder / "overlays" / f"{tile.tile_id}.png"
-                decided = (values, work.network(tile).threshold, truth, work.classes)
-                save_overlay(path, power, *decided, work.inputs.sensor, tile.tile_id)
-                tally.pictures.append(path)
+            score_tile(work, tile, values, power if tile.tile_id in drawn else None, tally)
             advance(tile.width * tile.height)
     return tally
+
+
+def score_tile(
+    work: TileWork,
+    tile: Tile,
+    values: NDArray[np.uint8],
+    power: NDArray[np.float32] | None,
+    tally: Tally,
+) -> None:
+    """Count a tile's probabilities against its truth, where it is scored; draw it, with `power`."""
+    truth = work.selection.truth(tile) if work.scored else None
+    if truth is not None:
+        label = work.classes.decide(values, work.network(tile).threshold)
+        city = work.selection.cities.index(tile.city)
+        tally.matrix[city] += confusion(truth, label, len(work.classes))
+    if power is not None and work.folder is not None:
+        path = work.folder / "overlays" / f"{tile.tile_id}.png"
+        decided = (values, work.network(tile).threshold, truth, work.classes)
+        save_overlay(path, power, *decided, work.inputs.sensor, tile.tile_id)
+        tally.pictures.append(path)
 
 
 def _values(
