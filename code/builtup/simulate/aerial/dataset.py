@@ -22,7 +22,7 @@ __all__ = ["GEOREFERENCES", "PIXELS", "Flights", "simulate_flights"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("simulate", 1)
+STEP = Step("simulate", 2)
 #: Pixels in metres that are drawn.
 PIXELS = (0.05, 1.0)
 GEOREFERENCES = ("utm", "none")

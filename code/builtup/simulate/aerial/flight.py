@@ -20,6 +20,9 @@ EXTENT, FOOTPRINT_EXTENT, SCENES = 5120.0, 8200.0, 4
 APART = 1.15
 #: Deviation (m) of the terrain and its wavelength, within a scene and beyond.
 RELIEF = ((1.9, 260.0, 3), (7.0, 1500.0, 2))
+#: Banks and terraces: their height (m), and the levels of a field of that wavelength (m) between
+#: which they rise. They are as high and, on a surface model, as steep as small houses.
+BANK, BANK_WAVE, BANK_LEVELS = 2.8, 110.0, ((-0.75, -0.68), (0.55, 0.62))
 SQUARE = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 Rgb = tuple[float, float, float]
@@ -78,6 +81,7 @@ class Flight:
     salt: int
     altitude: float
     relief: tuple[tuple[float, FractalField], ...]
+    banks: FractalField
     sun: Sun
     season: Season
     camera: Camera
@@ -87,12 +91,21 @@ class Flight:
     def terrain(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float32]:
         """Metres of the ground (len(y), len(x)) above `altitude`."""
         parts = [np.float32(metres) * field.grid(x, y) for metres, field in self.relief]
-        return sum(parts[1:], parts[0])
+        return sum(parts, _banks(self.banks.grid(x, y)))
 
     def terrain_at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float32]:
         """Metres of the ground above `altitude` at points."""
         parts = [np.float32(metres) * field.at(x, y) for metres, field in self.relief]
-        return sum(parts[1:], parts[0])
+        return sum(parts, _banks(self.banks.at(x, y)))
+
+
+def _banks(field: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Metres that banks add to the ground."""
+    out = np.zeros_like(field)
+    for low, high in BANK_LEVELS:
+        t = np.clip((field - np.float32(low)) / np.float32(high - low), 0, 1)
+        out += np.float32(BANK) * t * t * (3 - 2 * t)
+    return out
 
 
 def city_extent(side: float, footprints: bool) -> float:
@@ -122,6 +135,7 @@ def draw_flight(city: City, number: int, size: int, pixel: float) -> Flight:
         salt=int(rng.integers(1, 2**31)),
         altitude=float(np.round(terrain.uniform(60, 420), 2)),
         relief=relief,
+        banks=FractalField.draw(terrain, city.spec.extent, BANK_WAVE, 2, 0.3),
         sun=_sun(rng, shift),
         season=_season(rng, city.spec),
         camera=_camera(rng, city.spec),
@@ -168,7 +182,7 @@ def _sun(rng: np.random.Generator, shift: str) -> Sun:
 def _season(rng: np.random.Generator, spec: CitySpec) -> Season:
     """Green and straw of the day; dry or lush, or autumn, where all is shifted."""
     dry, trees = rng.uniform(0.05, 0.75), rng.uniform(0.5, 1.7)
-    autumn = 0.0 if rng.random() < 0.7 else rng.uniform(0, 0.3)
+    autumn = rng.uniform(0.0, 0.35)
     leaf = np.array([98, 112, 70]) * rng.uniform(0.8, 1.2) + rng.normal(0, 6, 3)
     water = ((58, 66, 68), (72, 88, 72), (118, 106, 84), (62, 84, 98))[rng.integers(4)]
     if spec.shift == "climate":

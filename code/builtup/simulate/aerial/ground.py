@@ -14,6 +14,7 @@ from builtup.simulate.aerial.canvas import Canvas, hashed
 from builtup.simulate.aerial.flight import Flight
 from builtup.simulate.aerial.materials import CODE, Mix
 from builtup.simulate.plan import landcover
+from builtup.simulate.plan.lanes import lanes_between
 from builtup.simulate.plan.noise import hash_cells, hash_uniform
 
 __all__ = ["FENCE", "HEDGE", "LARGE", "REACH", "Ground", "ground_of", "street_pieces"]
@@ -24,8 +25,10 @@ REACH, LARGE = 24.0, 420.0
 FENCE, HEDGE = 1, 2
 #: Side (m) of the cells of which some hold a pond, their share, and a pond's radius.
 POND_CELL, PONDS, POND = 170.0, 0.16, (9.0, 27.0)
-#: Width of a pavement beside a street, in metres.
-PAVEMENT = 1.8
+#: Width of a pavement beside a street (m), and the share of streets that have one.
+PAVEMENT, PAVEMENTS = 1.6, 0.55
+#: Buildings so far around a scene (m) decide where streets between footprints run.
+AROUND = 150.0
 
 #: Shares of materials on lots of houses and of larger buildings, of streets, and of fields.
 HOUSE_LOTS = {
@@ -68,11 +71,18 @@ class Ground:
 
 
 def street_pieces(flight: Flight) -> NDArray[np.float64]:
-    """Streets and roads of the city (n, 5): ends of straight pieces and their width; metres."""
-    roads = flight.city.roads
+    """Streets and roads of the city (n, 5): ends of straight pieces and their width; metres.
+
+    Where footprints took the place of the plan, streets run between them.
+    """
+    city, roads = flight.city, flight.city.roads
+    if city.spec.footprints:
+        side = flight.size * flight.pixel
+        scene = Canvas(0, 0, 1, 1, side, flight.corner)
+        return lanes_between(city.buildings.take(scene.near(city.buildings.bounds, AROUND)))
     steps = np.column_stack([roads.points[:-1], roads.points[1:], roads.area[:-1] / 5])
     close = np.hypot(*(steps[:, 2:4] - steps[:, :2]).T) < 9.0
-    return np.concatenate([flight.city.lanes, steps[close]])
+    return np.concatenate([city.lanes, steps[close]])
 
 
 def ground_of(
@@ -167,6 +177,8 @@ def _streets(
     for wider, salt in ((PAVEMENT, 53), (0.0, 55)):
         number = canvas.burn(shapely.buffer(lines, pieces[near, 4] / 2 + wider, quad_segs=3))
         here = (number > 0) & (built == 0)
+        if wider:
+            here &= hash_uniform(look, 59)[number - 1] < PAVEMENTS
         of = look[number[here] - 1] + np.uint32(salt)
         material[here] = CODE["concrete"] if wider else mix.of(of, salt)
         objects[here] = of

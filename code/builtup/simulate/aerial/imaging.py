@@ -31,6 +31,8 @@ IGNORED, LEFT_OUT, PATCH = 255, 0.015, 6.0
 MISSED = 0.2
 #: Pixels of surface models, in metres, about; heights of no-data.
 SURFACE_PIXEL, NO_HEIGHT = 0.5, -9999.0
+#: Edges of surface models are this soft (deviation in their pixels).
+SOFT = 1.1
 #: The highest tree, in metres.
 TALLEST_TREE = 19.0
 #: Colour of the light of sky and sun.
@@ -153,9 +155,10 @@ class Scene:
         wet = _blocks(water.astype(np.float32), step) > 0.5
         salt = flight.salt & 0xFFFF
         wrong = 1.4 * model.noise(9.0, salt + 91) + 0.9 * model.noise(2.0, salt + 92)
-        mean = ndimage.gaussian_filter(np.where(wet, mean + wrong, mean), 0.9, truncate=4)
+        mean = ndimage.gaussian_filter(np.where(wet, mean + wrong, mean), SOFT, truncate=3.5)
         error = np.float32(flight.camera.error)
         mean += error * (0.8 * model.noise(1.6, salt + 93) + 0.6 * _normal(model, salt + 94))
+        mean += 2 * error * model.noise(7.0, salt + 90)
         mean += np.float32(flight.altitude)
         mean[~_seen(model, flight)] = NO_HEIGHT
         edge = halo // step

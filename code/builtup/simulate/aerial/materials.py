@@ -27,10 +27,10 @@ _TABLE: dict[str, tuple[tuple[float, float, float], tuple[float, float, float, f
     "concrete": ((172, 169, 162), (0.035, 0.015, 0.03, 0.05)),
     "gravel": ((148, 141, 130), (0.08, 0.025, 0.03, 0.05)),
     "clay": ((146, 98, 80), (0.05, 0.025, 0.03, 0.03)),
-    "sand": ((190, 174, 148), (0.05, 0.035, 0.045, 0.08)),
-    "soil": ((124, 102, 82), (0.07, 0.045, 0.055, 0.08)),
+    "sand": ((190, 174, 148), (0.05, 0.03, 0.04, 0.05)),
+    "soil": ((124, 102, 82), (0.07, 0.045, 0.05, 0.05)),
     "pale": ((212, 214, 215), (0.025, 0.015, 0.02, 0.03)),
-    "grass": ((104, 116, 68), (0.09, 0.06, 0.055, 0.08)),
+    "grass": ((104, 116, 68), (0.09, 0.06, 0.05, 0.05)),
     "leaf": ((82, 100, 60), (0.12, 0.15, 0.05, 0.0)),
     "water": ((60, 68, 68), (0.01, 0.01, 0.015, 0.03)),
     "pool": ((92, 168, 184), (0.02, 0.04, 0.02, 0.0)),
@@ -50,9 +50,11 @@ PAINTS = ("white", "silver", "black", "red", "blue", "orange")
 TASTE = 1.6
 #: Spread of the brightness and of the hue of objects of one material.
 TINT, HUE = 0.17, 0.045
-#: Colours of grass and leaves that have dried or turned.
+#: Colours of grass that has dried, of leaves that have turned or fallen, and of needles, which the
+#: share CONIFERS of trees have.
 STRAW = (176, 158, 112)
-TURNED = (158, 112, 58)
+TURNED, FALLEN, NEEDLES = (152, 108, 66), (126, 114, 102), (62, 70, 60)
+CONIFERS = 0.2
 
 
 class Mix:
@@ -84,8 +86,11 @@ def albedo(
     bright = np.clip(bright, 0.55, 1.5) * (1 + own * texture)
     out = colours[material].transpose(2, 0, 1)
     _dry(out, material == CODE["grass"], STRAW, _straw(objects, season, fields))
-    turned = hash_uniform(objects, 35) < season.autumn
-    _dry(out, (material == CODE["leaf"]) & turned, TURNED, np.full(canvas.shape, 0.8, np.float32))
+    tree, leaf = hash_uniform(objects, 35), material == CODE["leaf"]
+    most = np.full(canvas.shape, 0.85, np.float32)
+    _dry(out, leaf & (tree < season.autumn), TURNED, most)
+    _dry(out, leaf & (tree < season.autumn / 2), FALLEN, most)
+    _dry(out, leaf & (tree > 1 - CONIFERS * (1 - season.autumn)), NEEDLES, most)
     hue = np.float32(HUE) * per_object(objects, 37)
     out[0] *= bright * (1 + hue)
     out[1] *= bright
@@ -95,7 +100,7 @@ def albedo(
 
 def _straw(objects: UInt, season: Season, fields: list[Float]) -> Float:
     """How dry grass is: by meadow, and in patches."""
-    share = season.dry + 0.22 * per_object(objects, 39) + 0.1 * fields[2] + 0.08 * fields[3]
+    share = season.dry + 0.22 * per_object(objects, 39) + 0.05 * fields[2] + 0.06 * fields[3]
     return np.clip(share, 0, 1).astype(np.float32)
 
 

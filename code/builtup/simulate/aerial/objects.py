@@ -286,5 +286,6 @@ def _on_streets(canvas: Canvas, flight: Flight, pieces: NDArray[np.float64]) -> 
     points = middle[near] + off[:, None] * across
     length = 3.9 + 1.1 * hash_uniform(own, 87)
     table = _rows(points, length, 1.8, angle, 1.3 + 0.5 * hash_uniform(own, 89), CAR)
-    table = table[(hash_uniform(own, 91) < 0.16) & (wide > 3.5)]
+    often = 0.16 * np.minimum(1, np.hypot(*step.T) / 6)
+    table = table[(hash_uniform(own, 91) < often) & (wide > 3.5)]
     return table[canvas.places(table[:, :2])[2]]

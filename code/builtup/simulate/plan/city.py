@@ -108,7 +108,7 @@ class City:
     """What stays between dates.
 
     `lanes` (n, 5) are the streets of towns and villages: the ends of straight pieces (x, y, x, y)
-    and their width in metres; none where footprints take the place of the plan.
+    and their width in metres.
     """
 
     spec: CitySpec
