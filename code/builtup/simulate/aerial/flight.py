@@ -53,7 +53,8 @@ class Season:
 @dataclass(frozen=True)
 class Camera:
     """Tones and faults: gain a band, exponent of the tone curve, haze 0…1, blur and noise
-    (deviations in pixels and grey levels), share of light from the sky, error of heights (m)."""
+    (deviations in pixels and grey levels), share of light from the sky, error of heights (m), and
+    how much of the colours is left (0: grey)."""
 
     gain: Rgb
     gamma: float
@@ -62,6 +63,7 @@ class Camera:
     noise: float
     sky: float
     error: float
+    colour: float
 
 
 @dataclass(frozen=True)
@@ -196,16 +198,16 @@ def _season(rng: np.random.Generator, spec: CitySpec) -> Season:
 def _camera(rng: np.random.Generator, spec: CitySpec) -> Camera:
     """Tones differ from flight to flight, more so in wide cities; a shift goes beyond them."""
     wide = 1.8 if spec.variety == "wide" else 1.0
-    gain = np.exp(rng.normal(0, 0.05 * wide, 3)) * math.exp(rng.normal(0, 0.09 * wide))
+    gain = np.exp(rng.normal(0, 0.05 * wide, 3)) * math.exp(rng.normal(0.12, 0.1 * wide))
     gamma, haze = math.exp(rng.normal(0, 0.1 * wide)), rng.uniform(0, 0.12 * wide)
     blur, noise = rng.uniform(0.45, 0.75), rng.uniform(1.2, 3.0)
-    sky, error = rng.uniform(0.15, 0.3), 0.12
+    sky, error, colour = rng.uniform(0.15, 0.3), 0.12, rng.uniform(0.45, 0.85)
     if spec.shift == "sensor":
         warm = 1 if spec.number % 2 else -1
         gain = gain * np.array([1 + 0.2 * warm, 1.0, 1 - 0.2 * warm])
         gamma, haze = gamma * (1.5 if warm > 0 else 0.65), rng.uniform(0.2, 0.35)
         blur, noise, error = rng.uniform(1.1, 1.5), rng.uniform(5, 9), 0.3
-    return Camera(_rgb(gain), gamma, haze, blur, noise, sky, error)
+    return Camera(_rgb(gain), gamma, haze, blur, noise, sky, error, colour)
 
 
 def _label_shift(rng: np.random.Generator, metres: float = 0.35) -> tuple[float, float]:

@@ -245,9 +245,11 @@ def _camera(canvas: Canvas, colours: Float, flight: Flight) -> NDArray[np.uint8]
     camera: Camera = flight.camera
     salt = flight.salt & 0xFFFF
     exposure = 1 + 0.035 * canvas.noise(60.0, salt + 95)
+    grey = colours.mean(axis=0)
     out = np.empty(colours.shape, np.uint8)
     for band in range(3):
-        tone = np.clip(colours[band] * exposure * np.float32(camera.gain[band] / 255), 0, 1.2)
+        colour = grey + np.float32(camera.colour) * (colours[band] - grey)
+        tone = np.clip(colour * exposure * np.float32(camera.gain[band] / 255), 0, 1.2)
         tone = np.power(tone, np.float32(camera.gamma))
         tone = tone * np.float32(1 - camera.haze) + np.float32(0.8 * camera.haze)
         tone = ndimage.gaussian_filter(tone * np.float32(255), camera.blur, truncate=4)
