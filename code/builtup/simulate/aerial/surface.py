@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.sensors.optical.layouts import dronedeploy
 from builtup.simulate.aerial.canvas import Canvas, hashed
 from builtup.simulate.aerial.flight import Flight
 from builtup.simulate.aerial.ground import FENCE, HEDGE, LARGE, Ground
@@ -17,8 +18,8 @@ from builtup.simulate.plan.noise import hash_cells, hash_uniform
 
 __all__ = ["BUILDING", "CAR_CLASS", "CLASSES", "GROUND", "VEGETATION", "WATER", "Surface"]
 
-#: The classes, by number.
-CLASSES = ("building", "clutter", "vegetation", "water", "ground", "car")
+#: The classes, by number: those of DroneDeploy's benchmark.
+CLASSES = dronedeploy.CLASSES.names
 BUILDING, CLUTTER_CLASS, VEGETATION, WATER, GROUND, CAR_CLASS = range(6)
 #: Shares of materials of the roofs of houses and of larger buildings.
 HOUSE_ROOFS = {

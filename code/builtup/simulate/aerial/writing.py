@@ -19,17 +19,15 @@ from rasterio.io import DatasetWriter
 from builtup.geo.rasters import create_raster, gdal_env
 from builtup.geo.windows import Window, aligned
 from builtup.jobs.files import atomic_path
+from builtup.sensors.optical.layouts import dronedeploy
 from builtup.simulate.aerial.flight import Flight
 from builtup.simulate.aerial.imaging import BLOCK, NO_HEIGHT, Scene, elevation_step
 from builtup.simulate.aerial.surface import CLASSES
 
 __all__ = ["COLOURS", "scene_files", "write_scene"]
 
-#: Colours of the classes in labels, and of what they leave out, as DroneDeploy has them.
-COLOURS = (
-    (230, 25, 75), (145, 30, 180), (60, 180, 75), (245, 130, 48), (255, 255, 255), (0, 130, 200),
-)  # fmt: skip
-LEFT_OUT = (255, 0, 255)
+#: Colours of the classes in labels, and of what they leave out.
+COLOURS, LEFT_OUT = dronedeploy.CLASSES.colours, dronedeploy.CLASSES.ignored[0]
 #: Side of the files' tiles.
 TILE = 256
 
