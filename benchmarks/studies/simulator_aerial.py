@@ -2,8 +2,8 @@
 
     python benchmarks/studies/simulator_aerial.py [folder of simulated data]
 
-Simulates six cities and one of each shift (1024 px of 25 cm, seed 7) where the folder does not hold
-them yet, draws some of them, and prints levels, texture and shares of classes beside those of
+Simulates nine cities and one of each shift (1024 px of 25 cm, seed 7) where the folder does not
+hold them yet, draws some of them, and prints levels, texture and shares of classes beside those of
 $BUILTUP_DATA/imagery/aerial at the same pixel size, and what a random forest a pixel makes of
 colours, of raw elevation and of height above local ground. The real scenes may not be handed on:
 the picture with them goes to output/simulator_aerial_beside_real.png.
@@ -78,7 +78,7 @@ def read(root: Path, name: str, pixel: float, labels: str = "labels") -> Picture
 def simulated(folder: Path) -> dict[str, list[str]]:
     """Folders of simulated scenes, and the scenes in each."""
     how: dict[str, Any] = {"sensor": "aerial", "seed": SEED, "size": 1024, "num_workers": 2}
-    simulate(output_path=folder / "plain", cities=4, test_cities=2, dates=1, **how)
+    simulate(output_path=folder / "plain", cities=6, test_cities=3, dates=2, **how)
     for shift in SHIFTS:
         simulate(output_path=folder / shift, cities=0, test_cities=1, dates=1, shift=shift, **how)
     names = {}
@@ -193,7 +193,7 @@ def main() -> None:
     folder = Path(sys.argv[1]) if sys.argv[1:] else ROOT / "output" / "simulator_aerial"
     names = simulated(folder)
     kinds = {k: [read(folder / k, n, PIXEL, "truth") for n in names[k]] for k in names}
-    drawn = [panel(p) for p in kinds["plain"][:4]] + [panel(kinds[k][0]) for k in SHIFTS]
+    drawn = [panel(p) for p in kinds["plain"][:8:2]] + [panel(kinds[k][0]) for k in SHIFTS]
     save(ROOT / "docs" / "simulator_aerial.png", drawn)
     titles = " | ".join(f"local {w}" for w in WINDOWS) + " | " + " | ".join(CLASSES)
     print(f"| 10/50/90 % | brightness | max − min | {titles} |")
