@@ -16,13 +16,13 @@ from builtup.prediction.tiles import (
     Selection,
     TileWork,
     predict_tiles,
-    read_power,
     select_all,
     select_held_out,
 )
 from builtup.prediction.windows import Stream
 from builtup.runs.results import read_tags
 from builtup.sensors.classes import BUILT_UP, Classes
+from builtup.tiles.inputs import TileInputs
 from builtup.tiles.tile import read_tile
 from tile_data import add_scene, moved, prepared, tile_all
 
@@ -70,7 +70,7 @@ def test_the_matrix_counts_each_scored_pixel_by_truth_and_class(data: Path) -> N
         tally = predict_tiles(work_on(selection, classes, scored=True), selection.tiles)
         wanted = np.zeros((len(classes), len(classes)), np.int64)
         for tile in selection.tiles:
-            power, truth = read_power(tile), selection.truth(tile)
+            power, truth = TileInputs().read(tile), selection.truth(tile)
             label = np.where(power[1] > 0.14, 1, 0 if classes is BUILT_UP else 2)
             counted = (truth != IGNORE) & np.isfinite(power).all(axis=0)
             np.add.at(wanted, (truth[counted], label[counted]), 1)
@@ -112,7 +112,7 @@ def test_of_more_classes_a_tile_says_so_and_two_say_what_they_always_did(
 
 def test_power_is_what_networks_read(data: Path) -> None:
     tile = select_all(data / "images").tiles[0]
-    np.testing.assert_array_equal(read_power(tile), read_tile(tile, [1, 2]))
+    np.testing.assert_array_equal(TileInputs().read(tile), read_tile(tile, [1, 2]))
 
 
 def test_tiles_say_the_year_and_earlier_ones_that_did_not_are_kept_and_say_it(
