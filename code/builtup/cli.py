@@ -288,6 +288,18 @@ def report(**options: Any) -> None:
     logs.say(f"report: {run(**options)}")
 
 
+@cli.command("cascade_fit")
+@results
+@click.option(
+    "--gt_path", type=PATH, default="output/train/masks", help="folder of the scenes' masks"
+)
+def cascade_fit(**options: Any) -> None:
+    """Fit how much each scale of a prediction says of each class, for fold=logits."""
+    from builtup.prediction.cascade_fit import cascade_fit as run
+
+    logs.say(run(**options))
+
+
 @cli.command("pseudo_labels")
 @results
 @option_lists.pseudo_labelling

@@ -378,8 +378,7 @@ class LevelPart:
             return p, known
         down, across = torch.from_numpy(self.rows), torch.from_numpy(self.columns.T)
         if known is None:
-            known = torch.ones(p.shape[1:], dtype=torch.bool)
+            return down @ (p @ across), None
         weight = down @ known.to(p.dtype) @ across
         values = down @ ((p * known) @ across)
-        everywhere = bool(known.all())
-        return values.div_(weight.clamp(min=1e-6)), None if everywhere else weight > 1e-6
+        return values.div_(weight.clamp(min=1e-6)), weight > 1e-6

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from builtup.errors import ConfigError
 
-__all__ = ["ALPHA", "FOLDS", "LEAST", "Folding", "Level"]
+__all__ = ["ALPHA", "FOLDS", "LEAST", "Folding", "Level", "by_class"]
 
 FOLDS = ("vote", "soft", "mean", "logits")
 #: The share of the coarser map, as the options have it.
@@ -113,15 +113,15 @@ class Folding:
         score: Tensor | float = 0.0
         for (p, known), weights in zip(levels, self.weights, strict=True):
             of_class = torch.tensor(weights, dtype=p.dtype)[:, None, None]
-            logs = of_class * self._by_class(p).clamp(min=LEAST).log()
+            logs = of_class * by_class(p, self.mapped).clamp(min=LEAST).log()
             score = score + (logs if known is None else logs.mul_(known))
         assert isinstance(score, Tensor)
         folded = score.softmax(dim=0)
         return folded[self.mapped][None] if len(folded) == 2 else folded
 
-    def _by_class(self, p: Tensor) -> Tensor:
-        """A band for each class, of two classes too."""
-        if len(p) > 1:
-            return p
-        pair = (1 - p, p) if self.mapped == 1 else (p, 1 - p)
-        return torch.cat(pair)
+
+def by_class(p: Tensor, mapped: int) -> Tensor:
+    """A band for each class, of (bands, …) that may be of two classes, the `mapped` one alone."""
+    if len(p) > 1:
+        return p
+    return torch.cat((1 - p, p) if mapped == 1 else (p, 1 - p))

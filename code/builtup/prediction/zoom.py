@@ -207,7 +207,7 @@ def shares(start: int, length: int, ratio: float, source: int) -> tuple[int, Flo
 
     Each is `ratio` of those wide. Above 1 it is their mean by length, below 1 interpolated between
     the two whose centres lie beside its own. Returns the first pixel to be read, and of those that
-    are read the shares, (length, n), each row with a sum of 1 (above 1: of its length).
+    are read the shares, (length, n), each row with a sum of 1.
     """
     if ratio > 1:
         edges = np.minimum(np.arange(start, start + length + 1) * ratio, source)
@@ -215,7 +215,8 @@ def shares(start: int, length: int, ratio: float, source: int) -> tuple[int, Flo
         pixels = np.arange(first, last)
         low = np.maximum(edges[:-1, None], pixels)
         high = np.minimum(edges[1:, None], pixels + 1)
-        return first, np.maximum(high - low, 0).astype(np.float32)
+        lengths = np.maximum(high - low, 0)
+        return first, (lengths / lengths.sum(axis=1, keepdims=True)).astype(np.float32)
     centres = np.clip((np.arange(start, start + length) + 0.5) * ratio - 0.5, 0, source - 1)
     before = np.floor(centres).astype(np.int64)
     after = np.minimum(before + 1, source - 1)

@@ -1,0 +1,230 @@
+"""How much each scale says of each class: weights for `fold=logits`, from levels and masks.
+
+A cascade is an ensemble of one network's zooms: z_c = Σ w_dc · log p_dc over its scales d, and the
+softmax of z. The weights, none of them negative, are those of least cross-entropy on scenes whose
+masks are known; that is a convex problem, and of the finest scale alone (its weights 1, all others
+0) it is the plain prediction. Nothing is predicted again: levels are what `predict` left.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from builtup.errors import BuiltupError, InputError
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
+from builtup.geo.probability import IGNORE
+from builtup.geo.rasters import gdal_env, open_raster, read_window
+from builtup.geo.windows import aligned
+from builtup.jobs.steps import MANIFESTS
+from builtup.prediction.cascade import BLOCK, LEVELS, LevelPart
+from builtup.prediction.fold import LEAST, by_class
+from builtup.prediction.zoom import Zoom
+from builtup.runs.records import InferenceRecord
+from builtup.runs.results import PredictionTags, Results, read_tags, resolve_results, scene_rasters
+from builtup.runs.scale_weights import ScaleWeights
+from builtup.sensors.scene_files import find_rasters, require_folder
+
+__all__ = ["cascade_fit", "fit_weights"]
+
+log = logging.getLogger(__name__)
+
+Float = NDArray[np.float64]
+#: Labelled pixels that weights are fitted on, at most: evenly taken from all scenes.
+PIXELS = 200_000
+#: Pull of the weights to those of plain prediction: it decides where pixels do not.
+PULL = 1e-4
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A predicted scene with its mask and its levels, by scale."""
+
+    tags: PredictionTags
+    mask: Path
+    grid: Grid
+    levels: dict[float, Path]
+
+
+def cascade_fit(*, input_path: str = "", run_id: str = "", gt_path: Path) -> str:
+    """Fit the weights of scales and classes; write scale_weights.json beside the predictions.
+
+    The predictions are those of `input_path`, else of `run_id`, else of the newest finished run;
+    `gt_path` is a folder of masks of their scenes. Returns a table to print. Raises InputError
+    where there are no levels of several scales, or no masks of their scenes.
+    """
+    results = resolve_results(input_path, run_id)
+    scenes = _scenes(results, gt_path)
+    scales = sorted(set.intersection(*(set(scene.levels) for scene in scenes)))
+    if len(scales) < 2:
+        raise InputError(
+            results.folder / LEVELS,
+            "no levels of several scales that all scenes with masks have",
+            "predict them with fold=soft and the same scales, 1/4;1/2;1",
+        )
+    classes = scenes[0].tags.class_set
+    logs, truth = _pixels(scenes, scales, len(classes))
+    weights, loss, plain = fit_weights(logs, truth)
+    record = InferenceRecord.find(results.folder)
+    found = ScaleWeights(
+        scales=tuple(scales),
+        classes=classes.names,
+        weights=tuple(tuple(round(float(w), 4) for w in row) for row in weights),
+        network="" if record is None else record.weights,
+        tuned_on=tuple(sorted({scene.tags.city for scene in scenes})),
+        pixels=len(truth),
+        loss=round(loss, 6),
+        plain=round(plain, 6),
+    )
+    found.write(results.folder)
+    return _table(found, results.folder / ScaleWeights.NAME)
+
+
+def _table(found: ScaleWeights, path: Path) -> str:
+    head = ["scale", *found.classes]
+    rows = [
+        [f"{scale:g}", *(f"{w:.3f}" for w in row)]
+        for scale, row in zip(found.scales, found.weights, strict=True)
+    ]
+    lines = ["  ".join(cells) for cells in (head, *rows)]
+    said = (
+        f"cross-entropy {found.loss:.4f}, of the finest scale alone {found.plain:.4f}, on "
+        f"{found.pixels} pixels of {', '.join(found.tuned_on)}; use fold=logits:{path.parent}"
+    )
+    return "\n".join([*lines, said])
+
+
+# --- pixels -------------------------------------------------------------------------------------
+
+
+def _scenes(results: Results, gt_path: Path) -> list[_Scene]:
+    masks = {mask.scene_id: mask.path for mask in find_rasters(require_folder(gt_path), "mask")}
+    found, without = [], []
+    for path in scene_rasters(results):
+        tags = read_tags(path)
+        mask = masks.get(tags.scene)
+        if mask is None:
+            without.append(tags.scene)
+            continue
+        with gdal_env(), open_raster(mask) as dataset:
+            grid = Grid.of(dataset)
+        with gdal_env(), open_raster(path) as dataset:
+            difference = Grid.of(dataset).difference(grid, SAME_CITY_TOLERANCE)
+        if difference:
+            raise InputError(mask, f"not on the grid of {path} ({difference})", "mask that scene")
+        found.append(_Scene(tags, mask, grid, _levels(results.folder, path.name)))
+    if not found:
+        raise InputError(
+            gt_path, f"no masks of the predicted scenes ({', '.join(without[:3])})", "give theirs"
+        )
+    if without:
+        log.warning("no masks of %d scenes: %s", len(without), ", ".join(without[:3]))
+    return found
+
+
+def _levels(folder: Path, name: str) -> dict[float, Path]:
+    """The levels of a scene's raster by their scales, as their manifests say."""
+    levels = {}
+    for path in sorted((folder / LEVELS).glob(f"*/{name}")):
+        manifest = path.parent / MANIFESTS / f"{name}.json"
+        try:
+            scale = float(json.loads(manifest.read_text("utf-8"))["settings"]["scale"])
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            problem = f"no manifest says of what scale it is ({e})"
+            raise InputError(path, problem, "remove it, and predict again") from e
+        levels[scale] = path
+    return levels
+
+
+def _pixels(
+    scenes: Sequence[_Scene], scales: Sequence[float], classes: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logs of probabilities (n, scales, classes) and classes (n,) of pixels, evenly taken."""
+    step = -(-sum(scene.grid.pixels for scene in scenes) // PIXELS)
+    logs, truths = [], []
+    for scene in scenes:
+        for log_p, truth in _of_scene(scene, scales, step):
+            if truth.max(initial=0) >= classes:
+                raise InputError(
+                    scene.mask, f"class {truth.max()}, of {classes} classes", "mask with those"
+                )
+            logs.append(log_p)
+            truths.append(truth)
+    if not truths:
+        raise InputError(scenes[0].mask.parent, "no labelled pixel is predicted", "give others")
+    return np.concatenate(logs), np.concatenate(truths).astype(np.int64)
+
+
+def _of_scene(
+    scene: _Scene, scales: Sequence[float], step: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
+    mapped = scene.tags.class_set.mapped_index
+    zooms = [Zoom(scene.grid, scale) for scale in scales]
+    with gdal_env(), ExitStack() as stack:
+        mask = stack.enter_context(open_raster(scene.mask))
+        rasters = [stack.enter_context(open_raster(scene.levels[scale])) for scale in scales]
+        for window in aligned(scene.grid.width, scene.grid.height, BLOCK):
+            truth: NDArray[np.uint8] = read_window(mask, window, 1)
+            counted = torch.from_numpy(truth != IGNORE)
+            places = np.arange(truth.size).reshape(truth.shape)
+            counted &= torch.from_numpy((places % step) == 0)
+            levels = []
+            for raster, zoom in zip(rasters, zooms, strict=True):
+                p, known = LevelPart.read(raster, zoom, window).at_full_size()
+                levels.append(p)
+                counted = counted if known is None else counted & known
+            if bool(counted.any()):
+                chosen = [by_class(p[:, counted], mapped).clamp(min=LEAST).log() for p in levels]
+                stacked = torch.stack(chosen).permute(2, 0, 1).contiguous().numpy()
+                yield stacked, truth[counted.numpy()]
+
+
+# --- weights ------------------------------------------------------------------------------------
+
+
+def fit_weights(logs: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[Float, float, float]:
+    """Weights (scales, classes) of least cross-entropy, it, and that of the finest scale alone.
+
+    `logs` (n, scales, classes) are logarithms of probabilities, `truth` (n,) classes.
+    """
+    from scipy.optimize import minimize
+
+    number, scales, classes = logs.shape
+    plain = np.zeros((scales, classes))
+    plain[-1] = 1
+
+    def cost(flat: Float) -> tuple[float, Float]:
+        weights = flat.reshape(scales, classes)
+        score = np.einsum("ndc,dc->nc", logs, weights)
+        score -= score.max(axis=1, keepdims=True)
+        p = np.exp(score)
+        total = p.sum(axis=1, keepdims=True)
+        rows = np.arange(number)
+        loss = float((np.log(total[:, 0]) - score[rows, truth]).mean())
+        p /= total
+        p[rows, truth] -= 1
+        slope = np.einsum("nc,ndc->dc", p, logs) / number
+        away = weights - plain
+        return loss + PULL * float((away**2).sum()), (slope + 2 * PULL * away).ravel()
+
+    best = minimize(
+        cost,
+        plain.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * plain.size,
+        options={"maxiter": 500},
+    )
+    if not np.isfinite(best.fun):
+        raise BuiltupError("cascade_fit: no weights were found; predict and label other scenes")
+    weights = best.x.reshape(scales, classes)
+    away = PULL * float(((weights - plain) ** 2).sum())
+    return weights, float(best.fun) - away, cost(plain.ravel())[0]

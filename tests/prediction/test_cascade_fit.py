@@ -1,0 +1,103 @@
+"""Weights of scales: found again where they are known, fitted on levels, used by a fold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner
+
+from builtup.cli import cli
+from builtup.errors import InputError
+from builtup.prediction.cascade_fit import cascade_fit, fit_weights
+from builtup.runs.scale_weights import ScaleWeights
+from helpers import TRANSFORM, speckle, write_raster, write_scene
+from tiny_model import map_scenes, use_store, write_trained
+
+CUT: dict[str, Any] = {"window": 64, "overlap": 16, "batch_size": 3, "device": "cpu"}
+
+
+def test_weights_that_made_the_truth_are_found_again() -> None:
+    generator = np.random.default_rng(0)
+    logs = np.log(generator.dirichlet((1, 1, 1), (40_000, 2))).astype(np.float32)
+    known = np.array([[0.5, 0.0, 1.2], [0.8, 1.0, 0.3]])
+    score = (logs * known).sum(axis=1)
+    p = np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
+    truth = (p.cumsum(axis=1) < generator.random((len(p), 1))).sum(axis=1).clip(0, 2)
+    weights, loss, plain = fit_weights(logs, truth.astype(np.int64))
+    np.testing.assert_allclose(weights, known, atol=0.08)
+    assert loss < plain
+
+
+def test_a_scale_that_says_nothing_gets_no_weight() -> None:
+    generator = np.random.default_rng(1)
+    fine = generator.dirichlet((0.5, 0.5), 20_000)
+    truth = (generator.random(len(fine)) < fine[:, 1]).astype(np.int64)
+    noise = generator.dirichlet((1, 1), 20_000)
+    weights, loss, plain = fit_weights(
+        np.log(np.stack([noise, fine], axis=1) + 1e-6).astype(np.float32), truth
+    )
+    assert weights.min() >= 0 and weights[0].max() < 0.06
+    assert abs(weights[1] - 1).max() < 0.1 and loss <= plain
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scene, its mask, and its levels of two scales."""
+    vv, vh = speckle((130, 150), 0.1, 1), speckle((130, 150), 0.02, 2)
+    mask = np.zeros((130, 150), np.uint8)
+    mask[40:80, 50:100] = 1
+    for power in (vv, vh):
+        power[40:80, 50:100] *= 8
+        power[:10, :30] = np.nan
+    mask[:10, :30] = 255
+    write_scene(tmp_path / "test", "Alpha_2015", "38SLF", "20150101", vv=vv, vh=vh)
+    write_trained(tmp_path / "trained")
+    monkeypatch.chdir(tmp_path)
+    use_store(tmp_path, monkeypatch)
+    predict(tmp_path, fold="soft", scales=(0.5, 1.0))
+    with rasterio.open(next((tmp_path / "out" / "raw").glob("s1a*prob*.tif"))) as dataset:
+        transform = dataset.transform
+        name = Path(dataset.name).name.replace("prob", "mask")
+    write_raster(tmp_path / "masks" / "Alpha_2015" / name, mask, transform, nodata=255)
+    return tmp_path
+
+
+def predict(root: Path, **options: Any) -> None:
+    settings = {"model": str(root / "trained"), "input_path": str(root / "test"), **CUT}
+    map_scenes(**settings, output_path=str(root / "out"), num_workers=1, **options)
+
+
+def test_weights_are_fitted_on_levels_and_used_without_predicting_again(root: Path) -> None:
+    result = CliRunner().invoke(
+        cli,
+        ["cascade_fit", "--input_path", "out", "--gt_path", "masks"],
+        catch_exceptions=False,
+    )
+    assert "use fold=logits:out" in result.output
+    found = ScaleWeights.read(root / "out")
+    assert found.scales == (0.5, 1.0) and found.classes == ("background", "building")
+    assert found.tuned_on == ("38SLF_Alpha",) and found.pixels == 130 * 150 - 300
+    assert found.loss is not None and found.plain is not None and found.loss < found.plain
+    before = [path.stat().st_mtime_ns for path in (root / "out" / "levels").rglob("*.tif")]
+    predict(root, fold="logits:out")
+    assert [p.stat().st_mtime_ns for p in (root / "out" / "levels").rglob("*.tif")] == before
+    said = (root / "out" / "inference.json").read_text()
+    assert f"logits {found.digest}" in said and '"fold_tuned_on"' in said
+
+
+def test_what_cannot_be_fitted_is_named(root: Path) -> None:
+    (root / "none").mkdir()
+    with pytest.raises(InputError, match="none"):
+        cascade_fit(input_path="out", gt_path=root / "none")
+    for level in (root / "out" / "levels" / "0.5").glob("*.tif"):
+        level.unlink()
+    with pytest.raises(InputError, match="no levels of several scales"):
+        cascade_fit(input_path="out", gt_path=root / "masks")
+    path = next((root / "masks").rglob("*.tif"))
+    write_raster(path, np.zeros((20, 20), np.uint8), TRANSFORM, nodata=255)
+    with pytest.raises(InputError, match="not on the grid of"):
+        cascade_fit(input_path="out", gt_path=root / "masks")
