@@ -32,7 +32,7 @@ MOST_MB, MOST_GROWTH, MOST_TIMES = 400.0, 1.1, 1.45
 #: Cuts by which memory is measured: the fold and the stride (0: an overlap of 64).
 CUTS = (("soft", 0), ("vote", 2), ("", 0))
 #: Widths of the U-Net that is timed.
-WIDTHS = (16, 32, 64, 96)
+WIDTHS = (32, 64, 128, 256)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
