@@ -153,4 +153,6 @@ predicting = listed(
     ("decoders", OrNothing(FROM_0), "", "processes that read ahead; by default for a GPU only"),
     ("allow", str, "", "prefixes of what STAC items may point to besides; none by default"),
     ("run_name", str, "", "name of the run in MLflow; by its scenes by default"),
+    ("probabilities", bool, False, "of images: keep those of each class"),
+    ("pixel", str, "", "of images, metres, or own; that of training where it is far by default"),
 )

@@ -240,3 +240,17 @@ def test_folders_that_give_one_key_are_said(caplog: pytest.LogCaptureFixture) ->
     ]
     say_maps(with_cities(scenes))
     assert caplog.messages == ["A_b: folders of one city by their names: A b, A_b"]
+
+
+def test_each_image_is_a_map_of_its_own() -> None:
+    from builtup.geo.grid import Grid
+    from builtup.maps.places import one_each
+    from builtup.sensors.optical.stored_images import ImageHeaders, StoredImage
+
+    grid = Grid(None, Affine.identity(), 10, 10)
+    images = [
+        ImageHeaders(StoredImage(f"{name}_{{}}", "Dole", Path(f"{name}.tif")), grid, grid, None)
+        for name in ("a", "b")
+    ]
+    maps = one_each(images)
+    assert [(of.name, of.key, len(of.dates)) for of in maps] == [("Dole", "a", 1), ("Dole", "b", 1)]

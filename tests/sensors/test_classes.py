@@ -83,3 +83,10 @@ def test_classes_are_chosen_by_name_in_the_order_of_their_numbers() -> None:
     assert classes.chosen(f"{SIX[3]}; {SIX[0]}") == (SIX[0], SIX[3])
     with pytest.raises(ConfigError, match="classes=boat: no class boat; choose all, or from"):
         classes.chosen("boat")
+
+
+def test_water_is_blue_and_vegetation_green_and_no_two_are_alike() -> None:
+    classes = Classes.of((*SIX, "water", "field") if "water" not in SIX else (*SIX, "field"))
+    of = dict(zip(classes.names, classes.colours, strict=True))
+    assert of["water"] == (78, 121, 167) and of["building"] == (215, 48, 31)
+    assert len(set(classes.colours)) == len(classes.names)

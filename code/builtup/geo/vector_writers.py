@@ -30,6 +30,7 @@ __all__ = [
     "Features",
     "Writer",
     "geopackage",
+    "has_classes",
     "mapped_total",
     "shapefile",
     "write_geoparquet",
@@ -274,6 +275,12 @@ def write_geoparquet(source: Path, final: Path) -> int:
             problem = f"cannot be written ({one_line(e, 160)})"
             raise OutputError(final, problem, SPACE_REMEDY) from e
     return count
+
+
+def has_classes(path: Path) -> bool:
+    """Whether the polygons of a GeoPackage of ours say their class."""
+    with open_layer(path, path.stem, "run polygonize again", columns=["class"]) as (meta, _):
+        return "class" in meta["fields"]
 
 
 def _geoparquet_metadata(source: Path, crs: str) -> dict[str, str]:

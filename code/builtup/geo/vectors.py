@@ -165,14 +165,19 @@ def open_layer(
         raise InputError(path, f"cannot be read ({one_line(e, 160)})", remedy) from e
 
 
-def polygons_near(path: Path, box: Box, batch: int) -> Iterator[Objects]:
+def polygons_near(path: Path, box: Box, batch: int, of_class: str = "") -> Iterator[Objects]:
     """The polygons of a GeoPackage of ours that meet `box` (left, bottom, right, top), a batch at a
-    time."""
-    options = {"columns": [], "bbox": box, "batch_size": batch}
+    time: of one class where they have a field `class`, and one is named."""
+    options = {"columns": ["class"], "bbox": box, "batch_size": batch}
     with open_layer(path, path.stem, "run polygonize again", **options) as (meta, reader):
         for part in reader:
+            if of_class and "class" in part.schema.names:
+                names = part.column("class").to_numpy(zero_copy_only=False)
+                kept = names == of_class
+            else:
+                kept = np.ones(part.num_rows, np.bool_)
             wkb = part.column(meta["geometry_name"]).to_numpy(zero_copy_only=False)
-            yield np.asarray(shapely.from_wkb(wkb))
+            yield np.asarray(shapely.from_wkb(wkb[kept]))
 
 
 def layer_metadata(path: Path) -> Mapping[str, str]:

@@ -175,6 +175,7 @@ def _assets(
     probability = {"data_type": "uint8", "nodata": 255, "scale": 1 / SCALE, "offset": 0}
     known: dict[str, tuple[str, dict[str, Any]]] = {
         "_prob.tif": ("probability", _raster(probabilities, *[probability] * bands)),
+        "_confidence.tif": ("confidence", _raster("Probability of each class", probability)),
         ".tif": ("mask", _raster(label, {"data_type": "uint8", "nodata": 255})),
         "_std.tif": (
             "disagreement",
@@ -199,6 +200,10 @@ def _assets(
         ),
         ".qml": ("style", _file("QGIS style of mask and polygons", _QML, "metadata")),
         "_prob.qml": ("style_probability", _file("QGIS style of probability", _QML, "metadata")),
+        "_confidence.qml": (
+            "style_confidence",
+            _file("QGIS style of confidence", _QML, "metadata"),
+        ),
         "_std.qml": ("style_disagreement", _file("QGIS style of disagreement", _QML, "metadata")),
     }
     there = {path.name for path in files}

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from builtup.errors import BuiltupError
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid, joined_grid
@@ -15,6 +15,7 @@ from builtup.geo.target_grid import shared_ground, square_of
 from builtup.runs.results import PredictionTags, base_city
 from builtup.sensors.radar.headers import SceneHeaders
 from builtup.sensors.radar.names import city_key, city_name, plain_id, safe_name, scene_years
+from builtup.sensors.source import Headers
 
 __all__ = [
     "YEARS",
@@ -23,6 +24,7 @@ __all__ = [
     "check_years",
     "map_grid",
     "maps_of_tags",
+    "one_each",
     "say_maps",
     "say_span",
     "with_cities",
@@ -55,7 +57,7 @@ class MapScenes:
 
     name: str
     key: str
-    dates: tuple[SceneHeaders, ...]
+    dates: tuple[Any, ...]
     year: str = ""
     parts: int = 1
 
@@ -91,6 +93,11 @@ def with_cities(scenes: Sequence[SceneHeaders], years: str = "apart") -> tuple[M
     return tuple(
         replace(one, dates=tuple(_renamed(h, maps) for h in one.dates)) for one in maps.values()
     )
+
+
+def one_each(scenes: Sequence[Headers]) -> tuple[MapScenes, ...]:
+    """A map for each scene, by its own name: images from the air, of which one shows a place."""
+    return tuple(MapScenes(of.scene.city, of.scene.plain_id, (of,)) for of in scenes)
 
 
 def say_maps(maps: Iterable[MapScenes]) -> None:

@@ -29,10 +29,10 @@ from builtup.maps.scale_bar import scale_bar
 from builtup.maps.styles import viridis
 from builtup.runs.results import PredictionTags, read_tags
 from builtup.scoring.fonts import label_font
-from builtup.sensors.classes import BUILT_UP
+from builtup.sensors.classes import BUILT_UP, Classes
 from builtup.text_table import counted
 
-__all__ = ["Caption", "write_preview"]
+__all__ = ["Caption", "Views", "write_preview"]
 
 #: Longest side of a map in the picture, in pixels, and side of the detail in pixels of the map.
 LONGEST, DETAIL = 800, 320
@@ -50,11 +50,27 @@ _MARGIN, _HEAD, _LINE, _BAR, _BAR_TEXT = 12, 34, 22, 16, 66
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands around the maps: the dates in words, the polygons and their hectares."""
+    """What stands around the maps: the dates in words, the polygons of the mapped class and their
+    hectares, None where there can be none."""
 
     dates: str
-    polygons: int
-    hectares: float
+    polygons: int | None = None
+    hectares: float = 0.0
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is shown of a map.
+
+    `prob` is its probability (8-bit COG), `polygons` the GeoPackage, if any, both of the mapped
+    class; `quicklooks` the scenes' pictures by date; `classes` the map of classes, which is shown
+    instead of the probability where there is one.
+    """
+
+    prob: Path
+    polygons: Path | None
+    quicklooks: Sequence[Path] = ()
+    classes: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -82,29 +98,43 @@ class _View:
         return np.rint(ground * (1 - opacity) + _OUTLINE * opacity).astype(np.uint8)
 
 
-def write_preview(
-    prob: Path, polygons: Path, final: Path, caption: Caption, quicklooks: Sequence[Path] = ()
-) -> None:
-    """Write a PNG of a city's map: polygons over the image that was mapped, and its probability.
+def write_preview(of: Views, final: Path, caption: Caption) -> None:
+    """Write a PNG of a map: polygons over the image that was mapped, and its probability.
 
-    `prob` is the probability (8-bit COG), `polygons` the GeoPackage, both of the mapped class;
-    `quicklooks` the scenes' pictures by date. On the left the whole on the last of them, or on the
-    probability without any; on the right the probability, in full where it has most of the class.
+    On the left the whole on the last of the quicklooks, or on the probability without any; on the
+    right the probability, in full where it has most of the class, or the map of classes.
     """
-    with gdal_env(), open_raster(prob) as dataset:
+    with gdal_env(), open_raster(of.prob) as dataset:
         tags = read_tags(dataset)
         everything = Window(0, 0, dataset.height, dataset.width)
         line = 1 if max(dataset.shape) > LONGEST else 2
-        views = [_view(dataset, everything, polygons, line)]
-        place = _busiest(views[0], Grid.of(dataset))
+        views = [_view(dataset, everything, of.polygons, line)]
+        place = None if of.classes is not None else _busiest(views[0], Grid.of(dataset))
         if place is not None:
-            views.append(_view(dataset, place, polygons, 2))
-        image = _image(quicklooks, views[0].grid)
+            views.append(_view(dataset, place, of.polygons, 2))
+        image = _image(of.quicklooks, views[0].grid)
+        if of.classes is not None:
+            grid = views[0].grid
+            nothing = np.zeros(grid.shape, np.float32)
+            views.append(
+                replace(views[0], image=_classes(of.classes, tags, grid), outlines=nothing)
+            )
         if image is not None:
             lower = replace(views[0], image=image)
             views = [lower, *(views[1:] or views)]
     with atomic_path(final) as temporary:
-        _draw(tags, caption, views, place is not None, temporary)
+        detail = "classes" if of.classes is not None else "part" if place is not None else ""
+        _draw(tags, caption, views, detail, temporary)
+
+
+def _classes(path: Path, tags: PredictionTags, grid: Grid) -> NDArray[np.uint8]:
+    """The map of classes (H, W, 4) in their colours, as large as `grid`."""
+    with open_raster(path) as dataset:
+        values = dataset.read(1, out_shape=grid.shape, resampling=Resampling.mode)
+    table = np.zeros((256, 4), np.uint8)
+    for number, colour in enumerate(tags.class_set.colours):
+        table[number] = (*colour, 255)
+    return table[values]
 
 
 def _image(quicklooks: Sequence[Path], grid: Grid) -> NDArray[np.uint8] | None:
@@ -113,23 +143,27 @@ def _image(quicklooks: Sequence[Path], grid: Grid) -> NDArray[np.uint8] | None:
     for path in quicklooks:
         with open_raster(path) as source:
             fresh = np.zeros_like(image)
-            reproject(
-                rasterio.band(source, [1, 2, 3, 4]),
-                fresh,
-                dst_transform=grid.transform,
-                dst_crs=grid.crs,
-                resampling=Resampling.bilinear,
-                warp_mem_limit=WARP_MB,
-            )
+            if not grid.crs:  # an image that lies nowhere, all of it
+                bilinear = Resampling.bilinear
+                fresh = source.read(out_shape=(4, *grid.shape), resampling=bilinear)
+            else:
+                reproject(
+                    rasterio.band(source, [1, 2, 3, 4]),
+                    fresh,
+                    dst_transform=grid.transform,
+                    dst_crs=grid.crs,
+                    resampling=Resampling.bilinear,
+                    warp_mem_limit=WARP_MB,
+                )
         opaque = fresh[3] > 127
         image[:, opaque] = fresh[:, opaque]
     return np.moveaxis(image, 0, -1) if quicklooks else None
 
 
-def _view(dataset: DatasetReader, window: Window, polygons: Path, line: int) -> _View:
+def _view(dataset: DatasetReader, window: Window, polygons: Path | None, line: int) -> _View:
     """`window` at the size at which it is shown, outlines `line` pixels wide."""
     part = Grid.of(dataset).window(window.x, window.y, window.width, window.height)
-    across, down = part.metres_per_pixel
+    across, down = part.metres_per_pixel if part.crs else part.resolution
     ground = np.array((part.width * across, part.height * down))
     width, height = (max(1, round(side)) for side in ground * LONGEST / ground.max())
     values = dataset.read(
@@ -142,7 +176,10 @@ def _view(dataset: DatasetReader, window: Window, polygons: Path, line: int) -> 
     shown = (values.astype(np.float32) / SCALE).filled(np.nan)
     transform = part.transform @ part.transform.scale(part.width / width, part.height / height)
     grid = Grid(part.crs, transform, width, height)
-    return _View(shown, _outlines(polygons, grid, line), grid)
+    if polygons is None:
+        return _View(shown, np.zeros(grid.shape, np.float32), grid)
+    mapped = read_tags(dataset).class_set.mapped
+    return _View(shown, _outlines(polygons, grid, line, mapped), grid)
 
 
 def _busiest(whole: _View, full: Grid) -> Window | None:
@@ -163,11 +200,12 @@ def _busiest(whole: _View, full: Grid) -> Window | None:
     return Window(top, left, min(DETAIL, full.height), min(DETAIL, full.width))
 
 
-def _outlines(polygons: Path, grid: Grid, line: int) -> NDArray[np.float32]:
-    """How opaque the outlines of polygons are (H, W); thin, so that dense towns stay readable."""
+def _outlines(polygons: Path, grid: Grid, line: int, mapped: str) -> NDArray[np.float32]:
+    """How opaque the outlines of the mapped class's polygons are (H, W); thin, so that dense towns
+    stay readable."""
     canvas = Image.new("L", (grid.width * FINER, grid.height * FINER))
     draw = ImageDraw.Draw(canvas)
-    for batch in polygons_near(polygons, grid.bounds, BATCH):
+    for batch in polygons_near(polygons, grid.bounds, BATCH, mapped):
         rings = shapely.get_rings(batch)
         xy, ring = shapely.get_coordinates(rings, return_index=True)
         points = grid.to_pixels(xy) * FINER
@@ -180,11 +218,14 @@ def _outlines(polygons: Path, grid: Grid, line: int) -> NDArray[np.float32]:
 
 
 def _draw(
-    tags: PredictionTags, caption: Caption, views: Sequence[_View], detail: bool, path: Path
+    tags: PredictionTags, caption: Caption, views: Sequence[_View], last: str, path: Path
 ) -> None:
-    """All views side by side; with `detail` the last is a part of the first, which is marked."""
+    """All views side by side; the last is a "part" of the first, which is marked, or of "classes"
+    with their key beside them."""
+    by_class = last == "classes"
     height = max(view.grid.height for view in views)
-    width = sum(view.grid.width + _MARGIN for view in views) + _MARGIN + _BAR + _BAR_TEXT
+    beside = _key_width(tags.class_set.names) if by_class else _BAR + _BAR_TEXT
+    width = sum(view.grid.width + _MARGIN for view in views) + _MARGIN + beside
     doubts = [f"Doubt: {doubt}" for doubt in tags.doubts]
     foot = _MARGIN + _LINE * (1 + len(doubts))
     sheet = Image.new("RGB", (width, height + _HEAD + foot), "white")
@@ -194,20 +235,24 @@ def _draw(
     left = _MARGIN
     titles = (
         ", ".join(filter(None, (tags.city, caption.dates))),
-        most if detail else "probability",
+        {"classes": "classes", "part": most}.get(last, "probability"),
     )
     for view, title in zip(views, titles, strict=False):
         sheet.paste(Image.fromarray(view.painted()), (left, _HEAD))
         box = (left - 1, _HEAD - 1, left + view.grid.width, _HEAD + view.grid.height)
         draw.rectangle(box, outline="black")
         draw.text((left, _HEAD - 7), title, "black", label_font(16), anchor="ls")
-        _scale_bar(draw, left, view.grid)
+        if view.grid.crs:
+            _scale_bar(draw, left, view.grid)
         left += view.grid.width + _MARGIN
-    if detail:
+    if last == "part":
         _mark(draw, views[0].grid, views[-1].grid)
     threshold = tags.threshold if tags.class_set.by_threshold else None
-    _colour_bar(sheet, left, height, f"{mapped} probability", threshold)
-    _legend(draw, height + _HEAD + _LINE, mapped, caption)
+    if by_class:
+        _key(draw, left, tags.class_set)
+    else:
+        _colour_bar(sheet, left, height, f"{mapped} probability", threshold)
+    _legend(draw, height + _HEAD + _LINE, mapped, caption, fine=by_class)
     for i, doubt in enumerate(doubts, start=2):
         draw.text(
             (_MARGIN, height + _HEAD + i * _LINE), doubt, (190, 0, 0), label_font(14), anchor="ls"
@@ -215,10 +260,29 @@ def _draw(
     sheet.save(path, "PNG")
 
 
-def _legend(draw: ImageDraw.ImageDraw, y: int, mapped: str, caption: Caption) -> None:
-    """What red and grey stand for, and how much is mapped, in a line whose foot is at `y`."""
-    number = counted(caption.polygons, "polygons")
-    text = f"mapped as {mapped}: {number}, {caption.hectares:,.0f} ha"
+def _key_width(names: Sequence[str]) -> int:
+    return 26 + _MARGIN + max(round(label_font(14).getlength(name)) for name in names)
+
+
+def _key(draw: ImageDraw.ImageDraw, left: int, classes: Classes) -> None:
+    """The colours of the classes and their names, one below the other."""
+    for i, (name, colour) in enumerate(zip(classes.names, classes.colours, strict=True), start=1):
+        y = _HEAD + i * _LINE
+        draw.rectangle((left, y - 12, left + 18, y), fill=colour, outline="black")
+        draw.text((left + 26, y), name, "black", label_font(14), anchor="ls")
+
+
+def _legend(
+    draw: ImageDraw.ImageDraw, y: int, mapped: str, caption: Caption, *, fine: bool = False
+) -> None:
+    """What red and grey stand for, and how much is mapped (`fine`: to a hundredth of a hectare), in
+    a line whose foot is at `y`."""
+    if caption.polygons is None:
+        text = f"{mapped}: no polygons, for want of a CRS"
+    else:
+        number = counted(caption.polygons, "polygons")
+        hectares = f"{caption.hectares:,.2f}" if fine else f"{caption.hectares:,.0f}"
+        text = f"mapped as {mapped}: {number}, {hectares} ha"
     draw.rectangle((_MARGIN, y - 12, _MARGIN + 18, y), outline=_rgb(_OUTLINE), width=2)
     draw.text((_MARGIN + 26, y), text, "black", label_font(14), anchor="ls")
     after = _MARGIN + 26 + round(label_font(14).getlength(text)) + 24

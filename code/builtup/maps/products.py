@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
 from builtup.geo.probability import mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
-from builtup.geo.vector_writers import mapped_total, write_geoparquet
+from builtup.geo.vector_writers import has_classes, mapped_total, write_geoparquet
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.maps.catalog import CATALOG, DateRange, catalog, date_range, item
-from builtup.maps.preview import Caption, write_preview
+from builtup.maps.preview import Caption, Views, write_preview
 from builtup.maps.styles import class_style, disagreement_style, mask_style, probability_style
 from builtup.runs.results import (
     QUICKLOOK,
@@ -44,7 +44,8 @@ def write_products(folder: Path, *, num_workers: int = 1, on_error: str = "stop"
     GeoPackage), `<city>_prob.qml`, `<city>_std.qml` and `<city>.qml` (colours for QGIS),
     `<city>_preview.png`, and `<city>.json`, a STAC item, beside `catalog.json`. The item's dates
     are those of the city's scenes: their tag BUILTUP_DATE, else their names; without any there is
-    no item. Raises InputError where a step before has not run.
+    no item. Of images there is no disagreement; the map of one without a CRS has styles and the
+    preview alone. Raises InputError where a step before has not run.
     """
     results = Results(folder)
     found = _find_scenes(results)
@@ -71,15 +72,32 @@ def write_products(folder: Path, *, num_workers: int = 1, on_error: str = "stop"
 
 @dataclass(frozen=True)
 class _City:
-    """A city's rasters, the dates that they are from, and the scenes' pictures by date."""
+    """A city's rasters, the dates that they are from, and the scenes' pictures by date.
+
+    `on_earth`: it has polygons, which the map of an image without a CRS has not.
+    """
 
     rasters: CityRasters
     dates: DateRange | None
     quicklooks: tuple[Path, ...]
+    on_earth: bool = True
 
     def beside(self, end: str) -> Path:
         """`raw/<city><end>`."""
         return self.rasters.mask.with_name(f"{self.rasters.mask.stem}{end}")
+
+    @property
+    def probability_style(self) -> str:
+        """What the name of the style of its probability ends in."""
+        return f"{self.rasters.prob.stem.removeprefix(self.rasters.mask.stem)}.qml"
+
+    def ends(self, of_images: bool) -> tuple[str, ...]:
+        """What the names of its products end in."""
+        ends: tuple[str, ...] = ENDS
+        if of_images:
+            own = (".qml", self.probability_style, "_preview.png")
+            ends = (".parquet", *own) if self.on_earth else own
+        return (*ends, *([] if self.dates is None else [ITEM]))
 
 
 @dataclass(frozen=True)
@@ -116,27 +134,36 @@ def _find_scenes(results: Results) -> list[_Scene]:
 
 def _of_map(scenes: Sequence[_Scene], rasters: CityRasters) -> tuple[list[str], tuple[Path, ...]]:
     """What tells the dates of a map's scenes, and their quicklooks in the order of dates."""
-    year = read_tags(rasters.mask).year
+    tags = read_tags(rasters.mask)
+    year = tags.year
     city = base_city(rasters.city, year)
     own = [of for of in scenes if of.city == city and year in ("", of.year)]
     quicklooks = sorted((of.date, of.path) for of in own if of.is_quicklook)
-    return [of.date for of in own if not of.is_quicklook], tuple(path for _, path in quicklooks)
+    dates = [of.date for of in own if not of.is_quicklook]
+    if tags.sensor:  # it is its scene
+        dates = [tags.date] if tags.date else []
+    return dates, tuple(path for _, path in quicklooks)
 
 
 def _job(rasters: CityRasters, dates: DateRange | None, quicklooks: tuple[Path, ...]) -> Job:
-    city = _City(rasters, dates, quicklooks)
-    gpkg, std = city.beside(".gpkg"), city.beside("_std.tif")
-    if not gpkg.is_file():
-        raise InputError(gpkg, "no such file", "run polygonize first")
     with gdal_env(), open_raster(rasters.mask) as mask, open_raster(rasters.prob):
-        read_tags(mask)
-        pixels = mask.width * mask.height
-    if dates is None:
+        tags = read_tags(mask)
+        pixels, on_earth = mask.width * mask.height, bool(mask.crs) or not tags.sensor
+    city = _City(rasters, dates if on_earth else None, quicklooks, on_earth)
+    gpkg, std = city.beside(".gpkg"), city.beside("_std.tif")
+    if on_earth and not gpkg.is_file():
+        raise InputError(gpkg, "no such file", "run polygonize first")
+    if dates is None and not tags.sensor:
         log.warning("%s: no date of a scene is known, so it gets no STAC item", rasters.city)
     return Job(
         rasters.city,
-        (rasters.mask, rasters.prob, gpkg, *([std] if std.is_file() else []), *quicklooks),
-        tuple(city.beside(end) for end in (*ENDS, *([] if dates is None else [ITEM]))),
+        (
+            *(rasters.mask, rasters.prob),
+            *([gpkg] if on_earth else []),
+            *([std] if std.is_file() else []),
+            *quicklooks,
+        ),
+        tuple(city.beside(end) for end in city.ends(bool(tags.sensor))),
         {"dates": None if dates is None else [dates.start, dates.end]},
         pixels,
         city,
@@ -149,16 +176,27 @@ def _work(job: Job) -> dict[str, int]:
     with gdal_env(), open_raster(rasters.prob) as prob:
         grid, tags, bands = Grid.of(prob), read_tags(prob), prob.count
     classes = tags.class_set
-    shown = mask_style(tags.threshold) if classes.by_threshold else class_style(classes)
+    by_class = city.on_earth and has_classes(gpkg)
+    if classes.by_threshold and not by_class:
+        shown = mask_style(tags.threshold)
+    else:
+        shown = class_style(classes, polygons_by_class=by_class)
     write_text_atomically(city.beside(".qml"), shown)
     band = mapped_band(bands, classes.mapped_index)
     write_text_atomically(
-        city.beside("_prob.qml"), probability_style(band, classes.least(tags.threshold))
+        city.beside(city.probability_style), probability_style(band, classes.least(tags.threshold))
     )
-    write_text_atomically(city.beside("_std.qml"), disagreement_style())
-    count = write_geoparquet(gpkg, city.beside(".parquet"))
-    caption = Caption(_in_words(city.dates), count, mapped_total(gpkg)[1] / 1e4)
-    write_preview(rasters.prob, gpkg, city.beside("_preview.png"), caption, city.quicklooks)
+    if not tags.sensor:
+        write_text_atomically(city.beside("_std.qml"), disagreement_style())
+    count, caption = 0, Caption(_in_words(city.dates))
+    if city.on_earth:
+        count = write_geoparquet(gpkg, city.beside(".parquet"))
+        mapped, area = mapped_total(gpkg, classes.mapped)
+        caption = replace(caption, polygons=mapped, hectares=area / 1e4)
+    views = Views(rasters.prob, gpkg if city.on_earth else None, city.quicklooks)
+    if tags.sensor:
+        views = replace(views, classes=rasters.mask)
+    write_preview(views, city.beside("_preview.png"), caption)
     if city.dates is not None:
         # not by a pattern: a name may hold brackets
         files = [path for path in rasters.mask.parent.iterdir() if path.is_file()]
@@ -184,7 +222,10 @@ def map_lines(folder: Path) -> list[str]:
     polygons, area = 0, 0.0
     cities = city_rasters(results)
     for rasters in cities:
-        count, square_metres = mapped_total(rasters.mask.with_suffix(".gpkg"))
+        gpkg = rasters.mask.with_suffix(".gpkg")
+        if not gpkg.is_file() and read_tags(rasters.mask).sensor:
+            continue  # without a CRS
+        count, square_metres = mapped_total(gpkg)
         polygons, area = polygons + count, area + square_metres
     example = cities[0].city if len(cities) == 1 else "<city>"
     return [

@@ -33,6 +33,7 @@ from builtup.runs.results import (
     RAW,
     PredictionTags,
     Results,
+    kind_of,
     read_tags,
     scene_rasters,
 )
@@ -197,18 +198,19 @@ def check_folder(run: OutputRun, jobs: Sequence[Job], *, skipping: bool) -> None
     - else, where scenes of this call were skipped (`skipping`): it is what was predicted of them
       before, and stays in its city's mean, with a warning;
     - else it is not in input_path, and would be in its city's mean: refused.
-    Raises InputError.
+    A map of an image is no mean: it may stay where it was predicted like those of `jobs`. Raises
+    InputError.
     """
     if not jobs or not os.path.isdir(run.folder / RAW):  # noqa: PTH112, a name may be too long
         return
     cities = {job.settings["city"] for job in jobs}
-    written = {job.outputs[0] for job in jobs}
+    written = {path for job in jobs for path in job.outputs}
     in_mean = []
-    for path in scene_rasters(Results(run.folder)):
+    for path in _rasters(Results(run.folder)):
         if path in written:
             continue
         tags = read_tags(path)
-        ours = tags.city in cities
+        ours = tags.city in cities and not tags.sensor
         difference = _difference(path, tags, run, jobs[0].settings if ours else {})
         if difference:
             raise InputError(
@@ -226,6 +228,13 @@ def check_folder(run: OutputRun, jobs: Sequence[Job], *, skipping: bool) -> None
         )
     if in_mean:
         log.warning("%s: predicted before, stay in the mean: %s", run.folder, _some(in_mean))
+
+
+def _rasters(results: Results) -> list[Path]:
+    """The rasters of scenes, and the maps of images, which stand for theirs."""
+    maps = [path for path in sorted(results.raw.glob("*.tif")) if kind_of(path) == "classes"]
+    of_scenes = [path for path in scene_rasters(results) if not read_tags(path).sensor]
+    return [*of_scenes, *(path for path in maps if read_tags(path).sensor)]
 
 
 def _difference(

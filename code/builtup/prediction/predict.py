@@ -18,11 +18,13 @@ from builtup.jobs import executors
 from builtup.jobs.executors import map_threads
 from builtup.jobs.steps import Job, Summary, is_done, run_step
 from builtup.maps.cities import all_agg_by_city
-from builtup.maps.places import MapScenes, check_years, say_maps, with_cities
+from builtup.maps.places import MapScenes, check_years, one_each, say_maps, with_cities
 from builtup.maps.polygonize import polygonize
 from builtup.maps.products import write_products
+from builtup.models.channels import inputs_of, sensor_of_model
 from builtup.options import PolygonOptions
 from builtup.prediction.adapt import ADAPTED, Adapted, say_adapted
+from builtup.prediction.image_source import ImageSource
 from builtup.prediction.output_folder import (
     OutputRun,
     backend_before,
@@ -46,6 +48,7 @@ from builtup.prediction.scene import (
 from builtup.runs.recorder import recording
 from builtup.runs.results import RAW, PredictionTags
 from builtup.runs.tracking import listed_places
+from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.radar.source import RadarSource
 from builtup.sensors.remarks import say
 from builtup.sensors.source import Headers, SceneSource
@@ -63,7 +66,8 @@ class PredictOptions:
     the items may point to besides; `area` a polygon file, or minx,miny,maxx,maxy in degrees;
     `units` those of the scenes; `years` says whether the years of a city (folders `<City>_<year>`)
     are maps "apart", or one of their "mean". `run_name` is the name of the run in MLflow; empty:
-    by its scenes.
+    by its scenes. Of images, each of which is a map, `probabilities` keeps those of each class, and
+    `pixel` is the one that they are read in: "own", metres, or nothing: see `ImageSource`.
     """
 
     input_path: str
@@ -74,6 +78,8 @@ class PredictOptions:
     polygons: PolygonOptions = PolygonOptions()
     allow: str = ""
     run_name: str = ""
+    probabilities: bool = False
+    pixel: str = ""
     num_workers: int = 2
     on_error: str = "stop"
 
@@ -104,7 +110,7 @@ def predict(recipe: Recipe, options: PredictOptions) -> list[Summary]:
         adapted, refused = _adapt(plan, jobs, options.on_error)
         jobs = [job for job in jobs if job.context.adapted not in refused]
         predicted = _predict_scenes(plan, run, jobs, options.on_error, adapted)
-        maps = _make_maps(recipe.threshold, options)
+        maps = _make_maps(plan, recipe.threshold, options)
         finish(run, recorder, jobs, predicted)
     return [*adapted, predicted, *maps]
 
@@ -134,11 +140,12 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
     check_allow(trusted)
     check_years(options.years)
     parse_threshold(recipe.threshold)
-    source, area = RadarSource(options.units), parse_area(options.area)
-    found = source.find(options.input_path, trusted)
+    radar, area = RadarSource(options.units), parse_area(options.area)
     if recipe.backend == "auto":
         recipe = replace(recipe, backend=backend_before(folder))
     loaded = load_for_jobs(recipe)
+    source = _source(loaded, radar, options)
+    found = source.find(options.input_path, trusted)
     headers, problems = _read_headers(source, found.scenes, area)
     problems = [*found.problems, *problems]
     if problems and (options.on_error == "stop" or not headers):
@@ -146,11 +153,14 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
     if not headers:
         where = "area" if area is None else area.name
         raise InputError(where, "meets no scene", "check its place and its CRS")
-    maps = with_cities(headers, options.years)
-    say_maps(maps)
+    if source is radar:
+        maps = with_cities(headers, options.years)
+        say_maps(maps)
+    else:
+        maps = one_each(headers)
     run = find_run(folder, loaded, simulated=all(map(is_simulated_scene, headers)))
     jobs = []
-    for job in _jobs(maps, run, loaded, source, area):
+    for job in _jobs(maps, run, loaded, source, area, options.probabilities):
         if not isinstance(job, BuiltupError):
             jobs.append(job)
         elif options.on_error == "stop":
@@ -163,6 +173,15 @@ def _plan(recipe: Recipe, options: PredictOptions) -> _Plan:
     return _Plan(loaded, run, tuple(jobs), pending, tuple(problems))
 
 
+def _source(loaded: Loaded, radar: RadarSource, options: PredictOptions) -> SceneSource:
+    """What finds and reads the scenes that the network takes."""
+    model = loaded.trained.model
+    if sensor_of_model(model) is DEFAULT:
+        return radar
+    window = loaded.stream.window
+    return ImageSource(inputs_of(model), loaded.trained.metres, options.pixel, window)
+
+
 def _read_headers(
     source: SceneSource, scenes: Sequence[Any], area: Area | None
 ) -> tuple[list[Any], list[BuiltupError]]:
@@ -173,6 +192,9 @@ def _read_headers(
     for headers in source.read_each(scenes):
         if isinstance(headers, BuiltupError):
             problems.append(headers)
+        elif area is not None and not headers.grid.crs:
+            problem = "has no CRS, so nobody knows where area lies on it"
+            problems.append(InputError(headers.scene.shown, problem, "leave area out"))
         elif area is not None and area.on(headers.grid) is None:
             beside += 1
         else:
@@ -188,11 +210,16 @@ def _jobs(
     loaded: Loaded,
     source: SceneSource,
     area: Area | None,
+    probabilities: bool,
 ) -> list[Job | BuiltupError]:
     """A job a scene, or why there is none."""
+    sensor = sensor_of_model(loaded.trained.model)
+    of_images = sensor is not DEFAULT
+    # a map of images is decided as it is predicted, one of dates when they are averaged
+    threshold = loaded.threshold if of_images else loaded.model_threshold
     settings = {
         **run.record.settings(),
-        "threshold": loaded.model_threshold,
+        "threshold": threshold,
         **source.settings,
         "area": "" if area is None else area.digest,
     }
@@ -213,13 +240,16 @@ def _jobs(
                 width=scene.grid.width,
                 height=scene.grid.height,
                 run_id=run.run_id,
-                threshold=loaded.model_threshold,
+                threshold=threshold,
                 classes=loaded.trained.class_names,
                 date=scene.scene.date,
                 year=city.year,
+                sensor=sensor.name if of_images else "",
             ).of_kind("scene")
             where = "" if area is None else area.name
-            scenes.append(SceneWork(scene, source, loaded.recipe, tags, where, fitted(scene, city)))
+            file = fitted(scene, city)
+            work = SceneWork(scene, source, loaded.recipe, tags, where, file, probabilities)
+            scenes.append(work)
     return list(map_threads(partial(_job, raw=run.folder / RAW, settings=settings), scenes))
 
 
@@ -288,12 +318,16 @@ def _predict_scenes(
     return predicted
 
 
-def _make_maps(threshold: str, options: PredictOptions) -> list[Summary]:
-    """Dates to cities, cities to polygons and products."""
+def _make_maps(plan: _Plan, threshold: str, options: PredictOptions) -> list[Summary]:
+    """Dates to cities, cities to polygons and products; images are maps already."""
     folder = options.output_path
     how: dict[str, Any] = {"num_workers": options.num_workers, "on_error": options.on_error}
+    joined = []
+    if sensor_of_model(plan.loaded.trained.model) is DEFAULT:
+        years = options.years
+        joined = [all_agg_by_city(input_path=folder, threshold=threshold, years=years, **how)]
     return [
-        all_agg_by_city(input_path=folder, threshold=threshold, years=options.years, **how),
+        *joined,
         polygonize(input_path=folder, polygons=options.polygons, **how),
         write_products(Path(folder), **how),
     ]

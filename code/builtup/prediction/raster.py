@@ -18,7 +18,7 @@ from builtup.prediction.decoders import Opening, decoding
 from builtup.prediction.progress import Advance
 from builtup.prediction.windows import Stream, predict_stream, windows_of
 from builtup.runs.results import QUICKLOOK, PredictionTags, write_tags
-from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.catalogue import DEFAULT, sensor_named
 from builtup.sensors.quicklook import Quicklook
 
 __all__ = ["CACHE_BYTES", "GridLimits", "Predicted", "predict_raster"]
@@ -80,7 +80,8 @@ def predict_raster(
         if tags is not None:
             write_tags(out, tags)
             out.descriptions = tags.class_set.bands
-        seen = None if quicklook is None else Quicklook(grid, DEFAULT)
+        sensor = sensor_named(tags.sensor) if tags is not None and tags.sensor else DEFAULT
+        seen = None if quicklook is None else Quicklook(grid, sensor)
         valid = False
 
         def write(window: Window, values: NDArray[np.uint8]) -> None:
@@ -95,8 +96,9 @@ def predict_raster(
         watched = read if seen is None else seen.watching(read)
         windows = predict_stream(watched, write, grid.width, grid.height, stream, wanted=wanted)
         if windows == 0 and area is None:
-            names = " and ".join(DEFAULT.names)
-            raise InputError(name, f"no pixel is valid in both {names}", "remove the scene")
+            both = "both " if len(sensor.names) == 2 else ""
+            names = f"{both}{' and '.join(sensor.names)}"
+            raise InputError(name, f"no pixel is valid in {names}", "remove the scene")
         if seen is not None and quicklook is not None:
             seen.write(quicklook, {} if tags is None else replace(tags, kind=QUICKLOOK).as_gdal())
     return Predicted(windows, grid.pixels, valid)

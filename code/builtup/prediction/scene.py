@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,13 +32,14 @@ from builtup.prediction.adapt import (
     spread_windows,
 )
 from builtup.prediction.cascade import Source, predict_source
+from builtup.prediction.class_map import write_class_map
 from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.progress import Advance
 from builtup.prediction.raster import CACHE_BYTES, Predicted, predict_raster
 from builtup.prediction.recipe import Recipe, load
 from builtup.prediction.windows import Stream
 from builtup.runs.records import InferenceRecord
-from builtup.runs.results import QUICKLOOK, PredictionTags
+from builtup.runs.results import CONFIDENCE, QUICKLOOK, PredictionTags
 from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.scene_files import is_simulated
 from builtup.sensors.source import Headers, SceneSource
@@ -60,6 +61,8 @@ log = logging.getLogger(__name__)
 
 STEP = Step("predict", 3)
 FITTING = Step("adapt", 1)
+#: Where probabilities of images lie that are not kept, beside raw/.
+DRAFTS = "drafts"
 # --- a scene as it is stored --------------------------------------------------------------------
 
 
@@ -68,7 +71,7 @@ class SceneWork:
     """What a scene's job needs besides its files; small enough to be sent to another machine.
 
     `source` reads the scene, `adapted` is the file that says what the network is adapted to, see
-    `fitting`.
+    `fitting`. Of images, `probabilities` says whether those of each class are kept.
     """
 
     headers: Headers
@@ -77,15 +80,22 @@ class SceneWork:
     tags: PredictionTags
     area: str = ""
     adapted: Path | None = None
+    probabilities: bool = False
 
 
 def scene_job(work: SceneWork, raw: Path, settings: Mapping[str, Any]) -> Job:
-    """The job that writes `raw/<scene>_prob.tif`; `settings` are what its pixels depend on."""
+    """The job that writes `raw/<scene>_prob.tif`, or of an image its map: the classes
+    `raw/<name>.tif`, their `_confidence` and, where they are kept, the probabilities of each class.
+    `settings` are what its pixels depend on."""
     scene = work.headers.scene
+    outputs = [scene.output_name("prob")]
+    if work.tags.sensor:
+        of_map = [f"{scene.plain_id}.tif", scene.output_name(CONFIDENCE)]
+        outputs = [*of_map, *(outputs if work.probabilities else [])]
     return Job(
         name=scene.plain_id,
         inputs=(*work.headers.files, *(() if work.adapted is None else (work.adapted,))),
-        outputs=(raw / scene.output_name("prob"),),
+        outputs=tuple(raw / name for name in outputs),
         settings={
             **settings,
             **work.headers.validity,
@@ -117,10 +127,34 @@ def _predict(job: Job, advance: Advance) -> dict[str, int]:
     source = Source(opening, headers.grid, headers.scene.shown, cache, area)
     quicklook = job.outputs[0].with_name(headers.scene.output_name(QUICKLOOK))
     cascade = load(work.recipe).cascade
-    predicted = predict_source(source, stream, cascade, job, tags, quicklook, advance)
+    with _probabilities(job) as inner:
+        predicted = predict_source(source, stream, cascade, inner, tags, quicklook, advance)
+        if tags.sensor:
+            write_class_map(inner.outputs[0], job.outputs[0], job.outputs[1], tags)
     if not predicted.valid:  # no error: another date may have some
         log.warning("%s: none of its valid pixels lies in area=%s", job.name, work.area)
     return {"windows": predicted.windows}
+
+
+@contextmanager
+def _probabilities(job: Job) -> Iterator[Job]:
+    """The job that writes the raster of probabilities: itself, or, where those of an image are not
+    kept, one of a draft beside raw/, which is gone in the end."""
+    if not job.context.tags.sensor:
+        yield job
+    elif job.context.probabilities:
+        yield replace(job, outputs=job.outputs[2:])
+    else:
+        raw = job.outputs[0].parent
+        name = job.context.headers.scene.output_name("prob")
+        draft = raw.parent / DRAFTS / name
+        (raw / name).unlink(missing_ok=True)  # of a map that is made anew
+        try:
+            yield replace(job, outputs=(draft,))
+        finally:
+            draft.unlink(missing_ok=True)
+            with suppress(OSError):  # others work there, or it was never made
+                draft.parent.rmdir()
 
 
 def _network(work: SceneWork) -> tuple[Stream, PredictionTags]:
@@ -129,7 +163,8 @@ def _network(work: SceneWork) -> tuple[Stream, PredictionTags]:
     if work.adapted is None:
         return loaded.stream, work.tags
     adapted, tag = loaded.adapted(work.adapted), Adapted.read(work.adapted).tag
-    tags = replace(work.tags, adapted=tag, threshold=adapted.model_threshold)
+    threshold = adapted.threshold if work.tags.sensor else adapted.model_threshold
+    tags = replace(work.tags, adapted=tag, threshold=threshold)
     return adapted.stream, tags.of_kind("scene")
 
 

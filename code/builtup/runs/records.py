@@ -145,9 +145,9 @@ class Summary(Record):
 
     `soup` is what it says of the mean of its last epochs, with a threshold of its own. A threshold
     is one of the building probability, in [0, 1]; grounds are cities, or blocks of one
-    (`<city>/r0c1`). `texture` is that of the tiles learnt from (`builtup.sensors.texture`). The
-    last fields are what comes after the training: a fitted temperature, the figures of a
-    cross-validation.
+    (`<city>/r0c1`). `texture` is that of the tiles learnt from (`builtup.sensors.texture`),
+    `metres` the side of their pixels where the sensor has none of its own. The last fields are what
+    comes after the training: a fitted temperature, the figures of a cross-validation.
     """
 
     NAME: ClassVar[str] = "summary.json"
@@ -175,6 +175,7 @@ class Summary(Record):
     metrics: Mapping[str, float | None] | None = None
     confusion: Mapping[str, Any] | None = None
     texture: tuple[float, ...] | None = None
+    metres: float | None = None
     threshold_ground: str | None = None
     temperature: float | None = None
     temperature_tuned_on: tuple[str, ...] | None = None

@@ -27,6 +27,14 @@ COLOURS: tuple[Rgb, ...] = (
     (118, 183, 178),
     (156, 117, 95),
 )
+#: Of those, what nobody would draw otherwise.
+KNOWN_COLOURS: dict[str, Rgb] = {
+    "water": (78, 121, 167),
+    "vegetation": (89, 161, 79),
+    "ground": (214, 196, 160),
+    "road": (120, 120, 125),
+    "car": (176, 122, 161),
+}
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,11 @@ class Classes:
         names = tuple(names)
         if not mapped:
             mapped = "building" if "building" in names or len(names) < 2 else names[1]
-        others = iter(COLOURS * (len(names) // len(COLOURS) + 1))
-        colours = tuple(MAPPED_COLOUR if name == mapped else next(others) for name in names)
+        fixed = {**KNOWN_COLOURS, mapped: MAPPED_COLOUR}
+        own = [fixed[name] for name in names if name in fixed]
+        free = [colour for colour in COLOURS if colour not in own]
+        others = iter(free * (len(names) // len(free) + 1))
+        colours = tuple(fixed[name] if name in fixed else next(others) for name in names)
         return cls(names, colours, mapped)
 
     @classmethod

@@ -58,7 +58,9 @@ class Quicklook:
         return watched
 
     def add(self, window: Window, values: Float) -> None:
-        """Take a window into account: (bands, h, w), NaN where there is no data."""
+        """Take a window into account: (bands, h, w), NaN where there is no data. What follows the
+        sensor's bands (a height) is not looked at."""
+        values = values[: len(self._sum)]
         (top, rows), (left, columns) = (self._cells(*side) for side in _sides(window))
         seen = values[:, top :: self.step, left :: self.step]
         if seen.size == 0:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import ignite.distributed as idist
 import numpy as np
@@ -15,6 +17,8 @@ from torch import nn
 from builtup.config.load import Config
 from builtup.data.datasets import ValidationTiles
 from builtup.errors import ConfigError
+from builtup.geo.lengths import pixel_metres
+from builtup.geo.rasters import gdal_env, open_raster
 from builtup.models.segmenter import Segmenter
 from builtup.runs import registry
 from builtup.runs.going_on import INFERENCE, command
@@ -151,7 +155,19 @@ def _keep_texture(model: nn.Module, data: Data, recorder: Recorder) -> None:
     texture = Texture(sensor)
     for _ in texture.passing(read_bands(tile, sensor) for tile in spread):
         pass
-    replace(Summary.read(recorder.folder), texture=texture.median).write(recorder.folder)
+    metres = _metres(tiles) if sensor.metres is None else None
+    known = replace(Summary.read(recorder.folder), texture=texture.median, metres=metres)
+    known.write(recorder.folder)
+
+
+def _metres(tiles: Sequence[Tile]) -> float | None:
+    """The side of a pixel of most scenes that tiles are of, where it is known."""
+    found = []
+    for path in sorted({tile.path for tile in tiles})[:TEXTURE_TILES]:
+        with gdal_env(), open_raster(path) as dataset:
+            metres = pixel_metres(dataset)
+        found += [] if metres is None else [metres]
+    return round(median(found), 6) if found else None
 
 
 def _log_model(

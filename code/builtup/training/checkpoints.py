@@ -119,9 +119,8 @@ class Progress:
 class Trained:
     """A trained model in eval mode with what inference needs to know of its run.
 
-    `held_out` is the name of its fold, or what `val_fold` was where the run did not say;
-    `trained_on` are the folds learnt from, empty where they are not known. A model that is one file
-    has no run and no folder: `run_id` is then the file's name, and `description` what it says.
+    `held_out` is its fold, or what `val_fold` was, `trained_on` are the folds learnt from. A
+    model that is one file has no run, no folder: `run_id` is its name, `description` what it says.
     """
 
     model: nn.Module
@@ -134,6 +133,7 @@ class Trained:
     trained_on: tuple[str, ...] = ()
     simulated: bool = False  # all that it learnt from
     texture: tuple[float, ...] = ()  # of what it learnt from; empty where it is not known
+    metres: float | None = None  # of a pixel of images that it learnt from, where it is known
     folder: Path | None = None  # of its run's artifacts
     description: ModelDescription | None = None
 
@@ -144,8 +144,7 @@ class Trained:
 
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:
-    """Write a state atomically."""
-    # through a file of Python's: a full disk is then an OSError, which atomic_path explains
+    """Write a state atomically: through a file of Python's, whose errors atomic_path explains."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save(dict(state), file)
 
@@ -334,6 +333,7 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
         trained_on=summary.trained_on or (),
         simulated=_simulated(folder),
         texture=summary.texture or (),
+        metres=summary.metres,
         folder=folder,
     )
 
