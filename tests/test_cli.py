@@ -69,7 +69,7 @@ OPTIONS = [
 ]
 UNITS = (
     "pixel", "cities", "dates of", "process", "machines", "windows", "minutes", "metres", "m²",
-    "whole number", "0 to 1", "probability",
+    "chips", "whole number", "0 to 1", "probability",
 )  # fmt: skip
 
 

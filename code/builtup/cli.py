@@ -269,12 +269,8 @@ def validate(**options: Any) -> None:
     logs.say(run(**options))
     if options["gt_layer"]:
         return
-    page = write(
-        input_path=options["preds_path"],
-        run_id=options["run_id"],
-        gt_path=str(options["gt_path"]),
-    )
-    logs.say(f"report: {page}")
+    where = {"input_path": options["preds_path"], "run_id": options["run_id"]}
+    logs.say(f"report: {write(**where, gt_path=str(options['gt_path']))}")
 
 
 @cli.command()
@@ -329,6 +325,15 @@ def cross_validate(**options: Any) -> None:
 
     check_overrides(options["config_path"], options["overrides"])
     from builtup.studies.cross_validate import cross_validate as run
+
+    logs.say(run(**options))
+
+
+@cli.command()
+@option_lists.auditing
+def audit(**options: Any) -> None:
+    """Rank held-out ground by where network and labels differ, worst first."""
+    from builtup.report.audit import audit as run
 
     logs.say(run(**options))
 

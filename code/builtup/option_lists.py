@@ -18,6 +18,7 @@ from builtup.options import (
 )
 
 __all__ = [
+    "auditing",
     "comparing",
     "demonstrating",
     "ensembling",
@@ -71,6 +72,15 @@ demonstrating = listed(
     ("output_path", PATH, "output/demo", "folder for all of it"),
     ("seed", int, 0, "any whole number: other towns, another start"),
     ("max_minutes", float, 3.0, "most minutes of training"),
+)
+
+auditing = listed(
+    ("run_id", str, ..., "a training run that holds ground out, or its folder"),
+    ("weights", click.Choice(["best", "last", "soup"]), "best", "of that run"),
+    ("chip", click.IntRange(min=16), 256, "side of a chip, pixels"),
+    ("worst", click.IntRange(min=1, max=200), 20, "chips that are shown as pictures"),
+    ("data_path", str, "", "tiles; those that the run logged by default"),
+    ("output_path", str, "", "a folder; audit/ of the run's artifacts by default"),
 )
 
 comparing = listed(
