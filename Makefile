@@ -19,10 +19,10 @@ PRICE := 0.05
 MODEL :=
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/output/mlflow.db
 
-.PHONY: help venv setup demo test lint bench lock clean
+.PHONY: help venv setup demo demo-aerial test lint bench lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/ -/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
 
 venv: $(STAMP) ## create .venv with exact versions; without a GPU: make venv TORCH=cpu
 	@$(SAME_TORCH)
@@ -55,6 +55,9 @@ setup: venv ## create output/mlflow.db with its experiments
 
 demo: setup ## the whole chain on simulated towns, with a report
 	@$(PY) -m builtup demo
+
+demo-aerial: setup ## the same from the air: orthomosaics with heights, six classes
+	@$(PY) -m builtup demo --sensor aerial
 
 test: venv ## run the tests
 	@$(PY) -m pytest

@@ -25,7 +25,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("folder", ["output/demo", "my maps/demo", "it's"])
 def test_overrides_are_read_as_they_were_meant(folder: str) -> None:
-    text = demo._overrides(seed=3, data_path=Path(folder) / "train_tiles")
+    text = demo.overrides_of(seed=3, data_path=Path(folder) / "train_tiles")
     assert split_overrides(text) == (("seed", "3"), ("data_path", f"{folder}/train_tiles"))
 
 
@@ -44,7 +44,7 @@ def test_every_script_of_the_demo_finds_its_data_in_a_folder_with_a_space(
     for name in ("simulate", "prepare"):
         monkeypatch.setattr(demo, name, lambda **options: None)
     monkeypatch.setattr(demo, "_shipped", lambda folder, cities: None)
-    monkeypatch.setattr(demo, "_run", run)
+    monkeypatch.setattr(demo, "run_logged", run)
     output = tmp_path / "my demo"
     with pytest.raises(KeyboardInterrupt):
         demo.demo(output)
@@ -85,7 +85,7 @@ def test_a_training_beside_the_demo_is_not_taken_for_its_own(
         client.set_terminated(other.info.run_id)
 
     monkeypatch.setattr(demo, "run_script", script)
-    assert demo._run("training", "configs/train/demo.py", "") == own[0]
+    assert demo.run_logged("training", "configs/train/demo.py", "") == own[0]
     assert str(tracking.newest_run("Trainings").info.run_id) != own[0]
 
 

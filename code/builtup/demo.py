@@ -38,7 +38,7 @@ from builtup.sensors.scene_files import find_rasters
 from builtup.simulate.dataset import simulate
 from builtup.tiles.prepare import prepare
 
-__all__ = ["demo"]
+__all__ = ["Clock", "demo", "overrides_of", "run_logged", "use_own_database"]
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +50,14 @@ LEAST_F1 = 0.80
 
 
 @dataclass
-class _Clock:
+class Clock:
     """Seconds of each named step."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
+        """Say what begins, and keep how long it took."""
         log.info("%s …", name)
         started = time.monotonic()
         yield
@@ -107,11 +108,8 @@ class Outcome:
 def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
     """Run the chain on simulated towns under `output_path`, training for `max_minutes`."""
     os.environ.pop("MLFLOW_RUN_ID", None)  # training and inference are runs of their own
-    root = Path.cwd()
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        tracking.setup(root)
-        os.environ["MLFLOW_TRACKING_URI"] = tracking.database_uri(root)
-    clock = _Clock()
+    use_own_database()
+    clock = Clock()
     data = output_path / "data"
     with clock.step("simulate"):
         simulate(
@@ -125,19 +123,19 @@ def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
     with clock.step("prepare"):
         prepare(input_path=data, output_path=output_path, tiles_path=output_path)
     with clock.step("train"):
-        training = _run(
+        training = run_logged(
             "training",
             "configs/train/demo.py",
-            _overrides(seed=seed, max_minutes=max_minutes, data_path=output_path / "train_tiles"),
+            overrides_of(seed=seed, max_minutes=max_minutes, data_path=output_path / "train_tiles"),
         )
     shipped_folder = output_path / SHIPPED
     with clock.step("model that comes along"):  # first: the newest inference is the demo's own
         _shipped(shipped_folder, data / "test")
     with clock.step("infer"):
-        inference = _run(
+        inference = run_logged(
             "inference",
             "configs/inference/demo.py",
-            _overrides(run_id=training, data_path=output_path / "test_tiles" / "images"),
+            overrides_of(run_id=training, data_path=output_path / "test_tiles" / "images"),
         )
     with clock.step("merge, aggregate, polygonise"):
         to_submission(run_id=inference)
@@ -163,13 +161,21 @@ def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
     return Outcome(network, shipped, forest, report, results, training)
 
 
-def _run(script: str, config: str, overrides: str) -> str:
+def use_own_database() -> None:
+    """Record runs in output/mlflow.db, made where it is missing, unless another is named."""
+    root = Path.cwd()
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        tracking.setup(root)
+        os.environ["MLFLOW_TRACKING_URI"] = tracking.database_uri(root)
+
+
+def run_logged(script: str, config: str, overrides: str) -> str:
     """Run a script in this process; return the id of its MLflow run."""
     run_script(Path("code/scripts") / f"{script}.py", Path(config), overrides=overrides)
     return tracking.last_run_id()  # the newest of its experiment may be another process's
 
 
-def _overrides(**settings: object) -> str:
+def overrides_of(**settings: object) -> str:
     """The settings as overrides, quoted: a path may hold spaces."""
     return " ".join(shlex.quote(f"{name}={value}") for name, value in settings.items())
 
@@ -201,7 +207,7 @@ def _scores(results: Path) -> Mapping[str, float]:
     }
 
 
-def _extras(clock: _Clock, shipped: Path, forest: Path) -> Extras:
+def _extras(clock: Clock, shipped: Path, forest: Path) -> Extras:
     """What only the demo's report says."""
     return Extras(
         summary=f"{CITIES} simulated training cities and {TEST_CITIES} unseen, {DATES} dates "

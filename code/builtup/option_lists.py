@@ -41,7 +41,7 @@ importing = listed(
     ),
     ("classes", str, "", "a CSV file: name, colour, role; the layout's own by default"),
     ("pixel", str, "", "metres, where pictures do not say; the layout's by default"),
-    ("split", str, "", "the only one to import (train, valid, test); all by default"),
+    ("split", str, "", "those to import, separated by ; (train;valid;test); all by default"),
 )
 
 holding_out = listed(
@@ -69,7 +69,11 @@ tracing = listed(
 )
 
 demonstrating = listed(
-    ("output_path", PATH, "output/demo", "folder for all of it"),
+    (
+        *("sensor", click.Choice(["sentinel1", "aerial"]), "sentinel1"),
+        "radar, or orthomosaics with heights",
+    ),
+    ("output_path", PATH, "output/demo", "folder for all of it; from the air aerial/ below it"),
     ("seed", int, 0, "any whole number: other towns, another start"),
     ("max_minutes", float, 3.0, "most minutes of training"),
 )

@@ -98,6 +98,8 @@ def test_lists_of_scenes_and_classes(tmp_path):
         "number,name,colour,role",
         "0,building,230 25 75,mapped",
     ]
+    run(root, tmp_path / "both", split="train;test")
+    assert (tmp_path / "both/scenes.csv").read_text() == (tmp_path / "out/scenes.csv").read_text()
     run(root, tmp_path / "one", split="test")
     assert [row["scene"] for row in rows(tmp_path / "one")] == ["a"]
 
@@ -319,6 +321,7 @@ def test_a_split_that_is_none(tmp_path):
     (root / "train.txt").write_text("one\n")
     message = "no scene of the split test: it has train"
     refused(root, tmp_path / "out", InputError, message, split="test")
+    refused(root, tmp_path / "out", InputError, message, split="train;test")
 
 
 def test_bad_scenes_are_skipped_and_named(tmp_path):

@@ -61,9 +61,9 @@ def import_scenes(
     """Bring a data set of pictures, labels and elevations into the form of all later steps.
 
     `classes` is a CSV file of names and colours (the layout's own by default), `pixel` the side of
-    a pixel in metres where pictures do not say it, `split` the only one that is imported (all by
-    default). Raises InputError, GridError or ConfigError; with `on_error="skip"` scenes that cannot
-    be used are listed in the summary.
+    a pixel in metres where pictures do not say it, `split` those that are imported, separated by
+    `;` (all by default). Raises InputError, GridError or ConfigError; with `on_error="skip"` scenes
+    that cannot be used are listed in the summary.
     """
     known = LAYOUTS.get(layout)
     if known is None:
@@ -116,14 +116,16 @@ def _metres(pixel: str) -> float | None:
 
 
 def _of_split(root: Path, found: Found, split: str) -> list[RawScene]:
-    """The scenes of one split, all where none is named; no more is said of the others."""
+    """The scenes of these splits, all where none is named; no more is said of the others."""
     if not split:
         return found.scenes
-    chosen = [scene for scene in found.scenes if scene.split == split]
-    if not chosen:
+    wanted = split.split(";")
+    chosen = [scene for scene in found.scenes if scene.split in wanted]
+    if missing := sorted({*wanted} - {scene.split for scene in chosen}):
         known = sorted({scene.split for scene in found.scenes} - {""})
         has = f"it has {', '.join(known)}" if known else "it has no list of splits (train.txt, …)"
-        raise InputError(root, f"no scene of the split {split}: {has}", "name another, or none")
+        problem = f"no scene of the split {', '.join(missing)}: {has}"
+        raise InputError(root, problem, "name another, or none")
     names = {scene.name for scene in found.scenes} - {scene.name for scene in chosen}
     found.remarks = [remark for remark in found.remarks if remark.file not in names]
     return chosen

@@ -18,7 +18,7 @@ from builtup.simulate.aerial.surface import CLASSES
 from builtup.simulate.aerial.writing import scene_files, write_scene
 from builtup.simulate.plan.city import PIXEL, City, CitySpec, draw_city
 
-__all__ = ["GEOREFERENCES", "PIXELS", "Flights", "simulate_flights"]
+__all__ = ["GEOREFERENCES", "PIXELS", "Flights", "simulate_flights", "with_clean_labels"]
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,16 @@ def simulate_flights(output_path: Path, flights: Flights, num_workers: int) -> S
     summary = run_step(STEP, jobs, _write, num_workers=num_workers, noun="scenes")
     _write_lists(output_path, flights)
     return summary
+
+
+def with_clean_labels(raw: Path, folder: Path) -> Path:
+    """The same data set with its clean truth for labels, as links; `folder` is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = {path.name: path for path in raw.iterdir() if path.name not in ("labels", "truth")}
+    for name, source in {**sources, "labels": raw / "truth"}.items():
+        if not (folder / name).exists():
+            (folder / name).symlink_to(source.resolve())
+    return folder
 
 
 def _job(spec: CitySpec, number: int, flights: Flights, output_path: Path) -> Job:
