@@ -369,15 +369,8 @@ def trace(**options: Any) -> None:
 
 @cli.command()
 @option_lists.demonstrating
-def demo(*, sensor: str, **options: Any) -> None:
+def demo(**options: Any) -> None:
     """Run the whole chain on simulated towns and write a report."""
-    if sensor == "aerial":
-        from builtup.demo_aerial import demo_aerial
-
-        seen = demo_aerial(**options)
-        logs.say("\n".join(seen.lines()))
-        seen.check()
-        return
     from builtup.demo import demo as run
 
     outcome = run(**options)

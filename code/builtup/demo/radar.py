@@ -11,15 +11,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shlex
 import shutil
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from builtup.config.launch import run_script
+from builtup.demo.steps import Clock, overrides_of, run_logged, use_own_database
 from builtup.errors import BuiltupError
 from builtup.jobs.files import write_text_atomically
 from builtup.maps.cities import all_agg_by_city
@@ -31,14 +28,13 @@ from builtup.prediction.predict import PredictOptions, predict
 from builtup.prediction.recipe import Recipe
 from builtup.report.write import Extras
 from builtup.report.write import report as write_report
-from builtup.runs import tracking
 from builtup.runs.model_file import SHIPPED
 from builtup.runs.results import resolve_results
 from builtup.sensors.scene_files import find_rasters
 from builtup.simulate.dataset import simulate
 from builtup.tiles.prepare import prepare
 
-__all__ = ["Clock", "demo", "overrides_of", "run_logged", "use_own_database"]
+__all__ = ["demo_radar"]
 
 log = logging.getLogger(__name__)
 
@@ -47,21 +43,6 @@ CITIES, TEST_CITIES = 5, 1
 DATES, SIZE = 2, 1024
 #: What the demo must reach on the unseen city with its own settings.
 LEAST_F1 = 0.80
-
-
-@dataclass
-class Clock:
-    """Seconds of each named step."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Say what begins, and keep how long it took."""
-        log.info("%s …", name)
-        started = time.monotonic()
-        yield
-        self.seconds[name] = time.monotonic() - started
 
 
 @dataclass(frozen=True)
@@ -105,7 +86,7 @@ class Outcome:
             )
 
 
-def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
+def demo_radar(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
     """Run the chain on simulated towns under `output_path`, training for `max_minutes`."""
     os.environ.pop("MLFLOW_RUN_ID", None)  # training and inference are runs of their own
     use_own_database()
@@ -159,25 +140,6 @@ def demo(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> Outcome:
         text = page.read_text(encoding="utf-8").replace('href="raw/', f'href="{place}/raw/')
         write_text_atomically(report, text)
     return Outcome(network, shipped, forest, report, results, training)
-
-
-def use_own_database() -> None:
-    """Record runs in output/mlflow.db, made where it is missing, unless another is named."""
-    root = Path.cwd()
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        tracking.setup(root)
-        os.environ["MLFLOW_TRACKING_URI"] = tracking.database_uri(root)
-
-
-def run_logged(script: str, config: str, overrides: str) -> str:
-    """Run a script in this process; return the id of its MLflow run."""
-    run_script(Path("code/scripts") / f"{script}.py", Path(config), overrides=overrides)
-    return tracking.last_run_id()  # the newest of its experiment may be another process's
-
-
-def overrides_of(**settings: object) -> str:
-    """The settings as overrides, quoted: a path may hold spaces."""
-    return " ".join(shlex.quote(f"{name}={value}") for name, value in settings.items())
 
 
 def _shipped(folder: Path, cities: Path) -> None:

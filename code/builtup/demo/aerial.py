@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builtup.demo import Clock, overrides_of, run_logged, use_own_database
+from builtup.demo.steps import Clock, overrides_of, run_logged, use_own_database
 from builtup.errors import BuiltupError
 from builtup.maps.validate import validate
 from builtup.maps.validate_layer import SCENE_SCORES
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 #: Towns to learn from and to map, pixels of .25 m along a side, and of a window.
 CITIES, TEST_CITIES, SIZE, WINDOW = 6, 2, 768, 256
 CONFIG = "configs/train/aerial/small_cpu.py"
+#: Further overrides of the training.
+MORE = ""
 #: What the demo must reach on the unseen towns with its own settings.
 LEAST_IOU = 0.40
 
@@ -98,7 +100,8 @@ def demo_aerial(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> O
         settings = {"seed": seed, "max_minutes": max_minutes, "data_path": tiles}
         own = {"val_fold": None, "channel_set": "rgb_height", "height_dropout": 0.5}
         own["pixel_size"] = "1.0,4.0"  # the scales that it is mapped at
-        training = run_logged("training", CONFIG, overrides_of(**settings, **own))
+        text = f"{overrides_of(**settings, **own)} {MORE}".strip()
+        training = run_logged("training", CONFIG, text)
     with clock.step("predict at several scales"):
         recipe = Recipe(
             training, window=WINDOW, stride=2, blend="gaussian", fold="soft", adapt="none"

@@ -1,4 +1,4 @@
-"""The demo's own parts: what it hands to the scripts, and which run it goes on with."""
+"""The demo's own parts: what it hands to the scripts, and what it says at the end."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from builtup import demo
 from builtup.config.overrides import split_overrides
+from builtup.demo import radar as demo
 from builtup.errors import BuiltupError
 from builtup.runs import tracking
-from builtup.runs.recorder import recording
 from builtup.simulate.dataset import simulate
 
 
@@ -21,12 +20,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("demo")
     tracking.setup(root)
     return root
-
-
-@pytest.mark.parametrize("folder", ["output/demo", "my maps/demo", "it's"])
-def test_overrides_are_read_as_they_were_meant(folder: str) -> None:
-    text = demo.overrides_of(seed=3, data_path=Path(folder) / "train_tiles")
-    assert split_overrides(text) == (("seed", "3"), ("data_path", f"{folder}/train_tiles"))
 
 
 def test_every_script_of_the_demo_finds_its_data_in_a_folder_with_a_space(
@@ -47,7 +40,7 @@ def test_every_script_of_the_demo_finds_its_data_in_a_folder_with_a_space(
     monkeypatch.setattr(demo, "run_logged", run)
     output = tmp_path / "my demo"
     with pytest.raises(KeyboardInterrupt):
-        demo.demo(output)
+        demo.demo_radar(output)
     tiles = {"training": "train_tiles", "inference": "test_tiles/images"}
     assert said == {script: str(output / path) for script, path in tiles.items()}
 
@@ -63,30 +56,9 @@ def test_in_an_empty_folder_its_runs_lie_below_output(
 
     monkeypatch.setattr(demo, "simulate", stop)
     with pytest.raises(KeyboardInterrupt):
-        demo.demo(tmp_path / "demo")
+        demo.demo_radar(tmp_path / "demo")
     experiment = tracking.client().get_experiment_by_name("Trainings")
     assert experiment.artifact_location == str(tmp_path / "output" / "mlruns" / "1")
-
-
-def test_a_training_beside_the_demo_is_not_taken_for_its_own(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(project)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.database_uri(project))
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    own: list[str] = []
-
-    def script(*paths: Path, **options: Any) -> None:
-        with recording("Trainings", "ours") as recorder:
-            own.append(recorder.run_id)
-        client = tracking.client()
-        experiment = client.get_experiment_by_name("Trainings").experiment_id
-        other = client.create_run(experiment, tags={"config": "another"})
-        client.set_terminated(other.info.run_id)
-
-    monkeypatch.setattr(demo, "run_script", script)
-    assert demo.run_logged("training", "configs/train/demo.py", "") == own[0]
-    assert str(tracking.newest_run("Trainings").info.run_id) != own[0]
 
 
 def test_the_model_that_comes_along_maps_whatever_towns_there_are(
