@@ -29,6 +29,11 @@ def test_every_step_hands_on_to_the_next(
     assert outcome.report.is_file()
     assert 0 <= outcome.scores["miou"] < 1
     assert len(list((maps / "raw").glob("*.gpkg"))) == 1
+    assert "radar" not in caplog.text
+    page = outcome.report.read_text(encoding="utf-8")
+    assert "radar" not in page.lower()
+    assert all(f'class="b b-{name}' in page for name in ("classes", "image", "probability"))
+    assert f"{outcome.scores['mapped_iou']:.3f}" in page
 
 
 def test_the_end_says_what_it_reaches_and_asks_for_more() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from aerial_data import add_site, tile_layers
 from builtup.errors import InputError
 from builtup.geo.grid import Grid
 from builtup.report import images as module
@@ -24,6 +25,7 @@ from builtup.report.images import (
     scene_title,
 )
 from builtup.runs.results import Results
+from builtup.sensors.optical.cameras import RGB
 from builtup.tiles.cut import generate_tiles
 from helpers import CRS, TRANSFORM, write_raster, write_scene
 from report_data import SHAPE, Maps, add_city
@@ -233,3 +235,28 @@ def test_the_images_of_a_map_of_one_year_are_those_of_that_year(tmp_path: Path) 
                 ("38SLF_Beta", "", []),
             ):
                 assert [image.date for image in images_of(images, key, year)] == dates
+
+
+@pytest.mark.parametrize("materialize", [True, False])
+@pytest.mark.parametrize("crs", [CRS, None])
+def test_images_of_a_camera_are_read_of_the_scene_and_of_its_tiles(tmp_path, crs, materialize):
+    add_site(tmp_path, "hill", name="north", crs=crs)
+    tiles = tile_layers(tmp_path, materialize=materialize) / "images"
+    (path,) = (tmp_path / "images").rglob("*.tif")
+    with rasterio.open(path) as dataset:
+        expected, grid = dataset.read().astype(np.float32), Grid.of(dataset)
+    expected[:, expected[3] == 0] = np.nan
+    for place, key in ((tmp_path / "images", "north"), (path, "north"), (tiles, "hill")):
+        scenes = find_images(Results(tmp_path), str(place), RGB)[key]
+        np.testing.assert_array_equal(read_image(scenes, grid, RGB), expected[:3])
+        part = grid.window(10, 20, 30, 40)  # column, row, width, height
+        found = read_image(scenes, part, RGB)
+        np.testing.assert_array_equal(found, expected[:3, 20:60, 10:40])
+
+
+def test_a_map_of_a_camera_without_its_image_is_said_without_a_word_of_radar(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert find_images(Results(tmp_path), sensor=RGB) == {}
+    assert "the report has no images" in caplog.text and "radar" not in caplog.text
+    with pytest.raises(InputError, match="no such file or folder"):
+        find_images(Results(tmp_path), str(tmp_path / "nowhere"), RGB)

@@ -7,8 +7,12 @@ import itertools
 import numpy as np
 import pytest
 
+from aerial_data import NAMES, add_site, camera, map_site
+from builtup.maps.validate import validate
 from builtup.report.view import COLOURS
 from builtup.report.write import report
+from builtup.sensors.classes import Classes
+from helpers import CRS
 from report_data import Contents, add_city
 
 
@@ -26,6 +30,50 @@ def test_image_truth_probability_errors_and_polygons_are_layers(tmp_path):
     missed = page.picture("ly-missed")[..., 3] > 0
     assert missed.sum() == 5 * 50 and missed[20:25, 30:80].all()
     assert page.picture("b-image")[50, 2, 3] == 0  # no data
+
+
+@pytest.mark.parametrize("crs", [CRS, None])
+def test_of_a_camera_image_and_classes_are_shown_in_their_own_colours(tmp_path, crs):
+    mask = add_site(tmp_path, "hill", name="north", crs=crs)
+    maps = map_site(tmp_path, "north", mask)
+    add_site(tmp_path, "hill", name="south", seed=3, crs=crs, origin=(900.0, 900.0))
+
+    path = report(input_path=str(maps), images_path=str(tmp_path / "images"))
+
+    page = Contents(path.read_text(encoding="utf-8"))
+    assert "radar" not in page.html.lower()
+    classes, image = page.picture("b-classes"), page.picture("b-image")
+    own = Classes.of(NAMES)
+    shown = np.where(mask == 255, 0, mask)
+    shown[:40, :40] = 0
+    there = mask != 255
+    np.testing.assert_array_equal(classes[there, :3], np.array(own.colours)[shown[there]])
+    assert not classes[~there, 3].any() and classes[there, 3].all()
+    expected = camera(mask, 0)
+    assert not image[:4, :, 3].any() and image[4:, :, 3].all()  # by its alpha
+    away = np.abs(image[8:, :, :3].astype(int) - np.moveaxis(expected[:3, 8:], 0, -1))
+    assert away.mean() < 12  # but for the noise that WebP takes away
+    assert all(name in page.text for name in NAMES)
+    assert [a for a in page.of("input") if a["class"] == "sw-grey" and "checked" not in a]
+    assert "Image: north." in page.text  # and not what else the site has
+
+
+def test_scores_by_class_are_those_of_validate(tmp_path):
+    mask = add_site(tmp_path, "hill", name="north")
+    maps = map_site(tmp_path, "north", mask)
+    validate(preds_path=str(maps), gt_path=tmp_path, gt_layer="masks", per_scene=True)
+
+    path = report(input_path=str(maps), images_path=str(tmp_path / "images"))
+
+    counted = mask != 255
+    shown = mask.copy()
+    shown[:40, :40] = 0
+    text = Contents(path.read_text(encoding="utf-8")).text
+    for number, name in enumerate(NAMES):
+        one, other = shown[counted] == number, mask[counted] == number
+        assert f"{name}{(one & other).sum() / (one | other).sum():.3f}" in text.replace(" ", "")
+    assert "there are maps, but no scores" not in text
+    assert "Mean IoU" in text and "Building IoU" in text
 
 
 # Machado, Oliveira and Fernandes (2009): linear RGB as seen without one kind of cone

@@ -8,12 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetWriter
 
+from builtup.geo.grid import Grid
 from builtup.geo.rasters import create_raster
+from builtup.prediction.class_map import write_class_map
+from builtup.runs.results import PredictionTags
 from builtup.tiles.cut import generate_tiles
 from builtup.tiles.folds import Folds
 from builtup.tiles.stats import generate_tiles_stats
@@ -132,3 +136,28 @@ def measured(
 
 
 __all__ = ["CRS", "NAMES", "DatasetWriter", "add_site", "measured", "tile_layers"]
+
+
+def map_site(root: Path, name: str, mask: NDArray[np.uint8], run_id: str = "") -> Path:
+    """Write the map of a scene of `add_site` into `<root>/maps/raw`: its truth, of which the upper
+    left corner is all ground. Gives the folder of the predictions."""
+    raw = root / "maps" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    shown = mask.copy()
+    shown[:40, :40] = 0
+    levels = np.stack([np.where(shown == k, 200, 20) for k in range(len(NAMES))]).astype(np.uint8)
+    levels[:, shown == 255] = 255
+    (image,) = (root / "images").rglob(f"{name}_image.tif")
+    with rasterio.open(image) as dataset:
+        grid = Grid.of(dataset)
+    draft = root / f"{name}_draft.tif"
+    size = {"width": grid.width, "height": grid.height}
+    with _new(
+        draft, len(NAMES), "uint8", {**size, "transform": grid.transform, "crs": grid.crs}
+    ) as out:
+        out.write(levels)
+    tags = PredictionTags(
+        f"{name}_{{}}", name, grid.width, grid.height, run_id, 0.5, NAMES, sensor="rgb"
+    )
+    write_class_map(draft, raw / f"{name}.tif", raw / f"{name}_confidence.tif", tags)
+    return root / "maps"

@@ -20,6 +20,7 @@ from builtup.geo.windows import Window
 from builtup.runs.results import PredictionTags, Results, kind_of, read_tags
 from builtup.sensors.classes import Classes
 from builtup.sensors.optical.label_colours import read_classes
+from builtup.sensors.radar.names import plain_id
 from builtup.sensors.scene_files import SceneFile, find_rasters
 
 __all__ = ["MaskedScene", "classes_of", "open_map", "pair_scenes"]
@@ -84,9 +85,12 @@ def _predictions(results: Results, kind: str) -> list[tuple[Path, PredictionTags
 
 
 def _maps(tags: PredictionTags, truth: SceneFile) -> bool:
-    """Whether a map is of a mask's scene or site (and year, where maps of years are apart)."""
+    """Whether a map is of a mask's scene or site (and year, where maps of years are apart); that of
+    an image has the scene's name."""
     if tags.scene:
         return tags.scene == truth.scene_id
+    if tags.sensor and tags.city == plain_id(truth.scene_id):
+        return True
     same_year = not (tags.year and truth.year) or tags.year == truth.year
     return tags.base_city == truth.city and same_year
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ _FILES = (
     (".gpkg", "polygons"),
     (".tif", "mask"),
     ("_prob.tif", "probability"),
+    ("_confidence.tif", "confidence"),
     ("_preview.png", "preview"),
 )
 
@@ -25,6 +27,7 @@ _FILES = (
 class MappedRow:
     """A city's polygons, their area in hectares (None without polygons), and links to its files.
 
+    `threshold` is NaN where pixels are of their likeliest class.
     A link is a name and an address relative to the folder of the page.
     """
 
@@ -47,7 +50,8 @@ def _row(folder: Path, rasters: CityRasters) -> MappedRow:
     ]
     gpkg = files[0][0]
     count, area = mapped_total(gpkg) if gpkg.is_file() else (None, None)
-    threshold = read_tags(rasters.mask).threshold
+    tags = read_tags(rasters.mask)
+    threshold = tags.threshold if tags.class_set.by_threshold else math.nan
     hectares = None if area is None else area / 1e4
     return MappedRow(rasters.city, threshold, count, hectares, tuple(links))
 

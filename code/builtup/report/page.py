@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,12 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from builtup.report.mapped import MappedRow
-from builtup.report.scores import ScoreRow
+from builtup.report.scores import ClassTable, ScoreRow
 from builtup.report.svg_charts import interval_bar
 from builtup.report.view import CityView
 
 __all__ = ["Page", "Row", "render"]
 
+#: A tile of the MGRS, with which the keys of radar's cities begin.
+_TILE = re.compile(r"\d{2}[A-Za-z]{3}")
 ASSETS = Path(__file__).with_name("assets")
 
 
@@ -40,7 +43,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page says. `head` are the scores that stand first, `how` explains them."""
+    """All that the page says. `head` are the scores that stand first, `how` explains them.
+
+    `classes` are the scores of several classes against masks.
+    """
 
     title: str
     summary: str
@@ -52,7 +58,13 @@ class Page:
     marks: Mapping[str, tuple[str, ...]]
     facts: tuple[tuple[str, str], ...]
     mapped: tuple[MappedRow, ...] = ()
+    classes: ClassTable | None = None
     seconds: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def by_class(self) -> bool:
+        """Whether a map is shown in the colours of its classes."""
+        return any(view.by_class for view in self.views)
 
     @property
     def longest(self) -> float:
@@ -79,6 +91,6 @@ def _templates() -> Environment:
 
 
 def name_of(city: str) -> tuple[str, str]:
-    """The name and the tile of a city's key `<TILE>_<City>`."""
+    """The name and the tile of a city's key `<TILE>_<City>`; other keys are names."""
     tile, _, name = city.partition("_")
-    return (name, tile) if name else (city, "")
+    return (name, tile) if name and _TILE.fullmatch(tile) else (city, "")

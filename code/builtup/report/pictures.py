@@ -109,10 +109,14 @@ def shade(share: Array) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One picture: a photograph (H, W, 4) uint8, or one `colour` with an opacity (H, W) 0 to 15."""
+    """One picture: a photograph (H, W, 4) uint8, or one `colour` with an opacity (H, W) 0 to 15.
+
+    `exact`: its colours mean something each, and none between them does.
+    """
 
     pixels: NDArray[np.uint8]
     colour: RGB | None = None
+    exact: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -138,6 +142,9 @@ def _uri(drawing: Drawing, factor: float) -> str:
     width, height = (max(1, round(n * factor)) for n in drawing.size)
     if drawing.colour is None:
         image = Image.fromarray(drawing.pixels, "RGBA")
+        if drawing.exact:
+            own = image.resize((width, height), Image.Resampling.NEAREST)
+            return _as_uri("webp", own, lossless=True, method=4)
         return _as_uri("webp", _resized(image, width, height), quality=QUALITY, method=4)
     opacity = _resized(Image.fromarray(drawing.pixels * np.uint8(17), "L"), width, height)
     layer = Image.fromarray((np.asarray(opacity) // 17).astype(np.uint8), "P")

@@ -7,11 +7,13 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from builtup.maps.validate import MACRO, POOLED
+from builtup.maps.validate_layer import SCENE_SCORES
 from builtup.report.city_counts import CityCounts
 from builtup.runs.results import Results
 from builtup.scoring.bootstrap import Interval, interval, resample
@@ -19,8 +21,18 @@ from builtup.scoring.calibration import brier, reliability
 from builtup.scoring.counts import CELLS, PixelCounts, f1, iou, precision, recall
 from builtup.scoring.curves import average_precision
 from builtup.scoring.summary import mean_of_defined, statistics
+from builtup.sensors.classes import Classes
 
-__all__ = ["Score", "ScoreRow", "read_polygon_f1", "score_rows"]
+__all__ = [
+    "ClassRow",
+    "ClassTable",
+    "Score",
+    "ScoreRow",
+    "class_table",
+    "css_colour",
+    "read_polygon_f1",
+    "score_rows",
+]
 
 log = logging.getLogger(__name__)
 
@@ -158,3 +170,100 @@ def read_polygon_f1(results: Results, pixels: Mapping[str, PixelCounts]) -> dict
         log.warning("%s is of other maps or other ground truth: run validate again", path)
         return {}
     return {name: math.nan if value is None else value for name, value in found.items()}
+
+
+# --- scores of several classes, from masks -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """The scores of a class, its colour as CSS has it, and the share of the truth that it is."""
+
+    name: str
+    colour: str
+    iou: float
+    f1: float
+    precision: float
+    recall: float
+    share: float
+    scored: bool
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """What `validate` found against masks: the mapped class's row, all rows, means, and notes.
+
+    `f1` and `iou` are those of the mapped class with their intervals, `miou` the mean of the scored
+    classes, `mean_f1` likewise; `scenes` were scored.
+    """
+
+    mapped: ClassRow
+    rows: tuple[ClassRow, ...]
+    f1: Score
+    iou: Score
+    miou: Score
+    mean_f1: float
+    accuracy: float
+    scenes: int
+    gt_path: str
+    block: str
+    notes: tuple[str, ...]
+
+
+def class_table(results: Results, classes: Classes) -> ClassTable | None:
+    """What scene_scores.json beside the maps says; None without one, and, with a warning, where it
+    cannot be read or is of other classes."""
+    path = results.folder / SCENE_SCORES
+    if not path.is_file():
+        return None
+    try:
+        return _class_table(json.loads(path.read_text(encoding="utf-8")), classes)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as e:
+        log.warning("%s is malformed or of other classes (%s): run validate again", path, e)
+        return None
+
+
+def _class_table(values: Mapping[str, Any], classes: Classes) -> ClassTable:
+    full = values["full"]
+    if tuple(full["classes"]) != classes.names:
+        raise ValueError(f"classes {', '.join(full['classes'])}")
+    together, spans = full["together"], full["intervals"]
+    truth = np.array(full["confusion_matrix"], np.int64).sum(axis=1)
+
+    def score(name: str) -> Score:
+        return Score(_number(together[name]), *map(_number, spans[name]))
+
+    rows = tuple(
+        ClassRow(
+            name,
+            css_colour(colour),
+            *(_number(own[key]) for key in ("iou", "f1", "precision", "recall")),
+            share=float(count / max(1, truth.sum())),
+            scored=bool(own["scored"]),
+        )
+        for (name, own), colour, count in zip(
+            full["classes"].items(), classes.colours, truth, strict=True
+        )
+    )
+    return ClassTable(
+        rows[classes.mapped_index],
+        rows,
+        score("mapped_f1"),
+        score("mapped_iou"),
+        score("miou"),
+        _number(together["mean_f1"]),
+        _number(together["accuracy"]),
+        len(full["scenes"]),
+        str(values["gt_path"]),
+        str(values["block"]),
+        tuple(map(str, values["notes"])),
+    )
+
+
+def css_colour(colour: tuple[int, int, int]) -> str:
+    """A colour as CSS has it."""
+    return f"rgb({colour[0]},{colour[1]},{colour[2]})"
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+from rasterio.enums import Resampling
 
 from builtup.geo.grid import Grid
 from builtup.geo.probability import SCALE, mapped_band
@@ -26,14 +27,16 @@ from builtup.report.pictures import (
     read_band,
     shade,
 )
+from builtup.report.scores import css_colour
 from builtup.report.svg_charts import precision_recall_chart, reliability_chart, threshold_chart
-from builtup.sensors.catalogue import DEFAULT
+from builtup.runs.results import CONFIDENCE, PredictionTags
+from builtup.sensors.catalogue import DEFAULT, sensor_named
+from builtup.sensors.classes import Classes
+from builtup.sensors.sensor import Sensor
 
-__all__ = ["ZOOMS", "Base", "CityView", "Layer", "TileView", "view_city"]
+__all__ = ["ZOOMS", "Base", "CityView", "Layer", "TileView", "sensor_of_map", "view_city"]
 
 ZOOMS = (1, 2, 4)
-#: Whose scenes the maps were made from.
-SENSOR = DEFAULT
 #: Colours of the layers. Laid over grey, found, missed and false stay apart for readers with each
 #: kind of colour blindness, which a test holds.
 COLOURS = {
@@ -61,7 +64,10 @@ _OUTLINES, _TILES = 0.2, 0.2
 
 @dataclass(frozen=True)
 class Base:
-    """A picture that fills the frame, and what its colours mean; one of them is shown."""
+    """A picture that fills the frame, and what its colours mean; one of them is shown.
+
+    `key` are the names of classes and their colours, as CSS has them.
+    """
 
     name: str
     label: str
@@ -69,6 +75,7 @@ class Base:
     alt: str
     top: float = 1.0
     legend: str = ""
+    key: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,11 @@ class TileView:
 
 @dataclass(frozen=True)
 class CityView:
-    """A city as the page shows it; `size` and `picture` are width and height in pixels."""
+    """A city as the page shows it; `size` and `picture` are width and height in pixels.
+
+    `natural`: its image is a camera's, which is shown in colours, and not the mean of dates. `cut`
+    says how probabilities were cut, in words.
+    """
 
     city: str
     threshold: float
@@ -113,6 +124,18 @@ class CityView:
     tiles: tuple[TileView, ...] = ()
     ranked: int = 0
     simulated: bool = False
+    natural: bool = False
+    cut: str = ""
+
+    @property
+    def by_class(self) -> bool:
+        """Whether it is shown in the colours of its classes, of which there are more than two."""
+        return any(base.key for base in self.bases)
+
+
+def sensor_of_map(tags: PredictionTags) -> Sensor:
+    """Whose scenes a map was made from."""
+    return sensor_named(tags.sensor) if tags.sensor else DEFAULT
 
 
 def view_city(measure: CityMeasure, scenes: Sequence[SceneImage], budget: int) -> CityView:
@@ -120,10 +143,12 @@ def view_city(measure: CityMeasure, scenes: Sequence[SceneImage], budget: int) -
 
     Raises InputError where a raster or polygons cannot be read.
     """
-    shown = chosen_dates(scenes)
+    sensor, classes = sensor_of_map(measure.tags), measure.tags.class_set
+    natural = sensor is not DEFAULT
+    shown = tuple(scenes) if natural else chosen_dates(scenes)
     with gdal_env():
-        image = read_image(shown, measure.picture) if shown else None
-        stretch = Stretch.of(SENSOR.colours(image)) if image is not None else None
+        image = read_image(shown, measure.picture, sensor) if shown else None
+        stretch = _stretch(sensor, image)
         bases, drawings = _bases(measure, image, stretch)
         outlines = _outlines(measure, int(_OUTLINES * budget))
         tiles = _tiles(measure, shown, stretch, int(_TILES * budget))
@@ -131,7 +156,9 @@ def view_city(measure: CityMeasure, scenes: Sequence[SceneImage], budget: int) -
     drawings |= {n: Drawing(shade(measure.shares[n]), COLOURS[n]) for n in names}
     room = budget - (len(outlines.path.d) if outlines and outlines.path else 0)
     uris = encode(drawings, room - sum(len(uri) for tile in tiles for _, uri in tile.pictures))
-    layers = [Layer(n, _LABELS[n], n not in _OFF, uris[n]) for n in names]
+    labels = _LABELS | ({"builtup": f"Mapped as {classes.mapped}"} if natural else {})
+    off = _OFF | ({"builtup"} if bases[0].key else set())
+    layers = [Layer(n, labels[n], n not in off, uris[n]) for n in names]
     width = ground_width(measure.grid)
     return CityView(
         city=measure.city,
@@ -148,30 +175,78 @@ def view_city(measure: CityMeasure, scenes: Sequence[SceneImage], budget: int) -
         tiles=tiles,
         ranked=measure.counts.ranked if measure.counts else 0,
         simulated=measure.counts is not None and measure.counts.simulated,
+        natural=natural,
+        cut=_cut(measure),
     )
+
+
+def _cut(measure: CityMeasure) -> str:
+    """How the probabilities of a map were cut, in words."""
+    if not measure.tags.class_set.by_threshold:
+        return "probability of its own class" if _is_confidence(measure) else "probability"
+    return f"probability, cut at {measure.tags.threshold:.3f}"
+
+
+def _is_confidence(measure: CityMeasure) -> bool:
+    """Whether the map's only probability is that of the class that each pixel has."""
+    return measure.rasters.prob.stem.endswith(f"_{CONFIDENCE}")
+
+
+def _stretch(sensor: Sensor, image: NDArray[np.float32] | None) -> Stretch | None:
+    """By what is there; colours of a camera stay as they are."""
+    if image is None:
+        return None
+    if sensor is not DEFAULT:
+        return Stretch((0.0,) * 3, (255.0,) * 3)
+    return Stretch.of(sensor.colours(image))
 
 
 def _bases(
     measure: CityMeasure, image: NDArray[np.float32] | None, stretch: Stretch | None
 ) -> tuple[list[Base], dict[str, Drawing]]:
     """The pictures that fill the frame, their URIs to come, and what they are drawn from."""
+    sensor, classes = sensor_of_map(measure.tags), measure.tags.class_set
+    mapped, built_up = classes.mapped_index, "built-up" if sensor is DEFAULT else classes.mapped
     with open_raster(measure.rasters.prob) as dataset:
-        levels = read_band(dataset, mapped_band(dataset.count), measure.picture)
+        levels = read_band(dataset, mapped_band(dataset.count, mapped), measure.picture)
     probability = levels / np.float32(SCALE)
     found: list[tuple[Base, NDArray[np.uint8]]] = []
+    if not classes.by_threshold:
+        found.append((_classes_base(measure.city, classes), _paint_map(measure)))
     if image is not None and stretch is not None:
-        alt = f"{SENSOR.title} of {measure.city}: {SENSOR.legend}"
-        base = Base("image", SENSOR.title, "", alt, legend=SENSOR.legend)
-        found.append((base, paint_image(image, stretch, SENSOR)))
-    alt = f"Probability of built-up in {measure.city}"
-    found.append((Base("probability", "Probability", "", alt), paint_probability(probability)))
+        alt = f"{sensor.title} of {measure.city}: {sensor.legend}"
+        base = Base("image", sensor.title, "", alt, legend=sensor.legend)
+        found.append((base, paint_image(image, stretch, sensor)))
+    label, alt = "Probability", f"Probability of {built_up} in {measure.city}"
+    if _is_confidence(measure):
+        label, alt = "Confidence", f"Probability of each pixel's own class in {measure.city}"
+    found.append((Base("probability", label, "", alt), paint_probability(probability)))
     deviation = _deviation(measure)
     if deviation is not None:
         top = float(np.nanmax(deviation))
         alt = f"Disagreement of the dates of {measure.city}: standard deviation of the probability"
         base = Base("deviation", "Disagreement of dates", "", alt, top)
         found.append((base, paint_probability(deviation, top)))
-    return [base for base, _ in found], {base.name: Drawing(image) for base, image in found}
+    return [base for base, _ in found], {
+        base.name: Drawing(image, exact=bool(base.key)) for base, image in found
+    }
+
+
+def _classes_base(city: str, classes: Classes) -> Base:
+    key = tuple(zip(classes.names, map(css_colour, classes.colours), strict=True))
+    return Base("classes", "Classes", "", f"Map of {city} in the colours of its classes", key=key)
+
+
+def _paint_map(measure: CityMeasure) -> NDArray[np.uint8]:
+    """The class of each picture pixel in its colour (H, W, 4), transparent where none is."""
+    with open_raster(measure.rasters.mask) as dataset:
+        shape = measure.picture.shape
+        label = dataset.read(1, out_shape=shape, resampling=Resampling.mode)
+    colours = np.zeros((256, 4), np.uint8)
+    own = measure.tags.class_set.colours
+    colours[: len(own), :3], colours[: len(own), 3] = own, 255
+    painted: NDArray[np.uint8] = colours[label]
+    return painted
 
 
 def _deviation(measure: CityMeasure) -> NDArray[np.float32] | None:
@@ -213,13 +288,14 @@ def _tile(
     window, whole = crop.tile.window, measure.grid
     grid = whole.window(window.x, window.y, window.width, window.height)
     with open_raster(measure.rasters.prob) as dataset:
-        values = dataset.read(mapped_band(dataset.count), window=window.rasterio, masked=True)
+        band = mapped_band(dataset.count, measure.tags.class_set.mapped_index)
+        values = dataset.read(band, window=window.rasterio, masked=True)
     probability = (values.astype(np.float32) / SCALE).filled(np.nan)
     pictures = {}
     if stretch is not None:
-        pictures[SENSOR.title.lower()] = Drawing(
-            paint_image(read_image(scenes, grid), stretch, SENSOR)
-        )
+        sensor = sensor_of_map(measure.tags)
+        image = paint_image(read_image(scenes, grid, sensor), stretch, sensor)
+        pictures[sensor.title.lower()] = Drawing(image)
     pictures["ground truth"] = Drawing(_paint({"truth": crop.true}, crop.counted))
     pictures["probability"] = Drawing(paint_probability(probability))
     classes = {

@@ -16,8 +16,8 @@ from builtup.report.images import find_images, images_of
 from builtup.report.mapped import doubt_notes, mapped_rows
 from builtup.report.page import Page, Row, render
 from builtup.report.provenance import Provenance, find_provenance
-from builtup.report.scores import ScoreRow, score_rows
-from builtup.report.view import CityView, view_city
+from builtup.report.scores import ClassTable, ScoreRow, class_table, score_rows
+from builtup.report.view import CityView, sensor_of_map, view_city
 from builtup.runs.records import EnsembleRecord
 from builtup.runs.results import CityRasters, Results, city_rasters, read_tags, resolve_results
 from builtup.scoring.blocks import BLOCK
@@ -83,17 +83,19 @@ def report(
     views, counts, thresholds = _look(results, cities, truth, images_path)
     provenance = find_provenance(results, list(thresholds.values()))
     rows = score_rows(counts, results)
+    classes = class_table(results, read_tags(cities[0].mask).class_set)
     page = Page(
         title=provenance.title,
-        summary=extras.summary or _summary(results, cities, truth, thresholds),
+        summary=extras.summary or _summary(results, cities, truth, thresholds, classes),
         notes=(
             *doubt_notes(cities),
-            *_notes(provenance, results, cities, truth, views, _seen(rows, provenance)),
+            *_notes(provenance, results, cities, truth, views, _seen(rows, provenance), classes),
         ),
         head=rows[-2] if len(rows) > 1 else (rows[0] if rows else None),
         rows=(*_rows(rows, provenance), *_other_rows(extras.others, truth)),
         how=_how(rows),
         mapped=mapped_rows(results.folder, cities),
+        classes=classes,
         views=tuple(views),
         marks={city.city: provenance.marks(city.city) for city in cities},
         facts=_facts(provenance, results, truth, images_path),
@@ -160,7 +162,7 @@ def _look(
     results: Results, cities: Sequence[CityRasters], truth: _Truth, images_path: str
 ) -> tuple[list[CityView], list[tuple[str, CityCounts]], dict[str, float]]:
     """Go through the cities one by one: views, counts against truth, thresholds."""
-    images = find_images(results, images_path)
+    images = find_images(results, images_path, sensor_of_map(read_tags(cities[0].mask)))
     scored_area = read_scored_area(results)
     share = MOST_BYTES // max(1, min(len(cities), MOST_MAPS))
     budget = min(MOST_CITY_BYTES, share) - TEXT_BYTES
@@ -217,12 +219,18 @@ def _summary(
     cities: Sequence[CityRasters],
     truth: _Truth,
     thresholds: Mapping[str, float],
+    classes: ClassTable | None,
 ) -> str:
-    number = f"{len(cities)} {'city' if len(cities) == 1 else 'cities'}"
+    nouns = ("image", "images") if read_tags(cities[0].mask).sensor else ("city", "cities")
+    number = f"{len(cities)} {nouns[len(cities) != 1]}"
     cut = ", ".join(f"{t:.3f}" for t in sorted(set(thresholds.values())))
+    how = f"cut at {cut}"
+    if not read_tags(cities[0].mask).class_set.by_threshold:
+        how = "each pixel of its likeliest class"
     source = f"run {results.run_id}" if results.run_id else str(results.folder)
-    against = f"scored against {truth.path}" if truth.path else "without ground truth"
-    return f"Maps of {number} from {source}, cut at {cut}, {against}."
+    path = truth.path or (classes and classes.gt_path)
+    against = f"scored against {path}" if path else "without ground truth"
+    return f"Maps of {number} from {source}, {how}, {against}."
 
 
 def _notes(
@@ -232,19 +240,19 @@ def _notes(
     truth: _Truth,
     views: Sequence[CityView],
     seen: Sequence[str],
+    classes: ClassTable | None,
 ) -> tuple[str, ...]:
     notes = []
     if seen:
         notes.append(f"Not scores of unseen cities: {'; '.join(seen)}.")
-    simulated = [view.city for view in views if view.simulated]
-    if simulated:
+    if any(view.simulated for view in views):
         notes.append(
             "Simulated data: these scores say how the chain works, not how it does on real scenes."
         )
     unknown = [city.city for city in cities if city.city not in truth.files]
-    if truth.path is None:
+    if truth.path is None and classes is None:
         notes.append("No ground truth was given: there are maps, but no scores.")
-    elif unknown:
+    elif unknown and truth.path is not None:
         notes.append(f"No ground truth in {truth.path}: {', '.join(unknown)}.")
     area = read_scored_area(results)
     if area is not None:
