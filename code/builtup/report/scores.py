@@ -237,7 +237,10 @@ def _class_table(values: Mapping[str, Any], classes: Classes) -> ClassTable:
         ClassRow(
             name,
             css_colour(colour),
-            *(_number(own[key]) for key in ("iou", "f1", "precision", "recall")),
+            iou=_number(own["iou"]),
+            f1=_number(own["f1"]),
+            precision=_number(own["precision"]),
+            recall=_number(own["recall"]),
             share=float(count / max(1, truth.sum())),
             scored=bool(own["scored"]),
         )
