@@ -20,7 +20,7 @@ TRAIN = sorted(p for p in (ROOT / "configs/train").rglob("*.py") if not p.name.s
 AERIAL = [p for p in TRAIN if p.parent.name == "aerial"]
 RADAR = [p for p in TRAIN if p not in AERIAL]
 INFERENCE = sorted(
-    p for p in (ROOT / "configs/inference").glob("*.py") if not p.name.startswith("_")
+    p for p in (ROOT / "configs/inference").rglob("*.py") if not p.name.startswith("_")
 )
 SELF = sorted((ROOT / "configs/selftrain").glob("*.py"))
 #: The rows of the table in the facts about the original: what a config must not lose.
@@ -246,6 +246,14 @@ def test_an_inference_config_needs_a_run_id_only(path):
     config = configs.load(path, "run_id=0123456789abcdef0123456789abcdef")
     assert config.run_id == "0123456789abcdef0123456789abcdef"
     config.require("data_path", "tta", "window", "overlap", "has_targets")
+
+
+@pytest.mark.parametrize(("stem", "fold"), [("plain", None), ("vote", "vote"), ("soft", "soft")])
+def test_an_aerial_inference_maps_whole_scenes_with_a_gaussian_at_half_steps(stem, fold):
+    config = configs.load(ROOT / f"configs/inference/aerial/{stem}.py", "of=aerial/modern")
+    assert (config.by, config.stride, config.blend) == ("scenes", 2, "gaussian")
+    assert config.get("fold") == fold and not config.has_targets and config.of == "aerial/modern"
+    config.require_read("inference")
 
 
 def test_a_run_id_of_digits_stays_text():

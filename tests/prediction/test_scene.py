@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 from builtup.errors import InputError
 from builtup.geo.probability import NODATA
 from builtup.prediction.network import make_stream, predict_array
-from builtup.prediction.scene import predict_scene
+from builtup.prediction.scene import SceneWork, _sample, predict_scene
 from builtup.runs.results import PredictionTags, read_tags
 from builtup.sensors.classes import Classes
 from helpers import write_raster
@@ -75,3 +78,21 @@ def test_of_more_than_two_classes_each_band_says_what_it_is_of(tmp_path: Path) -
         assert out.descriptions == classes.names
     found = read_tags(tmp_path / "out.tif")
     assert (found.kind, found.mapped, found.decision) == ("scene", "building", "argmax")
+
+
+def test_an_image_whose_height_is_unknown_is_looked_at_all_the_same() -> None:
+    image = np.full((4, 300, 300), 90, np.float32)
+    image[3] = np.nan
+
+    def read(window: Any) -> Any:
+        return image[:, *window.slices]
+
+    source = SimpleNamespace(
+        cache_bytes=lambda headers, rows: 1_000_000,
+        within=lambda headers, area, cache: nullcontext(read),
+    )
+    grid = SimpleNamespace(width=300, height=300)
+    work = SimpleNamespace(source=source, area="", headers=SimpleNamespace(grid=grid))
+    with ExitStack() as stack:
+        assert len(list(_sample(cast(SceneWork, work), stack, 3))) == 4
+        assert not list(_sample(cast(SceneWork, work), stack, None))  # every input required

@@ -9,13 +9,15 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from affine import Affine
 
 from builtup.config import load as configs
 from builtup.errors import ConfigError
 from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
+from builtup.tiles.tile import Tile
 from builtup.training import after_training
-from builtup.training.after_training import _keep_temperature, check_registration, finish
+from builtup.training.after_training import _keep_temperature, _metres, check_registration, finish
 from builtup.training.build import build_data, build_learner
 from builtup.training.checkpoints import (
     BestValidation,
@@ -24,6 +26,7 @@ from builtup.training.checkpoints import (
     save_state,
     weights_digest,
 )
+from helpers import write_raster
 from tiny_folds import write_cities, write_config
 
 HISTOGRAM = np.random.default_rng(0).integers(0, 9, (2, 255)).tolist()
@@ -150,3 +153,17 @@ def test_where_no_temperature_can_be_fitted_the_summary_stays(tmp_path: Path) ->
     (tmp_path / "summary.json").write_text('{"threshold": 0.4}')
     _keep_temperature(None, *cast("Any", (None, None, SimpleNamespace(folder=tmp_path))))
     assert (tmp_path / "summary.json").read_text() == '{"threshold": 0.4}'
+
+
+def test_the_pixel_that_was_learnt_from_is_that_of_most_tiles_not_of_most_scenes(
+    tmp_path: Path,
+) -> None:
+    tiles = []
+    for name, metres, count in (("a", 0.2, 1), ("b", 0.2, 1), ("c", 0.1, 6)):
+        path = tmp_path / f"{name}.tif"
+        transform = Affine(metres, 0, 870_000, 0, -metres, 6_617_000)
+        write_raster(path, np.ones((3, 8, 8), np.uint8), transform, "EPSG:2154")
+        for i in range(count):
+            tiles.append(Tile(f"{name}_{i}", name, f"{name}_{{}}", "", 0, 0, 8, 8, path))
+    assert _metres(tiles) == pytest.approx(0.1, rel=0.01)
+    assert _metres(tiles[:3]) == pytest.approx(0.2, rel=0.01)

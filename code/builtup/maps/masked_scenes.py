@@ -150,7 +150,7 @@ def open_map(
             raise InputError(
                 pair.map,
                 f"does not lie on {pair.truth.path}: {difference}",
-                "without a CRS a map needs the pixels of its mask; predict that scene",
+                "without a CRS a map needs the pixels of its mask: predict it with pixel=own",
             )
     levels = kind_of(pair.map) == "scene"
     with open_on(pair.map, grid, "nearest") as dataset:

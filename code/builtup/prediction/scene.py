@@ -213,8 +213,9 @@ def fit(job: Job) -> None:
     """Look at the scenes of a fitting job; InputError where one cannot be read."""
     works: list[SceneWork] = job.context
     loaded = load(works[0].recipe)
+    required = loaded.stream.required
     with ExitStack() as stack:
-        windows = interleaved([_sample(work, stack) for work in works])
+        windows = interleaved([_sample(work, stack, required) for work in works])
         look = partial(
             measure,
             loaded.trained,
@@ -228,8 +229,13 @@ def fit(job: Job) -> None:
     found.write(job.outputs[0])
 
 
-def _sample(work: SceneWork, stack: ExitStack) -> Iterator[NDArray[np.float32]]:
-    """Windows of a scene, spread over what `area` leaves of it, for as long as `stack` is open."""
+def _sample(
+    work: SceneWork, stack: ExitStack, required: int | None
+) -> Iterator[NDArray[np.float32]]:
+    """Windows of a scene, spread over what `area` leaves of it, for as long as `stack` is open.
+
+    `required` as in `Stream`.
+    """
     headers = work.headers
     with gdal_env():
         cache = work.source.cache_bytes(headers, SIDE)
@@ -237,7 +243,8 @@ def _sample(work: SceneWork, stack: ExitStack) -> Iterator[NDArray[np.float32]]:
     limits = parse_area(work.area)
     within = None if limits is None else limits.on(headers.grid)
     windows = spread_windows(headers.grid.width, headers.grid.height)
-    return sampled(read, [w for w in windows if within is None or within.meets(w)])
+    chosen = [w for w in windows if within is None or within.meets(w)]
+    return sampled(read, chosen, required=required)
 
 
 # --- a 3-band scene -----------------------------------------------------------------------------

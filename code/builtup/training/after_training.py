@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from statistics import median_low
 
 import ignite.distributed as idist
 import numpy as np
@@ -151,23 +151,24 @@ def _keep_texture(model: nn.Module, data: Data, recorder: Recorder) -> None:
         return
     sensor = model.channels.sensor
     most = min(len(tiles), TEXTURE_TILES)
-    spread = (tiles[i * len(tiles) // most] for i in range(most))
+    spread = [tiles[i * len(tiles) // most] for i in range(most)]
     texture = Texture(sensor)
     for _ in texture.passing(read_bands(tile, sensor) for tile in spread):
         pass
-    metres = _metres(tiles) if sensor.metres is None else None
+    metres = _metres(spread) if sensor.metres is None else None
     known = replace(Summary.read(recorder.folder), texture=texture.median, metres=metres)
     known.write(recorder.folder)
 
 
 def _metres(tiles: Sequence[Tile]) -> float | None:
-    """The side of a pixel of most scenes that tiles are of, where it is known."""
-    found = []
-    for path in sorted({tile.path for tile in tiles})[:TEXTURE_TILES]:
+    """The side of a pixel of most tiles, where it is known: a scene counts by what is learnt of it,
+    so that two small ones do not outvote a large one."""
+    sizes: dict[Path, float | None] = {}
+    for path in {tile.path for tile in tiles}:
         with gdal_env(), open_raster(path) as dataset:
-            metres = pixel_metres(dataset)
-        found += [] if metres is None else [metres]
-    return round(median(found), 6) if found else None
+            sizes[path] = pixel_metres(dataset)
+    found = [metres for tile in tiles if (metres := sizes[tile.path]) is not None]
+    return round(median_low(found), 6) if found else None
 
 
 def _log_model(

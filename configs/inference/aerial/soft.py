@@ -1,0 +1,5 @@
+"""Several scales, probabilities averaged by weights that fall with the scale."""
+
+base = "_aerial.py"
+
+fold = "soft"
