@@ -50,7 +50,6 @@ def run(root: str, output: str, name: str) -> dict[str, Any]:
         surface = dataset.read(1)
     above = surface - _ground(surface)
     profile = {**layout, "count": 1, "dtype": "float32", "nodata": np.nan}
-    profile |= {"compress": "ZSTD", "predictor": 3, "zstd_level": 1}
     _write(target / "height.tif", above[None], profile, overviews=True)
     warped.unlink()
     return {"work": mask.size / 1e6}
@@ -83,5 +82,5 @@ def _write(path: Path, values: Any, profile: dict[str, Any], *, overviews: bool 
         dataset.write(values)
     if overviews:
         factors = [2**i for i in range(1, 12) if max(values.shape) >> (i - 1) > 256]
-        with rasterio.Env(ZSTD_LEVEL_OVERVIEW=1), rasterio.open(path, "r+") as dataset:
+        with rasterio.open(path, "r+") as dataset:
             dataset.build_overviews(factors, Resampling.average)

@@ -63,13 +63,16 @@ def from_colours(rgb: Bytes, classes: Classes, counts: Counts) -> Bytes:
     keys |= np.left_shift(rgb[1], 8, dtype=np.uint32)
     keys |= rgb[2]
     codes = table[keys]
+    # as unsigned numbers those of classes wrap round to large ones, and the ignored is the next
+    if not ((codes - np.uint8(_NEAR)) <= _NEAR_IGNORED - _NEAR).any():
+        return codes
     seen = np.bincount(codes.ravel(), minlength=256)
     if seen[_UNKNOWN]:
         colours, pixels = np.unique(keys[codes == _UNKNOWN], return_counts=True)
         counts.add_unknown((_shown(int(key)) for key in colours), pixels)
     mixed = int(seen[_NEAR:_UNKNOWN].sum() + seen[_NEAR_IGNORED])
     counts.mixed += mixed
-    return classes_of[codes] if mixed or seen[_UNKNOWN] else codes
+    return classes_of[codes]
 
 
 def from_numbers(values: Bytes, classes: Classes, first: int, counts: Counts) -> Bytes:

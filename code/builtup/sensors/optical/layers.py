@@ -49,7 +49,7 @@ LABEL_FORMATS = ("GTiff", "PNG")
 #: The tag of a layer for what was chosen when it was made, a list of remarks as JSON.
 REMARKS = "BUILTUP_REMARKS"
 BLOCK = 256
-#: Heights are kept to a fraction of a metre: the rest is noise, and does not compress.
+#: Heights are kept to a fraction of a metre: the rest is noise, and would not compress.
 _STEP = 1024
 
 Bytes = NDArray[np.uint8]
@@ -222,20 +222,17 @@ def _of_labels(labels: Path, counts: Counts) -> list[Remark]:
 
 
 def _write_height(path: Path, work: SceneWork) -> None:
-    """Write heights above the ground: the elevation is brought onto the grid once, as a draft."""
+    """Write heights above the ground: first the elevation on the picture's grid, and in its place
+    what stands above the ground."""
     source = work.scene.elevation
     assert source is not None
-    draft = path.with_name(f"{path.stem}.draft{path.suffix}")
-    try:
-        ground = _write_draft(draft, source, work)
-        _lower(draft, path, source, ground, work)
-    finally:
-        draft.unlink(missing_ok=True)
+    ground = _write_elevation(path, source, work)
+    _lower(path, source, ground, work)
     add_overviews(path, "average", BLOCK)
 
 
-def _write_draft(draft: Path, source: Path, work: SceneWork) -> Ground:
-    """Write a scene's elevation on its picture's grid, not compressed; returns its ground."""
+def _write_elevation(path: Path, source: Path, work: SceneWork) -> Ground:
+    """Write a scene's elevation on its picture's grid; returns its ground."""
     own, grid = work.elevation_grid, work.grid
     assert own is not None and work.metres is not None
     cells = GroundCells(grid.width, grid.height, work.metres)
@@ -244,8 +241,9 @@ def _write_draft(draft: Path, source: Path, work: SceneWork) -> Ground:
     with (
         open_elevation(source, own, grid) as elevation,
         running_ahead(partial(_read_elevation, elevation), windows) as read,
-        create_raster(draft, **_profile(grid, 1, "float32")) as out,
+        create_raster(path, **_profile(grid, 1, "float32"), nodata=math.nan) as out,
     ):
+        out.descriptions = ("metres above ground",)
         for window, values in read:
             cells.add(window, values)
             out.write(values, 1, window=window.rasterio)
@@ -256,17 +254,17 @@ def _write_draft(draft: Path, source: Path, work: SceneWork) -> Ground:
     return ground
 
 
-def _lower(draft: Path, path: Path, source: Path, ground: Ground, work: SceneWork) -> None:
-    """Write what stands above the ground, and what is doubtful about it."""
+def _lower(path: Path, source: Path, ground: Ground, work: SceneWork) -> None:
+    """Turn a raster of elevations into what stands above the ground; say what is doubtful.
+
+    Windows are whole blocks: each is read before it is written, and only once.
+    """
     counts = HeightCounts()
-    profile = _profile(work.grid, 1, "float32") | {"compress": "ZSTD", "predictor": 3}
     with (
-        open_raster(draft) as elevations,
+        open_raster(path) as elevations,
         running_ahead(partial(_above, elevations, ground), _windows(work.grid)) as read,
-        # level 1: 6 % larger than level 9 here, in a quarter of the time
-        create_raster(path, **profile, nodata=math.nan, zstd_level=1, num_threads=2) as out,
+        update_raster(path) as out,
     ):
-        out.descriptions = ("metres above ground",)
         for window, elevation, height in read:
             counts.add(elevation, height)
             out.write(height, 1, window=window.rasterio)
