@@ -44,37 +44,42 @@ Places = NDArray[np.intp]
 class GroundCells:
     """The mean elevation in each cell of a scene, taken in window by window.
 
-    `metres` is the side of a pixel. 4 bytes a cell: 1/400 of the elevations at 10 cm.
+    `metres` is the side of a pixel. 16 bytes a cell: 1/400 of the elevations at 10 cm.
     """
 
     def __init__(self, width: int, height: int, metres: float) -> None:
         self.metres = metres
         self.pixels = max(LEAST_PIXELS, round(CELL / metres))
         self.shape = (-(-height // self.pixels), -(-width // self.pixels))
-        self._means = np.full(self.shape, np.nan, np.float32)
-
-    @property
-    def rows(self) -> int:
-        """Pixels that the height of windows, and where they begin, must be a multiple of."""
-        return self.pixels
+        self._totals = np.zeros(self.shape)
+        self._counts = np.zeros(self.shape)
 
     def add(self, window: Window, elevation: Floats) -> None:
-        """Take a window into account: (h, w), NaN unknown; whole cells, but at the scene's edge."""
-        if window.y % self.pixels or window.x % self.pixels:
-            raise ValueError(f"windows must begin at multiples of {self.pixels} pixels")
-        top, left = window.y // self.pixels, window.x // self.pixels
-        rows = np.arange(0, window.height, self.pixels)
-        columns = np.arange(0, window.width, self.pixels)
+        """Take a window into account: (h, w), NaN unknown. None may come twice."""
+        rows = self._starts(window.y, window.height)
+        columns = self._starts(window.x, window.width)
         known = np.isfinite(elevation)
-        total = _sums(np.where(known, elevation, 0), rows, columns)
-        count = _sums(known, rows, columns)
+        if known.all():
+            total = _sums(elevation, rows, columns)
+            of_row = np.diff(rows, append=window.height)
+            count = np.outer(of_row, np.diff(columns, append=window.width)).astype(np.float64)
+        else:
+            total = _sums(np.where(known, elevation, 0), rows, columns)
+            count = _sums(known, rows, columns)
+        top, left = window.y // self.pixels, window.x // self.pixels
         place = (slice(top, top + len(rows)), slice(left, left + len(columns)))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            self._means[place] = total / count
+        self._totals[place] += total
+        self._counts[place] += count
+
+    def _starts(self, first: int, length: int) -> Places:
+        """Where the cells begin in a window, along an axis; one that began before it, at 0."""
+        starts = np.arange(-(first % self.pixels), length, self.pixels)
+        return np.maximum(starts, 0)
 
     def ground(self) -> Ground | None:
         """The ground of the scene; None where nothing is known."""
-        cells = self._means
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cells = (self._totals / self._counts).astype(np.float32)
         if not np.isfinite(cells).any():
             return None
         plane = _lower_plane(cells)

@@ -132,8 +132,7 @@ def _border_black(picture: Picture) -> BorderBlack:
 
 def _ground(elevation: Elevation, grid: Grid, metres: float) -> Ground | None:
     cells = GroundCells(grid.width, grid.height, metres)
-    whole = [-(-side // cells.pixels) * cells.pixels for side in WINDOW]
-    windows = list(aligned(grid.width, grid.height, (whole[0], whole[1])))
+    windows = list(aligned(grid.width, grid.height, WINDOW))
     with running_ahead(elevation.read, windows) as read:
         for window, values in zip(windows, read, strict=True):
             cells.add(window, values)

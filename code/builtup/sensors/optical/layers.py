@@ -236,11 +236,9 @@ def _write_elevation(path: Path, source: Path, work: SceneWork) -> Ground:
     own, grid = work.elevation_grid, work.grid
     assert own is not None and work.metres is not None
     cells = GroundCells(grid.width, grid.height, work.metres)
-    whole = tuple(cells.pixels * max(1, side // cells.pixels) for side in WINDOW)
-    windows = aligned(grid.width, grid.height, (whole[0], whole[1]))
     with (
         open_elevation(source, own, grid) as elevation,
-        running_ahead(partial(_read_elevation, elevation), windows) as read,
+        running_ahead(partial(_read_elevation, elevation), _windows(grid)) as read,
         create_raster(path, **_profile(grid, 1, "float32"), nodata=math.nan) as out,
     ):
         out.descriptions = ("metres above ground",)
