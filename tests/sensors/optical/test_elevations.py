@@ -12,7 +12,7 @@ from builtup.errors import GridError, InputError
 from builtup.geo.grid import Grid
 from builtup.geo.rasters import gdal_env
 from builtup.geo.windows import Window
-from builtup.sensors.optical.elevations import HeightCounts, open_elevation, placed
+from builtup.sensors.optical.elevations import HeightCounts, open_elevation, placed, stray_values
 from helpers import write_raster
 from picture_data import PLACE, UTM
 
@@ -145,9 +145,31 @@ def test_what_heights_say_of_their_unit(tmp_path):
     (tall,) = counted([[100, 400]], [[0, 300]]).remarks(path)
     assert tall.what.startswith("heights as of no building: feet or decimetres")
     assert (tall.detail, tall.doubtful) == ("up to 300 above the ground", True)
-    deep, _ = counted([[-32768, 400]], [[0, 300]]).remarks(path)
-    assert deep.what.startswith("no metres, by their range")
-    assert deep.detail == "-32768 to 400"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_values_that_are_no_elevations_are_unknown_and_counted(tmp_path, turned):
+    surface = flat(50)
+    surface[100:150, 100:200] = -9999
+    place = PLACE @ Affine.rotation(0.5) if turned else PLACE
+    path = write_raster(tmp_path / "a.tif", surface, place, UTM)
+    values, _ = read(path)
+    known = np.isfinite(values)
+    assert np.abs(values[known] - 50).max() < 1e-3
+    assert not known[105:145, 105:195].any()
+    assert known[20:90, 20:90].all()
+    with gdal_env():
+        (remark,) = stray_values(path)
+    assert remark.what.startswith("values below -500 or above 9000 m are no elevations: unknown")
+    assert (remark.detail, remark.doubtful) == ("5,000 px: -9999", True)
+
+
+def test_several_values_without_meaning_are_not_warped(tmp_path):
+    surface = flat(50)
+    surface[:10], surface[20:30] = -9999, 99999
+    path = write_raster(tmp_path / "a.tif", surface, PLACE @ Affine.rotation(0.5), UTM)
+    with pytest.raises(InputError, match="several values mean no data"):
+        read(path)
 
 
 def test_gaps_are_said(tmp_path):

@@ -166,6 +166,27 @@ def test_an_unknown_colour_is_ignored_counted_and_named(tmp_path, caplog):
     assert "(1,2,3 (300 px))" in caplog.text
 
 
+def test_labels_that_are_ignored_everywhere_are_named(tmp_path, caplog):
+    for name in ("one", "two"):
+        labels = np.full((600, 700, 3), (255, 0, 255), np.uint8)
+        write_dronedeploy(tmp_path / "raw", name, image=colours((600, 700)), labels=labels)
+    run(tmp_path / "raw", tmp_path / "out")
+    assert "one-label.png and 1 more: ignored everywhere: no pixel has a class" in caplog.text
+    assert "the labels of all scenes are ignored everywhere" in caplog.text
+
+
+def test_an_undeclared_filler_gives_no_heights(tmp_path, caplog):
+    surface = elevation()
+    surface[:30] = -9999
+    root = write_dronedeploy(tmp_path / "raw")
+    write_raster(root / "elevations/one-elev.tif", surface, PLACE, UTM)
+    run(root, tmp_path / "out")
+    height, _, _ = layer(tmp_path / "out", "height")
+    assert np.isnan(height[0, :30]).all()
+    assert np.abs(height[0, 31:] - (elevation() - 100)[31:]).max() < 0.03
+    assert "one-elev.tif: values below -500 or above 9000 m are no elevations" in caplog.text
+
+
 def test_an_elevation_of_another_grid_and_crs_is_warped_once(tmp_path):
     y, x = np.mgrid[:400, :500] * 0.5
     # 50 cm in another zone's CRS would be turned; here a shifted grid with a gap

@@ -23,14 +23,16 @@ from builtup.errors import GridError, InputError
 from builtup.geo.bilinear import between_known
 from builtup.geo.grid import SAME_GRID_TOLERANCE, Grid
 from builtup.geo.rasters import as_nan, gdal_message, open_raster, read_window
-from builtup.geo.windows import Window
+from builtup.geo.windows import Window, aligned
 from builtup.sensors.remarks import Remark
 
-__all__ = ["Elevation", "HeightCounts", "open_elevation", "placed"]
+__all__ = ["Elevation", "HeightCounts", "open_elevation", "placed", "stray_values"]
 
 FORMATS = ("GTiff", "PNG")
-#: What no elevation in metres is below or above.
+#: What no elevation in metres is below or above: values beyond are unknown.
 LOWEST, HIGHEST = -500.0, 9000.0
+#: Rows and columns that are looked at at once.
+_SCANNED = (256, 4096)
 #: Heights above the ground that buildings and trees seldom have: more says another unit.
 TALL = 150.0
 #: Of this many rows and columns one is looked at for what is doubtful.
@@ -51,13 +53,15 @@ class Elevation:
     """An open elevation raster, read on the grid of a picture: float32 metres, NaN unknown.
 
     `affine` leads from the picture's pixels to the raster's, which run along them; None where
-    `dataset` is on the picture's grid.
+    `dataset` is on the picture's grid. Values that are no elevations are unknown; `stray` says that
+    some were met.
     """
 
     def __init__(self, dataset: DatasetReader, nodata: float | None, affine: Affine | None) -> None:
         self.dataset = dataset
         self.nodata = nodata
         self.affine = affine
+        self.stray = False
 
     def read(self, window: Window) -> Floats:
         """(h, w) of a window of the picture."""
@@ -78,8 +82,35 @@ class Elevation:
 
     def _read(self, window: Window) -> Floats:
         values = as_nan(read_window(self.dataset, window, 1), self.nodata)
-        values[~np.isfinite(values)] = np.nan
+        if (unknown := _no_elevations(values)).any():
+            self.stray = self.stray or bool(np.isfinite(values[unknown]).any())
+            values[unknown] = np.nan
         return values
+
+
+def stray_values(path: Path) -> list[Remark]:
+    """How many values of a raster are no elevations in metres, and which; nothing where none."""
+    count, lowest, highest = 0, math.inf, -math.inf
+    with open_raster(path, FORMATS) as dataset:
+        for window in aligned(dataset.width, dataset.height, _SCANNED):
+            values = as_nan(read_window(dataset, window, 1), dataset.nodata)
+            stray = values[_no_elevations(values) & np.isfinite(values)]
+            if stray.size:
+                count += stray.size
+                lowest = min(lowest, float(stray.min()))
+                highest = max(highest, float(stray.max()))
+    if not count:
+        return []
+    what = f"values below {LOWEST:g} or above {HIGHEST:g} m are no elevations: unknown there"
+    between = f"{lowest:g}" if lowest == highest else f"{lowest:g} to {highest:g}"
+    return [Remark(path.name, what, f"{count:,} px: {between}")]
+
+
+def _no_elevations(values: Floats) -> NDArray[np.bool_]:
+    # NaN is neither above nor below
+    fine = values >= LOWEST
+    fine &= values <= HIGHEST
+    return ~fine
 
 
 def placed(path: Path, image: Path, grid: Grid) -> tuple[Grid, list[Remark]]:
@@ -129,14 +160,20 @@ def open_elevation(path: Path, own: Grid, grid: Grid) -> Iterator[Elevation]:
         if own.crs == grid.crs and along and max(abs(affine.a), abs(affine.e)) <= COARSER:
             yield Elevation(dataset, dataset.nodata, affine)
             return
-        with _warped(dataset, own, grid) as warped:
-            yield Elevation(warped, np.nan, None)
+        filler = _filler(dataset)
+        with _warped(dataset, own, grid, filler) as warped:
+            elevation = Elevation(warped, np.nan, None)
+            elevation.stray = filler is not None
+            yield elevation
 
 
 @contextmanager
-def _warped(dataset: DatasetReader, own: Grid, grid: Grid) -> Iterator[DatasetReader]:
+def _warped(
+    dataset: DatasetReader, own: Grid, grid: Grid, filler: float | None
+) -> Iterator[DatasetReader]:
     # what a float raster does not declare it may still hold: NaN
     undeclared = dataset.nodata is None and dataset.dtypes[0].startswith("float")
+    nodata = np.nan if undeclared else dataset.nodata
     try:
         warped = WarpedVRT(
             dataset,
@@ -147,7 +184,7 @@ def _warped(dataset: DatasetReader, own: Grid, grid: Grid) -> Iterator[DatasetRe
             width=grid.width,
             height=grid.height,
             resampling=Resampling.bilinear,
-            src_nodata=np.nan if undeclared else dataset.nodata,
+            src_nodata=nodata if filler is None else filler,
             nodata=np.nan,
             dtype="float32",
             warp_mem_limit=32,
@@ -157,6 +194,29 @@ def _warped(dataset: DatasetReader, own: Grid, grid: Grid) -> Iterator[DatasetRe
         raise InputError(dataset.name, problem, "check its CRS") from e
     with warped:
         yield warped
+
+
+def _filler(dataset: DatasetReader) -> float | None:
+    """The one value of a raster that is no elevation, which GDAL is to leave out of its means; None
+    where there is none. Raises InputError where these are several, or besides a declared no-data:
+    GDAL leaves out one."""
+    found: set[float] = set()
+    declared = dataset.nodata
+    with_declared = False
+    for window in aligned(dataset.width, dataset.height, _SCANNED):
+        values = read_window(dataset, window, 1).astype(np.float32)
+        if declared is not None and not math.isnan(declared):
+            marked = values == np.float32(declared)
+            with_declared |= bool(marked.any())
+            values[marked] = np.nan
+        found.update(np.unique(values[_no_elevations(values) & ~np.isnan(values)])[:2].tolist())
+        if len(found) > 1 or (found and with_declared):
+            also = [f"{declared:g} (declared)"] if with_declared else []
+            shown = ", ".join([*(f"{value:g}" for value in sorted(found)), *also])
+            problem = f"several values mean no data ({shown})"
+            remedy = "make them one (gdal_calc, gdalwarp -srcnodata), or bring it onto its "
+            raise InputError(dataset.name, problem, f"{remedy}picture's CRS")
+    return found.pop() if found else None
 
 
 def _places(start: int, length: int, step: float, offset: float) -> Doubles:
@@ -184,7 +244,6 @@ class HeightCounts:
 
     def __init__(self) -> None:
         self.pixels = self.known = 0
-        self.lowest, self.highest = math.inf, -math.inf
         self.levels = np.zeros(4096, np.int64)  # half metres
 
     def add(self, elevation: Floats, height: Floats) -> None:
@@ -196,9 +255,6 @@ class HeightCounts:
         self.known += count
         if count == 0:
             return
-        values = elevation[known]
-        self.lowest = min(self.lowest, float(values.min()))
-        self.highest = max(self.highest, float(values.max()))
         level = np.clip(height[known] * 2, 0, len(self.levels) - 1).astype(np.int64)
         self.levels += np.bincount(level, minlength=len(self.levels))
 
@@ -209,9 +265,6 @@ class HeightCounts:
         if gaps > 0.001:
             what = "gaps: heights are unknown there"
             found.append(Remark(path.name, what, f"{100 * gaps:.1f} %", doubtful=False))
-        if self.lowest < LOWEST or self.highest > HIGHEST:
-            what = "no metres, by their range: feet, decimetres, or no-data that is not declared?"
-            found.append(Remark(path.name, what, f"{self.lowest:g} to {self.highest:g}"))
         top = self._height_of(0.999)
         if top > TALL:
             what = "heights as of no building: feet or decimetres, taken for metres? Nothing is "

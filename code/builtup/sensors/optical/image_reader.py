@@ -14,9 +14,10 @@ from builtup.geo.height import Ground, GroundCells
 from builtup.geo.prefetch import running_ahead
 from builtup.geo.windows import Window, aligned
 from builtup.sensors.optical.borders import BorderBlack
-from builtup.sensors.optical.elevations import Elevation, open_elevation
+from builtup.sensors.optical.elevations import Elevation, open_elevation, stray_values
 from builtup.sensors.optical.pictures import WINDOW, Picture, open_picture
 from builtup.sensors.optical.stored_images import ImageHeaders
+from builtup.sensors.remarks import say
 
 __all__ = ["CACHE", "ImageReader", "open_image"]
 
@@ -117,6 +118,7 @@ def open_image(headers: ImageHeaders, *, with_height: bool) -> Iterator[ImageRea
             elevation = stack.enter_context(opened)
             if scene.is_elevation and headers.metres is not None:
                 ground = _ground(elevation, headers.stored, headers.metres)
+                say(stray_values(scene.height) if elevation.stray else [])
                 elevation = elevation if ground is not None else None
         yield ImageReader(picture, black, elevation, ground, with_height=with_height)
 

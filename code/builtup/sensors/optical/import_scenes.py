@@ -30,6 +30,7 @@ from builtup.sensors.optical.layers import (
     KINDS,
     LABEL_FORMATS,
     REMARKS,
+    UNLABELLED,
     SceneWork,
     write_layers,
 )
@@ -87,7 +88,13 @@ def import_scenes(
     done = [job for job in jobs if is_done(STEP, job)]
     write_text_atomically(output_path / "classes.csv", classes_table(own))
     write_text_atomically(output_path / "scenes.csv", _scenes_table(done, output_path))
-    say([*found.remarks, *_remarks_of(done)])
+    remarks = _remarks_of(done)
+    say([*found.remarks, *remarks])
+    with_labels = sum(job.context.scene.labels is not None for job in done)
+    if with_labels > 1 and sum(remark.what == UNLABELLED for remark in remarks) == with_labels:
+        log.warning(
+            "%s: the labels of all scenes are ignored everywhere; check classes", output_path
+        )
     _say_left(output_path, {path for job in done for path in job.outputs})
     return summary
 

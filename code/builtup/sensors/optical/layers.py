@@ -34,13 +34,18 @@ from builtup.jobs.files import atomic_path
 from builtup.jobs.steps import Job
 from builtup.sensors.classes import Classes
 from builtup.sensors.optical.borders import BorderBlack
-from builtup.sensors.optical.elevations import Elevation, HeightCounts, open_elevation
+from builtup.sensors.optical.elevations import (
+    Elevation,
+    HeightCounts,
+    open_elevation,
+    stray_values,
+)
 from builtup.sensors.optical.label_colours import Counts, from_colours, from_numbers
 from builtup.sensors.optical.pictures import WINDOW, Picture, open_picture
 from builtup.sensors.optical.raw_scenes import RawScene
 from builtup.sensors.remarks import Remark
 
-__all__ = ["KINDS", "LABEL_FORMATS", "REMARKS", "SceneWork", "write_layers"]
+__all__ = ["KINDS", "LABEL_FORMATS", "REMARKS", "UNLABELLED", "SceneWork", "write_layers"]
 
 #: The kinds of rasters, as their names end, and the folders they stand in.
 KINDS = {"image": "images", "mask": "masks", "height": "height"}
@@ -48,6 +53,8 @@ KINDS = {"image": "images", "mask": "masks", "height": "height"}
 LABEL_FORMATS = ("GTiff", "PNG")
 #: The tag of a layer for what was chosen when it was made, a list of remarks as JSON.
 REMARKS = "BUILTUP_REMARKS"
+#: What is said of labels without a class.
+UNLABELLED = "ignored everywhere: no pixel has a class, and nothing is learnt or scored there"
 BLOCK = 256
 #: Heights are kept to a fraction of a metre: the rest is noise, and would not compress.
 _STEP = 1024
@@ -169,6 +176,7 @@ def _of_black(work: SceneWork, outside: int, inside: int) -> list[Remark]:
 def _write_mask(path: Path, image: Path, work: SceneWork) -> dict[str, int]:
     """Write the classes, 255 where the picture has no data; count strange pixels."""
     labels, classes, counts = work.scene.labels, work.classes, Counts()
+    labelled = False
     assert labels is not None
     tags = {"BUILTUP_CLASSES": ",".join(classes.names)}
     with (
@@ -185,8 +193,12 @@ def _write_mask(path: Path, image: Path, work: SceneWork) -> dict[str, int]:
             else:
                 mask = from_colours(values, classes, counts)
             mask[read_window(picture, window, 4) == 0] = IGNORE
+            labelled = labelled or bool((mask != IGNORE).any())
             out.write(mask, 1, window=window.rasterio)
-        out.update_tags(**work.tags(), **tags, **_as_tag(_of_labels(labels, counts)))
+        remarks = _of_labels(labels, counts)
+        if not labelled:
+            remarks.append(Remark(labels.name, UNLABELLED))
+        out.update_tags(**work.tags(), **tags, **_as_tag(remarks))
     unknown = sum(counts.unknown.values())
     return {
         **({"label pixels of mixed colours": counts.mixed} if counts.mixed else {}),
@@ -226,13 +238,14 @@ def _write_height(path: Path, work: SceneWork) -> None:
     what stands above the ground."""
     source = work.scene.elevation
     assert source is not None
-    ground = _write_elevation(path, source, work)
-    _lower(path, source, ground, work)
+    ground, remarks = _write_elevation(path, source, work)
+    _lower(path, source, ground, remarks, work)
     add_overviews(path, "average", BLOCK)
 
 
-def _write_elevation(path: Path, source: Path, work: SceneWork) -> Ground:
-    """Write a scene's elevation on its picture's grid; returns its ground."""
+def _write_elevation(path: Path, source: Path, work: SceneWork) -> tuple[Ground, list[Remark]]:
+    """Write a scene's elevation on its picture's grid; returns its ground, and what is said of
+    values that are none."""
     own, grid = work.elevation_grid, work.grid
     assert own is not None and work.metres is not None
     cells = GroundCells(grid.width, grid.height, work.metres)
@@ -245,14 +258,18 @@ def _write_elevation(path: Path, source: Path, work: SceneWork) -> Ground:
         for window, values in read:
             cells.add(window, values)
             out.write(values, 1, window=window.rasterio)
+    remarks = stray_values(source) if elevation.stray else []
     ground = cells.ground()
     if ground is None:
-        problem = f"no elevation on its picture {work.scene.image.name}"
-        raise InputError(source, problem, "check its place and its no-data, or take it away")
-    return ground
+        stray = f" ({remarks[0].what}: {remarks[0].detail})" if remarks else ""
+        problem = f"no elevation on its picture {work.scene.image.name}{stray}"
+        raise InputError(source, problem, "check its place, unit and no-data, or take it away")
+    return ground, remarks
 
 
-def _lower(path: Path, source: Path, ground: Ground, work: SceneWork) -> None:
+def _lower(
+    path: Path, source: Path, ground: Ground, remarks: list[Remark], work: SceneWork
+) -> None:
     """Turn a raster of elevations into what stands above the ground; say what is doubtful.
 
     Windows are whole blocks: each is read before it is written, and only once.
@@ -266,7 +283,7 @@ def _lower(path: Path, source: Path, ground: Ground, work: SceneWork) -> None:
         for window, elevation, height in read:
             counts.add(elevation, height)
             out.write(height, 1, window=window.rasterio)
-        out.update_tags(**work.tags(), **_as_tag(counts.remarks(source)))
+        out.update_tags(**work.tags(), **_as_tag([*remarks, *counts.remarks(source)]))
 
 
 def _read_elevation(elevation: Elevation, window: Window) -> tuple[Window, Floats]:
