@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -21,9 +22,11 @@ from builtup.maps.cities import all_agg_by_city
 from builtup.maps.mosaic import merge_tiles
 from builtup.maps.validate import validate
 from builtup.prediction import adapt
-from builtup.prediction.infer import _newest_training, plan, run_name
+from builtup.prediction.infer import _log_headline, _newest_training, plan, run_name
 from builtup.runs import tracking
+from builtup.runs.recorder import Recorder
 from builtup.runs.results import read_tags
+from builtup.sensors.classes import Classes
 from builtup.tiles.cut import generate_tiles
 from builtup.tiles.stats import generate_tiles_stats
 from helpers import ROOT, TRANSFORM, city_polygons, speckle, write_polygons, write_raster
@@ -217,6 +220,24 @@ def test_scores_of_ground_that_chose_the_threshold_are_marked(
         summary.write_text(text)
     assert "at the threshold (transductive 38SLF_Alpha)" in caplog.text
     assert infer(root, "validate_x").data.tags["tuned_on"] == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("names", "how"),
+    [
+        (("ground", "building"), "at the threshold"),
+        (("ground", "building", "car"), "by the largest probability"),
+    ],
+)
+def test_the_headline_says_how_pixels_were_decided(
+    names: tuple[str, ...], how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    selection = SimpleNamespace(cities=("Alpha",))
+    work = SimpleNamespace(folder=None, selection=selection, classes=Classes.of(names))
+    figures = {"val/f1": 0.5, "val/iou": 0.333}
+    with caplog.at_level("INFO"):
+        _log_headline(work, figures, Recorder(), ())
+    assert f"building F1 0.500, IoU 0.333 {how}" in caplog.text
 
 
 def test_scores_of_scenes_that_were_adapted_to_are_transductive(

@@ -366,8 +366,10 @@ def _log_headline(
     said = [f"{mark} {', '.join(cities)}" for mark, cities in marked.items() if cities]
     mark = f" ({'; '.join(said)})" if said else ""
     log.info(
-        "%s F1 %.3f, IoU %.3f at the threshold%s",
-        *(work.classes.mapped, figures["val/f1"], figures["val/iou"], mark),
+        "%s F1 %.3f, IoU %.3f %s%s",
+        *(work.classes.mapped, figures["val/f1"], figures["val/iou"]),
+        "at the threshold" if work.classes.by_threshold else "by the largest probability",
+        mark,
     )
 
 

@@ -45,6 +45,18 @@ def test_a_folder_of_pictures_is_one_scene_each(
     assert "field 1_mask.tif: passed over, by the name no image" in caplog.text
 
 
+def test_an_elevation_beside_its_picture_is_not_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(tmp_path / "yard.tif")
+    used = elevation(tmp_path / "yard-elev.tif")
+    elevation(tmp_path / "elsewhere-elev.tif")
+    (scene,) = find_images(str(tmp_path)).scenes
+    assert scene.height == used
+    assert "elsewhere-elev.tif: passed over" in caplog.text
+    assert "yard-elev.tif" not in caplog.text
+
+
 def test_what_import_scenes_writes_is_found_with_its_heights(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "Dole" / "dole1_image.tif")
     elevation(tmp_path / "height" / "Dole" / "dole1_height.tif")

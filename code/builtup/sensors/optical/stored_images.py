@@ -152,7 +152,8 @@ def _images_of(place: Path, found: FoundImages) -> Iterator[StoredImage]:
         return
     listing = list_files(place)
     found.problems += listing.passed
-    passed = []
+    passed: list[Path] = []
+    heights: set[Path | None] = set()
     imported = [path for path in listing.files if path.stem.endswith("_image")]
     for path in imported or listing.files:
         if path.suffix.lower() not in _SUFFIXES:
@@ -160,7 +161,10 @@ def _images_of(place: Path, found: FoundImages) -> Iterator[StoredImage]:
         if _OTHERS.fullmatch(path.stem):
             passed.append(path)
             continue
-        yield _image(path, place)
+        image = _image(path, place)
+        heights.add(image.height)
+        yield image
+    passed = [path for path in passed if path not in heights]
     if passed:
         more = f" and {len(passed) - 1} more" if passed[1:] else ""
         warn_once(f"{passed[0]}{more}: passed over, by the name no image")
