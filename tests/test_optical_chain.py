@@ -16,12 +16,13 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from aerial_data import NAMES, add_site, camera, measured, truth
+from aerial_data import COLOURS, NAMES, add_site, camera, measured, truth
 from builtup.config.launch import run_script
 from builtup.errors import ConfigError, InputError
 from builtup.maps.cities import all_agg_by_city
 from builtup.maps.mosaic import merge_tiles
 from builtup.maps.polygonize import polygonize
+from builtup.runs.results import read_tags
 from builtup.tiles.cut import generate_tiles
 from helpers import ROOT
 from tiny_model import use_store
@@ -152,6 +153,7 @@ def test_tiles_keep_alpha_colours_and_tags(chain: Chain) -> None:
 
 def test_statistics_say_sensor_classes_shares_and_heights(chain: Chain) -> None:
     stats = json.loads((chain.root / "tiles" / "stats.json").read_text())
+    assert stats["class_roles"] == {"colours": [list(colour) for colour in COLOURS]}
     assert stats["sensor"] == "rgb" and stats["class_names"] == list(NAMES)
     assert set(stats["channels"]) == {"rgb", "rgb_height"}
     own = stats["folds"]["all"]["rgb_height"]
@@ -174,6 +176,7 @@ def test_statistics_say_sensor_classes_shares_and_heights(chain: Chain) -> None:
 def test_a_training_takes_its_class_names_from_the_masks(chain: Chain) -> None:
     summary = json.loads((chain.trained / "summary.json").read_text())
     assert summary["class_names"] == list(NAMES) and summary["val_cities"] == ["gamma"]
+    assert summary["class_roles"] == {"colours": [list(colour) for colour in COLOURS]}
     matrix = np.array(summary["confusion"]["gamma"])
     assert matrix.shape == (3, 3) and summary["metrics"]["f1"] > 0.8
     settings = json.loads((chain.trained / "config" / "settings.json").read_text())["settings"]
@@ -195,6 +198,8 @@ def test_the_map_of_a_site_without_crs_is_what_its_tags_say(chain: Chain) -> Non
         tags = dataset.tags()
     assert (tags["BUILTUP_SENSOR"], tags["BUILTUP_DECISION"]) == ("rgb", "argmax")
     assert (raw / "gamma_scene_prob.tif").is_file()
+    with rasterio.open(raw / "gamma.tif") as dataset:  # in the colours of the masks
+        assert read_tags(dataset).class_set.colours == COLOURS
 
 
 def test_the_held_out_site_is_scored_by_argmax(chain: Chain) -> None:

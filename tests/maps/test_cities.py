@@ -370,3 +370,16 @@ def test_the_same_dates_under_another_choice_of_years_are_another_map(tmp_path: 
     for years, said in (("apart", "2015"), ("mean", ""), ("apart", "2015")):
         assert aggregate(tmp_path, years=years) == {"dates": 1}
         assert read_tags(tmp_path / "raw" / "38SLF_Alpha_prob.tif").year == said
+
+
+def test_the_raster_of_a_scene_never_makes_room_for_a_map(tmp_path: Path) -> None:
+    path = write_date(tmp_path, "20150101", [[10, 200]])
+    values = path.read_bytes()
+    moved = path.with_name("beta_prob.tif")
+    path.rename(moved)
+    with rasterio.open(moved, "r+") as dataset:  # the scene beta of a city, beside a city beta
+        dataset.update_tags(BUILTUP_SCENE="beta_{}", BUILTUP_CITY="beta", BUILTUP_KIND="scene")
+    before = moved.read_bytes()
+    with pytest.raises(InputError, match="has the name of the city beta"):
+        all_agg_by_city(input_path=str(tmp_path), num_workers=1)
+    assert moved.read_bytes() == before and values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,33 @@ def test_water_is_blue_and_vegetation_green_and_no_two_are_alike() -> None:
     of = dict(zip(classes.names, classes.colours, strict=True))
     assert of["water"] == (78, 121, 167) and of["building"] == (215, 48, 31)
     assert len(set(classes.colours)) == len(classes.names)
+
+
+@pytest.mark.parametrize(
+    ("classes", "roles"),
+    [
+        (BUILT_UP, set()),
+        (Classes.of(("ground", "building", "tree")), set()),
+        (Classes.of(("ground", "building", "tree"), "tree"), {"mapped"}),
+        (
+            Classes(("a", "b"), ((1, 2, 3), (4, 5, 6)), "a", ("b",)),
+            {"mapped", "colours", "unscored"},
+        ),
+    ],
+)
+def test_what_names_do_not_say_comes_through_json_and_tags(
+    classes: Classes, roles: set[str]
+) -> None:
+    assert set(classes.roles()) == roles
+    said = json.loads(json.dumps(classes.roles()))
+    assert Classes.with_roles(classes.names, said) == classes
+    assert Classes.of_tags(classes.tags()) == classes
+    assert len(classes.tags()) == 1 + len(roles)
+
+
+def test_tags_without_classes_or_sense_are_told_apart() -> None:
+    assert Classes.of_tags({"BUILTUP_SENSOR": "rgb"}) is None
+    with pytest.raises(ValueError, match="256"):
+        Classes.of_tags({"BUILTUP_CLASSES": "a,b", "BUILTUP_COLOURS": "0 0 0,0 0 256"})
+    with pytest.raises(ConfigError, match="no such class"):
+        Classes.of_tags({"BUILTUP_CLASSES": "a,b", "BUILTUP_UNSCORED": "c"})

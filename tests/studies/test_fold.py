@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from aerial_data import add_site, measured
 from builtup.config import load as configs
 from builtup.config.load import Config
 from builtup.errors import InputError
 from builtup.runs.manifest import write_config as log_config
 from builtup.scoring.blocks import BlockTable
 from builtup.studies.fold import FoldScore, read_score, score_fold, write_score
-from tiny_folds import write_cities, write_config
+from tiny_folds import CONFIG, write_cities, write_config
 
 #: 1 where the first band is bright, else 0 with a little of 2.
 WEIGHTS = ((-40.0, 0.0), (40.0, 0.0), (-40.0, -3.0))
@@ -91,3 +92,41 @@ def test_a_fold_of_no_tile_is_refused(cities: Path) -> None:
     folder, config = trained(cities, 2)
     with pytest.raises(InputError, match="fold Omega"):
         score_fold(folder, config, "Omega")
+
+
+#: Ground lies low, houses stand 6 m high, trees 8 m and are green.
+HEIGHTS = """
+num_classes = 3
+
+
+def model():
+    channels = Channels("rgb_height", (0.0,) * 5, (1.0,) * 5)
+    return Segmenter(channels, Net(nn.Conv2d(5, 3, 1)))
+"""
+
+
+def test_a_fold_of_images_is_scored_with_their_heights_in_blocks_of_metres(tmp_path: Path) -> None:
+    for number, site in enumerate(("alpha", "beta")):
+        add_site(tmp_path, site, seed=10 * number)
+    measured(tmp_path)
+    path = tmp_path / "config.py"
+    path.write_text(CONFIG.replace("{data}", str(tmp_path / "tiles")) + HEIGHTS)
+    config, folder = configs.load(path), tmp_path / "trained"
+    log_config(config, folder / "config")
+    (folder / "weights").mkdir()
+    model = config.build("model")
+    layer: nn.Conv2d = model.network[0]
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias[:] = torch.tensor([3.0, 0.0, 0.0])
+        layer.weight[1:, 3] = 1.0
+        layer.weight[2, :2, 0, 0] = torch.tensor([-0.1, 0.1])
+    torch.save(model.state_dict(), folder / "weights" / "last.pt")
+
+    score = score_fold(folder, config, "beta")
+
+    chosen = BlockTable.of(score.rows).counts.sum(axis=(0, 1))[0]
+    tp, fp, fn, _ = chosen
+    assert tp > 500 and 2 * tp / (2 * tp + fp + fn) > 0.9
+    (place,) = {row.place for row in score.rows}  # pixels of a drone: 1000 a block
+    assert place.city == "beta_scene"

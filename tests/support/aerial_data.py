@@ -18,6 +18,7 @@ from builtup.geo.grid import Grid
 from builtup.geo.rasters import create_raster
 from builtup.prediction.class_map import write_class_map
 from builtup.runs.results import PredictionTags
+from builtup.sensors.classes import Classes
 from builtup.tiles.cut import generate_tiles
 from builtup.tiles.folds import Folds
 from builtup.tiles.stats import generate_tiles_stats
@@ -25,6 +26,7 @@ from builtup.tiles.table import TrainTile, read_tile_stats
 from helpers import CRS
 
 NAMES = ("ground", "building", "tree")
+COLOURS = ((9, 9, 9), (200, 0, 0), (0, 99, 0))
 PIXEL = 0.25
 LAYERS = ("images", "masks", "height")
 
@@ -94,9 +96,12 @@ def add_site(
         out.descriptions = ("red", "green", "blue", "alpha")
         out.update_tags(**tags)
     with _new(root / "masks" / site / f"{name}_mask.tif", 1, "uint8", size, nodata=255) as out:
-        out.write_colormap(1, {0: (9, 9, 9), 1: (200, 0, 0), 2: (0, 99, 0)})
+        out.write_colormap(1, dict(enumerate(COLOURS)))
         out.write(mask, 1)
-        out.update_tags(**tags, **({"BUILTUP_CLASSES": ",".join(names)} if names else {}))
+        of_classes = (
+            Classes.with_roles(names, {"colours": COLOURS[: len(names)]}).tags() if names else {}
+        )
+        out.update_tags(**tags, **of_classes)
     if height:
         path = root / "height" / site / f"{name}_height.tif"
         with _new(path, 1, "float32", size, nodata=np.nan) as out:

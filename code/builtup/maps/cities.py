@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,12 +37,19 @@ from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.maps.doubts import map_doubts
-from builtup.maps.places import MapName, check_years, map_grid, maps_of_tags, say_span
+from builtup.maps.places import (
+    MapName,
+    check_years,
+    map_grid,
+    maps_of_tags,
+    require_apart,
+    say_left,
+    say_span,
+)
 from builtup.runs.records import InferenceRecord
 from builtup.runs.results import (
     PredictionTags,
     Results,
-    kind_of,
     read_tags,
     resolve_results,
     scene_rasters,
@@ -140,7 +147,7 @@ def _find_jobs(
     scenes, placed = zip(*(((d.tags, d.day), bool(d.grid.crs)) for d in dates), strict=True)
     for name, date in zip(maps_of_tags(scenes, years, placed), dates, strict=True):
         maps[name].append(date)
-    _say_left(results, {name.key for name in maps})
+    say_left(results, {name.key for name in maps})
     record = InferenceRecord.find(results.folder)
     doubts = (record.doubts or ()) if record is not None else ()
     jobs = []
@@ -148,22 +155,12 @@ def _find_jobs(
         if years == "apart":
             say_span(name.key, [date.day for date in own])
         try:
-            jobs.append(_job(name, own, threshold, results.raw, doubts))
+            job = _job(name, own, threshold, results.raw, doubts)
+            require_apart(name.key, job.outputs, [date.path for date in dates])
+            jobs.append(job)
         except BuiltupError as e:
             problems.append(e)
     return jobs, problems
-
-
-def _say_left(results: Results, known: Collection[str]) -> None:
-    """Name the maps of an earlier call whose scenes are gone, or are of other maps now."""
-    masks = [path for path in sorted(results.raw.glob("*.tif")) if kind_of(path) == "classes"]
-    left = [mask.stem for mask in masks if mask.stem not in known]
-    if left:
-        log.warning(
-            "%s: maps of earlier calls, of no scene there: %s; they stay as they are, remove them "
-            "where they are not wanted",
-            *(results.raw, ", ".join(left)),
-        )
 
 
 def _read_date(path: Path) -> _Date:

@@ -32,10 +32,10 @@ from builtup.runs.results import (
     read_tags,
     resolve_results,
     scene_rasters,
+    scene_stem,
     upload_results,
     write_tags,
 )
-from builtup.sensors.radar.names import plain_id
 
 __all__ = ["merge_tiles"]
 
@@ -87,16 +87,10 @@ def _job(folder: Path, raw: Path) -> Job:
     return Job(
         name=tags.scene,
         inputs=tuple(paths),
-        outputs=(raw / f"{_stem(tags)}.tif",),
+        outputs=(raw / f"{scene_stem(tags.scene, tags.city)}.tif",),
         settings={},
         pixels=tags.width * tags.height,
     )
-
-
-def _stem(tags: PredictionTags) -> str:
-    """The name of a scene's raster: another than that of its city's, where both are named alike."""
-    scene = plain_id(tags.scene)
-    return f"{scene}_scene_prob" if scene == tags.city else tags.scene.replace("{}", "prob")
 
 
 @dataclass(frozen=True)

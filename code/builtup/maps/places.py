@@ -7,12 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from builtup.errors import BuiltupError
+from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid, common_grid, joined_grid
 from builtup.geo.target_grid import shared_ground, square_of
-from builtup.runs.results import PredictionTags, base_city
+from builtup.runs.results import PredictionTags, Results, base_city, kind_of
 from builtup.sensors.radar.headers import SceneHeaders
 from builtup.sensors.radar.names import city_key, city_name, plain_id, safe_name, scene_years
 from builtup.sensors.source import Headers
@@ -25,6 +26,8 @@ __all__ = [
     "map_grid",
     "maps_of_tags",
     "one_each",
+    "require_apart",
+    "say_left",
     "say_maps",
     "say_span",
     "with_cities",
@@ -98,6 +101,29 @@ def with_cities(scenes: Sequence[SceneHeaders], years: str = "apart") -> tuple[M
 def one_each(scenes: Sequence[Headers]) -> tuple[MapScenes, ...]:
     """A map for each scene, by its own name: images from the air, of which one shows a place."""
     return tuple(MapScenes(of.scene.city, of.scene.plain_id, (of,)) for of in scenes)
+
+
+def require_apart(key: str, outputs: Collection[Path], scenes: Iterable[Path]) -> None:
+    """InputError where a map's raster would take the place of one of a scene, of another city."""
+    for path in scenes:
+        if path in outputs:
+            raise InputError(
+                path,
+                f"the scene has the name of the city {key}, whose map would take its place",
+                "rename the scene, or its city's folder, and predict again",
+            )
+
+
+def say_left(results: Results, known: Collection[str]) -> None:
+    """Name the maps of an earlier call whose scenes are gone, or are of other maps now."""
+    masks = [path for path in sorted(results.raw.glob("*.tif")) if kind_of(path) == "classes"]
+    left = [mask.stem for mask in masks if mask.stem not in known]
+    if left:
+        log.warning(
+            "%s: maps of earlier calls, of no scene there: %s; they stay as they are, remove them "
+            "where they are not wanted",
+            *(results.raw, ", ".join(left)),
+        )
 
 
 def say_maps(maps: Iterable[MapScenes]) -> None:

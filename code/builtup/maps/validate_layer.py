@@ -30,7 +30,7 @@ from builtup.geo.windows import Window, aligned
 from builtup.jobs.files import write_text_atomically
 from builtup.maps.masked_scenes import MaskedScene, classes_of, open_map, pair_scenes
 from builtup.runs.results import Results
-from builtup.scoring.blocks import BLOCK, BlockMatrices
+from builtup.scoring.blocks import BlockMatrices, block_side
 from builtup.scoring.class_scores import ClassScores, SceneCounts
 from builtup.scoring.scored_area import WINDOW, eroded, read_scored_area
 from builtup.sensors.classes import Classes
@@ -40,9 +40,6 @@ __all__ = ["SCENE_SCORES", "LayerOptions", "LayerScores", "score_layer"]
 
 #: What is written beside the predictions.
 SCENE_SCORES = "scene_scores.json"
-#: Blocks where nothing is said: so many metres, at least `BLOCK` pixels, and pixels of unknown size
-#: are taken for those of a drone.
-BLOCK_METRES, UNKNOWN_METRES = 100, 0.1
 
 
 @dataclass(frozen=True)
@@ -216,8 +213,7 @@ def _naming(path: Path) -> Iterator[None]:
 def _block_side(block: Length | None, metres: float | None, path: Path) -> int:
     if block is not None:
         return max(1, block.pixels(metres, path))
-    side = Length(BLOCK_METRES, metres=True).pixels(UNKNOWN_METRES if metres is None else metres)
-    return max(BLOCK, side)
+    return block_side(metres)
 
 
 # --- words and files -----------------------------------------------------------------------------

@@ -245,7 +245,8 @@ def _jobs(
                 date=scene.scene.date,
                 year=city.year,
                 sensor=sensor.name if of_images else "",
-            ).of_kind("scene")
+            ).with_roles(loaded.trained.classes)
+            tags = tags.of_kind("scene")
             where = "" if area is None else area.name
             file = fitted(scene, city)
             work = SceneWork(scene, source, loaded.recipe, tags, where, file, probabilities)

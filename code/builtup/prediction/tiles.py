@@ -215,7 +215,7 @@ class TileWork:
             adapted=network.adapted,
             sensor="" if sensor == DEFAULT else sensor.name,
         )
-        return tags.of_kind("tile")
+        return tags.with_roles(self.classes).of_kind("tile")
 
 
 @dataclass

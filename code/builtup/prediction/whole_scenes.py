@@ -29,7 +29,7 @@ from builtup.prediction.cascade import Cascade, Source, predict_source
 from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.progress import Advance, progress
 from builtup.prediction.tiles import Tally, TileWork, score_tile
-from builtup.runs.results import RAW, write_tags
+from builtup.runs.results import RAW, scene_stem, write_tags
 from builtup.sensors.radar.names import plain_id
 from builtup.tiles.inputs import TileInputs
 from builtup.tiles.tile import Tile, open_tile_grid
@@ -142,7 +142,7 @@ class _Scene:
         return Job(
             name=plain_id(tile.scene),
             inputs=(tile.path, *heights, *adapted),
-            outputs=(folder / RAW / f"{tile.scene.replace('{}', 'prob')}.tif",),
+            outputs=(folder / RAW / f"{scene_stem(tile.scene, tile.city)}.tif",),
             settings={
                 **self.settings,
                 "scene": tile.scene,

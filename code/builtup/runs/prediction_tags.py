@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING
 
 from builtup.errors import InputError
 from builtup.geo.rasters import open_raster
-from builtup.sensors.classes import BUILT_UP, Classes
+from builtup.sensors.classes import BUILT_UP, Classes, Rgb, colours_of_tag, colours_tag
+from builtup.sensors.radar.names import plain_id
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader, DatasetWriter
 
-__all__ = ["CONFIDENCE", "QUICKLOOK", "PredictionTags", "base_city", "read_tags", "write_tags"]
+__all__ = [
+    "CONFIDENCE",
+    "QUICKLOOK",
+    "PredictionTags",
+    "base_city",
+    "read_tags",
+    "scene_stem",
+    "write_tags",
+]
 
 _PREFIX = "BUILTUP_"
 #: The kind of a scene's picture, and what stands between doubts in their tag.
@@ -38,6 +47,7 @@ class PredictionTags:
     map, in words. Of a city with folders of several years `year` says which; a map of all has none.
     `adapted` says to what the network's normalisation was fitted, empty where it was not. Of images
     from the air `sensor` says whose, and all rasters of what kind they are; of radar it is empty.
+    `colours` and `unscored` are those of the classes where their names alone do not say them.
     """
 
     scene: str
@@ -55,6 +65,8 @@ class PredictionTags:
     year: str = ""
     adapted: str = ""
     sensor: str = ""
+    colours: tuple[Rgb, ...] = ()
+    unscored: tuple[str, ...] = ()
 
     @property
     def base_city(self) -> str:
@@ -64,7 +76,20 @@ class PredictionTags:
     @property
     def class_set(self) -> Classes:
         """The classes; background and building where none are named."""
-        return Classes.of(self.classes, self.mapped) if len(self.classes) > 1 else BUILT_UP
+        if len(self.classes) < 2:
+            return BUILT_UP
+        roles = {"mapped": self.mapped, "colours": self.colours, "unscored": self.unscored}
+        return Classes.with_roles(self.classes, roles)
+
+    def with_roles(self, classes: Classes) -> PredictionTags:
+        """The same, with what the names of its classes alone do not say."""
+        roles = classes.roles()
+        return replace(
+            self,
+            mapped=roles.get("mapped", self.mapped),
+            colours=classes.colours if "colours" in roles else (),
+            unscored=classes.unscored,
+        )
 
     def of_kind(self, kind: str) -> PredictionTags:
         """What a raster of that kind says; of two classes by radar no more than it always did."""
@@ -92,6 +117,8 @@ class PredictionTags:
             "BUILTUP_DECISION": self.decision,
             "BUILTUP_ADAPTED": self.adapted,
             "BUILTUP_SENSOR": self.sensor,
+            "BUILTUP_COLOURS": colours_tag(self.colours),
+            "BUILTUP_UNSCORED": ",".join(self.unscored),
             "BUILTUP_DOUBTS": DOUBTS.join(self.doubts),
         }
         return tags | {name: value for name, value in further.items() if value}
@@ -100,6 +127,13 @@ class PredictionTags:
 def base_city(key: str, year: str) -> str:
     """The key of the city of which `key` is that of a map, of that `year` unless this is empty."""
     return key.removesuffix(f"_{year}") if year else key
+
+
+def scene_stem(scene: str, city: str) -> str:
+    """The name of the probability raster of a scene (its id, with braces): another than that of its
+    city's, where both are named alike."""
+    own = plain_id(scene)
+    return f"{own}_scene_prob" if own == city else scene.replace("{}", "prob")
 
 
 def write_tags(dataset: DatasetWriter, tags: PredictionTags) -> None:
@@ -124,6 +158,7 @@ def _parse(raw: dict[str, str], name: str) -> PredictionTags:
     try:
         width, height = (int(part) for part in raw["BUILTUP_GRID"].split(","))
         threshold = float(raw["BUILTUP_THRESHOLD"])
+        colours = colours_of_tag(raw.get("BUILTUP_COLOURS", ""))
     except ValueError as e:
         raise InputError(name, f"tags that make no sense ({e})", remedy) from e
     if width < 1 or height < 1 or not 0 <= threshold <= 1:
@@ -143,6 +178,8 @@ def _parse(raw: dict[str, str], name: str) -> PredictionTags:
         year=raw.get("BUILTUP_YEAR", ""),
         adapted=raw.get("BUILTUP_ADAPTED", ""),
         sensor=raw.get("BUILTUP_SENSOR", ""),
+        colours=colours,
+        unscored=tuple(filter(None, raw.get("BUILTUP_UNSCORED", "").split(","))),
         mapped=raw.get("BUILTUP_MAPPED", ""),
         decision=raw.get("BUILTUP_DECISION", ""),
         doubts=tuple(filter(None, raw.get("BUILTUP_DOUBTS", "").split(DOUBTS))),

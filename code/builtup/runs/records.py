@@ -60,8 +60,7 @@ class Part:
         """What `to_json` gave; raises TypeError, ValueError or AttributeError for other values."""
         names = {of.name for of in fields(cls)} - {"extra"}
         known = {key: cls._parsed(key, value) for key, value in values.items() if key in names}
-        other = {key: value for key, value in values.items() if key not in names}
-        return cls(**known, extra=other)
+        return cls(**known, extra={key: values[key] for key in values if key not in names})
 
     @classmethod
     def _parsed(cls, key: str, value: Any) -> Any:
@@ -161,6 +160,7 @@ class Summary(Record):
     transductive: tuple[str, ...] | None = None
     num_classes: int | None = None
     class_names: tuple[str, ...] | None = None
+    class_roles: Mapping[str, Any] | None = None
     seed: int | None = None
     git_commit: str | None = None
     inherited_threshold: InheritedThreshold | None = None

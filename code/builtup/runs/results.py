@@ -25,6 +25,7 @@ from builtup.runs.prediction_tags import (
     PredictionTags,
     base_city,
     read_tags,
+    scene_stem,
     write_tags,
 )
 from builtup.runs.records import EnsembleRecord, InferenceRecord, prediction_record
@@ -47,6 +48,7 @@ __all__ = [
     "read_tags",
     "resolve_results",
     "scene_rasters",
+    "scene_stem",
     "upload_results",
     "write_tags",
 ]

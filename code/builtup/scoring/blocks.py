@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from builtup.errors import InputError
 from builtup.geo.grid import Grid
+from builtup.geo.lengths import Length
 from builtup.geo.windows import Window
 from builtup.jobs.files import write_text_atomically
 from builtup.scoring.counts import CELLS, Counts, confusion
@@ -30,12 +31,15 @@ __all__ = [
     "BlockRow",
     "BlockTable",
     "Place",
+    "block_side",
     "read_blocks",
     "write_blocks",
 ]
 
 #: Side of a block in pixels: 640 m at 10 m, a few times the reach of a town's streets.
 BLOCK = 64
+#: Of images from the air: so long on the ground, of pixels of unknown size by those of a drone.
+BLOCK_LENGTH, UNKNOWN_METRES = Length(100, metres=True), 0.1
 #: The thresholds at which pixels are counted: chosen on left-in ground, and the fixed 0.5.
 LEVELS_AT = ("chosen", "half")
 _COLUMNS = ("seed", "fold", "city", "scene", "row", "column")
@@ -102,8 +106,9 @@ class BlockTable:
 class BlockCounter:
     """Adds up tiles' pixels by scene and block of ground."""
 
-    def __init__(self, fold: str, seed: int) -> None:
-        self.fold, self.seed = fold, seed
+    def __init__(self, fold: str, seed: int, side: int = BLOCK) -> None:
+        """`side` is that of a block in pixels."""
+        self.fold, self.seed, self.side = fold, seed, side
         self._counts: dict[tuple[Place, str], Counts] = {}
 
     def add(
@@ -122,7 +127,7 @@ class BlockCounter:
         """
         if not valid.any():
             return
-        rows, columns = _block_numbers(tile)
+        rows, columns = _block_numbers(tile, self.side)
         first_row, first_column = int(rows.min()), int(columns.min())
         across = int(columns.max()) - first_column + 1
         block = (rows - first_row)[:, None] * across + (columns - first_column)[None, :]
@@ -180,7 +185,7 @@ class BlockMatrices:
         return np.array(found, np.int64).reshape(-1, self.number, self.number)
 
 
-def _block_numbers(grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _block_numbers(grid: Grid, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Block row of each pixel row and block column of each column, counted on the ground.
 
     From the origin of the CRS, southwards and eastwards, so that dates whose grids begin
@@ -188,7 +193,13 @@ def _block_numbers(grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """
     t = grid.transform
     top, left = math.floor(t.f / t.e + 0.5), math.floor(t.c / t.a + 0.5)
-    return (top + np.arange(grid.height)) // BLOCK, (left + np.arange(grid.width)) // BLOCK
+    return (top + np.arange(grid.height)) // side, (left + np.arange(grid.width)) // side
+
+
+def block_side(metres: float | None) -> int:
+    """The side of a block in pixels of `metres` a side: 100 m, but `BLOCK` pixels at least; pixels
+    of unknown size (None) are taken for those of a drone."""
+    return max(BLOCK, BLOCK_LENGTH.pixels(UNKNOWN_METRES if metres is None else metres))
 
 
 def write_blocks(path: Path, rows: Iterable[BlockRow]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE, NODATA, level_of
 
-__all__ = ["BUILT_UP", "Classes"]
+__all__ = ["BUILT_UP", "Classes", "Rgb", "colours_of_tag", "colours_tag"]
 
 Rgb = tuple[int, int, int]
 
@@ -100,6 +101,50 @@ class Classes:
         except ConfigError as e:
             raise ConfigError(f"{where}: {e}") from e
 
+    @classmethod
+    def with_roles(cls, names: Iterable[str], roles: Mapping[str, Any]) -> Classes:
+        """Classes from their names and what `roles` gave."""
+        plain = cls.of(names, roles.get("mapped", ""))
+        colours = tuple((int(r), int(g), int(b)) for r, g, b in roles.get("colours", ()))
+        unscored = tuple(roles.get("unscored", ()))
+        return cls(plain.names, colours or plain.colours, plain.mapped, unscored)
+
+    def roles(self) -> dict[str, Any]:
+        """What the names alone do not say, as JSON values: nothing where they say it all."""
+        said: dict[str, Any] = {}
+        if self.mapped != Classes.of(self.names).mapped:
+            said["mapped"] = self.mapped
+        if self.colours != Classes.of(self.names, self.mapped).colours:
+            said["colours"] = [list(colour) for colour in self.colours]
+        if self.unscored:
+            said["unscored"] = list(self.unscored)
+        return said
+
+    def tags(self) -> dict[str, str]:
+        """Names, and what they alone do not say, as the tags of a raster."""
+        roles = self.roles()
+        further = {
+            "BUILTUP_MAPPED": roles.get("mapped", ""),
+            "BUILTUP_COLOURS": colours_tag(roles.get("colours", ())),
+            "BUILTUP_UNSCORED": ",".join(roles.get("unscored", ())),
+        }
+        named = {"BUILTUP_CLASSES": ",".join(self.names)}
+        return named | {name: value for name, value in further.items() if value}
+
+    @classmethod
+    def of_tags(cls, tags: Mapping[str, str]) -> Classes | None:
+        """What `tags` gave, None where they name no classes; ValueError for colours that are
+        none."""
+        names = _listed(tags, "BUILTUP_CLASSES")
+        if not names:
+            return None
+        roles = {
+            "mapped": tags.get("BUILTUP_MAPPED", ""),
+            "colours": colours_of_tag(tags.get("BUILTUP_COLOURS", "")),
+            "unscored": _listed(tags, "BUILTUP_UNSCORED"),
+        }
+        return cls.with_roles(names, roles)
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -159,6 +204,26 @@ class Classes:
             label = levels.argmax(axis=0).astype(np.uint8)
         label[unknown] = IGNORE
         return label
+
+
+def colours_tag(colours: Iterable[Iterable[int]]) -> str:
+    """Colours as a tag has them: `215 48 31,225 225 225`."""
+    return ",".join(" ".join(map(str, colour)) for colour in colours)
+
+
+def colours_of_tag(text: str) -> tuple[Rgb, ...]:
+    """What `colours_tag` gave; ValueError for anything else."""
+    found = []
+    for part in filter(None, text.split(",")):
+        red, green, blue = map(int, part.split())
+        found.append((red, green, blue))
+    if any(not 0 <= value <= 255 for colour in found for value in colour):
+        raise ValueError(f"colours {text}")
+    return tuple(found)
+
+
+def _listed(tags: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(filter(None, tags.get(name, "").split(",")))
 
 
 #: What the chain maps where a config names nothing else.

@@ -21,16 +21,30 @@ from torch import nn
 
 from builtup.config.device import pick_device
 from builtup.config.load import Config
-from builtup.data.datasets import ValidationTiles
+from builtup.data.datasets import Layers, ValidationTiles
 from builtup.errors import InputError
+from builtup.geo.lengths import pixel_metres
 from builtup.geo.probability import IGNORE, LEVELS, NODATA, level_of, mapped_band
+from builtup.geo.rasters import gdal_env, open_raster
 from builtup.jobs.files import write_text_atomically
+from builtup.models.channels import inputs_of, sensor_of_model
 from builtup.prediction.network import make_stream, predict_array
 from builtup.prediction.windows import Stream, ahead
-from builtup.scoring.blocks import BlockCounter, BlockRow, read_blocks, write_blocks
+from builtup.scoring.blocks import (
+    BLOCK,
+    BlockCounter,
+    BlockRow,
+    block_side,
+    read_blocks,
+    write_blocks,
+)
 from builtup.scoring.counts import Counts, level_histogram
 from builtup.scoring.curves import choose_threshold
+from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.classes import Classes
+from builtup.sensors.optical.cameras import HEIGHT
+from builtup.sensors.radar.names import plain_id
+from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
 from builtup.tiles.leakage import training_tiles
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
@@ -100,7 +114,8 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     classes = classes_of(config)
     weights = "soup" if config.soup and (folder / "weights" / "soup.pt").is_file() else "last"
     model = load_trained(folder / "weights" / f"{weights}.pt").model
-    ground = _left_in(config, folds, tiles, fold)
+    sensor, layers = sensor_of_model(model), _layers(model)
+    ground = _left_in(config, folds, tiles, fold, sensor, layers)
     seen = ground.tiles
     held = folds.validation_tiles(tiles, fold)
     if not held:
@@ -113,10 +128,11 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     notes = [] if chosen else ["no building on the left-in ground: the threshold is 0.5"]
     threshold = 0.5 if chosen is None else chosen.value
     temperature = temperature_on(model, seen)
-    counter = BlockCounter(fold_name, config.seed)
+    counter = BlockCounter(fold_name, config.seed, _block_side(sensor, held[0]))
+    dataset = ValidationTiles(held, tiles, folds, fold, sensor=sensor, layers=layers)
     stream = _stream(model, config, largest, (1.0, temperature or 1.0))
     plain, tempered = np.zeros((2, LEVELS), np.int64), np.zeros((2, LEVELS), np.int64)
-    for predicted in _predictions(ValidationTiles(held, tiles, folds, fold), stream, classes):
+    for predicted in _predictions(dataset, stream, classes):
         _count(predicted, folds, counter, classes, threshold)
         plain += predicted.histogram(0, classes)
         tempered += predicted.histogram(1, classes)
@@ -138,16 +154,31 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     )
 
 
+def _layers(model: nn.Module) -> Layers:
+    """What the network reads beside its sensor's bands."""
+    bands = sensor_of_model(model).names
+    return Layers(tuple(name for name in inputs_of(model) if name == HEIGHT and name not in bands))
+
+
+def _block_side(sensor: Sensor, held: TrainTile) -> int:
+    """The side of the blocks that intervals resample, in pixels; of radar's always the same."""
+    if sensor is DEFAULT:
+        return BLOCK
+    with gdal_env(), open_raster(held.tile.path) as dataset:
+        return block_side(pixel_metres(dataset))
+
+
 def _count(
     predicted: _Predicted, folds: Folds, counter: BlockCounter, classes: Classes, threshold: float
 ) -> None:
     """Count a held-out tile by block: as maps are decided, and where the probability is 0.5."""
     values, tile = predicted.values[0], predicted.tile.tile
     level, mapped = _mapped(values, classes), classes.mapped_index
+    grid = folds.grid_of(tile)
     counter.add(
-        tile.city,
+        tile.city if grid.crs else plain_id(tile.scene),  # whose ground is nobody else's
         tile.scene,
-        folds.grid_of(tile).window(tile.x, tile.y, tile.width, tile.height),
+        grid.window(tile.x, tile.y, tile.width, tile.height),
         np.stack([classes.decide(values, threshold) == mapped, level >= level_of(0.5)]),
         predicted.truth == mapped,
         (predicted.truth != IGNORE) & (level != NODATA),
@@ -189,7 +220,14 @@ class _LeftIn:
     description: str
 
 
-def _left_in(config: Config, folds: Folds, tiles: list[TrainTile], fold: int) -> _LeftIn:
+def _left_in(
+    config: Config,
+    folds: Folds,
+    tiles: list[TrainTile],
+    fold: int,
+    sensor: Sensor,
+    layers: Layers,
+) -> _LeftIn:
     """The ground of `threshold_fold` where there is one, else that of training."""
     names = [n for i, n in enumerate(folds.names) if i != fold]
     if config.threshold_fold is not None:
@@ -207,7 +245,9 @@ def _left_in(config: Config, folds: Folds, tiles: list[TrainTile], fold: int) ->
     most = min(len(usable), config.threshold_tiles or len(usable))
     chosen = [usable[i * len(usable) // most] for i in range(most)]
     of_training = config.threshold_fold is None
-    dataset = ValidationTiles(chosen, tiles, folds, inner, of_training=of_training)
+    dataset = ValidationTiles(
+        *(chosen, tiles, folds, inner), of_training=of_training, sensor=sensor, layers=layers
+    )
     return _LeftIn(dataset, len(usable), tuple(names), description)
 
 

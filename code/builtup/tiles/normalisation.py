@@ -10,6 +10,7 @@ from typing import Any
 
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.sensors.catalogue import DEFAULT, channel_sets, sensor_named
+from builtup.sensors.classes import Classes
 from builtup.sensors.optical.cameras import HEIGHT
 from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
@@ -19,7 +20,8 @@ from builtup.tiles.scene_stats import FoldPart, SceneMeasures
 __all__ = [
     "STATS_JSON",
     "channel_statistics",
-    "read_class_names",
+    "classes_entry",
+    "read_classes",
     "read_sensor",
     "sensor_entry",
     "statistics",
@@ -39,12 +41,20 @@ def sensor_entry(sensor: Sensor) -> dict[str, str]:
     return {} if sensor == DEFAULT else {"sensor": sensor.name}
 
 
+def classes_entry(classes: Classes | None) -> dict[str, Any]:
+    """What is written of classes that masks name: their names, and what these do not say."""
+    if classes is None:
+        return {}
+    roles = classes.roles()
+    return {"class_names": list(classes.names), **({"class_roles": roles} if roles else {})}
+
+
 def statistics(
-    folds: Folds, measures: Sequence[SceneMeasures], sensor: Sensor, class_names: Sequence[str] = ()
+    folds: Folds, measures: Sequence[SceneMeasures], sensor: Sensor, classes: Classes | None = None
 ) -> dict[str, object]:
     """What stats.json holds: of each channel set, mean and deviation over the training pixels of
-    each fold, and of all; of sets with heights only where some are known. `class_names` are those
-    that the masks name, none where they do not.
+    each fold, and of all; of sets with heights only where some are known. `classes` are those
+    that the masks name, None where they do not.
     """
     measured = [pair for m in measures for pair in zip(m.parts, m.moments, strict=True)]
     heights = [pair for m in measures if m.heights for pair in zip(m.parts, m.heights, strict=True)]
@@ -74,7 +84,7 @@ def statistics(
         "pixels": {key: m.count for key, m in moments.items()},
         "channels": {key: list(c.names) for key, c in sets.items()},
         **sensor_entry(sensor),
-        **({"class_names": list(class_names)} if class_names else {}),
+        **classes_entry(classes),
     }
 
 
@@ -107,10 +117,16 @@ def read_sensor(folder: Path) -> Sensor:
         raise InputError(path, str(e), "use the version that measured the tiles") from e
 
 
-def read_class_names(folder: Path) -> tuple[str, ...]:
-    """The classes that the masks of the tiles in `folder` name; none where they do not."""
+def read_classes(folder: Path) -> Classes | None:
+    """The classes that the masks of the tiles in `folder` name; None where they do not."""
     path = folder / STATS_JSON
-    return tuple(_read(path).get("class_names", ())) if path.is_file() else ()
+    stats = _read(path) if path.is_file() else {}
+    if not stats.get("class_names"):
+        return None
+    try:
+        return Classes.with_roles(stats["class_names"], stats.get("class_roles", {}))
+    except (ConfigError, ValueError, TypeError, AttributeError) as e:
+        raise InputError(path, f"malformed ({e})", "run generate_tiles_stats again") from e
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from builtup.tiles.block_folds import parse_blocks
 from builtup.tiles.folds import FOLDS_JSON, Folds, SceneGround, plan_folds
 from builtup.tiles.folds_gpkg import FOLDS_GPKG, write_folds_gpkg
 from builtup.tiles.histogram import BINS, draw_histograms, medians, widened
-from builtup.tiles.normalisation import STATS_JSON, sensor_entry, statistics
+from builtup.tiles.normalisation import STATS_JSON, classes_entry, sensor_entry, statistics
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.scene_stats import SceneMeasures, SceneWork, fold_parts, measure_scene
 from builtup.tiles.table import TILE_STATS_CSV, write_tile_stats
@@ -87,9 +87,15 @@ class SceneTiles:
             ) from e
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes that its masks name; none where they do not."""
-        return tuple(filter(None, self.about.get("BUILTUP_CLASSES", "").split(",")))
+    def classes(self) -> Classes | None:
+        """The classes that its masks name; None where they do not. InputError where their tags make
+        no sense."""
+        try:
+            return Classes.of_tags(self.about)
+        except (ConfigError, ValueError) as e:
+            raise InputError(
+                self.masks[0].path, f"its tags of classes make no sense ({e})", "make it anew"
+            ) from e
 
     def pixels_of(self, length: Length) -> int:
         """A length in the scene's pixels; InputError where it is in metres and these are not
@@ -172,19 +178,20 @@ def _one_sensor(scenes: Sequence[SceneTiles]) -> Sensor:
     return first.sensor
 
 
-def _one_list_of_classes(scenes: Sequence[SceneTiles]) -> tuple[str, ...]:
+def _one_list_of_classes(scenes: Sequence[SceneTiles]) -> Classes | None:
     """The classes that the masks of all scenes name; InputError where these differ."""
     first = scenes[0]
     for scene in scenes[1:]:
-        if scene.class_names != first.class_names:
-            named = [", ".join(s.class_names) or "nothing" for s in (scene, first)]
+        if scene.classes != first.classes:
+            named = [", ".join(s.classes.names) if s.classes else "nothing" for s in (scene, first)]
+            what = f"its tag BUILTUP_CLASSES names {named[0]}, that of {first.masks[0].path} "
+            if named[0] == named[1]:
+                what = "its tags give its classes other colours or roles than those of "
+                named[1] = str(first.masks[0].path)
             raise InputError(
-                scene.masks[0].path,
-                f"its tag BUILTUP_CLASSES names {named[0]}, that of {first.masks[0].path} "
-                f"{named[1]}",
-                "make the masks of one list of classes",
+                scene.masks[0].path, f"{what}{named[1]}", "make the masks of one list of classes"
             )
-    return first.class_names
+    return first.classes
 
 
 def _pair(input_path: Path) -> tuple[list[SceneTiles], list[BuiltupError]]:
@@ -259,15 +266,19 @@ def _partners(
 
 @dataclass(frozen=True)
 class Measured:
-    """What all scenes have in common: their sensor, and the names of the classes, if any."""
+    """What all scenes have in common: their sensor, and the classes that masks name, if any."""
 
     sensor: Sensor
-    class_names: tuple[str, ...]
+    classes: Classes | None
 
     def to_json(self) -> dict[str, Any]:
         """What the manifests say of it: nothing of radar and unnamed classes."""
-        names = {"class_names": list(self.class_names)} if self.class_names else {}
-        return {**sensor_entry(self.sensor), **names}
+        return {**sensor_entry(self.sensor), **classes_entry(self.classes)}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; none where masks name none."""
+        return self.classes.names if self.classes else ()
 
 
 def _job(
@@ -276,7 +287,6 @@ def _job(
     lists = tuple(input_path / kind / TILES_CSV for kind in (*KINDS, HEIGHTS))
     cores, parts = exclusive_cores(scene.images), fold_parts(folds, scene.images[0])
     files = dict.fromkeys(t.path for tiles in scene.parts for t in tiles)
-    classes = Classes.of(how.class_names) if how.class_names else BUILT_UP
     return Job(
         name=scene.scene,
         inputs=tuple(files),
@@ -290,7 +300,7 @@ def _job(
         context=SceneWork(
             *(lists, scene.images, scene.masks, cores, parts, how.sensor),
             heights=scene.heights,
-            classes=classes,
+            classes=how.classes or BUILT_UP,
         ),
     )
 
@@ -331,7 +341,7 @@ def collect(job: Job) -> dict[str, int]:
     measures = [SceneMeasures.read(path) for path in job.inputs]
     sensor, classes = how.sensor, max(m.classes for m in measures)
     table, stats, folds_json, *gpkg, picture = job.outputs
-    _write_json(stats, statistics(folds, measures, sensor, how.class_names))
+    _write_json(stats, statistics(folds, measures, sensor, how.classes))
     _write_json(folds_json, folds.to_json())
     for path in gpkg:
         write_folds_gpkg(path, folds)

@@ -76,6 +76,7 @@ def summary_of(config: Config, data: Data) -> Summary:
         transductive=data.learnt.transductive or None,
         num_classes=config.num_classes,
         class_names=data.classes.names,
+        class_roles=data.classes.roles() or None,
         seed=config.seed,
         git_commit=git_commit(),
         inherited_threshold=data.inherited,

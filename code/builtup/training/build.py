@@ -27,7 +27,7 @@ from builtup.runs.model_file import find_model_file
 from builtup.runs.records import InheritedThreshold
 from builtup.scoring.counts import SCORES
 from builtup.sensors.classes import Classes
-from builtup.tiles.normalisation import channel_statistics, read_class_names
+from builtup.tiles.normalisation import channel_statistics, read_classes
 from builtup.training.checkpoints import weights_read
 from builtup.training.evaluator import PrepareBatch, prepare_batch
 from builtup.training.learner import Learner
@@ -93,7 +93,8 @@ def classes_of(config: Config) -> Classes:
     InputError where only the data could name the classes, and there are none.
     """
     folder = config.get("data_path")
-    named = () if not folder else read_class_names(Path(folder))
+    of_data = read_classes(Path(folder)) if folder else None
+    named = of_data.names if of_data else ()
     if not config.states("class_names"):
         if folder and not named and config.num_classes != len(config.class_names):
             raise InputError(
@@ -106,14 +107,14 @@ def classes_of(config: Config) -> Classes:
                 f"{config.path}: num_classes = {config.num_classes}, and the masks of {folder} "
                 f"have {len(named)} classes ({', '.join(named)}); set num_classes = {len(named)}"
             )
-        return Classes.of_config(named or config.class_names, config.num_classes, config.path)
+        return of_data or Classes.of_config(config.class_names, config.num_classes, config.path)
     classes = Classes.of_config(config.class_names, config.num_classes, config.path)
     if named and classes.names != named:
         raise ConfigError(
             f"{config.path}: class_names = {', '.join(classes.names)}, and the masks of {folder} "
             f"have {', '.join(named)}, in this order; leave class_names out, or write it so"
         )
-    return classes
+    return of_data or classes
 
 
 def seed_everything(seed: int) -> None:

@@ -136,11 +136,12 @@ class Trained:
     metres: float | None = None  # of a pixel of images that it learnt from, where it is known
     folder: Path | None = None  # of its run's artifacts
     description: ModelDescription | None = None
+    class_roles: Mapping[str, Any] = field(default_factory=dict)  # what class names do not say
 
     @property
     def classes(self) -> Classes:
         """What it maps; background and building where its run names nothing."""
-        return Classes.of(self.class_names or BUILT_UP.names)
+        return Classes.with_roles(self.class_names or BUILT_UP.names, self.class_roles)
 
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:
@@ -305,13 +306,11 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
     downloading pretrained weights; of a model that is one file (`shipped`, or a path) from what
     that says. Raises RunError, InputError or ConfigError, in one line.
     """
-    file = find_model_file(run_id_or_path)
-    if file is not None:
+    if (file := find_model_file(run_id_or_path)) is not None:
         return _of_file(file, which)
     folder, run_id = find_artifacts(run_id_or_path)
-    path = Path(run_id_or_path)
-    if not path.is_file():
-        path = folder / "weights" / f"{which}.pt"
+    given = Path(run_id_or_path)
+    path = given if given.is_file() else folder / "weights" / f"{which}.pt"
     config, model = rebuilt(folder)
     weights = load_state(path)
     full = weights.get("model")
@@ -335,6 +334,7 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
         texture=summary.texture or (),
         metres=summary.metres,
         folder=folder,
+        class_roles=summary.class_roles or {},
     )
 
 
@@ -380,8 +380,8 @@ def _summary(folder: Path) -> Summary:
     """The run's summary; InputError where it makes no sense."""
     found = Summary.find(folder)
     if found is None:
-        file = folder / Summary.NAME
-        log.warning("%s: does not exist, the run did not end; the threshold is 0.5", file)
+        text = "%s: does not exist, the run did not end; the threshold is 0.5"
+        log.warning(text, folder / Summary.NAME)
     return found or Summary()
 
 

@@ -178,7 +178,7 @@ def _write_mask(path: Path, image: Path, work: SceneWork) -> dict[str, int]:
     labels, classes, counts = work.scene.labels, work.classes, Counts()
     labelled = False
     assert labels is not None
-    tags = {"BUILTUP_CLASSES": ",".join(classes.names)}
+    tags = classes.tags()
     with (
         open_raster(labels, LABEL_FORMATS) as dataset,
         open_raster(image) as picture,
