@@ -19,8 +19,10 @@ from affine import Affine
 from builtup.config import load as configs
 from builtup.errors import InputError
 from builtup.jobs.steps import Summary
+from builtup.prediction.cascade_fit import cascade_fit
 from builtup.runs.manifest import write_config
 from builtup.runs.results import read_tags
+from builtup.runs.scale_weights import ScaleWeights
 from helpers import CRS, write_raster
 from tiny_model import map_scenes, use_store
 
@@ -231,3 +233,15 @@ def test_bad_images_are_refused_in_one_line(
     with pytest.raises(InputError, match=problem):
         run(root, tmp_path / "a.tif", output_path=str(tmp_path / "out"))
     assert not list((tmp_path / "out").rglob("*.tif"))
+
+
+def test_scales_of_images_are_fitted_from_their_levels(root: Path, tmp_path: Path) -> None:
+    classes = image(tmp_path / "images" / "a" / "a_image.tif")
+    mask = tmp_path / "masks" / "a" / "a_mask.tif"
+    write_raster(mask, classes, TENTHS, CRS, nodata=255)
+    out = tmp_path / "out"
+    run(root, tmp_path / "images", output_path=str(out), fold="soft", scales=(0.5, 1.0))
+    with pytest.raises(InputError, match=r"no scale_weights.json in it; fit its scales"):
+        ScaleWeights.named(str(out))
+    cascade_fit(input_path=str(out), gt_path=tmp_path / "masks")
+    assert ScaleWeights.named(str(out)).scales == (0.5, 1.0)

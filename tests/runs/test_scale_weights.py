@@ -49,7 +49,7 @@ def test_rows_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_place_without_weights_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"scale_weights\.json: malformed .*run cascade_fit again"):
+    with pytest.raises(InputError, match=r"no scale_weights\.json in it; fit its scales"):
         ScaleWeights.named(str(tmp_path))
     other = tmp_path / "other.json"
     other.write_text("{}")

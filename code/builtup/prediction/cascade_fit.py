@@ -108,7 +108,9 @@ def _table(found: ScaleWeights, path: Path) -> str:
 def _scenes(results: Results, gt_path: Path) -> list[_Scene]:
     masks = {mask.scene_id: mask.path for mask in find_rasters(require_folder(gt_path), "mask")}
     found, without = [], []
-    for path in scene_rasters(results):
+    # of images raw/ holds classes alone: their finest level lies on the scene's grid
+    paths = scene_rasters(results) or sorted((results.folder / LEVELS).glob("1/*.tif"))
+    for path in paths:
         tags = read_tags(path)
         mask = masks.get(tags.scene)
         if mask is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from builtup.errors import ConfigError
+from builtup.errors import ConfigError, InputError
 from builtup.runs.records import Record
 from builtup.runs.results import resolve_results
 
@@ -62,6 +62,8 @@ class ScaleWeights(Record):
                 raise ConfigError(f"fold=logits:{where}: no {cls.NAME}; {cls.REMEDY}")
         else:
             folder = path if path.is_dir() else resolve_results("", where).folder
+        if not (folder / cls.NAME).is_file():
+            raise InputError(folder, f"no {cls.NAME} in it", "fit its scales by cascade_fit")
         found = cls.read(folder)
         shape = {len(row) for row in found.weights}
         if len(found.weights) != len(found.scales) or shape != {len(found.classes)}:
