@@ -115,7 +115,7 @@ class ImageSource:
             read = stored_read if scale == 1 else partial(_by_parts, stored_read, scale)
 
             def limited(window: Window) -> Float:
-                if within is not None and not within.meets(window):
+                if limits is not None and (within is None or not within.meets(window)):
                     shape = (len(self.inputs), window.height, window.width)
                     return np.full(shape, np.nan, np.float32)
                 return read(window)
