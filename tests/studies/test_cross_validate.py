@@ -115,6 +115,8 @@ def test_what_it_sets_itself_is_refused(cities: Path, name: str) -> None:
 
 def test_class_names_that_do_not_fit_are_refused_before_a_fold_is_trained(cities: Path) -> None:
     with pytest.raises(ConfigError, match=r"class_names has 2 names .* for num_classes = 3"):
+        plan(cities / "tiny.py", "", "", "num_classes=3 class_names=background,building")
+    with pytest.raises(InputError, match=r"tiles: no tiles .* that name 3 classes; .*class_names"):
         plan(cities / "tiny.py", "", "", "num_classes=3")
 
 
