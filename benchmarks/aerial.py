@@ -20,7 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -285,8 +285,6 @@ def _mapped(
 
 def _fitted(recipe: Recipe, ground: Ground, folder: Path) -> Recipe:
     """The recipe with weights of its scales that are fitted on a ground."""
-    from dataclasses import replace
-
     shutil.rmtree(folder, ignore_errors=True)
     _predict(replace(recipe, fold="mean"), ground, folder)
     cascade_fit(input_path=str(folder), gt_path=ground.scenes / "masks")

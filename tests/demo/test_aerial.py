@@ -10,6 +10,8 @@ import pytest
 from builtup.demo import aerial, demo
 from builtup.errors import BuiltupError
 
+ROOT = Path(__file__).parents[2]
+
 
 def test_every_step_hands_on_to_the_next(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -18,8 +20,12 @@ def test_every_step_hands_on_to_the_next(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     for name, value in {"CITIES": 2, "TEST_CITIES": 1, "SIZE": 256, "WINDOW": 128}.items():
         monkeypatch.setattr(aerial, name, value)
-    own = "samples_per_epoch=16 num_epochs=1 num_workers=0 log_model=False"
-    monkeypatch.setattr(aerial, "MORE", own)
+    config = tmp_path / "tiny.py"
+    config.write_text(
+        f"base = {str(ROOT / aerial.CONFIG)!r}\n"
+        "samples_per_epoch, num_epochs, num_workers, log_model = 16, 1, 0, False\n"
+    )
+    monkeypatch.setattr(aerial, "CONFIG", str(config))
 
     with caplog.at_level(logging.WARNING):
         outcome = demo(tmp_path / "my demo", sensor="aerial")

@@ -8,7 +8,6 @@ project's MLflow database only.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,13 +29,9 @@ from builtup.tiles.stats import generate_tiles_stats
 
 __all__ = ["demo_aerial"]
 
-log = logging.getLogger(__name__)
-
 #: Towns to learn from and to map, pixels of .25 m along a side, and of a window.
 CITIES, TEST_CITIES, SIZE, WINDOW = 6, 2, 768, 256
 CONFIG = "configs/train/aerial/small_cpu.py"
-#: Further overrides of the training.
-MORE = ""
 #: What the demo must reach on the unseen towns with its own settings.
 LEAST_IOU = 0.40
 
@@ -100,8 +95,7 @@ def demo_aerial(output_path: Path, seed: int = 0, max_minutes: float = 3.0) -> O
         settings = {"seed": seed, "max_minutes": max_minutes, "data_path": tiles}
         own = {"val_fold": None, "channel_set": "rgb_height", "height_dropout": 0.5}
         own["pixel_size"] = "1.0,4.0"  # the scales that it is mapped at
-        text = f"{overrides_of(**settings, **own)} {MORE}".strip()
-        training = run_logged("training", CONFIG, text)
+        training = run_logged("training", CONFIG, overrides_of(**settings, **own))
     with clock.step("predict at several scales"):
         recipe = Recipe(
             training, window=WINDOW, stride=2, blend="gaussian", fold="soft", adapt="none"

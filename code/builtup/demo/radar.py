@@ -2,14 +2,12 @@
 
 simulate → prepare → train → infer → merge, aggregate, polygonise → validate → report, beside a
 per-pixel random forest trained on the same cities, and the model that comes with the project, which
-has seen neither. Writes under its output folder and into the
-project's MLflow database only.
+has seen neither. Writes under its output folder and into the project's MLflow database only.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -35,8 +33,6 @@ from builtup.simulate.dataset import simulate
 from builtup.tiles.prepare import prepare
 
 __all__ = ["demo_radar"]
-
-log = logging.getLogger(__name__)
 
 #: Training cities (one of them chooses the threshold and the best weights), and the unseen one.
 CITIES, TEST_CITIES = 5, 1
