@@ -121,6 +121,19 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None:
     assert digests(killed) == digests(whole)
 
 
+def test_a_run_killed_before_its_labels_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (child := os.fork()):
+        monkeypatch.setattr(rasterio.shutil, "copy", lambda *_, **__: os._exit(7))
+        run(tmp_path)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert [path for path in tmp_path.rglob("*") if ".draft." in path.name]
+    run(tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if ".partial" in path.name]
+
+
 def test_footprints_take_the_place_of_the_plan(tmp_path: Path) -> None:
     x = np.arange(9) * 40.0
     corners = np.stack(np.meshgrid(x + 664_000, x + 6_360_000), axis=-1).reshape(-1, 2)

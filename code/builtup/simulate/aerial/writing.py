@@ -58,7 +58,8 @@ def write_scene(
             kind: stack.enter_context(atomic_path(folder / path))
             for kind, path in reversed(scene_files(name).items())
         }
-        drafts = {kind: final[kind].with_suffix(".draft.tif") for kind in ("truth", "labels")}
+        # named after the file that `atomic_path` gave, so that a later run sweeps a killed one's
+        drafts = {kind: Path(f"{final[kind]}.draft.tif") for kind in ("truth", "labels")}
         for draft in drafts.values():
             stack.callback(draft.unlink, missing_ok=True)
         profiles = _profiles(flight, georeferenced)
