@@ -197,6 +197,8 @@ def test_a_network_of_three_classes_is_scored_by_the_mapped_one(chain: Chain) ->
     assert summary["metrics"]["f1"] == pytest.approx(expected)
     assert summary["metrics"]["f1"] > 0.8 and summary["metrics"]["macro_f1"] > 0.8
     assert list((chain.trained / "pictures").rglob("*.png"))
+    metrics = run_of("Trainings").data.metrics
+    assert "val/macro_f1" in metrics and "val/threshold" not in metrics  # nothing is cut at one
 
 
 def test_the_map_holds_the_likeliest_of_three_classes(chain: Chain) -> None:

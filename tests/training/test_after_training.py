@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,6 +16,7 @@ from builtup.config import load as configs
 from builtup.errors import ConfigError
 from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
+from builtup.sensors.classes import Classes
 from builtup.tiles.tile import Tile
 from builtup.training import after_training
 from builtup.training.after_training import _keep_temperature, _metres, check_registration, finish
@@ -120,6 +122,10 @@ def test_the_last_lines_say_what_came_of_it_and_what_comes_next(
         "next: builtup infer --config_path configs/inference/validate.py "
         f'--overrides "run_id=12ab data_path={loaded.data_path}"'
     )
+    of_three = replace(data, classes=Classes.of(("ground", "building", "water")))
+    progress = Progress(9, best_iteration=6, best_score=0.75, best=BEST)
+    after_training._say_outcome(loaded, of_three, progress, recorder)
+    assert caplog.records[-3].getMessage() == "best: iteration 6 of 9 with f1 0.750 on 38SAA_Alpha"
     everything = configs.load(config, "val_fold=none validate=false")
     after_training._say_outcome(everything, build_data(everything), Progress(9), recorder)
     last, _, following = (record.getMessage() for record in caplog.records[-3:])

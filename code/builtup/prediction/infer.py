@@ -347,7 +347,7 @@ def log_tally(work: TileWork, tally: Tally, seconds: float, recorder: Recorder) 
     if work.scored:
         adapted = adapted_cities(work.folder, work.selection.tiles)
         figures |= _scores(work, matrix)
-        if not adapted:  # else each scene has its own, in the tags of its tiles
+        if work.classes.by_threshold and not adapted:  # adapted: each scene's own, in its tags
             figures["val/threshold"] = work.threshold
         if idist.get_rank() == 0:
             _log_headline(work, figures, recorder, adapted)

@@ -99,16 +99,18 @@ def _say_outcome(config: Config, data: Data, progress: Progress, recorder: Recor
     """The last lines: what came of it, where it is, and what comes next."""
     summary = Summary.read(recorder.folder)
     threshold = 0.5 if summary.threshold is None else summary.threshold
+    by_threshold = data.classes.by_threshold  # more classes are decided by the largest probability
+    decided = f", threshold {threshold:.3f}" if by_threshold else ""
     if progress.best is None:
         why = "no score was defined" if data.val is not None else "without validation"
-        log.info(
-            "%s: the last weights, iteration %d, threshold %.3f", why, progress.iteration, threshold
-        )
+        log.info("%s: the last weights, iteration %d%s", why, progress.iteration, decided)
     else:
+        name, score = config.val_metrics[0], progress.best_score
+        if by_threshold:
+            name, score = "F1", progress.best.threshold_f1
         log.info(
-            "best: iteration %d of %d, threshold %.3f with F1 %s on %s",
-            *(progress.best_iteration, progress.iteration, threshold),
-            three_decimals(progress.best.threshold_f1),
+            "best: iteration %d of %d%s with %s %s on %s",
+            *(progress.best_iteration, progress.iteration, decided, name, three_decimals(score)),
             ", ".join(data.val_cities) or "the validation samples",
         )
     log.info("weights: %s", recorder.folder / "weights" / "best.pt")

@@ -154,13 +154,12 @@ class Validation:
         progress.best_score, progress.best_iteration = score, iteration
         progress.without_better = 0
         progress.best = record
-        self.recorder.metrics(
-            {
+        if self.evaluator.scores.classes.by_threshold:
+            chosen = {
                 "val/threshold": record.threshold,
                 "val/f1_at_threshold": record.threshold_f1,
-            },
-            iteration,
-        )
+            }
+            self.recorder.metrics(chosen, iteration)
         self.saver.save("best")
         self.saver.write_summary(finished=False)
         if self.on_better is not None and idist.get_rank() == 0:
