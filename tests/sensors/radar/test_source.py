@@ -31,6 +31,8 @@ def test_radar_scenes_are_found_judged_and_read(tmp_path: Path) -> None:
         values = read(Window(0, 0, 40, 50))
     assert np.isnan(values[:, :5]).all()
     np.testing.assert_array_equal(values[:, 5:], np.stack([vh, vv])[:, 5:])
+    with source.within(known, "0,0,1,1", cache) as read:  # degrees, far from the scene
+        assert np.isnan(read(Window(0, 0, 40, 50))).all()
 
 
 def test_unknown_units_are_refused() -> None:

@@ -130,7 +130,7 @@ def power_within(
     with gdal_env(GDAL_CACHEMAX=cache), open_power(headers) as reader:
 
         def read(window: Window) -> Float:
-            if within is not None and not within.meets(window):
+            if limits is not None and (within is None or not within.meets(window)):
                 return np.full((2, window.height, window.width), np.nan, np.float32)
             return reader.read(window)
 
