@@ -25,6 +25,7 @@ from shapely.geometry import shape
 from builtup.errors import ConfigError, GridError, InputError, OutputError
 from builtup.geo import vector_writers as writers
 from builtup.maps.polygonize import polygonize
+from builtup.maps.products import map_lines
 from builtup.options import PolygonOptions
 from builtup.runs.results import PredictionTags, read_tags
 from helpers import CRS, TRANSFORM, write_raster
@@ -342,6 +343,10 @@ def test_sizes_of_maps_of_images_fit_pixels_of_a_decimetre(tmp_path: Path) -> No
     path = write_classes(tmp_path, "rgb")
     polygonize(input_path=str(tmp_path), polygons=PolygonOptions(classes="building;car"))
     assert read(path.with_suffix(".gpkg"))[1]["class"].tolist() == ["building"]  # .32 m² is small
+    where, _ = map_lines(tmp_path)
+    assert where.endswith("1 polygon, 0 ha; 1 more are smaller than min_area, in the .shp alone")
+    polygonize(input_path=str(tmp_path), polygons=PolygonOptions(min_area=5))
+    assert "0 polygons, 0 ha; 1 more" in map_lines(tmp_path)[0]
 
 
 def test_a_map_of_images_without_a_crs_gets_no_polygons_and_a_word(

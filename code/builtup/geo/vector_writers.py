@@ -31,6 +31,7 @@ __all__ = [
     "Writer",
     "geopackage",
     "has_classes",
+    "left_out",
     "mapped_total",
     "shapefile",
     "write_geoparquet",
@@ -275,6 +276,26 @@ def write_geoparquet(source: Path, final: Path) -> int:
             problem = f"cannot be written ({one_line(e, 160)})"
             raise OutputError(final, problem, SPACE_REMEDY) from e
     return count
+
+
+def left_out(shapefile: Path) -> int:
+    """How many regions of a shapefile of ours are too small for the GeoPackage beside it, which
+    may hold one in two parts. InputError where they cannot be read."""
+    import pyogrio
+    from pyogrio.errors import DataSourceError
+
+    try:
+        regions = int(pyogrio.read_info(shapefile)["features"])
+    except DataSourceError as e:
+        problem = f"cannot be read ({one_line(e, 160)})"
+        raise InputError(shapefile, problem, "run polygonize again") from e
+    kept = np.zeros(regions + 1, np.bool_)
+    path, options = shapefile.with_suffix(".gpkg"), {"columns": ["id"], "batch_size": _ROW_GROUP}
+    options["read_geometry"] = False
+    with open_layer(path, path.stem, "run polygonize again", **options) as (_, reader):
+        for part in reader:
+            kept[part.column("id").to_numpy(zero_copy_only=False)] = True
+    return regions - int(kept.sum())
 
 
 def has_classes(path: Path) -> bool:

@@ -11,7 +11,7 @@ from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
 from builtup.geo.probability import mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
-from builtup.geo.vector_writers import has_classes, mapped_total, write_geoparquet
+from builtup.geo.vector_writers import has_classes, left_out, mapped_total, write_geoparquet
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, run_step
 from builtup.maps.catalog import CATALOG, DateRange, catalog, date_range, item
@@ -219,7 +219,7 @@ def map_lines(folder: Path) -> list[str]:
     Raises InputError where there are no maps.
     """
     results = Results(folder)
-    polygons, area = 0, 0.0
+    polygons, small, area = 0, 0, 0.0
     cities = city_rasters(results)
     for rasters in cities:
         gpkg = rasters.mask.with_suffix(".gpkg")
@@ -227,10 +227,13 @@ def map_lines(folder: Path) -> list[str]:
             continue  # without a CRS
         count, square_metres = mapped_total(gpkg)
         polygons, area = polygons + count, area + square_metres
+        exact = gpkg.with_suffix(".shp")
+        small += left_out(exact) if exact.is_file() else 0
     example = cities[0].city if len(cities) == 1 else "<city>"
     return [
         f"maps of {counted(len(cities), 'cities')} in {results.raw}: "
-        f"{counted(polygons, 'polygons')}, {area / 1e4:,.0f} ha",
+        f"{counted(polygons, 'polygons')}, {area / 1e4:,.0f} ha"
+        + (f"; {small:,} more are smaller than min_area, in the .shp alone" if small else ""),
         f"open {example}.gpkg in a GIS; {example}_preview.png is a first look",
     ]
 
