@@ -13,11 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 
 import builtup
 from builtup import api
-from helpers import ROOT, TRANSFORM, city_polygons, speckle, write_polygons, write_scene
+from helpers import (
+    ROOT,
+    TRANSFORM,
+    city_polygons,
+    speckle,
+    write_polygons,
+    write_raster,
+    write_scene,
+)
 from tiny_model import use_store, write_trained
 
 
@@ -113,6 +122,19 @@ def test_scenes_become_maps_scores_and_a_page(root: Path) -> None:
     assert scores.path.is_file()
     assert "38SLF_Alpha" in scores.table
     assert scores.figures["38SLF_Alpha"]["iou"] == scores.figures["pooled"]["iou"]
+    masks = root / "data" / "masks" / "38SLF_Alpha" / "a_mask.tif"
+    masks.parent.mkdir(parents=True)
+    with rasterio.open(city.classes) as dataset:
+        label, profile = dataset.read(1), dataset.profile
+    truth = np.where(np.arange(len(label))[:, None] < 60, label, 255).astype(np.uint8)
+    write_raster(masks, truth, profile["transform"], profile["crs"], nodata=255)
+    with rasterio.open(masks, "r+") as dataset:
+        dataset.update_tags(BUILTUP_SCENE="a_{}", BUILTUP_CITY="38SLF_Alpha")
+    layer = builtup.validate(maps.folder, gt_path="data", gt_layer="masks", block="64", erode=1)
+    assert layer.path.name == "scene_scores.json" and "blocks of 64 pixels" in layer.table
+    assert layer.figures["a"]["pixels"] == (truth != 255).sum()
+    assert layer.figures["pooled"]["mapped_iou"] == layer.figures["a"]["f1"] == 1
+    assert layer.figures["eroded/class/building"]["iou"] == 1
     page = builtup.write_report(maps.folder, gt_path="data/train")
     assert page == maps.folder / "report.html" and page.is_file()
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from builtup.jobs import executors
 from builtup.options import PolygonOptions
@@ -73,8 +73,9 @@ class Maps:
 class Scores:
     """Scores of maps: `table` to print, `figures[city]["f1"]` to reckon with.
 
-    `figures` has a row for each city, "pooled" and "macro"; what is undefined is None. They stand
-    in `path`.
+    `figures` has a row for each city, "pooled" and "macro"; of maps that were scored by masks for
+    each scene, "over_scenes" (mean and deviation), "pooled", and "class/<name>", and the same below
+    "eroded/" where that was asked for. What is undefined is None. They stand in `path`.
     """
 
     table: str
@@ -202,15 +203,45 @@ def polygonize(
 
 
 def validate(
-    preds_path: Path | str = "", *, gt_path: Path | str = "input/train", run_id: str = ""
+    preds_path: Path | str = "",
+    *,
+    gt_path: Path | str = "input/train",
+    run_id: str = "",
+    gt_layer: str = "",
+    per_scene: bool = False,
+    block: str = "",
+    erode: int = 0,
 ) -> Scores:
-    """Score maps against the polygons of a split; the newest inference's by default."""
+    """Score maps against the polygons of a split, or against the masks of its layer `gt_layer`;
+    the newest inference's by default."""
     from builtup.maps.validate import validate as run
+    from builtup.maps.validate_layer import SCENE_SCORES
 
     results = _results(preds_path, run_id)
-    table = run(preds_path=str(results.folder), gt_path=Path(gt_path), run_id=results.run_id or "")
-    path = results.folder / "validation.json"
-    return Scores(table, json.loads(path.read_text(encoding="utf-8"))["scores"], path)
+    table = run(
+        preds_path=str(results.folder),
+        gt_path=Path(gt_path),
+        run_id=results.run_id or "",
+        gt_layer=gt_layer,
+        per_scene=per_scene,
+        block=block,
+        erode=erode,
+    )
+    path = results.folder / (SCENE_SCORES if gt_layer else "validation.json")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return Scores(table, _layer_figures(found) if gt_layer else found["scores"], path)
+
+
+def _layer_figures(found: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
+    figures: dict[str, Mapping[str, float | None]] = {}
+    for part, start in (("full", ""), ("eroded", "eroded/")):
+        own = found.get(part)
+        if own is None:
+            continue
+        rows = {**own["scenes"], "over_scenes": own["over_scenes"], "pooled": own["together"]}
+        rows |= {f"class/{name}": row for name, row in own["classes"].items()}
+        figures |= {f"{start}{name}": row for name, row in rows.items()}
+    return figures
 
 
 def write_report(
