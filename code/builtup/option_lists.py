@@ -107,15 +107,21 @@ pseudo_labelling = listed(
     ("output_path", PATH, "output/pseudo", "folder for the tiles and their labels"),
     (
         "mode",
-        click.Choice(["soft", "hard"]),
+        click.Choice(["soft", "hard", "negatives"]),
         "soft",
-        "probabilities, or classes where they are sure",
+        "probabilities, classes where they are sure, or scenes that are sure to be empty",
     ),
     ("source", _SOURCE, "scene", "each scene's own map, or that of its city, of all dates"),
-    ("low", click.FloatRange(0, 1), 0.2, "mode=hard: most probability of the background"),
-    ("high", click.FloatRange(0, 1), 0.8, "mode=hard: least probability of a building"),
+    ("low", click.FloatRange(0, 1), 0.2, "hard, negatives: most probability of the background"),
+    ("high", click.FloatRange(0, 1), 0.8, "mode=hard: least probability of a building, or class"),
     ("max_std", PROBABILITY, "", "most standard deviation of dates, 0 to 1; any by default"),
-    ("gt_path", str, "", "a split with polygons to compare labels with; none by default"),
+    (
+        "presence",
+        click.FloatRange(0, 1),
+        0.2,
+        "mode=negatives: probability by the presence head, at most",
+    ),
+    ("gt_path", str, "", "polygons or masks to compare labels with; none by default"),
 )
 
 self_training = listed(

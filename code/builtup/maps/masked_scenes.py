@@ -23,7 +23,7 @@ from builtup.sensors.optical.label_colours import read_classes
 from builtup.sensors.radar.names import plain_id
 from builtup.sensors.scene_files import SceneFile, find_rasters
 
-__all__ = ["MaskedScene", "classes_of", "open_map", "pair_scenes"]
+__all__ = ["MaskedScene", "classes_of", "open_map", "pair_scenes", "require_on"]
 
 
 @dataclass(frozen=True)
@@ -138,20 +138,27 @@ def _differ(path: Path, own: Sequence[str], other: Path, names: Sequence[str]) -
     )
 
 
+def require_on(raster: Path, grid: Grid, name: str) -> None:
+    """InputError where a map or mask has other pixels than `grid`, that of `name`, and no place by
+    which it could be brought there."""
+    with open_raster(raster) as dataset:
+        own = Grid.of(dataset)
+    difference = grid.difference(own, SAME_CITY_TOLERANCE)
+    if difference is not None and not (grid.crs and own.crs):
+        raise InputError(
+            raster,
+            f"does not lie on {name}: {difference}",
+            "without a CRS a map needs the pixels of its scene: predict it with pixel=own",
+        )
+
+
 @contextmanager
 def open_map(
     pair: MaskedScene, mask: DatasetReader
 ) -> Iterator[Callable[[Window], NDArray[np.uint8]]]:
     """Gives the map's classes (H, W) of a window of the mask, 255 where nothing is mapped."""
     grid, classes = Grid.of(mask), pair.tags.class_set
-    with open_raster(pair.map) as raster:
-        difference = grid.difference(Grid.of(raster), SAME_CITY_TOLERANCE)
-        if difference is not None and not (grid.crs and raster.crs):
-            raise InputError(
-                pair.map,
-                f"does not lie on {pair.truth.path}: {difference}",
-                "without a CRS a map needs the pixels of its mask: predict it with pixel=own",
-            )
+    require_on(pair.map, grid, str(pair.truth.path))
     levels = kind_of(pair.map) == "scene"
     with open_on(pair.map, grid, "nearest") as dataset:
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -19,92 +19,52 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.io import DatasetReader
+from rasterio.io import DatasetReader, DatasetWriter
 
 from builtup.errors import BuiltupError, InputError
-from builtup.geo.burn import Burner
 from builtup.geo.grid import Grid
-from builtup.geo.probability import IGNORE, NODATA, SCALE, describe_probability, level_of
+from builtup.geo.probability import IGNORE, NODATA, SCALE, describe_probability
 from builtup.geo.rasters import create_raster, gdal_env, open_on, read_window
-from builtup.geo.reprojection import reproject
-from builtup.geo.vectors import read_polygons
 from builtup.geo.windows import Window, aligned
 from builtup.jobs.files import atomic_path, write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
-from builtup.runs.lineage import Training, chain_of, tuned_ground
-from builtup.runs.records import EnsembleRecord, InferenceRecord, prediction_record
+from builtup.maps.label_rules import HARD, NEGATIVES, SOFT, LabelRule, largest_mapped
+from builtup.maps.label_truth import Truths, open_truth
+from builtup.maps.masked_scenes import require_on
+from builtup.maps.teachers import inference_of, teacher_of
+from builtup.runs.lineage import tuned_ground
 from builtup.runs.results import PredictionTags, Results, read_tags, resolve_results, scene_rasters
-from builtup.scoring.counts import confusion, f1, precision, recall
+from builtup.scoring.counts import confusion, scores
 from builtup.scoring.tables import as_json
-from builtup.sensors.radar.names import current_key, plain_id
+from builtup.sensors.radar.names import plain_id
 from builtup.tiles.cut import write_list
-from builtup.tiles.labels import labelled_area, truths_below
 from builtup.tiles.masks import mask_profile
 from builtup.tiles.tile import TILES_CSV, Tile, by_scene, read_list, scene_grid
-from builtup.training.learnt_ground import LearntGround
 from builtup.training.pseudo_record import PseudoRecord
 
-__all__ = ["MODES", "SOURCES", "pseudo_labels"]
+__all__ = ["pseudo_labels"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("pseudo_labels", 1, spawn_above=40_000_000)
-#: Probabilities as they are, or classes where these are sure.
-MODES = ("soft", "hard")
-#: Each scene's own map, or that of its city.
-SOURCES = ("scene", "city")
+STEP = Step("pseudo_labels", 2, spawn_above=40_000_000)
 #: Layers of the output: images are those of the tiles, masks hold classes, soft probabilities.
-IMAGES, MASKS, SOFT = "images", "masks", "soft"
-#: What was counted of each scene.
-COUNTS = ".counts"
+IMAGES, MASKS = "images", "masks"
+#: What was counted of each scene, and the list of the scenes that mode negatives looked at.
+COUNTS, LISTED = ".counts", "negatives.csv"
 #: Rows and columns that are read at once.
 WINDOW = (256, 4096)
 
 
 @dataclass(frozen=True)
-class _Settings:
-    """How labels are made of probabilities; `max_std` None: dates may disagree."""
-
-    mode: str
-    source: str
-    low: float
-    high: float
-    max_std: float | None
-
-    def __post_init__(self) -> None:
-        for name, known in (("mode", MODES), ("source", SOURCES)):
-            if getattr(self, name) not in known:
-                raise BuiltupError(
-                    f"{name}={getattr(self, name)}: unknown; use {' or '.join(known)}"
-                )
-        if not 0 <= self.low < self.high <= 1:
-            raise BuiltupError(
-                f"low={self.low:g}, high={self.high:g}: expected probabilities, low below high"
-            )
-        if self.max_std is not None and self.source != "city":
-            raise BuiltupError(
-                "max_std: is of the dates of a city; give source=city, or no max_std"
-            )
-
-    def masks(self, level: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
-        """The classes of 8-bit probabilities: by the map's threshold, or where these are sure."""
-        if self.mode == SOFT:
-            mask = (level >= level_of(threshold)).astype(np.uint8)
-        else:
-            mask = np.full(level.shape, IGNORE, np.uint8)
-            mask[level <= self.low * SCALE] = 0
-            mask[level >= level_of(self.high)] = 1
-        mask[level == NODATA] = IGNORE
-        return mask
-
-
-@dataclass(frozen=True)
 class _Work:
-    """A scene to label: its grid, the maps that tell it, how, and where truth is known."""
+    """A scene to label: its grid, the maps that tell it, how, and where truth is known.
+
+    `truth` are polygons, or a mask of the scene.
+    """
 
     grid: Grid
     tags: PredictionTags
-    settings: _Settings
+    rule: LabelRule
     truth: Path | None
 
 
@@ -119,35 +79,41 @@ def pseudo_labels(
     low: float = 0.2,
     high: float = 0.8,
     max_std: float | None = None,
+    presence: float = 0.2,
     gt_path: str = "",
     num_workers: int = 2,
     on_error: str = "stop",
 ) -> Summary:
-    """Label the scenes of `<tiles_path>/images` by a set of predictions.
+    """Label the scenes of `<tiles_path>/images` by a set of predictions, or by a mean of several.
 
     Writes a folder of the same tiles: `images/tiles.csv`, which points to the images as they are,
-    and the layers `masks` (0, 1, 255) and, in mode soft, `soft` (uint8, level v is v/254, 255
-    unknown), each a raster a scene on its grid; and pseudo.json (`PseudoRecord`). In mode soft the
-    masks are by the threshold of the maps, for samplers and statistics; in mode hard 1 where the
-    probability is at least `high`, 0 where it is at most `low`, 255 between. With `source="city"`
-    the maps are those of all dates of a city, and 255 where their standard deviation is above
-    `max_std`. `gt_path` is a split with polygons that the labels are compared with. Raises
-    InputError where a scene was not predicted, or maps have more than two classes.
+    and the layers `masks` (class numbers, 255) and, in mode soft, `soft` (uint8, level v is v/254,
+    255 unknown; a band a class where there are more than two), each a raster a scene on its grid;
+    and pseudo.json (`PseudoRecord`). In mode soft the masks are as the maps decide, for samplers
+    and statistics; in mode hard the mapped class where its probability is at least `high`, the
+    other where it is at most `low`, 255 between (of more classes the one that reaches `high`).
+    With `source="city"` the maps are those of all dates of a city, and 255 where their standard
+    deviation is above `max_std`. Mode negatives keeps the scenes that are empty by a presence
+    head (its largest probability below `presence`) and of which no pixel is above `low`; the others
+    are left out, and all are listed in negatives.csv. `gt_path` is a split with polygons, or a
+    folder of masks, that the labels are compared with. Raises InputError where a scene was not
+    predicted, or its map does not lie on it.
     """
-    settings = _Settings(mode, source, low, high, max_std)
+    rule = LabelRule(mode, source, low, high, max_std, presence)
     results = resolve_results(input_path, run_id)
     listed = tiles_path / IMAGES / TILES_CSV
     scenes = by_scene(read_list(listed))
     tags = {path: read_tags(path) for path in scene_rasters(results)}
     predicted = {of.scene: (path, of) for path, of in tags.items()}
+    truths = Truths(gt_path)
     jobs: list[Job] = []
     problems: list[BuiltupError] = []
     for scene, tiles in scenes.items():
         try:
             if scene not in predicted:
-                remedy = "predict the scenes that the tiles are of"
-                raise InputError(results.raw, f"no probability raster of scene {scene}", remedy)
-            jobs.append(_job(tiles, *predicted[scene], results, output_path, settings, gt_path))
+                raise _not_predicted(results, scene)
+            truth = truths.of(scene, tiles[0].city)
+            jobs.append(_job(tiles, *predicted[scene], results, output_path, rule, truth))
         except BuiltupError as e:
             problems.append(e)
     summary = run_step(
@@ -156,14 +122,24 @@ def pseudo_labels(
     done = [job for job in jobs if is_done(STEP, job)]
     if not done:
         raise summary.skipped[0]
-    _write_lists(output_path, {job.name: scenes[job.name] for job in done}, done, settings)
-    record = _record(results, done, settings)
+    counts = [json.loads(job.outputs[-1].read_text(encoding="utf-8")) for job in done]
+    if mode == NEGATIVES:
+        done, counts = _negatives(results, output_path, done, counts, rule)
+    _write_lists(output_path, {job.name: scenes[job.name] for job in done}, done, rule)
+    record = _record(results, done, counts, rule, looked_at=len(scenes))
     record.write(output_path)
     log.info(
         "%s: labels for %.1f %% of the valid pixels, %.1f %% of them built-up",
         *(output_path, 100 * record.kept, 100 * record.built_up),
     )
     return summary
+
+
+def _not_predicted(results: Results, scene: str) -> InputError:
+    remedy = "predict the scenes that the tiles are of"
+    if (results.raw / f"{plain_id(scene)}.tif").is_file():  # an image's map, without them
+        remedy = "predict them again with probabilities=true"
+    return InputError(results.raw, f"no probability raster of scene {scene}", remedy)
 
 
 # --- jobs -----------------------------------------------------------------------------------------
@@ -175,36 +151,33 @@ def _job(
     tags: PredictionTags,
     results: Results,
     output: Path,
-    settings: _Settings,
-    gt_path: str,
+    rule: LabelRule,
+    truth: Path | None,
 ) -> Job:
-    if not tags.class_set.by_threshold:
-        raise InputError(
-            raster,
-            f"of {len(tags.class_set)} classes",
-            "pseudo-labels are of two classes; give maps of two",
-        )
     inputs = [raster]
-    if settings.source == "city":
+    if rule.source == "city":
         inputs = [results.raw / f"{tags.city}_prob.tif"]
-        inputs += [results.raw / f"{tags.city}_std.tif"] if settings.max_std is not None else []
+        inputs += [results.raw / f"{tags.city}_std.tif"] if rule.max_std is not None else []
         if missing := [path for path in inputs if not path.is_file()]:
             raise InputError(missing[0], "no such map of the city", "run all_agg_by_city first")
         tags = read_tags(inputs[0])
-    truth = _truth(tiles[0].city, gt_path)
-    outputs = [_raster(output, layer, tiles[0]) for layer in _layers(settings)]
+    rule.require(raster, tags)
+    grid = scene_grid(tiles)
+    with gdal_env():
+        require_on(inputs[0], grid, f"the scene {tiles[0].scene}")
+    outputs = [_raster(output, layer, tiles[0]) for layer in _layers(rule)]
     return Job(
         name=tiles[0].scene,
         inputs=(*inputs, *(() if truth is None else (truth,))),
         outputs=(*outputs, output / COUNTS / f"{plain_id(tiles[0].scene)}.json"),
-        settings={**vars(settings), "threshold": tags.threshold},
-        pixels=scene_grid(tiles).pixels,
-        context=_Work(scene_grid(tiles), tags, settings, truth),
+        settings={**vars(rule), "threshold": tags.threshold, "presence_of": tags.presence},
+        pixels=grid.pixels,
+        context=_Work(grid, tags, rule, truth),
     )
 
 
-def _layers(settings: _Settings) -> tuple[str, ...]:
-    return (MASKS, SOFT) if settings.mode == SOFT else (MASKS,)
+def _layers(rule: LabelRule) -> tuple[str, ...]:
+    return (MASKS, SOFT) if rule.mode == SOFT else (MASKS,)
 
 
 def _raster(output: Path, layer: str, tile: Tile) -> Path:
@@ -213,175 +186,199 @@ def _raster(output: Path, layer: str, tile: Tile) -> Path:
     return output / layer / tile.city / f"{tile.scene.replace('{}', kind)}.tif"
 
 
-def _truth(city: str, gt_path: str) -> Path | None:
-    found = truths_below(Path(gt_path), current_key(city)) if gt_path else []
-    return found[0] if found else None
-
-
 def _label(job: Job) -> dict[str, int]:
     """Write the layers of one scene, window by window, and what was counted."""
     work: _Work = job.context
+    rule, classes = work.rule, work.tags.class_set
     *rasters, counts_path = job.outputs
-    valid = kept = mapped = 0
-    matrix = np.zeros((2, 2), np.int64)
+    empty = rule.mode != NEGATIVES or _is_empty(job)
+    valid = told = kept = mapped = 0
+    sums = np.zeros(len(classes.bands), np.int64)
+    matrix = np.zeros((len(classes), len(classes)), np.int64)
     with gdal_env(), ExitStack() as stack:
         maps = [stack.enter_context(open_on(path, work.grid)) for path in _maps(job)]
-        truth = None if work.truth is None else _Truth.of(work.truth, work.grid)
-        outs = []
-        for path in rasters:
-            beside = stack.enter_context(atomic_path(path))
-            outs.append(stack.enter_context(create_raster(beside, **mask_profile(work.grid))))
-        if len(outs) > 1:
-            describe_probability(outs[1])
+        truth = (
+            None
+            if work.truth is None
+            else stack.enter_context(open_truth(work.truth, work.grid, classes))
+        )
+        outs = [stack.enter_context(_new_layer(path, work)) for path in rasters]
         for window in aligned(work.grid.width, work.grid.height, WINDOW):
-            known, level = _levels(maps, window, work.settings)
-            mask = work.settings.masks(level, work.tags.threshold)
-            for out, values in zip(outs, (mask, level), strict=False):
-                out.write(values, 1, window=window.rasterio)
+            known, levels = _levels(maps, window, rule)
+            mask = rule.masks(levels, classes, work.tags.threshold)
+            if not empty:
+                mask[:] = IGNORE
+            outs[0].write(mask, 1, window=window.rasterio)
+            for out in outs[1:]:
+                out.write(levels, window=window.rasterio)
+            labelled = levels[0] != NODATA
             valid += int(known.sum())
+            told += int(labelled.sum())
             kept += int(np.count_nonzero(mask != IGNORE))
-            mapped += int(np.count_nonzero(mask == 1))
+            mapped += int(np.count_nonzero(mask == classes.mapped_index))
+            sums += levels[:, labelled].sum(axis=1, dtype=np.int64)
             if truth is not None:
-                matrix += confusion(truth.burn(window), mask, 2)
+                matrix += confusion(truth(window), mask, len(classes))
     if valid == 0:
         raise InputError(job.inputs[0], f"no valid pixel on scene {job.name}", "check its place")
-    counts = {"valid": valid, "kept": kept, "mapped": mapped}
-    told = {**counts, **({} if truth is None else {"confusion": matrix.tolist()})}
-    write_text_atomically(counts_path, json.dumps(told) + "\n")
+    counts: dict[str, Any] = {
+        "valid": valid,
+        "told": told,
+        "kept": kept,
+        "mapped": mapped,
+        "sums": sums.tolist(),
+    }
+    if truth is not None:
+        counts["confusion"] = matrix.tolist()
+    write_text_atomically(counts_path, json.dumps(counts) + "\n")
     return {}
 
 
+@contextmanager
+def _new_layer(path: Path, work: _Work) -> Iterator[DatasetWriter]:
+    """A layer to write to: `soft` of a band a class (of two the mapped one), or masks."""
+    classes = work.tags.class_set
+    of_soft = path.parent.parent.name == SOFT
+    profile = mask_profile(work.grid)
+    if of_soft:
+        profile |= {"count": len(classes.bands), "interleave": "band"}
+    with atomic_path(path) as beside, create_raster(beside, **profile) as out:
+        if of_soft:
+            describe_probability(out)
+        if work.tags.sensor or len(classes) > 2:
+            out.update_tags(**classes.tags())
+        yield out
+
+
+def _is_empty(job: Job) -> bool:
+    """Whether a scene is a negative, by its whole map."""
+    work: _Work = job.context
+    largest = -1
+    with gdal_env(), open_on(job.inputs[0], work.grid) as dataset:
+        for window in aligned(work.grid.width, work.grid.height, WINDOW):
+            levels = read_window(dataset, window)
+            largest = max(largest, largest_mapped(levels, work.tags.class_set))
+    assert work.tags.presence is not None
+    return work.rule.is_empty(largest, work.tags.presence)
+
+
 def _maps(job: Job) -> tuple[Path, ...]:
-    return tuple(path for path in job.inputs if path.suffix == ".tif")
+    """The probability raster, and with `max_std` the dates' deviation."""
+    return job.inputs[: 1 if job.context.rule.max_std is None else 2]
 
 
 def _levels(
-    maps: Sequence[DatasetReader], window: Window, settings: _Settings
+    maps: Sequence[DatasetReader], window: Window, rule: LabelRule
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    """Where the map is valid, and its 8-bit probabilities with 255 where dates disagree."""
-    level: NDArray[np.uint8] = read_window(maps[0], window, 1)
-    known = level != NODATA
-    if settings.max_std is not None:
+    """Where the map is valid, and its 8-bit probabilities (bands, h, w), 255 in every band where
+    one has none or dates disagree."""
+    levels: NDArray[np.uint8] = read_window(maps[0], window)
+    known = (levels != NODATA).all(axis=0)
+    told = known
+    if rule.max_std is not None:
         deviation = read_window(maps[1], window, 1)
-        level = np.where(deviation > settings.max_std, np.uint8(NODATA), level)  # NaN: one date
-    return known, level
-
-
-@dataclass(frozen=True)
-class _Truth:
-    """Ground truth on a scene's grid: polygons, and the areas within which they are complete."""
-
-    polygons: Burner
-    area: Burner | None
-
-    @classmethod
-    def of(cls, path: Path, grid: Grid) -> _Truth:
-        labelled = labelled_area(path)
-        area = None if labelled is None else reproject(read_polygons(labelled), grid.crs)
-        return cls(
-            Burner.of(reproject(read_polygons(path), grid.crs), grid, all_touched=True),
-            None if area is None else Burner.of(area, grid, all_touched=False),
-        )
-
-    def burn(self, window: Window) -> NDArray[np.uint8]:
-        """1 built-up, 0 not, 255 unknown."""
-        mask = self.polygons.burn(window)
-        if self.area is not None:
-            mask[self.area.burn(window) == 0] = IGNORE
-        return mask
+        told = known & ~(deviation > rule.max_std)  # NaN: one date
+    return known, np.where(told, levels, np.uint8(NODATA))
 
 
 # --- what covers all scenes -----------------------------------------------------------------------
 
 
+def _negatives(
+    results: Results,
+    output: Path,
+    done: Sequence[Job],
+    counts: Sequence[Mapping[str, Any]],
+    rule: LabelRule,
+) -> tuple[list[Job], list[Mapping[str, Any]]]:
+    """The scenes that are kept as empty; all that were looked at are listed and counted.
+
+    Raises InputError where none is.
+    """
+    rows = ["scene,presence,kept\n"]
+    for job, of in zip(done, counts, strict=True):
+        kept = "yes" if of["kept"] else "no"
+        rows.append(f"{plain_id(job.name)},{job.context.tags.presence:.4g},{kept}\n")
+    write_text_atomically(output / LISTED, "".join(rows))
+    chosen = [pair for pair in zip(done, counts, strict=True) if pair[1]["kept"]]
+    log.info(
+        "%d of %d scenes are kept as empty: presence below %g and no pixel above %g (%s)",
+        *(len(chosen), len(done), rule.presence, rule.low, output / LISTED),
+    )
+    if not chosen:
+        raise InputError(
+            results.raw,
+            f"none of {len(done)} scenes is empty: presence below {rule.presence:g} and no pixel "
+            f"above {rule.low:g}",
+            "raise presence or low, or do without negatives",
+        )
+    return [job for job, _ in chosen], [of for _, of in chosen]
+
+
 def _write_lists(
-    output: Path, scenes: Mapping[str, Sequence[Tile]], done: Sequence[Job], settings: _Settings
+    output: Path, scenes: Mapping[str, Sequence[Tile]], done: Sequence[Job], rule: LabelRule
 ) -> None:
     """The list of each layer: of images as they are, of the others their whole rasters."""
     tiles = [tile for job in done for tile in scenes[job.name]]
     write_list(output / IMAGES / TILES_CSV, tiles)
-    for layer in _layers(settings):
+    for layer in _layers(rule):
         own = [replace(tile, path=_raster(output, layer, tile)) for tile in tiles]
         write_list(output / layer / TILES_CSV, own)
 
 
-def _record(results: Results, done: Sequence[Job], settings: _Settings) -> PseudoRecord:
-    counts = [json.loads(job.outputs[-1].read_text(encoding="utf-8")) for job in done]
+def _record(
+    results: Results,
+    done: Sequence[Job],
+    counts: Sequence[Mapping[str, Any]],
+    rule: LabelRule,
+    looked_at: int,
+) -> PseudoRecord:
     valid, kept, mapped = (sum(c[name] for c in counts) for name in ("valid", "kept", "mapped"))
-    teacher, learnt = _teacher(results)
-    hard = settings.mode != SOFT
+    teacher, learnt = teacher_of(results)
+    hard, empty = rule.mode != SOFT, rule.mode == NEGATIVES
+    works: list[_Work] = [job.context for job in done]
     return PseudoRecord(
         teacher=teacher,
-        inference=results.run_id or _inference(results),
+        inference=inference_of(results),
         learnt=learnt,
-        mode=settings.mode,
-        source=settings.source,
-        low=settings.low if hard else None,
-        high=settings.high if hard else None,
-        max_std=settings.max_std,
-        threshold=fmean(job.settings["threshold"] for job in done) if done else None,
+        mode=rule.mode,
+        source=rule.source,
+        low=rule.low if hard else None,
+        high=rule.high if rule.mode == HARD else None,
+        max_std=rule.max_std,
+        presence=rule.presence if empty else None,
+        threshold=fmean(work.tags.threshold for work in works),
         tuned_on=tuned_ground(results.folder, results.run_id).names,
         scenes=len(done),
+        left_out=looked_at - len(done),
         kept=kept / max(valid, 1),
         built_up=mapped / max(kept, 1),
-        quality=_quality([job.context.tags.base_city for job in done], counts),
+        mean=_mean(counts),
+        quality=_quality(works, counts),
     )
 
 
+def _mean(counts: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
+    """The mean probability of each band over all pixels that have one."""
+    total = SCALE * max(1, sum(of["told"] for of in counts))
+    return tuple(float(part) / total for part in np.sum([of["sums"] for of in counts], axis=0))
+
+
 def _quality(
-    names: Sequence[str], counts: Sequence[Mapping[str, Any]]
+    works: Sequence[_Work], counts: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, float | None]] | None:
     """F1, precision and recall of the labels by city and pooled; None where no truth is known."""
     cities: dict[str, NDArray[np.int64]] = {}
-    for city, counted in zip(names, counts, strict=True):
+    for work, counted in zip(works, counts, strict=True):
         if "confusion" in counted:
-            cities[city] = cities.get(city, 0) + np.array(counted["confusion"], np.int64)
+            city, matrix = work.tags.base_city, np.array(counted["confusion"], np.int64)
+            cities[city] = cities[city] + matrix if city in cities else matrix
     if not cities:
         return None
     cities["pooled"] = np.sum(list(cities.values()), axis=0)
     quality = {}
-    for city, ((tn, fp), (fn, tp)) in cities.items():
-        cells = (tp, fp, fn, tn)
-        scores = {"f1": f1(cells), "precision": precision(cells), "recall": recall(cells)}
-        quality[city] = as_json({name: float(value) for name, value in scores.items()})
-        log.info("%s: F1 of the labels against the truth %.3f", city, scores["f1"])
+    for city, matrix in cities.items():
+        found = scores(matrix, works[0].tags.class_set)
+        quality[city] = as_json({name: found[name] for name in ("f1", "precision", "recall")})
+        log.info("%s: F1 of the labels against the truth %.3f", city, found["f1"])
     return quality
-
-
-def _inference(results: Results) -> str:
-    record = prediction_record(results.folder)
-    if isinstance(record, EnsembleRecord):
-        return ",".join(record.runs)
-    return "" if record is None else record.run_id or ""
-
-
-def _teacher(results: Results) -> tuple[str, LearntGround | None]:
-    """The training run behind a set of predictions (of a mean: those), and what it learnt from.
-
-    None where that cannot be known, of one of them or at all.
-    """
-    record = prediction_record(results.folder)
-    trainings: list[Training | None] = []
-    if isinstance(record, InferenceRecord):
-        trainings = [Training.named(record.training_run)] if record.training_run else []
-    elif record is not None:
-        trainings = [chain_of(run).training for run in record.runs]
-    learnt = [None if one is None else _learnt(one) for one in trainings]
-    names = ",".join(one.name for one in trainings if one is not None)
-    if not learnt or None in learnt:
-        log.warning(
-            "%s: what its network (%s) has learnt from is not known: no training can be kept from "
-            "holding out that ground",
-            *(results.folder, names or "unknown"),
-        )
-        return names, None
-    first, *others = (ground for ground in learnt if ground is not None)
-    for ground in others:
-        first = first.and_of(ground)
-    return names, first
-
-
-def _learnt(training: Training) -> LearntGround | None:
-    if training.description is not None:  # one file: of simulated ground, which nobody holds out
-        return LearntGround()
-    return None if training.folder is None else LearntGround.behind(training.folder)

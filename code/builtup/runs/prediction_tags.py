@@ -48,6 +48,8 @@ class PredictionTags:
     `adapted` says to what the network's normalisation was fitted, empty where it was not. Of images
     from the air `sensor` says whose, and all rasters of what kind they are; of radar it is empty.
     `colours` and `unscored` are those of the classes where their names alone do not say them.
+    `presence` is the largest probability that a network with a presence head gives any window of
+    the scene of holding the mapped class; None of other networks.
     """
 
     scene: str
@@ -67,6 +69,7 @@ class PredictionTags:
     sensor: str = ""
     colours: tuple[Rgb, ...] = ()
     unscored: tuple[str, ...] = ()
+    presence: float | None = None
 
     @property
     def base_city(self) -> str:
@@ -120,6 +123,7 @@ class PredictionTags:
             "BUILTUP_COLOURS": colours_tag(self.colours),
             "BUILTUP_UNSCORED": ",".join(self.unscored),
             "BUILTUP_DOUBTS": DOUBTS.join(self.doubts),
+            "BUILTUP_PRESENCE": "" if self.presence is None else f"{self.presence:.6g}",
         }
         return tags | {name: value for name, value in further.items() if value}
 
@@ -159,6 +163,8 @@ def _parse(raw: dict[str, str], name: str) -> PredictionTags:
         width, height = (int(part) for part in raw["BUILTUP_GRID"].split(","))
         threshold = float(raw["BUILTUP_THRESHOLD"])
         colours = colours_of_tag(raw.get("BUILTUP_COLOURS", ""))
+        said = raw.get("BUILTUP_PRESENCE", "")
+        presence = float(said) if said else None
     except ValueError as e:
         raise InputError(name, f"tags that make no sense ({e})", remedy) from e
     if width < 1 or height < 1 or not 0 <= threshold <= 1:
@@ -183,4 +189,5 @@ def _parse(raw: dict[str, str], name: str) -> PredictionTags:
         mapped=raw.get("BUILTUP_MAPPED", ""),
         decision=raw.get("BUILTUP_DECISION", ""),
         doubts=tuple(filter(None, raw.get("BUILTUP_DOUBTS", "").split(DOUBTS))),
+        presence=presence,
     )

@@ -24,7 +24,10 @@ class PseudoRecord(Record):
     `learnt` the ground that it has learnt from, None where that cannot be known. `mode` is soft or
     hard, `source` scene or city; `low`, `high` and `max_std` are probabilities. `threshold` is that
     of the teacher's maps, chosen on `tuned_on`. `kept` is the share of the valid pixels that have a
-    label, `built_up` the mapped class's among them, `scenes` how many. `quality` are scores of the
+    label, `built_up` the mapped class's among them, `scenes` how many; in mode negatives `left_out`
+    were not sure to be empty, by the probability `presence` of a presence head or by their pixels.
+    `mean` is the teacher's mean probability over the valid pixels: of the mapped class, or of each
+    of more than two. `quality` are scores of the
     labels against ground truth, by city and pooled, where that was given.
     """
 
@@ -40,11 +43,14 @@ class PseudoRecord(Record):
     low: float | None = None
     high: float | None = None
     max_std: float | None = None
+    presence: float | None = None
     threshold: float | None = None
     tuned_on: tuple[str, ...] = ()
     scenes: int = 0
+    left_out: int = 0
     kept: float = 0.0
     built_up: float = 0.0
+    mean: tuple[float, ...] = ()
     quality: Mapping[str, Mapping[str, float | None]] | None = None
 
     @classmethod

@@ -1,0 +1,224 @@
+"""Pseudo-labels of images: any number of classes, no CRS, means of runs, negatives."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from numpy.typing import NDArray
+
+from aerial_data import NAMES, add_site
+from builtup.errors import InputError
+from builtup.geo.probability import NODATA
+from builtup.maps.ensemble import ensemble
+from builtup.maps.pseudo_labels import pseudo_labels
+from builtup.runs.results import PredictionTags, write_tags
+from builtup.tiles.cut import generate_tiles
+from builtup.tiles.normalisation import read_classes
+from builtup.tiles.stats import generate_tiles_stats
+from builtup.tiles.table import read_tile_stats
+from builtup.training.pseudo_record import PseudoRecord
+
+Levels = NDArray[np.uint8]
+SITES = ("alpha", "beta")
+TWO = ("ground", "building")
+
+
+def probable(mask: Levels, seed: int, classes: int) -> Levels:
+    """Probabilities (bands, H, W) that mostly say what is true; the first four rows are no data."""
+    generator = np.random.default_rng(seed)
+    true = np.stack([mask == k for k in range(classes)])
+    weights = np.where(true, 6.0, 1.0) * generator.random(true.shape)
+    levels = np.round(254 * weights / weights.sum(0)).astype(np.uint8)
+    levels = levels[1:] if classes == 2 else levels
+    levels[:, :4] = NODATA
+    return levels
+
+
+def write_map(
+    root: Path, site: str, levels: Levels, names: tuple[str, ...], presence: float | None = None
+) -> None:
+    """A scene's probabilities, as `predict` keeps them."""
+    name = f"{site}_scene"
+    path = root / "raw" / f"{name}_prob.tif"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands, height, width = levels.shape
+    tags = PredictionTags(
+        f"{name}_{{}}", site, width, height, root.name, 0.5, names, sensor="rgb", presence=presence
+    ).of_kind("scene")
+    profile = {"count": bands, "width": width, "height": height, "dtype": "uint8"}
+    with rasterio.open(path, "w", driver="GTiff", nodata=NODATA, **profile) as out:
+        out.write(levels)
+        write_tags(out, tags)
+
+
+def tile(root: Path) -> None:
+    generate_tiles(
+        input_path=root / "images", output_path=root / "tiles" / "images", tile_size=48,
+        overlap=8, materialize=False, num_workers=1,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two sites without a CRS, with their masks, and maps of three classes and of two."""
+    for number, site in enumerate(SITES):
+        mask = add_site(tmp_path, site, seed=number, height=False)
+        write_map(tmp_path / "three", site, probable(mask, number, 3), NAMES)
+        write_map(tmp_path / "two", site, probable(mask, number, 2), TWO)
+    tile(tmp_path)
+    return tmp_path
+
+
+def label(root: Path, maps: str, **options: Any) -> PseudoRecord:
+    pseudo_labels(
+        input_path=str(root / maps), tiles_path=root / "tiles", output_path=root / "pseudo",
+        num_workers=1, **options,
+    )  # fmt: skip
+    return PseudoRecord.read(root / "pseudo")
+
+
+def layer(root: Path, name: str, site: str = SITES[0]) -> Levels:
+    kind = {"masks": "mask"}.get(name, name)
+    with rasterio.open(root / "pseudo" / name / site / f"{site}_scene_{kind}.tif") as found:
+        values: Levels = found.read()
+    return values
+
+
+def maps(root: Path, name: str, site: str = SITES[0]) -> Levels:
+    with rasterio.open(root / name / "raw" / f"{site}_scene_prob.tif") as found:
+        values: Levels = found.read()
+    return values
+
+
+def test_soft_labels_of_three_classes_have_a_band_a_class(data: Path) -> None:
+    record = label(data, "three")
+    soft, (mask,) = layer(data, "soft"), layer(data, "masks")
+    assert np.array_equal(soft, maps(data, "three"))
+    assert np.array_equal(mask[4:], soft[:, 4:].argmax(0)) and (mask[:4] == 255).all()
+    assert record.scenes == 2 and record.kept == 1 and len(record.mean) == 3
+    known = np.concatenate([maps(data, "three", s)[:, 4:].reshape(3, -1) for s in SITES], axis=1)
+    assert record.mean == pytest.approx((known / 254).mean(axis=1))
+
+
+def test_what_is_written_is_a_folder_of_tiles_with_the_classes_of_the_maps(data: Path) -> None:
+    label(data, "three")
+    pseudo = data / "pseudo"
+    generate_tiles_stats(input_path=pseudo, output_path=pseudo, gap="4", num_workers=1)
+    rows = read_tile_stats(pseudo / "tile_stats.csv")
+    assert {row.tile.city for row in rows} == set(SITES) and all(len(r.shares) == 3 for r in rows)
+    classes = read_classes(pseudo)
+    assert classes is not None and classes.names == NAMES
+
+
+def test_hard_labels_of_three_classes_are_where_one_is_sure(data: Path) -> None:
+    record = label(data, "three", mode="hard", high=0.7)
+    levels, (mask,) = maps(data, "three"), layer(data, "masks")
+    sure = (levels >= 178).any(0) & (levels[0] != 255)  # .7 * 254 = 177.8
+    assert np.array_equal(mask != 255, sure) and 0.05 < record.kept < 0.95
+    assert np.array_equal(mask[sure], levels.argmax(0)[sure])
+    assert record.high == 0.7 and not (data / "pseudo" / "soft").exists()
+
+
+def test_labels_are_compared_with_masks(data: Path) -> None:
+    record = label(data, "three", gt_path=str(data / "masks"))
+    assert record.quality is not None and set(record.quality) == {*SITES, "pooled"}
+    with rasterio.open(data / "masks" / "alpha" / "alpha_scene_mask.tif") as found:
+        true = found.read(1)
+    (mask,) = layer(data, "masks")
+    both = (true != 255) & (mask != 255)
+    hit = ((mask == 1) & (true == 1))[both].sum()
+    f1 = 2 * hit / ((mask == 1)[both].sum() + (true == 1)[both].sum())
+    assert record.quality["alpha"]["f1"] == pytest.approx(f1) and f1 > 0.5
+
+
+def test_labels_of_a_mean_of_two_runs(data: Path) -> None:
+    for number, site in enumerate(SITES):
+        with rasterio.open(data / "masks" / site / f"{site}_scene_mask.tif") as found:
+            mask = found.read(1)
+        write_map(data / "other", site, probable(mask, 50 + number, 3), NAMES)
+    ensemble(
+        input_paths=f"{data / 'three'};{data / 'other'}", output_path=data / "mean", num_workers=1
+    )
+    record = label(data, "mean")
+    one, other = (maps(data, name).astype(int) for name in ("three", "other"))
+    assert np.array_equal(layer(data, "soft")[:, 4:], ((one + other + 1) // 2)[:, 4:])
+    assert record.inference == "three,other" and record.learnt is None
+
+
+def test_a_map_of_other_pixels_is_refused_where_nothing_has_a_crs(data: Path) -> None:
+    write_map(data / "three", "alpha", maps(data, "three")[:, ::2, ::2], NAMES)
+    with pytest.raises(InputError, match=r"alpha_scene_prob.tif: does not lie on the scene") as e:
+        label(data, "three")
+    assert "predict it with pixel=own" in str(e.value) and "\n" not in str(e.value)
+    assert not (data / "pseudo").exists()
+
+
+def test_a_map_whose_probabilities_were_not_kept_is_named(data: Path) -> None:
+    path = data / "three" / "raw" / "alpha_scene_prob.tif"
+    path = path.rename(path.with_name("alpha_scene.tif"))
+    with rasterio.open(path, "r+") as dataset:  # the map of classes alone
+        dataset.update_tags(BUILTUP_KIND="classes")
+    with pytest.raises(InputError, match="predict them again with probabilities=true"):
+        label(data, "three")
+
+
+# --- negatives ------------------------------------------------------------------------------------
+
+
+def empty_scenes(root: Path) -> dict[str, Levels]:
+    """Four scenes: one fails by its pixels, one by its presence, one by both, one is empty."""
+    kinds = {"clear": (50, 0.1), "pixels": (51, 0.1), "head": (50, 0.3), "both": (200, 0.9)}
+    found = {}
+    for site, (largest, presence) in kinds.items():
+        add_site(root, site, height=False)
+        levels = np.full((1, 96, 112), 10, np.uint8)
+        levels[0, 50, 60], levels[0, :4] = largest, NODATA
+        write_map(root / "maps", site, levels, TWO, presence)
+        found[site] = levels
+    tile(root)
+    return found
+
+
+def test_a_scene_is_a_negative_by_pixels_and_presence_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    empty_scenes(tmp_path)
+    with caplog.at_level(logging.INFO):
+        record = label(tmp_path, "maps", mode="negatives")
+    assert (record.scenes, record.left_out, record.built_up) == (1, 3, 0)
+    assert (record.low, record.high, record.presence) == (0.2, None, 0.2)
+    assert "1 of 4 scenes are kept as empty" in caplog.text
+    rows = (tmp_path / "pseudo" / "negatives.csv").read_text().splitlines()
+    assert rows == [
+        "scene,presence,kept", "both_scene,0.9,no", "clear_scene,0.1,yes", "head_scene,0.3,no",
+        "pixels_scene,0.1,no",
+    ]  # fmt: skip
+    (mask,) = layer(tmp_path, "masks", "clear")
+    assert (mask[:4] == 255).all() and (mask[4:] == 0).all()
+    pseudo = tmp_path / "pseudo"
+    generate_tiles_stats(
+        input_path=pseudo, output_path=pseudo, folds="blocks", gap="4", num_workers=1
+    )
+    tiles = read_tile_stats(pseudo / "tile_stats.csv")
+    assert {t.tile.city for t in tiles} == {"clear"} and all(t.target_ratio == 0 for t in tiles)
+    assert json.loads((pseudo / "pseudo.json").read_text())["mode"] == "negatives"
+
+
+def test_where_no_scene_is_empty_nothing_is_labelled(tmp_path: Path) -> None:
+    empty_scenes(tmp_path)
+    with pytest.raises(InputError, match=r"none of 4 scenes is empty: presence below 0\.05"):
+        label(tmp_path, "maps", mode="negatives", presence=0.05)
+    assert not (tmp_path / "pseudo" / "images").exists()
+
+
+def test_predictions_that_say_nothing_of_presence_are_refused(data: Path) -> None:
+    for how in ("stop", "skip"):
+        with pytest.raises(InputError, match="its network has no presence head") as e:
+            label(data, "two", mode="negatives", on_error=how)
+        assert "\n" not in str(e.value) and not (data / "pseudo").exists()
