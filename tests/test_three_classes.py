@@ -244,6 +244,7 @@ def test_held_out_tiles_are_scored_by_argmax(chain: Chain) -> None:
     run = run_of("Inferences")
     assert run.data.metrics["val/f1"] > 0.8 and run.data.metrics["val/macro_f1"] > 0.8
     assert list(Path(run.info.artifact_uri).glob("overlays/*.png"))
+    assert "val/threshold" not in run.data.metrics
 
 
 def test_class_names_that_do_not_fit_are_refused_before_data_are_read(chain: Chain) -> None:

@@ -344,9 +344,10 @@ def test_sizes_of_maps_of_images_fit_pixels_of_a_decimetre(tmp_path: Path) -> No
     polygonize(input_path=str(tmp_path), polygons=PolygonOptions(classes="building;car"))
     assert read(path.with_suffix(".gpkg"))[1]["class"].tolist() == ["building"]  # .32 m² is small
     where, _ = map_lines(tmp_path)
-    assert where.endswith("1 polygon, 0 ha; 1 more are smaller than min_area, in the .shp alone")
+    small = "smaller than min_area, and in the .shp alone: 1"
+    assert where.endswith(f": 1 polygon, 0.00 ha; {small}")
     polygonize(input_path=str(tmp_path), polygons=PolygonOptions(min_area=5))
-    assert "0 polygons, 0 ha; 1 more" in map_lines(tmp_path)[0]
+    assert map_lines(tmp_path)[0].endswith(f": 0 polygons, 0.00 ha; {small}")
 
 
 def test_a_map_of_images_without_a_crs_gets_no_polygons_and_a_word(
@@ -356,6 +357,9 @@ def test_a_map_of_images_without_a_crs_gets_no_polygons_and_a_word(
     assert polygonize(input_path=str(tmp_path)).done == 0
     assert "38SLF_Alpha: has no CRS, so its map gets no polygons" in caplog.text
     assert not path.with_suffix(".gpkg").exists()
+    where, how = map_lines(tmp_path)
+    assert where.endswith("raw: no polygons for want of a CRS")
+    assert how.startswith("open 38SLF_Alpha.tif in a GIS")
     write_classes(tmp_path, crs=None)
     with pytest.raises(InputError, match="has no CRS; assign it"):
         polygonize(input_path=str(tmp_path))

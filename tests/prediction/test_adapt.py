@@ -25,6 +25,7 @@ from builtup.prediction.adapt import (
     interleaved,
     measure,
     sampled,
+    say_adapted,
     spread_windows,
 )
 from builtup.sensors.radar.sentinel1 import SENTINEL1
@@ -83,6 +84,18 @@ def test_near_ground_is_left_and_far_ground_adapted_to() -> None:
     assert far.distance > 2
     assert far.why.startswith("other ground: levels shifted by")
     assert far.tag == f"scene, weight 0.8, {2 * SIDE * SIDE} pixels"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "words"), [(0.43, "a, mapped from probability 0.430 on: far"), (None, "a: far")]
+)
+def test_more_than_two_classes_are_mapped_from_no_probability_on(
+    threshold: float | None, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    far = measure(_trained(), _windows(0.01), Adapt(), scenes=["a"], simulated=False)
+    say_adapted(replace(far, why="far"), "a", threshold)
+    assert caplog.messages == [f"adapt: the network is adapted to {words}"]
 
 
 def test_other_looks_are_other_ground() -> None:

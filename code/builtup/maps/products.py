@@ -219,22 +219,31 @@ def map_lines(folder: Path) -> list[str]:
     Raises InputError where there are no maps.
     """
     results = Results(folder)
-    polygons, small, area = 0, 0, 0.0
+    polygons, small, area, nowhere, fine = 0, 0, 0.0, 0, False
     cities = city_rasters(results)
     for rasters in cities:
-        gpkg = rasters.mask.with_suffix(".gpkg")
-        if not gpkg.is_file() and read_tags(rasters.mask).sensor:
-            continue  # without a CRS
+        gpkg, of_images = rasters.mask.with_suffix(".gpkg"), bool(read_tags(rasters.mask).sensor)
+        fine |= of_images
+        if not gpkg.is_file() and of_images:
+            nowhere += 1
+            continue
         count, square_metres = mapped_total(gpkg)
         polygons, area = polygons + count, area + square_metres
         exact = gpkg.with_suffix(".shp")
         small += left_out(exact) if exact.is_file() else 0
+    parts = []
+    if nowhere < len(cities):
+        parts.append(f"{counted(polygons, 'polygons')}, {area / 1e4:,.{2 if fine else 0}f} ha")
+    if small:
+        parts.append(f"smaller than min_area, and in the .shp alone: {small:,}")
+    if nowhere:
+        which = f"of {nowhere:,} " if nowhere < len(cities) else ""
+        parts.append(f"no polygons {which}for want of a CRS")
     example = cities[0].city if len(cities) == 1 else "<city>"
+    opened = "gpkg" if nowhere < len(cities) else "tif"
     return [
-        f"maps of {counted(len(cities), 'cities')} in {results.raw}: "
-        f"{counted(polygons, 'polygons')}, {area / 1e4:,.0f} ha"
-        + (f"; {small:,} more are smaller than min_area, in the .shp alone" if small else ""),
-        f"open {example}.gpkg in a GIS; {example}_preview.png is a first look",
+        f"maps of {counted(len(cities), 'cities')} in {results.raw}: {'; '.join(parts)}",
+        f"open {example}.{opened} in a GIS; {example}_preview.png is a first look",
     ]
 
 

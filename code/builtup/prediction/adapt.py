@@ -171,12 +171,12 @@ class Adapted:
             raise InputError(path, f"no adaptation can be read ({e})", "remove it") from e
 
 
-def say_adapted(found: Adapted, names: str, threshold: float) -> None:
+def say_adapted(found: Adapted, names: str, threshold: float | None) -> None:
     """Log what was decided of the scenes of those names, and from what probability on they are then
-    mapped; a warning where an adaptation that was asked for is not made."""
+    mapped (None: by the largest); a warning where an adaptation that was asked for is not made."""
     if found.moments:
-        text = "adapt: the network is adapted to %s, mapped from probability %.3f on: %s"
-        log.info(text, names, threshold, found.why)
+        mapped = "" if threshold is None else f", mapped from probability {threshold:.3f} on"
+        log.info("adapt: the network is adapted to %s%s: %s", names, mapped, found.why)
         return
     level = logging.INFO if found.mode == "auto" else logging.WARNING
     log.log(level, "adapt: the network is not adapted to %s: %s", names, found.why)

@@ -111,7 +111,8 @@ class FittedTiles:
                 device=self.loaded.stream.device,
             ),
         )
-        say_adapted(found, name, self.loaded.adapted_threshold)
+        loaded = self.loaded
+        say_adapted(found, name, loaded.adapted_threshold if loaded.by_threshold else None)
         return found
 
 

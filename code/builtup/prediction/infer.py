@@ -321,10 +321,8 @@ def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -
     )
     manifest.write(folder)
     recorder.inputs([used_data(selection.tiles, manifest, "inference")])
-    log.info(
-        "%d tiles of %s, threshold %.3f",
-        *(len(selection.tiles), ", ".join(selection.cities), loaded.threshold),
-    )
+    decided = f", threshold {loaded.threshold:.3f}" if loaded.by_threshold else ""
+    log.info("%d tiles of %s%s", len(selection.tiles), ", ".join(selection.cities), decided)
 
 
 def log_tally(work: TileWork, tally: Tally, seconds: float, recorder: Recorder) -> None:

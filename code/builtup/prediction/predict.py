@@ -298,7 +298,8 @@ def _adapt(
         alike[bool(found.moments), found.why].append((job.name, found))
     for some in alike.values():
         names = ", ".join(name for name, _ in some)
-        say_adapted(some[0][1], names, plan.loaded.adapted_threshold)
+        threshold = plan.loaded.adapted_threshold if plan.loaded.by_threshold else None
+        say_adapted(some[0][1], names, threshold)
     made = {job.outputs[0] for job in done}
     return [summary], {path for job in fitting if (path := job.outputs[0]) not in made}
 

@@ -167,6 +167,11 @@ class Loaded:
         return self.trained.threshold if said and said.threshold_rule == "fixed" else HALF
 
     @property
+    def by_threshold(self) -> bool:
+        """Whether pixels are decided by a threshold: there are two classes."""
+        return len(self.trained.class_names) == 2
+
+    @property
     def adapted_threshold(self) -> float:
         """The threshold of adapted maps: as `threshold`."""
         given = parse_threshold(self.recipe.threshold)
