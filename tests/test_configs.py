@@ -14,6 +14,7 @@ from builtup.models.channels import inputs_of
 from builtup.models.heads import class_logits, heads_of, terms_of
 from builtup.models.satellite import SATELLITE_WEIGHTS
 from builtup.models.segmenter import Segmenter
+from builtup.studies.search_space import require_space
 from helpers import ROOT
 
 TRAIN = sorted(p for p in (ROOT / "configs/train").rglob("*.py") if not p.name.startswith("_"))
@@ -23,6 +24,7 @@ INFERENCE = sorted(
     p for p in (ROOT / "configs/inference").rglob("*.py") if not p.name.startswith("_")
 )
 SELF = sorted((ROOT / "configs/selftrain").glob("*.py"))
+SEARCH = sorted((ROOT / "configs/search").glob("*.py"))
 #: The rows of the table in the facts about the original: what a config must not lose.
 CE, BOTH = False, True
 TABLE = {
@@ -331,3 +333,13 @@ def test_adversarial_images_are_a_lesson_where_they_are_asked_for(monkeypatch):
         config = configs.load(path, f"fgsm_epsilon={epsilon}")
         config.built["model"] = torch.nn.Linear(1, 1)
         assert [str(lesson) for lesson in config.build("lessons")] == wanted
+
+
+@pytest.mark.parametrize("path", SEARCH, ids=lambda path: path.stem)
+def test_a_search_tries_settings_of_its_base(path):
+    config = configs.load(path, "data_path=nowhere")
+    base = configs.load(config.chain[-2])
+    drawn = require_space(config, "")
+    assert drawn and configs.load(base.path, drawn)
+    assert config.metric.removeprefix("val/") in config.val_metrics
+    assert len(path.read_text().splitlines()) <= 40

@@ -21,7 +21,7 @@ from commands import builtup, use_project_database
 from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE, NODATA, encode, level_of
 from builtup.maps.forest import fit_forest, forest_probability
-from builtup.runs.records import CrossValidation
+from builtup.runs.study_records import CrossValidation
 from builtup.scoring.blocks import BlockCounter, BlockRow, write_blocks
 from builtup.sensors.scene_files import find_rasters
 from builtup.studies.cross_validate import BLOCKS_CSV

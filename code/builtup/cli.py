@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builtup import __version__, logs, option_lists
-from builtup.jobs.on_cluster import on_cluster
+from builtup.jobs.on_cluster import data_step, on_cluster
 from builtup.options import (
     PATH,
     Group,
@@ -94,8 +94,7 @@ def simulate(**options: Any) -> None:
 @cli.command()
 @io("input", "output", "the splits train and test", "scenes and masks")
 @click.option("--tiles_path", type=PATH, default="input", help="folder for tiles and statistics")
-@work
-@on_cluster()
+@data_step
 def prepare(**options: Any) -> None:
     """Run the five data steps for train and test."""
     from builtup.runs import tracking
@@ -107,8 +106,7 @@ def prepare(**options: Any) -> None:
 @cli.command("import_scenes")
 @io("input/scenes", "output/scenes", "a data set of pictures", "scenes, masks and heights")
 @option_lists.importing
-@work
-@on_cluster()
+@data_step
 def import_scenes(**options: Any) -> None:
     """Bring pictures, their labels and elevations into the form of all later steps."""
     from builtup.sensors.optical.import_scenes import import_scenes as run
@@ -118,8 +116,7 @@ def import_scenes(**options: Any) -> None:
 
 @cli.command("generate_3b_images")
 @io("input/train", "output/train/images_3b", made="scenes of three bands")
-@work
-@on_cluster()
+@data_step
 def generate_3b_images(**options: Any) -> None:
     """Merge the VV and VH files of each scene into one file of three bands."""
     from builtup.sensors.radar.merge import generate_3b_images as run
@@ -132,8 +129,7 @@ def generate_3b_images(**options: Any) -> None:
 @click.option(
     "--all_touched", type=bool, default=True, help="burn every pixel that a polygon touches"
 )
-@work
-@on_cluster()
+@data_step
 def rasterize(**options: Any) -> None:
     """Rasterise each city's polygons onto the grids of its scenes."""
     from builtup.tiles.masks import rasterize as run
@@ -144,8 +140,7 @@ def rasterize(**options: Any) -> None:
 @cli.command("generate_tiles")
 @io("output/train/images_3b", "input/train_tiles/images", "scenes or masks", "tiles")
 @tiling(512, 32)
-@work
-@on_cluster()
+@data_step
 def generate_tiles(**options: Any) -> None:
     """Cut scenes or masks into training tiles."""
     from builtup.tiles.cut import generate_tiles as run
@@ -156,8 +151,7 @@ def generate_tiles(**options: Any) -> None:
 @cli.command("generate_test_tiles")
 @io("output/test/images_3b", "input/test_tiles/images", "scenes", "tiles")
 @tiling(1024, 256)
-@work
-@on_cluster()
+@data_step
 def generate_test_tiles(**options: Any) -> None:
     """Cut scenes into overlapping tiles for inference."""
     from builtup.tiles.cut import generate_tiles as run
@@ -168,8 +162,7 @@ def generate_test_tiles(**options: Any) -> None:
 @cli.command("generate_tiles_stats")
 @io("input/train_tiles", "input/train_tiles", "tiles, images/ and masks/", "statistics and folds")
 @option_lists.holding_out
-@work
-@on_cluster()
+@data_step
 def generate_tiles_stats(**options: Any) -> None:
     """Measure the training tiles and assign their folds."""
     from builtup.tiles.stats import generate_tiles_stats as run
@@ -213,8 +206,7 @@ def infer(**options: Any) -> None:
 
 @cli.command("merge_tiles")
 @results
-@work
-@on_cluster()
+@data_step
 def merge_tiles(**options: Any) -> None:
     """Blend predicted tiles into one probability raster a scene."""
     from builtup.maps.mosaic import merge_tiles as run
@@ -225,8 +217,7 @@ def merge_tiles(**options: Any) -> None:
 @cli.command("all_agg_by_city")
 @results
 @averaging
-@work
-@on_cluster()
+@data_step
 def all_agg_by_city(**options: Any) -> None:
     """Average the dates of each city and threshold the mean."""
     from builtup.maps.cities import all_agg_by_city as run
@@ -237,8 +228,7 @@ def all_agg_by_city(**options: Any) -> None:
 @cli.command()
 @results
 @polygon_options
-@work
-@on_cluster()
+@data_step
 def polygonize(**options: Any) -> None:
     """Turn city masks into polygons."""
     from builtup.maps.polygonize import polygonize as run
@@ -250,8 +240,7 @@ def polygonize(**options: Any) -> None:
 @results
 @averaging
 @polygon_options
-@work
-@on_cluster()
+@data_step
 def to_submission(**options: Any) -> None:
     """Merge tiles, aggregate by city and polygonise."""
     from builtup.maps.submission import to_submission as run
@@ -299,8 +288,7 @@ def cascade_fit(**options: Any) -> None:
 @cli.command("pseudo_labels")
 @results
 @option_lists.pseudo_labelling
-@work
-@on_cluster()
+@data_step
 def pseudo_labels(**options: Any) -> None:
     """Label scenes by the maps of a network, for another one to learn from."""
     from builtup.maps.pseudo_labels import pseudo_labels as run
@@ -330,6 +318,21 @@ def cross_validate(**options: Any) -> None:
 
 
 @cli.command()
+@option_lists.searching
+def search(**options: Any) -> None:
+    """Try settings that a config names, end trials that promise little, and say which are best."""
+    from builtup.config.load import check_overrides
+
+    check_overrides(options["config_path"], options["overrides"])
+    from builtup.report.search_page import search_page
+    from builtup.runs import tracking
+    from builtup.studies.search import search as run
+
+    logs.say(run(**options))
+    logs.say(f"report: {search_page(tracking.last_run_id())}")
+
+
+@cli.command()
 @option_lists.auditing
 def audit(**options: Any) -> None:
     """Rank held-out ground by where network and labels differ, worst first."""
@@ -349,8 +352,7 @@ def compare(**options: Any) -> None:
 
 @cli.command()
 @option_lists.ensembling
-@work
-@on_cluster()
+@data_step
 def ensemble(**options: Any) -> None:
     """Average the probabilities of several runs: folds, models, dates."""
     from builtup.maps.ensemble import ensemble as run

@@ -22,7 +22,17 @@ from pathlib import Path
 from builtup import __version__
 from builtup.errors import BuiltupError, OutputError, one_line
 
-__all__ = ["begin", "ending", "no_bars", "say", "set_up", "warn_once", "write_to"]
+__all__ = [
+    "QUIET",
+    "VERBOSE",
+    "begin",
+    "ending",
+    "no_bars",
+    "say",
+    "set_up",
+    "warn_once",
+    "write_to",
+]
 
 log = logging.getLogger(__name__)
 

@@ -26,6 +26,7 @@ __all__ = [
     "importing",
     "predicting",
     "pseudo_labelling",
+    "searching",
     "self_training",
     "tracing",
     "validating",
@@ -91,6 +92,17 @@ comparing = listed(
     ("runs", str, ..., "parent runs, configs or folders, separated by ;"),
     ("level", click.FloatRange(0.5, 0.999), 0.95, "probability of the intervals"),
     ("output", str, "", "a folder; output/compare by default"),
+)
+
+searching = listed(
+    ("config_path", PATH, ..., "a config of configs/search: a base, a metric, and space(trial)"),
+    ("trials", OrNothing(COUNT), "", "of the whole study; the config's, or 20, by default"),
+    ("minutes", OrNothing(click.FloatRange(0)), "", "no trial begins after; no limit by default"),
+    ("folds", str, "", "held out in turn, separated by ; and the config's val_fold by default"),
+    ("seed", FROM_0, 0, "any whole number: other proposals; trainings have the config's"),
+    ("overrides", str, "", 'settings to replace, "num_epochs=3"; none by default'),
+    ("num_gpus", COUNT, 1, "processes a trial"),
+    ("output", str, "", "a folder for the study; output/search/<config> by default"),
 )
 
 ensembling = listed(

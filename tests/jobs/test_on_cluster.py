@@ -8,7 +8,7 @@ import click
 from click.testing import CliRunner
 
 from builtup.jobs import cluster, store
-from builtup.jobs.on_cluster import on_cluster
+from builtup.jobs.on_cluster import data_step, on_cluster
 
 
 def test_a_command_runs_within_its_cluster_and_with_local_folders(monkeypatch):
@@ -38,3 +38,12 @@ def test_a_command_runs_within_its_cluster_and_with_local_folders(monkeypatch):
     assert seen == [("mirrored", ("output_path",)), ("connected", "tcp://there")]
     CliRunner().invoke(command, [], catch_exceptions=False)
     assert seen[-1] == ("connected", "")
+
+
+def test_a_data_step_has_the_options_of_its_work_and_of_where_it_is_done():
+    @click.command()
+    @data_step
+    def command(**options):
+        """Never called."""
+
+    assert [option.name for option in command.params] == ["num_workers", "on_error", "scheduler"]

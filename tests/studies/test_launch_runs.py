@@ -124,3 +124,33 @@ def test_a_failed_training_is_one_line_that_names_the_fold(
     path.write_text(path.read_text() + nan + "        return logits.sum() * float('nan')\n")
     with pytest.raises(RunError, match=r"fold 38SAA_Alpha: its training failed \(.*loss is nan"):
         cross_validate(config_path=path, folds="Alpha")
+
+
+def test_a_training_that_is_watched_ends_when_it_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    monkeypatch.setattr(runs, "LOOK_EVERY", 0.05)
+    looks: list[str] = []
+
+    def third(run_id: str) -> bool:
+        looks.append(run_id)
+        return len(looks) == 3
+
+    watched = runs._Watched(third, "run")
+    sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
+    assert runs._run(sleeping, "run", watched) == -signal.SIGTERM
+    assert watched.ended and looks == ["run"] * 3
+    patient = runs._Watched(lambda run_id: False, "run")
+    assert runs._run([sys.executable, "-c", "pass"], "run", patient) == 0
+    assert not patient.ended
+
+
+def test_a_history_goes_over_all_runs_of_a_key(project: Path) -> None:
+    own = tracking.client()
+    experiment = tracking.experiment_id(own, "Trainings")
+    for points in ({5: 0.1, 10: 0.2}, {10: 0.3, 15: 0.4}):
+        run = own.create_run(experiment, tags={runs.KEY: "a key of its own"})
+        for step, value in points.items():
+            own.log_metric(run.info.run_id, "val/iou", value, step=step)
+        time.sleep(0.01)  # the second is the newer one
+    assert runs.history_of("a key of its own", "val/iou") == {5: 0.1, 10: 0.3, 15: 0.4}

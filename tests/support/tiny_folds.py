@@ -155,7 +155,7 @@ def train_in_threads(patch: pytest.MonkeyPatch) -> list[str]:
 
     started: list[str] = []
 
-    def run(command: list[str], run_id: str) -> int:
+    def run(command: list[str], run_id: str, watched: Any = None) -> int:
         options = dict(zip(command[4::2], command[5::2], strict=True))
         started.append(options["--overrides"])
         failed: list[BaseException] = []

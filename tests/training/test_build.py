@@ -13,7 +13,7 @@ from builtup.config.load import load
 from builtup.errors import ConfigError, InputError
 from builtup.runs import tracking
 from builtup.runs.recorder import recording
-from builtup.runs.records import CrossValidation
+from builtup.runs.study_records import CrossValidation
 from builtup.training.build import build_data, build_learner, classes_of
 from builtup.training.checkpoints import load_state, load_trained
 from helpers import ROOT

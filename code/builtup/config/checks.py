@@ -10,7 +10,7 @@ from typing import Any
 
 from builtup.config.overrides import describe_kinds, kinds_of, parse_value
 from builtup.config.reads import Reads
-from builtup.config.settings import BUILDERS, KNOWN, PROVIDED, senseless
+from builtup.config.settings import BUILDERS, FUNCTIONS, KNOWN, PROVIDED, SPACE, senseless
 from builtup.errors import ConfigError
 
 __all__ = [
@@ -59,10 +59,10 @@ def refuse_unknown(
 ) -> None:
     """A typing mistake must not pass in silence: what nothing reads is unknown."""
     for name in functions:
-        if name not in BUILDERS and name not in used and not name.startswith("_"):
+        if name not in FUNCTIONS and name not in used and not name.startswith("_"):
             raise ConfigError(
-                f"{path}: function {name} is unknown{_meant(name, BUILDERS)}; "
-                f"expected one of {', '.join(BUILDERS)}"
+                f"{path}: function {name} is unknown{_meant(name, FUNCTIONS)}; "
+                f"expected one of {', '.join(FUNCTIONS)}"
             )
     for name in constants:
         if name not in KNOWN and name not in used:
@@ -74,7 +74,7 @@ def refuse_unknown(
 
 def refuse_other_builders(path: Path, namespace: Iterable[str], functions: Iterable[str]) -> None:
     """What is imported or assigned under a builder's name would be passed over in silence."""
-    for name in BUILDERS:
+    for name in FUNCTIONS:
         if name in namespace and name not in functions:
             raise ConfigError(
                 f"{path}: {name} is no function of this file; write def {name}(…): return …"
@@ -131,7 +131,9 @@ def check_values(path: Path, settings: Mapping[str, Any]) -> None:
 def check_signatures(path: Path, builders: Mapping[str, Callable[..., Any]]) -> None:
     """ConfigError for a builder that asks for what is not built before it."""
     for name, function in builders.items():
-        allowed = (*BUILDERS[: BUILDERS.index(name)], *PROVIDED)
+        allowed = (*BUILDERS[: FUNCTIONS.index(name)], *PROVIDED)
+        if name == SPACE:
+            allowed = ("trial",)
         for parameter in inspect.signature(function).parameters.values():
             if parameter.name not in allowed and parameter.default is inspect.Parameter.empty:
                 raise ConfigError(

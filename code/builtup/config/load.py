@@ -14,7 +14,8 @@ Builders, in order: model() · train_loader() · val_loader() · train_eval_load
 lessons(model), a list of `builtup.training.lessons.Lesson` · optimizer(model) ·
 lr_scheduler(optimizer, total_steps) · prepare_batch(), which returns
 (batch, device, non_blocking) -> (power, target). Each may name any earlier one as a parameter,
-and `device` and `total_steps` (optimiser steps of the whole run).
+and `device` and `total_steps` (optimiser steps of the whole run). A config of configs/search has
+space(trial) besides, which returns settings to try ({"lr": trial.suggest_float("lr", …)}).
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ from builtup.config.checks import (
 )
 from builtup.config.modules import Modules
 from builtup.config.overrides import describe_kinds, kinds_of, split_overrides
-from builtup.config.reads import Reads
-from builtup.config.settings import BUILDERS, KNOWN, STUDY
+from builtup.config.reads import Reads, names_read
+from builtup.config.settings import BUILDERS, FUNCTIONS, KNOWN, SPACE, STUDY
 from builtup.config.shipped import found
 from builtup.errors import BuiltupError, ConfigError, one_line
 
@@ -110,13 +111,13 @@ class Config:
         return name in self.stated
 
     def has(self, builder: str) -> bool:
-        """Whether the config defines a builder."""
+        """Whether the config defines a builder, or the function space."""
         return builder in self._functions
 
     def require(self, *names: str) -> None:
         """Raise MissingSetting for the first setting or builder that the config lacks."""
         for name in names:
-            if name in BUILDERS:
+            if name in FUNCTIONS:
                 if not self.has(name):
                     raise MissingSetting(
                         f"{self.path}: {name} is missing; define the function {name}(…)"
@@ -175,8 +176,12 @@ class Config:
             self.built[name] = None if function is None else self._run(function)
         return self.built[name]
 
-    def _run(self, function: Callable[..., Any]) -> Any:
-        arguments = self._arguments(function)
+    def ask(self, trial: Any) -> Any:
+        """What the config's space(trial) returns: settings to try, by name."""
+        return self._run(self._functions[SPACE], {"trial": trial})
+
+    def _run(self, function: Callable[..., Any], arguments: Mapping[str, Any] | None = None) -> Any:
+        arguments = self._arguments(function) if arguments is None else arguments
         try:
             with self.modules.importable():
                 return function(**arguments)
@@ -244,7 +249,7 @@ def check_overrides(path: Path | str, overrides: str) -> None:
 @functools.cache
 def _reads(chain: tuple[Path, ...], sources: tuple[str, ...]) -> Reads:
     trees = [_parse(file, source) for file, source in zip(chain, sources, strict=True)]
-    return Reads.of(list(zip(chain, trees, strict=True)), BUILDERS)
+    return Reads.of(list(zip(chain, trees, strict=True)), FUNCTIONS)
 
 
 def load_logged(folder: Path, **replaced: Any) -> Config:
@@ -331,7 +336,7 @@ def _resolve(
     }
     refuse_other_builders(path, namespace, functions)
     constants = {name: value for name, value in namespace.items() if _is_constant(name, value)}
-    refuse_unknown(path, constants, functions, _names_read(trees))
+    refuse_unknown(path, constants, functions, names_read(trees))
     stated = frozenset({*constants, *(name for name, _ in overrides), *(replaced or {})})
     for name, known in KNOWN.items():
         if known.default is not ...:
@@ -342,7 +347,7 @@ def _resolve(
     for name, value in constants.items():
         constants[name] = check_value(path, name, value)
     namespace.update(constants)
-    builders = {name: functions[name] for name in BUILDERS if name in functions}
+    builders = {name: functions[name] for name in FUNCTIONS if name in functions}
     check_signatures(path, builders)
     given = tuple(f"{name}={text}" for name, text in overrides)
     return Config(
@@ -381,15 +386,6 @@ def _is_constant(name: str, value: Any) -> bool:
         or isinstance(value, types.ModuleType)
         or type(value).__name__ == "_Feature"  # from __future__ import annotations
     )
-
-
-def _names_read(trees: Iterable[ast.Module]) -> set[str]:
-    return {
-        node.id
-        for tree in trees
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }
 
 
 def _from_json(value: Any) -> Any:

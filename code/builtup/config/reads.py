@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Reads"]
+__all__ = ["Reads", "names_read"]
 
 #: With one of these a function may read what its text does not name.
 _ANYTHING = {"globals", "locals", "vars", "eval", "exec"}
@@ -78,6 +78,11 @@ class Reads:
         if name in self.loading:
             return ": it is used while the config is loaded, before overrides; use it in a builder"
         return ""
+
+
+def names_read(trees: Iterable[ast.Module]) -> set[str]:
+    """All names that files read anywhere, as they are loaded or later."""
+    return _loads(trees)
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:

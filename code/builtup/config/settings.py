@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BUILDERS", "KNOWN", "PROVIDED", "STUDY", "Known", "senseless"]
+__all__ = ["BUILDERS", "FUNCTIONS", "KNOWN", "PROVIDED", "SPACE", "STUDY", "Known", "senseless"]
 
 #: The functions that a config may define, in the order in which they are called.
 BUILDERS = (
@@ -23,16 +23,20 @@ BUILDERS = (
 )
 #: What they may ask for besides one another.
 PROVIDED = ("device", "total_steps")
+#: What `search` asks for settings to try, and all functions of the contract.
+SPACE = "space"
+FUNCTIONS = (*BUILDERS, SPACE)
 
 TRAINING, INFERENCE, STUDY = "training", "inference", "cross_validate"
+SEARCH = "search"
 
 
 @dataclass(frozen=True)
 class Known:
     """A setting of the contract: its type, its value where a config says nothing, its readers.
 
-    `by` are those that read it themselves: training, inference, cross_validate. Where there is
-    none, a config's own functions must.
+    `by` are those that read it themselves: training, inference, cross_validate, search. Where there
+    is none, a config's own functions must.
     """
 
     kind: Any
@@ -95,6 +99,12 @@ KNOWN: Mapping[str, Known] = {
     "threshold_fold": Known(int | str | None, None),  # also held out, to choose the threshold on
     "threshold_tiles": Known(int | None, 256, (STUDY,)),  # left-in tiles that choose it; None: all
     "class_names": Known(tuple, ("background", "building")),
+    # search
+    "metric": Known(str, by=(SEARCH,)),  # of each validation, the more the better: val/iou
+    "trials": Known(int, by=(SEARCH,)),  # of the whole study
+    "pruner": Known(str, by=(SEARCH,)),  # median, hyperband or none
+    "startup": Known(int, by=(SEARCH,)),  # trials at random, before which none is pruned
+    "tuned_by": Known(str, ""),  # the run of the search that chose settings: on which ground
     # inference
     "run_id": _inference(str),
     "of": _inference(str),  # a training config's name, where run_id is empty
@@ -154,7 +164,7 @@ _RANGES: Mapping[str, _Range] = {
         [
             *("num_epochs", "accumulation_steps", "val_interval", "log_interval", "es_patience"),
             *("batch_size", "val_batch_size", "samples_per_epoch", "max_tiles", "crop", "widths"),
-            *("window", "threshold_tiles", "stride"),
+            *("window", "threshold_tiles", "stride", "trials", "startup"),
         ],
         _COUNT,
     ),

@@ -8,9 +8,14 @@ from typing import Any, cast
 
 import click
 
-from builtup.options import F
+from builtup.options import F, work
 
-__all__ = ["on_cluster"]
+__all__ = ["data_step", "on_cluster"]
+
+
+def data_step(function: F) -> F:
+    """All options of a data step: those of its work, and where it is done."""
+    return work(on_cluster()(function))
 
 
 def on_cluster(*paths: str) -> Callable[[F], F]:

@@ -90,7 +90,7 @@ def _training_lines(training: Training, used: str) -> Iterator[str]:
     if config.overrides:
         yield f"            overrides {' '.join(config.overrides)}"
     said = (training.summary or Summary()).to_json()
-    for key in ("val_fold", "threshold", "threshold_tuned_on", "seed"):
+    for key in ("val_fold", "threshold", "threshold_tuned_on", "settings_tuned_on", "seed"):
         if said.get(key) not in (None, "", []):
             yield f"            {key.replace('_', ' ')} {said[key]}"
     yield from _weight_lines(training.weights, used)

@@ -18,7 +18,7 @@ from builtup.report.scores import ClassTable, ScoreRow
 from builtup.report.svg_charts import interval_bar
 from builtup.report.view import CityView
 
-__all__ = ["Page", "Row", "render"]
+__all__ = ["ASSETS", "Page", "Row", "render", "templates"]
 
 #: A tile of the MGRS, with which the keys of radar's cities begin.
 _TILE = re.compile(r"\d{2}[A-Za-z]{3}")
@@ -75,7 +75,7 @@ class Page:
 def render(page: Page) -> str:
     """The HTML, with style, script and pictures in it."""
     script = (ASSETS / "page.js").read_text(encoding="utf-8")
-    template = _templates().get_template("page.html")
+    template = templates().get_template("page.html")
     return template.render(
         page=page,
         name_of=name_of,
@@ -86,7 +86,8 @@ def render(page: Page) -> str:
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The templates of pages, which escape whatever is put into them."""
     return Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined)
 
 

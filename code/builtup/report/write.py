@@ -17,6 +17,7 @@ from builtup.report.mapped import doubt_notes, mapped_rows
 from builtup.report.page import Page, Row, render
 from builtup.report.provenance import Provenance, find_provenance
 from builtup.report.scores import ClassTable, ScoreRow, class_table, score_rows
+from builtup.report.search_page import is_search, search_page
 from builtup.report.view import CityView, sensor_of_map, view_city
 from builtup.runs.records import EnsembleRecord
 from builtup.runs.results import CityRasters, Results, city_rasters, read_tags, resolve_results
@@ -71,9 +72,11 @@ def report(
 
     `gt_path` is a split as `validate` takes it; empty: the one that `validate` used, or none.
     `images_path` holds scenes or a list of tiles; empty: what was predicted. The page is
-    the same whenever the same is asked of the same files. Raises InputError where there are no
-    city maps, or where a file cannot be read.
+    the same whenever the same is asked of the same files. A `run_id` of a search gets the page of
+    that. Raises InputError where there are no city maps, or where a file cannot be read.
     """
+    if run_id and not input_path and is_search(run_id):
+        return search_page(run_id)
     extras = extras or Extras()
     results = resolve_results(input_path, run_id)
     store = _store(results)

@@ -22,7 +22,6 @@ from builtup.runs.manifest import DataFile, DataManifest, LoggedConfig
 from builtup.runs.model_file import ModelDescription, find_model_file
 from builtup.runs.recorder import UsedData
 from builtup.runs.records import (
-    CrossValidation,
     EnsembleRecord,
     InferenceRecord,
     InheritedThreshold,
@@ -30,6 +29,7 @@ from builtup.runs.records import (
     Tuned,
     prediction_record,
 )
+from builtup.runs.study_records import CrossValidation
 from builtup.sensors.radar.names import SceneName, city_key, city_name, same_city
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from builtup.runs.tracking import has_record, metric_name, rename, shortened
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
-__all__ = ["UNSENT", "Recorder", "UsedData", "recording", "unset"]
+__all__ = ["UNSENT", "Recorder", "UsedData", "mlflow_errors", "recording", "unset"]
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class Recorder:
             while self._unsent and self._own is not None:
                 self._own.log_batch(self.run_id, metrics=self._unsent[:_BATCH])
                 del self._unsent[:_BATCH]
-        except _mlflow_errors() as e:
+        except mlflow_errors() as e:
             if not away:
                 log.warning(
                     "MLflow does not take figures (%s); they are kept, and sent later",
@@ -180,7 +180,8 @@ class Recorder:
         return True
 
 
-def _mlflow_errors() -> tuple[type[Exception], ...]:
+def mlflow_errors() -> tuple[type[Exception], ...]:
+    """What a call to MLflow raises where that, or its database, does not answer or refuses."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -193,7 +194,7 @@ def _patiently(call: Callable[[], T], patience: float | None = None) -> T:
     while True:
         try:
             return call()
-        except _mlflow_errors() as e:
+        except mlflow_errors() as e:
             code = getattr(e, "error_code", "TEMPORARILY_UNAVAILABLE")
             if code not in _PASSING or time.monotonic() > until:
                 uri = os.environ.get("MLFLOW_TRACKING_URI", "the project's database")
@@ -237,7 +238,7 @@ def recording(
         recorder.keep()
         raise
     except Exception as e:
-        with suppress(*_mlflow_errors()):
+        with suppress(*mlflow_errors()):
             mlflow.set_tag("error", shortened(one_line(e)))
         try:
             recorder.finish(patience=0)  # its checkpoints may be gone on with
@@ -264,11 +265,11 @@ def _end_run(run_id: str, status: str) -> None:
     try:
         try:
             mlflow.end_run(status)
-        except _mlflow_errors():
+        except mlflow_errors():
             if status == "KILLED":
                 raise
             _patiently(lambda: tracking.client().set_terminated(run_id, status))
-    except _mlflow_errors() as e:
+    except mlflow_errors() as e:
         log.warning("run %s is not closed as %s (%s)", run_id, status, said(e))
 
 

@@ -13,7 +13,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any, ClassVar, Self
 
 from builtup.errors import InputError
@@ -23,7 +22,6 @@ from builtup.sensors.radar.names import current_key, same_city
 __all__ = [
     "MARK",
     "TRANSDUCTIVE",
-    "CrossValidation",
     "EnsembleMember",
     "EnsembleRecord",
     "InferenceRecord",
@@ -145,8 +143,9 @@ class Summary(Record):
     `soup` is what it says of the mean of its last epochs, with a threshold of its own. A threshold
     is one of the building probability, in [0, 1]; grounds are cities, or blocks of one
     (`<city>/r0c1`). `texture` is that of the tiles learnt from (`builtup.sensors.texture`),
-    `metres` the side of their pixels where the sensor has none of its own. The last fields are what
-    comes after the training: a fitted temperature, the figures of a cross-validation.
+    `metres` the side of their pixels where the sensor has none of its own. `settings_tuned_on` is
+    the ground of the search that chose the settings. The last fields are what comes after the
+    training: a fitted temperature, the figures of a cross-validation.
     """
 
     NAME: ClassVar[str] = "summary.json"
@@ -172,6 +171,7 @@ class Summary(Record):
     threshold: float | None = None
     threshold_f1: float | None = None
     threshold_tuned_on: tuple[str, ...] | None = None
+    settings_tuned_on: tuple[str, ...] | None = None
     metrics: Mapping[str, float | None] | None = None
     confusion: Mapping[str, Any] | None = None
     texture: tuple[float, ...] | None = None
@@ -203,16 +203,17 @@ class Summary(Record):
 
     @property
     def tuned_on(self) -> dict[str, tuple[str, ...]]:
-        """The ground by what was chosen on it: threshold, temperature."""
+        """The ground by what was chosen on it: threshold, temperature, settings."""
         grounds = {
             "threshold": self.threshold_tuned_on,
             "temperature": self.temperature_tuned_on,
+            "settings": self.settings_tuned_on,
         }
         return {what: ground for what, ground in grounds.items() if ground is not None}
 
     @property
     def seen(self) -> tuple[str, ...]:
-        """All ground that weights, threshold or temperature were learnt from or chosen on."""
+        """All ground that weights were learnt from, or threshold, settings, … chosen on."""
         grounds = (*self.tuned_on.values(), self.trained_on or (), self.val_cities or ())
         return tuple(sorted({name for ground in grounds for name in ground}))
 
@@ -220,38 +221,6 @@ class Summary(Record):
         """What holds for the weights of the soup: its threshold, where it has one."""
         own = (self.soup or {}).get("threshold")
         return self if own is None else replace(self, threshold=float(own))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CrossValidation(Record):
-    """What a cross-validation says of itself; `folds` are its lines of folds.csv.
-
-    It lies in the folder FOLDER of its run's artifacts. `ground` are the folds held out, `weights`
-    which of each fold's were scored, `figures` and `calibration` the scores over all folds.
-    """
-
-    NAME: ClassVar[str] = "cross_validation.json"
-    PROBLEM: ClassVar[str] = "no cross-validation"
-    REMEDY: ClassVar[str] = "give what cross_validate wrote, or its run"
-    FOLDER: ClassVar[str] = "cross_validation"
-
-    config: str = ""
-    overrides: str | None = None
-    kind: str | None = None
-    ground: tuple[str, ...] | None = None
-    seeds: tuple[int, ...] | None = None
-    weights: tuple[str, ...] | None = None
-    folds: tuple[Mapping[str, Any], ...] | None = None
-    figures: tuple[Mapping[str, Any], ...] | None = None
-    calibration: Mapping[str, float] | None = None
-    notes: tuple[str, ...] | None = None
-
-    def thresholds(self) -> dict[str, float]:
-        """The threshold of each fold, the mean over its seeds."""
-        found: dict[str, list[float]] = {}
-        for fold in self.folds or ():
-            found.setdefault(fold["fold"], []).append(float(fold["threshold"]))
-        return {name: fmean(values) for name, values in found.items()}
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ log = logging.getLogger(__name__)
 #: The tag by which a cross-validation knows the trainings of its folds.
 FOLD_KEY = "fold_key"
 #: Tags of a run in which a training, an inference or a study has recorded itself.
-_RECORDS = {"config", "cross_validation_of", "compared"}
+_RECORDS = {"config", "cross_validation_of", "compared", "search_of"}
 _ENTRY_POINT = "mlflow.project.entryPoint"
 _PAGE = 200
 

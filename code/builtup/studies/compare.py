@@ -11,7 +11,7 @@ import io
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from builtup.errors import BuiltupError, NoSuchRunError, RunError
 from builtup.jobs.files import write_text_atomically
 from builtup.runs import tracking
 from builtup.runs.recorder import recording
-from builtup.runs.records import CrossValidation
+from builtup.runs.study_records import CrossValidation
 from builtup.scoring.blocks import LEVELS_AT, BlockTable, read_blocks
 from builtup.scoring.bootstrap import LEVEL, RESAMPLES, SEED, Interval, interval, resample
 from builtup.scoring.summary import SCORES, Figures, Score, figures_of, mean_of_defined
@@ -37,11 +37,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cross-validation to compare: its name, its counts, the overrides that it was run with."""
+    """A cross-validation to compare: its name, its counts, the overrides that it was run with.
+
+    `tuned_on` are the folds that chose its settings.
+    """
 
     name: str
     table: BlockTable
     overrides: str = ""
+    tuned_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ def read_candidate(name: str) -> Candidate:
     folder, label = _folder_of(name)
     record = CrossValidation.read(folder)
     table = BlockTable.of(read_blocks(folder / BLOCKS_CSV))
-    return Candidate(label or record.config, table, record.overrides or "")
+    name = label or record.config
+    return Candidate(name, table, record.overrides or "", record.tuned_folds)
 
 
 def _folder_of(name: str) -> tuple[Path, str]:
@@ -146,7 +151,7 @@ def _distinct(candidates: list[Candidate]) -> list[Candidate]:
     """Number candidates that share a name."""
     names = [c.name for c in candidates]
     return [
-        c if names.count(c.name) == 1 else Candidate(f"{c.name} {i + 1}", c.table, c.overrides)
+        c if names.count(c.name) == 1 else replace(c, name=f"{c.name} {i + 1}")
         for i, c in enumerate(candidates)
     ]
 
@@ -301,6 +306,12 @@ def _notes(candidates: Sequence[Candidate], pairs: Sequence[Difference]) -> list
         f"n = {len(candidates[0].table.places)} blocks of ground, drawn together for all; "
         "the intervals say how sure a difference is on ground of these cities, not of others"
     ]
+    for c in candidates:
+        if c.tuned_on:
+            notes.append(
+                f"settings of {c.name} tuned on {', '.join(c.tuned_on)}: it may look better there "
+                "than on unseen ground"
+            )
     single = [c.name for c in candidates if len(c.table.seeds) == 1]
     if single:
         notes.append(

@@ -27,7 +27,8 @@ from builtup.jobs.files import write_text_atomically
 from builtup.runs import tracking
 from builtup.runs.manifest import git_commit
 from builtup.runs.recorder import Recorder, recording
-from builtup.runs.records import CrossValidation, Summary
+from builtup.runs.records import Summary
+from builtup.runs.study_records import CrossValidation, ground_of_search
 from builtup.scoring.blocks import BlockTable, write_blocks
 from builtup.scoring.calibration import reliability
 from builtup.scoring.charts import draw_reliability
@@ -275,8 +276,12 @@ def _conclude(
         folds=tuple(asdict(line) for line in folds),
         figures=tuple(f.to_json() for f in figures),
         calibration=calibrated,
+        settings_tuned_on=_settings_ground(scored),
         notes=tuple(notes),
     )
+    if seen := record.tuned_folds:
+        notes.append(f"settings tuned on {', '.join(seen)}: scores there are not of unseen ground")
+        record = replace(record, notes=tuple(notes))
     write_blocks(folder / BLOCKS_CSV, rows)
     write_text_atomically(folder / FOLDS_CSV, _as_csv(folds))
     record.write(folder)
@@ -299,6 +304,12 @@ def _calibration(scored: Sequence[Scored], folder: Path) -> dict[str, float]:
     draw_reliability(folder / RELIABILITY_PNG, curves)
     plain, tempered = (curve.ece for curve in curves.values())
     return {"ece": plain, "ece_with_temperature": tempered}
+
+
+def _settings_ground(scored: Sequence[Scored]) -> tuple[str, ...] | None:
+    """The ground of the search that chose the settings; None where none did."""
+    tuned_by = str(scored[0].task.config.tuned_by)
+    return ground_of_search(tuned_by) if tuned_by else None
 
 
 def _notes(scored: Sequence[Scored]) -> list[str]:

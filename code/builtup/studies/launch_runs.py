@@ -1,7 +1,8 @@
 """The trainings of a study: one process and one MLflow run each, nested where there is a parent.
 
 A training is known by its key: settings, config text, data and the version of the training
-code. A finished run of that key is kept; an unfinished one goes on from its last checkpoint.
+code. A finished run of that key is kept; an unfinished one goes on from its last checkpoint. Who
+watches a training may end it early: its run is KILLED then, with the tag `pruned`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from builtup.config.load import Config
 from builtup.config.settings import KNOWN
 from builtup.config.shipped import PROJECT
 from builtup.errors import BuiltupError, RunError
+from builtup.logs import QUIET, VERBOSE
 from builtup.runs import tracking
 from builtup.runs.manifest import DataManifest
 from builtup.tiles.folds import FOLDS_JSON
@@ -36,18 +38,33 @@ from builtup.training.checkpoints import load_state
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-__all__ = ["PARENT", "FoldRun", "FoldTask", "data_digest", "train_fold", "training_key"]
+__all__ = [
+    "PARENT",
+    "PRUNED",
+    "FoldRun",
+    "FoldTask",
+    "TrainingFailed",
+    "Watch",
+    "data_digest",
+    "history_of",
+    "train_fold",
+    "training_key",
+]
 
 log = logging.getLogger(__name__)
 
 EXPERIMENT = "Trainings"
-PARENT, KEY = "mlflow.parentRunId", tracking.FOLD_KEY
+PARENT, KEY, PRUNED = "mlflow.parentRunId", tracking.FOLD_KEY, "pruned"
+#: Seconds between two looks at a training that is watched.
+LOOK_EVERY = 1.0
+#: Asked about a run while it trains: whether it shall end now.
+Watch = Callable[[str], bool]
 SCRIPT = PROJECT / "code" / "scripts" / "training.py"
 #: Settings that change neither weights nor what they are learnt from.
 _WITHOUT_EFFECT = frozenset(
     {"num_workers", "resume_from", "log_predictions", "log_interval", "val_metrics", "val_interval"}
     | {"start_by_validation", "run_id", "has_targets", "save_raw_predictions", "save_overlays"}
-    | {"log_model", "register", "of"}
+    | {"log_model", "register", "of", "tuned_by"}
 )
 #: Settings of the scoring that follows.
 SCORING_SETTINGS = frozenset(
@@ -56,11 +73,16 @@ SCORING_SETTINGS = frozenset(
 )
 
 
+class TrainingFailed(RunError):
+    """A training that ended with an error of its own."""
+
+
 @dataclass(frozen=True)
 class FoldTask:
     """What to train: `config` is resolved with `overrides`, `key` names what comes of it.
 
-    `fold` is what is held out, empty for nothing; `city` is then all that is learnt from.
+    `fold` is what is held out, empty for nothing; `city` is then all that is learnt from. `trial`
+    is its number in a search.
     """
 
     fold: str
@@ -70,10 +92,13 @@ class FoldTask:
     overrides: str
     config: Config
     key: str
+    trial: int | None = None
 
     @property
     def name(self) -> str:
         """For runs and messages."""
+        if self.trial is not None:
+            return f"trial {self.trial} of {self.config.name} without {self.fold}"
         if not self.fold:
             return f"{self.config.name} on {self.city}"
         return f"{self.config.name} without {self.fold}, seed {self.seed}"
@@ -81,11 +106,12 @@ class FoldTask:
 
 @dataclass(frozen=True)
 class FoldRun:
-    """A finished training: its run, and whether it was there before."""
+    """A training that has ended: its run, whether it was there before, or was ended early."""
 
     run_id: str
     folder: Path
     kept: bool
+    pruned: bool = False
 
 
 def training_key(config: Config, data: str) -> str:
@@ -114,10 +140,14 @@ def data_digest(data_path: Path) -> str:
     return digest.hexdigest()
 
 
-def train_fold(task: FoldTask, parent_id: str, num_gpus: int) -> FoldRun:
-    """Train, or keep what was trained, under a parent or on its own (""); RunError where it fails.
+def train_fold(
+    task: FoldTask, parent_id: str, num_gpus: int, watch: Watch | None = None
+) -> FoldRun:
+    """Train, or keep what was trained, under a parent or on its own ("").
 
-    With an unfinished run of the same key it goes on from its last checkpoint.
+    With an unfinished run of the same key it goes on from its last checkpoint. Raises
+    TrainingFailed, in one line. `watch` is asked
+    every second whether the training shall end early; one that has ended meanwhile is finished.
     """
     own = tracking.client()
     earlier = _earlier(task.key)
@@ -138,19 +168,46 @@ def train_fold(task: FoldTask, parent_id: str, num_gpus: int) -> FoldRun:
     run_id = str(run.info.run_id)
     log.info("%s: %s", task.name, f"going on from run {resume_from}" if resume_from else "training")
     overrides = task.overrides + (f" resume_from={resume_from}" if resume_from else "")
-    status = _run(_command(task, overrides, num_gpus), run_id)
+    watched = None if watch is None else _Watched(watch, run_id)
+    status = _run(_command(task, overrides, num_gpus), run_id, watched)
     run = own.get_run(run_id)
+    if status != 0 and watched is not None and watched.ended:
+        own.set_terminated(run_id, "KILLED")
+        own.set_tag(run_id, PRUNED, "true")
+        return FoldRun(run_id, tracking.run_artifacts(run_id), kept=False, pruned=True)
     if status != 0:
         if run.info.status == "RUNNING":
             own.set_terminated(run_id, "KILLED")
         reason = run.data.tags.get("error", f"exit status {status}")
-        raise RunError(
+        raise TrainingFailed(
             f"{f'fold {task.fold}' if task.fold else task.name}: its training failed ({reason}); "
             "correct that and run the same command again: what is finished is kept"
         )
     for key, value in _tags(task, parent_id).items():
         own.set_tag(run_id, key, value)
     return FoldRun(run_id, tracking.run_artifacts(run_id), kept=False)
+
+
+@dataclass
+class _Watched:
+    """Whether a run shall end, and whether it was told so."""
+
+    watch: Watch
+    run_id: str
+    ended: bool = False
+
+    def shall_end(self) -> bool:
+        self.ended = self.watch(self.run_id)
+        return self.ended
+
+
+def history_of(key: str, metric: str) -> dict[int, float]:
+    """A metric of all runs of a key, by iteration: those that went on from one another are one."""
+    own = tracking.client()
+    found: dict[int, float] = {}
+    for run in reversed(_earlier(key)):
+        found |= {p.step: p.value for p in own.get_metric_history(run.info.run_id, metric)}
+    return dict(sorted(found.items()))
 
 
 def _tags(task: FoldTask, parent_id: str) -> dict[str, str]:
@@ -161,8 +218,9 @@ def _tags(task: FoldTask, parent_id: str) -> dict[str, str]:
         "city": task.city,
         "seed": str(task.seed),
         "held_out": task.fold,
+        "trial": "" if task.trial is None else str(task.trial),
     }
-    return {name: value for name, value in tags.items() if value or name != PARENT}
+    return {name: value for name, value in tags.items() if value or name not in {PARENT, "trial"}}
 
 
 def _earlier(key: str) -> list[Run]:
@@ -200,6 +258,8 @@ def _trained_folder(run: Run, task: FoldTask) -> Path | None:
         return None
     if run.info.status == "FINISHED":
         return folder
+    if PRUNED in run.data.tags:
+        return None
     checkpoint = _last_checkpoint(run)
     if checkpoint is None:
         return None
@@ -253,8 +313,8 @@ def _command(task: FoldTask, overrides: str, num_gpus: int) -> list[str]:
     ]
 
 
-def _run(command: list[str], run_id: str) -> int:
-    """Run a training as a process that ends when this one does."""
+def _run(command: list[str], run_id: str, watched: _Watched | None = None) -> int:
+    """Run a training as a process that ends when this one does, or when who watches it says so."""
     paths = [str(Path(builtup.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **{k: v for k, v in os.environ.items() if k != "MLFLOW_EXPERIMENT_ID"},
@@ -262,18 +322,31 @@ def _run(command: list[str], run_id: str) -> int:
         "MLFLOW_TRACKING_URI": tracking.client().tracking_uri,
         "PYTHONPATH": os.pathsep.join(paths),
     }
+    if watched is not None and not os.environ.get(VERBOSE):
+        environment[QUIET] = "1"  # who watches says what matters
     log.debug("%s", shlex.join(command))
     process = subprocess.Popen(command, env=environment, preexec_fn=_end_with_parent())
     try:
+        while watched is not None:
+            try:
+                return process.wait(LOOK_EVERY)
+            except subprocess.TimeoutExpired:
+                if watched.shall_end():
+                    return _end(process)
         return process.wait()
     except BaseException:
-        process.terminate()  # it closes its run as KILLED
-        try:
-            process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
         raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End a training, which closes its run as KILLED; its exit status."""
+    process.terminate()
+    try:
+        return process.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _end_with_parent() -> Callable[[], None] | None:

@@ -11,6 +11,7 @@ from builtup.config.load import Config
 from builtup.runs.manifest import DataManifest, git_commit, used_data, write_config
 from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
+from builtup.runs.study_records import ground_of_search
 from builtup.training.build import Data
 from builtup.training.learner import Learner
 from builtup.training.students import keep_teacher
@@ -66,7 +67,8 @@ def _city_of_fold(data: Data) -> str:
 def summary_of(config: Config, data: Data) -> Summary:
     """What summary.json says of the run besides its scores.
 
-    It was trained on the ground of runs before it too, whose weights it began with.
+    It was trained on the ground of runs before it too, whose weights it began with. Raises
+    ConfigError where `tuned_by` is no search.
     """
     return Summary(
         config=config.path.name,
@@ -80,6 +82,7 @@ def summary_of(config: Config, data: Data) -> Summary:
         seed=config.seed,
         git_commit=git_commit(),
         inherited_threshold=data.inherited,
+        settings_tuned_on=ground_of_search(config.tuned_by) if config.tuned_by else None,
     )
 
 
