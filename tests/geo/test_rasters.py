@@ -219,3 +219,23 @@ def test_a_raster_is_read_on_another_grid_where_it_lies_on_one(tmp_path: Path) -
         assert Grid.of(warped) == moved
     np.testing.assert_array_equal(found[:8, :17], values[2:, 3:])
     assert (found[8:] == 255).all() and (found[:, 17:] == 255).all()
+
+
+def test_a_png_that_is_cut_off_is_refused_which_gdal_would_fill(tmp_path: Path) -> None:
+    from PIL import Image
+
+    values = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with open_raster(tmp_path / "a.png", ("PNG",)) as dataset:
+        assert (dataset.read(1) == values).all()
+    content = (tmp_path / "a.png").read_bytes()
+    for end in (len(content) - 12, len(content) // 2, 40, 12):
+        (tmp_path / "a.png").write_bytes(content[:end])
+        with (
+            pytest.raises(InputError, match=r"a\.png: cannot be read to its end \(cut off\)"),
+            open_raster(tmp_path / "a.png", ("PNG",)),
+        ):
+            pass
+    (tmp_path / "a.png").write_bytes(content + b"what some programs add")
+    with open_raster(tmp_path / "a.png", ("PNG",)) as dataset:
+        assert (dataset.read(1) == values).all()

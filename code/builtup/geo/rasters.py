@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,8 +76,12 @@ def open_raster(path: Path | str, formats: tuple[str, ...] = ("GTiff",)) -> Iter
         raise InputError(p, "no such file", "check the path")
     if p.is_file() and p.stat().st_size == 0:
         raise InputError(p, "empty file (0 bytes)", "copy or download it again")
+    driver = _format_of(p, formats)
+    if driver == "PNG" and not _has_end(p):
+        # GDAL fills the rest, and says nothing
+        raise InputError(p, "cannot be read to its end (cut off)", "copy or download it again")
     try:
-        dataset = _opened(p, "r", driver=_format_of(p, formats))
+        dataset = _opened(p, "r", driver=driver)
     except RasterioIOError as e:
         known = " or ".join(_FORMAT_NAMES[name] for name in formats)
         raise InputError(
@@ -101,6 +106,17 @@ def _format_of(path: Path, formats: tuple[str, ...]) -> str:
     except OSError:
         return formats[0]  # GDAL says what is wrong
     return next((f for f in formats if start.startswith(_BEGINS.get(f, ()))), formats[0])
+
+
+def _has_end(path: Path) -> bool:
+    """Whether the last chunk of a PNG is there (ISO 15948: a length, a type, data, a checksum)."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            if head[4:] == b"IEND":
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
 
 
 def read_window(
