@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio.features
 import shapely
@@ -12,9 +14,10 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from rasterio.crs import CRS as RasterioCRS
 
 from builtup.geo import burn
-from builtup.geo.burn import BlockBurner, Burner
+from builtup.geo.burn import BlockBurner, Burner, placed_burner
 from builtup.geo.grid import Grid
 from builtup.geo.vectors import PolygonSet
 from builtup.geo.windows import Window, aligned
@@ -124,3 +127,30 @@ def test_windows_cut_from_blocks_are_those_burnt_by_themselves() -> None:
         np.testing.assert_array_equal(blocks.burn(window), burner.burn(window))
     with pytest.raises(ValueError, match="one block"):
         blocks.burn(Window(100, 0, 64, 10))
+
+
+def in_degrees(grid: Grid, shapes: list[shapely.Polygon]) -> PolygonSet:
+    """Polygons of a grid's pixels, in WGS 84."""
+    way = pyproj.Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
+
+    def move(xy):
+        return np.stack(way.transform(*grid.to_ground(xy).T), axis=1)
+
+    moved = shapely.transform(np.array(shapes, dtype=object), move)
+    return PolygonSet(Path("a.geojson"), moved, pyproj.CRS("EPSG:4326"))
+
+
+def test_polygons_of_another_crs_are_placed_or_it_is_said_by_what_they_miss() -> None:
+    grid = Grid(RasterioCRS.from_epsg(32638), Affine(1, 0, 300_000, 0, -1, 4_000_000), 40, 30)
+    here = in_degrees(grid, [shapely.box(2.5, 3.5, 9.5, 8.5)])
+    burner, far = placed_burner(here, grid, all_touched=True)
+    assert far == ""
+    assert burner.burn(Window(0, 0, 30, 40)).sum() == 8 * 6
+    away = in_degrees(grid, [shapely.box(5040, 0, 5050, 10)])
+    burner, far = placed_burner(away, grid, all_touched=True)
+    assert (len(burner), far) == (0, "5.0 km away")
+    turned = replace(here, geometries=shapely.transform(here.geometries, lambda xy: xy[:, ::-1]))
+    assert "latitude first" in placed_burner(turned, grid, all_touched=True)[1]
+    metres = np.array([shapely.box(300_002, 3_999_990, 300_009, 3_999_995)], dtype=object)
+    told = placed_burner(replace(here, geometries=metres), grid, all_touched=True)[1]
+    assert told == "300009.0, 3999990.0 are no degrees, as their CRS has them"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, islice, pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import shapely
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from rasterio import features
 
 from builtup.geo.grid import Grid
+from builtup.geo.reprojection import distance_to, reproject
 from builtup.geo.vectors import PolygonSet
 from builtup.geo.windows import Window
 
-__all__ = ["BlockBurner", "Burner"]
+__all__ = ["BlockBurner", "Burner", "placed_burner"]
 
 #: Polygons up to this many pixels along both axes are burnt uncut: a window is widened until it
 #: holds them, because GDAL clips edges at the border of a raster and may then miss a pixel.
@@ -104,6 +105,45 @@ class Burner:
         width = min(self.shape[1], math.ceil(right)) - x
         height = min(self.shape[0], math.ceil(bottom)) - y
         return Window(y, x, height, width)
+
+
+class InParts(Protocol):
+    """Polygons that come some at a time, anew whenever they are asked for."""
+
+    def parts(self) -> Generator[PolygonSet, None, None]:
+        """The polygons in their order."""
+
+
+def placed_burner(polygons: InParts, grid: Grid, *, all_touched: bool) -> tuple[Burner, str]:
+    """Polygons of any CRS ready to be burnt into a grid; where none meets it, by what they miss
+    it: `12.3 km away`."""
+    with closing(polygons.parts()) as parts:
+        moved = (reproject(part, grid.crs) for part in parts)
+        burner = Burner.of_parts(moved, grid, all_touched=all_touched)
+    if len(burner) > 0:
+        return burner, ""
+    with closing(polygons.parts()) as parts:
+        first = list(islice(parts, 1))
+        if told := next((_wrong_axes(part, grid) for part in first), ""):
+            return burner, told
+        moved = (reproject(part, grid.crs) for part in chain(first, parts))
+        distance = min((distance_to(part, grid.corners) for part in moved), default=math.inf)
+    return burner, (
+        f"{distance / 1000:.1f} km away" if math.isfinite(distance) else "elsewhere on Earth"
+    )
+
+
+def _wrong_axes(polygons: PolygonSet, grid: Grid) -> str:
+    """What speaks against degrees: values that are none, or latitude first; empty where nothing."""
+    if not polygons.crs.is_geographic or not len(polygons):
+        return ""
+    x, y = np.abs(shapely.get_coordinates(polygons.geometries)).max(axis=0)
+    if x > 360 or y > 360:
+        corner = shapely.get_coordinates(polygons.geometries[:1])[0]
+        return f"{corner[0]:.1f}, {corner[1]:.1f} are no degrees, as their CRS has them"
+    turned = shapely.transform(polygons.geometries, lambda xy: xy[:, ::-1])
+    met = _ragged(reproject(replace(polygons, geometries=turned), grid.crs).geometries, grid)
+    return "with latitude first they would; longitude comes first" if len(met.bounds) else ""
 
 
 @dataclass(frozen=True)

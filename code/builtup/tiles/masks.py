@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from builtup.errors import BuiltupError
-from builtup.geo.burn import BlockBurner, Burner
+from builtup.geo.burn import BlockBurner, Burner, placed_burner
 from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE
 from builtup.geo.rasters import create_raster, gdal_env
-from builtup.geo.reprojection import distance_to, reproject
 from builtup.geo.vectors import PolygonFile, PolygonSet
 from builtup.geo.windows import aligned
 from builtup.jobs.files import atomic_path
@@ -106,15 +103,9 @@ def burner_on(
     polygons: PolygonFile | PolygonSet, grid: Grid, scene: Scene, *, all_touched: bool
 ) -> tuple[Burner, str]:
     """Polygons ready to be burnt into a scene; a warning where none meets it, else ""."""
-    with closing(polygons.parts()) as parts:
-        moved = (reproject(part, grid.crs) for part in parts)
-        burner = Burner.of_parts(moved, grid, all_touched=all_touched)
-    if len(burner) > 0:
+    burner, far = placed_burner(polygons, grid, all_touched=all_touched)
+    if not far:
         return burner, ""
-    with closing(polygons.parts()) as parts:
-        moved = (reproject(part, grid.crs) for part in parts)
-        distance = min((distance_to(part, grid.corners) for part in moved), default=math.inf)
-    far = f"{distance / 1000:.1f} km away" if math.isfinite(distance) else "elsewhere on Earth"
     return burner, (
         f"{polygons.path}: its polygons do not meet the scene {scene.shown} ({far}); "
         "check their CRS and the city's folder"
