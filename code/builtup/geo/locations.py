@@ -1,8 +1,9 @@
 """Where rasters lie: names for GDAL, and which of them a STAC document may point to.
 
 A STAC document is written by others. What it names is opened only where it is a GeoTIFF on object
-storage, on an https server or in the document's own folder; VRTs (which name further files), GDAL's
-/vsi… names, other schemes and other folders need the user's `allow`.
+storage, on an https server or in the document's own folder (of a catalogue's documents: in the
+folder of the whole); VRTs (which name further files), GDAL's /vsi… names, other schemes and other
+folders need the user's `allow`.
 """
 
 from __future__ import annotations
@@ -103,20 +104,21 @@ def user_location(text: str, allow: Allow) -> Location:
     return Location(text, any_format=allow.covers(str(resolved)))
 
 
-def asset_location(href: str, document: str, allow: Allow) -> Location:
+def asset_location(href: str, document: str, allow: Allow, within: Path | None = None) -> Location:
     """The raster that a STAC document names, `document` being its path or URL.
 
-    Raises InputError, naming the document, for what it may not point to.
+    Files may lie in the folder `within`, which is the document's own by default. Raises InputError,
+    naming the document, for what it may not point to.
     """
     least = 33 if is_url(href) or is_url(document) else 32  # a path may hold a space
     odd = any(ord(c) < least or "\ud800" <= c <= "\udfff" for c in href)  # the latter: no UTF-8
     if not href or odd or href != href.strip():
         raise InputError(document, f"an asset's href is {href!r}", "give a path or a URL")
     with _well_formed(document, href):
-        return _asset(href, document, allow)
+        return _asset(href, document, allow, within)
 
 
-def _asset(href: str, document: str, allow: Allow) -> Location:
+def _asset(href: str, document: str, allow: Allow, within: Path | None) -> Location:
     if href.startswith("/vsi"):
         return _gdal_location(href, allow.covers(href), document)
     if is_url(document) and not href.startswith("file:"):
@@ -127,7 +129,7 @@ def _asset(href: str, document: str, allow: Allow) -> Location:
         raise InputError(document, f"points to {href}: no scheme that is read", _schemes())
     if is_url(document):
         raise InputError(document, f"points to the local file {href}", "download the document")
-    return _local_asset(href, Path(document), allow)
+    return _local_asset(href, Path(document), allow, within)
 
 
 @contextmanager
@@ -140,7 +142,7 @@ def _well_formed(origin: str, name: str) -> Iterator[None]:
         raise InputError(origin, problem, "give a well-formed path or URL") from e
 
 
-def _local_asset(href: str, document: Path, allow: Allow) -> Location:
+def _local_asset(href: str, document: Path, allow: Allow, within: Path | None) -> Location:
     folder = document.resolve().parent
     decoded = unquote(urlsplit(href).path) if href.startswith("file://") else unquote(href)
     path = (folder / decoded).resolve()  # links followed
@@ -148,8 +150,10 @@ def _local_asset(href: str, document: Path, allow: Allow) -> Location:
     if not href.startswith("file://") and os.path.exists(plain):  # noqa: PTH110, as long as it may be
         path = plain.resolve()
     allowed = allow.covers(str(path))
-    if not allowed and not path.is_relative_to(folder):
-        raise InputError(document, f"points to {path}, outside its folder", _ASK)
+    inside = folder if within is None else within.resolve()
+    if not allowed and not path.is_relative_to(inside):
+        place = "its folder" if within is None else str(within)
+        raise InputError(document, f"points to {path}, outside {place}", _ASK)
     _refuse_vrt(path.name, allowed, str(document), href)
     return Location(str(path), allowed)
 

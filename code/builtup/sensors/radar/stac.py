@@ -6,31 +6,20 @@ of one document are dates of its places.
 
 from __future__ import annotations
 
-import http.client
-import json
-import logging
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from builtup.errors import BuiltupError, InputError
-from builtup.geo.locations import Allow, asset_location, is_url
+from builtup.geo.locations import Allow, asset_location
 from builtup.jobs.retries import Retries
 from builtup.sensors.radar.names import date_in, safe_name
 from builtup.sensors.radar.products import crossed_in, is_side_layer
 from builtup.sensors.radar.scenes import Band, Scene
+from builtup.sensors.stac import REMEDY, RETRIES, items_of, objects, read_document
 
 __all__ = ["read_items"]
 
-log = logging.getLogger(__name__)
-
-#: Largest document that is read.
-MOST_BYTES = 64_000_000
-#: Between tries at a document elsewhere.
-RETRIES = Retries((1.0, 2.0, 4.0))
-_REMEDY = "give a STAC item or item collection"
 _ROLES = {"thumbnail", "overview", "metadata", "visual"}
 _UNIT_KEYS = ("unit", "sar:units", "raster:unit")
 
@@ -42,8 +31,8 @@ def read_items(
 
     Raises InputError where the document is no item and no collection of items.
     """
-    content = _load(document, allow, retries)
-    items = _items(content, document.partition("?")[0])
+    content = read_document(document, allow, retries)
+    items = items_of(content, document.partition("?")[0])
     name = safe_name(Path(document.partition("?")[0]).stem)
     scenes: list[Scene] = []
     problems: list[BuiltupError] = []
@@ -55,82 +44,17 @@ def read_items(
     return scenes, problems
 
 
-def _load(document: str, allow: Allow, retries: Retries) -> Any:
-    text = _download(document, allow, retries) if is_url(document) else _read(Path(document))
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as e:
-        shown = document.partition("?")[0]
-        raise InputError(shown, f"no JSON ({str(e)[:100]})", _REMEDY) from e
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(path, f"over {MOST_BYTES // 10**6} MB", "split the collection")
-        return path.read_bytes()
-    except OSError as e:
-        raise InputError(path, f"cannot be read ({e.strerror})", "check the path") from e
-
-
-def _download(url: str, allow: Allow, retries: Retries) -> bytes:
-    scheme, shown = url.partition("://")[0], url.partition("?")[0]
-    if scheme != "https" and not (scheme == "http" and allow.covers(url)):
-        raise InputError(
-            shown, f"a STAC document is not read by {scheme}", "give its https address, or a copy"
-        )
-    try:
-        return retries.call(lambda: _fetch(url, shown), _may_pass, shown)
-    except (ValueError, http.client.InvalidURL) as e:
-        raise InputError(shown, f"no address ({e})", "check the address") from e
-    except OSError as e:  # HTTP errors and time-outs are among them
-        raise InputError(shown, f"cannot be read ({e})", "check the address") from e
-
-
-def _fetch(url: str, shown: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        text: bytes = answer.read(MOST_BYTES + 1)
-    if len(text) > MOST_BYTES:
-        raise InputError(shown, f"over {MOST_BYTES // 10**6} MB", "split the collection")
-    return text
-
-
-def _may_pass(e: Exception) -> bool:
-    final = isinstance(e, urllib.error.HTTPError) and e.code in {400, 401, 403, 404}
-    return isinstance(e, OSError) and not final
-
-
-def _items(content: Any, shown: str) -> list[Mapping[str, Any]]:
-    kind = content.get("type") if isinstance(content, dict) else None
-    if kind == "Feature":
-        return [content]
-    if kind != "FeatureCollection":
-        raise InputError(shown, f"its type is {kind!r}", _REMEDY)
-    features = content.get("features")
-    if not isinstance(features, list) or not features:
-        raise InputError(shown, "a collection without items", _REMEDY)
-    links = content.get("links")
-    if any(link.get("rel") == "next" for link in _dicts(links)):
-        log.warning("%s: one page of a longer answer; its items are read, no others", shown)
-    return [item if isinstance(item, dict) else {} for item in features]
-
-
-def _dicts(value: Any) -> list[Mapping[str, Any]]:
-    """The objects of a list; nothing of what is no list."""
-    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
-
-
 def _scene(item: Mapping[str, Any], city: str, document: str, allow: Allow) -> Scene:
     shown = document.partition("?")[0]
     identifier, properties, assets = (item.get(key) for key in ("id", "properties", "assets"))
     if not isinstance(identifier, str) or not identifier or not isinstance(assets, dict):
-        raise InputError(shown, "an item without id or assets", _REMEDY)
+        raise InputError(shown, "an item without id or assets", REMEDY)
     bands = {}
     for polarisation in ("vv", "vh"):
         key, asset, number = _find(assets, polarisation, identifier, shown)
         href = asset.get("href")
         if not isinstance(href, str):
-            raise InputError(shown, f"item {identifier}, asset {key}: no href", _REMEDY)
+            raise InputError(shown, f"item {identifier}, asset {key}: no href", REMEDY)
         location = asset_location(href, document, allow)
         holders = _holders(asset, number)
         bands[polarisation] = Band(
@@ -192,7 +116,7 @@ def _band_number(asset: Mapping[str, Any], polarisation: str) -> int | None:
     names = [str(p).lower() for p in listed] if isinstance(listed, list) else []
     for key in ("bands", "eo:bands", "raster:bands"):
         if not names:
-            bands = _dicts(asset.get(key))
+            bands = objects(asset.get(key))
             names = [str(b.get("name") or b.get("description") or "").lower() for b in bands]
     if names.count(polarisation) != 1:
         return None
@@ -203,7 +127,7 @@ def _holders(asset: Mapping[str, Any], number: int) -> list[Mapping[str, Any]]:
     """What may say something of a band's values: the entries of the band, then the asset."""
     found: list[Mapping[str, Any]] = []
     for name in ("bands", "raster:bands"):
-        found += _dicts(asset.get(name))[max(0, number - 1) :][:1]
+        found += objects(asset.get(name))[max(0, number - 1) :][:1]
     return [*found, asset]
 
 
