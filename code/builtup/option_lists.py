@@ -37,12 +37,14 @@ _SOURCE = click.Choice(["scene", "city"])
 
 importing = listed(
     (
-        *("layout", click.Choice(["dronedeploy", "chips"]), "dronedeploy"),
+        *("layout", click.Choice(["dronedeploy", "chips", "open_cities", "spacenet"])),
+        "dronedeploy",
         "how the data set lies in its folder: docs/imagery.md",
     ),
     ("classes", str, "", "a CSV file: name, colour, role; the layout's own by default"),
     ("pixel", str, "", "metres, where pictures do not say; the layout's by default"),
     ("split", str, "", "those to import, separated by ; (train;valid;test); all by default"),
+    ("allow", str, "", "open_cities: folders that links may lead to besides; none by default"),
 )
 
 holding_out = listed(

@@ -85,12 +85,12 @@ def test_lists_of_scenes_and_classes(tmp_path):
     run(root, tmp_path / "out")
     assert rows(tmp_path / "out") == [
         {
-            "scene": "a", "site": "a", "split": "test", "date": "",
-            "image": "images/a/a_image.tif", "mask": "masks/a/a_mask.tif", "height": "",
+            "scene": "a", "site": "a", "split": "test", "role": "labelled", "date": "",
+            "image": "images/a/a_image.tif", "mask": "masks/a/a_mask.tif", "soft": "", "height": "",
         },
         {
-            "scene": "b", "site": "b", "split": "train", "date": "",
-            "image": "images/b/b_image.tif", "mask": "masks/b/b_mask.tif",
+            "scene": "b", "site": "b", "split": "train", "role": "labelled", "date": "",
+            "image": "images/b/b_image.tif", "mask": "masks/b/b_mask.tif", "soft": "",
             "height": "height/b/b_height.tif",
         },
     ]  # fmt: skip

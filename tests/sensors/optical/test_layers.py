@@ -10,9 +10,10 @@ from PIL import Image
 
 from builtup.geo.grid import Grid
 from builtup.jobs.steps import Job
-from builtup.sensors.optical.layers import SceneWork, write_layers
+from builtup.sensors.optical.layers import write_layers
 from builtup.sensors.optical.layouts.dronedeploy import CLASSES
 from builtup.sensors.optical.raw_scenes import RawScene
+from builtup.sensors.optical.scene_work import SceneWork
 from helpers import write_raster
 from picture_data import class_numbers, colours, painted
 

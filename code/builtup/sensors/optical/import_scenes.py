@@ -4,6 +4,7 @@ Of a scene `<name>` on the site `<site>`:
 
     images/<site>/<name>_image.tif    uint8, red, green, blue, alpha (0 no data, 255 data)
     masks/<site>/<name>_mask.tif      uint8, class numbers, 255 ignored
+    soft/<site>/<name>_soft.tif       uint8, v/254 is the mapped class's probability, 255 unknown
     height/<site>/<name>_height.tif   float32, metres above local ground, NaN unknown
 
 `scenes.csv` lists what was imported, `classes.csv` the classes.
@@ -18,25 +19,32 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from rasterio.enums import ColorInterp
+from rasterio.io import DatasetReader
+
 from builtup.errors import BuiltupError, ConfigError, GridError, InputError
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
+from builtup.geo.locations import Allow, check_allow
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
 from builtup.sensors.classes import Classes
 from builtup.sensors.optical.elevations import placed
 from builtup.sensors.optical.label_colours import classes_table, read_classes
-from builtup.sensors.optical.layers import (
-    KINDS,
-    LABEL_FORMATS,
-    REMARKS,
-    UNLABELLED,
-    SceneWork,
-    write_layers,
-)
+from builtup.sensors.optical.label_layers import LABEL_FORMATS, UNLABELLED, with_soft
+from builtup.sensors.optical.layers import write_layers
 from builtup.sensors.optical.layouts import LAYOUTS
 from builtup.sensors.optical.pictures import open_picture
-from builtup.sensors.optical.raw_scenes import Found, Layout, RawScene
+from builtup.sensors.optical.raw_scenes import (
+    PICTURE,
+    PIXELS,
+    POLYGONS,
+    SOFT,
+    Found,
+    Layout,
+    RawScene,
+)
+from builtup.sensors.optical.scene_work import KINDS, REMARKS, SceneWork
 from builtup.sensors.remarks import Remark, say
 from builtup.sensors.scene_files import require_folder
 
@@ -45,7 +53,7 @@ __all__ = ["import_scenes"]
 log = logging.getLogger(__name__)
 
 STEP = Step("import_scenes", version=2, spawn_above=20_000_000)
-_COLUMNS = ("scene", "site", "split", "date", *KINDS)
+_COLUMNS = ("scene", "site", "split", "role", "date", *KINDS)
 
 
 def import_scenes(
@@ -56,6 +64,7 @@ def import_scenes(
     classes: str = "",
     pixel: str = "",
     split: str = "",
+    allow: str = "",
     num_workers: int = 2,
     on_error: str = "stop",
 ) -> Summary:
@@ -63,15 +72,19 @@ def import_scenes(
 
     `classes` is a CSV file of names and colours (the layout's own by default), `pixel` the side of
     a pixel in metres where pictures do not say it, `split` those that are imported, separated by
-    `;` (all by default). Raises InputError, GridError or ConfigError; with `on_error="skip"` scenes
+    `;` (all by default), `allow` prefixes of where a catalogue's links may lead out of its folder,
+    separated by `;`. Raises InputError, GridError or ConfigError; with `on_error="skip"` scenes
     that cannot be used are listed in the summary.
     """
     known = LAYOUTS.get(layout)
     if known is None:
         raise ConfigError(f"layout={layout}: unknown; choose one of {', '.join(LAYOUTS)}")
-    own = _classes(known, layout, classes)
     metres = _metres(pixel)
-    found = known.find(require_folder(input_path))
+    allowed = Allow.parse(allow)
+    check_allow(allowed)
+    given = read_classes(Path(classes)) if classes else None
+    found = known.find(require_folder(input_path), allowed)
+    own = _classes(given, known, layout, found)
     scenes = _of_split(input_path, found, split)
     jobs: list[Job] = []
     problems: list[BuiltupError] = list(found.problems)
@@ -89,8 +102,8 @@ def import_scenes(
     write_text_atomically(output_path / "classes.csv", classes_table(own))
     write_text_atomically(output_path / "scenes.csv", _scenes_table(done, output_path))
     remarks = _remarks_of(done)
-    say([*found.remarks, *remarks])
-    with_labels = sum(job.context.scene.labels is not None for job in done)
+    say([*found.remarks, *_without_alpha(jobs), *remarks])
+    with_labels = sum(job.context.scene.labelled for job in done)
     if with_labels > 1 and sum(remark.what == UNLABELLED for remark in remarks) == with_labels:
         log.warning(
             "%s: the labels of all scenes are ignored everywhere; check classes", output_path
@@ -99,15 +112,31 @@ def import_scenes(
     return summary
 
 
-def _classes(layout: Layout, name: str, given: str) -> Classes:
-    if given:
-        return read_classes(Path(given))
-    if layout.classes is None:
+def _classes(given: Classes | None, layout: Layout, name: str, found: Found) -> Classes:
+    """The classes of the labels; ConfigError where nobody says them, or labels are of two."""
+    classes = given or layout.classes or found.classes
+    if classes is None:
         raise ConfigError(
             f"classes: layout={name} has no classes of its own; give classes=<file>.csv with "
             "columns name, colour, role"
         )
-    return layout.classes
+    of_two = any(scene.labels_are != PICTURE for scene in found.scenes)
+    if of_two and not classes.by_threshold:
+        raise ConfigError(
+            f"classes: {len(classes)} of them, and labels that are polygons or probabilities are "
+            "of two; leave classes out, or name two"
+        )
+    return classes
+
+
+def _without_alpha(jobs: Sequence[Job]) -> list[Remark]:
+    """The pictures that have no alpha beside others that have one."""
+    works = [job.context for job in jobs]
+    without = [work for work in works if work.alpha_from == "black"]
+    if len(without) == len(works):
+        return []
+    what = "no alpha, as others here have: black at its border is taken for no data"
+    return [Remark(work.scene.image.name, what) for work in without]
 
 
 def _metres(pixel: str) -> float | None:
@@ -141,9 +170,9 @@ def _of_split(root: Path, found: Found, split: str) -> list[RawScene]:
 def _plan(scene: RawScene, layout: Layout, classes: Classes, pixel: float | None) -> SceneWork:
     """Look at the headers of a scene's files; raise InputError where they do not fit together."""
     with open_picture(scene.image) as picture:
-        grid = picture.grid
+        grid, alpha_from = picture.grid, picture.alpha_from
     if scene.labels is not None:
-        _check_labels(scene.labels, scene.image, grid)
+        _check_labels(scene, scene.labels, grid)
     metres, remarks = _pixel_of(scene, grid, layout, pixel)
     elevation_grid = None
     if scene.elevation is not None:
@@ -152,10 +181,19 @@ def _plan(scene: RawScene, layout: Layout, classes: Classes, pixel: float | None
         if metres is None:
             problem = "no CRS, so that nothing says how large a pixel is"
             raise InputError(scene.image, problem, "give pixel=<metres>")
-    return SceneWork(scene, grid, classes, layout.first, metres, elevation_grid, tuple(remarks))
+    first, said = layout.first, tuple(remarks)
+    return SceneWork(scene, grid, classes, first, metres, elevation_grid, said, alpha_from)
 
 
-def _check_labels(labels: Path, image: Path, grid: Grid) -> None:
+def _check_labels(scene: RawScene, labels: Path, grid: Grid) -> None:
+    image = scene.image
+    if scene.labels_are in {POLYGONS, PIXELS}:
+        if not labels.is_file():
+            raise InputError(labels, "no such file", "check the path")
+        if scene.labels_are == POLYGONS and not grid.crs:
+            problem = "no CRS, so that nothing says where its polygons lie"
+            raise InputError(image, problem, "give the picture its place (gdal_edit -a_srs)")
+        return
     with open_raster(labels, LABEL_FORMATS) as dataset:
         if dataset.shape != grid.shape:
             problem = (
@@ -163,12 +201,24 @@ def _check_labels(labels: Path, image: Path, grid: Grid) -> None:
                 f"{grid.width}x{grid.height}"
             )
             raise GridError(labels, problem, "give labels on the picture's grid")
+        if scene.labels_are == SOFT:
+            _check_probability(labels, dataset)
         if dataset.dtypes[0] != "uint8" or dataset.count == 2:
             problem = f"{dataset.count} bands of type {dataset.dtypes[0]}"
             raise InputError(labels, problem, "give colours, or class numbers, of 8 bits")
         if dataset.crs and grid.crs and not Grid.of(dataset).matches(grid, SAME_CITY_TOLERANCE):
             problem = f"lies elsewhere than its picture {image.name}"
             raise GridError(labels, problem, "give labels on the picture's grid")
+
+
+def _check_probability(path: Path, dataset: DatasetReader) -> None:
+    bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "8")
+    palette = dataset.colorinterp[0] == ColorInterp.palette
+    if dataset.count != 1 or dataset.dtypes[0] != "uint8" or palette or bits != "8":
+        kind = "a palette" if palette else f"{dataset.count} bands of type {dataset.dtypes[0]}"
+        kind = f"{bits} bit" if bits != "8" else kind
+        problem = f"{kind}: no probability of 0 to 255"
+        raise InputError(path, problem, "write one band of 8 bits, 0 for no and 255 for yes")
 
 
 def _pixel_of(
@@ -192,20 +242,25 @@ def _pixel_of(
 
 def _job(work: SceneWork, output: Path) -> Job:
     scene, place = work.scene, work.elevation_grid
-    kinds = {
-        "image": scene.image,
-        **({"mask": scene.labels} if scene.labels else {}),
-        **({"height": scene.elevation} if scene.elevation else {}),
+    own = {
+        "image": True,
+        "mask": scene.labelled,
+        "soft": scene.labelled and with_soft(scene.labels_are),
+        "height": scene.elevation is not None,
     }
+    kinds = [kind for kind in KINDS if own[kind]]
+    files = (scene.image, scene.labels, scene.elevation)
+    labels = {"labels": scene.labels_are, "complete": scene.complete}
     return Job(
         name=scene.name,
-        inputs=tuple(kinds.values()),
+        inputs=tuple(path for path in files if path is not None),
         outputs=tuple(_output(output, scene, kind) for kind in kinds),
         settings={
-            "classes": classes_table(work.classes) if scene.labels else "",
+            "classes": classes_table(work.classes) if scene.labelled else "",
             "first": work.first,
             "metres": work.metres,
-            "kinds": list(kinds),
+            "kinds": kinds,
+            **(labels if scene.labels_are != PICTURE else {}),
             "elevation": None if place is None else [*place.transform[:6], str(place.crs)],
         },
         pixels=work.grid.pixels,
@@ -226,7 +281,7 @@ def _scenes_table(jobs: Sequence[Job], output: Path) -> str:
         scene: RawScene = job.context.scene
         paths = [_output(output, scene, kind) for kind in KINDS]
         there = [p.relative_to(output).as_posix() if p in job.outputs else "" for p in paths]
-        table.writerow([scene.name, scene.site, scene.split, scene.date, *there])
+        table.writerow([scene.name, scene.site, scene.split, scene.role, scene.date, *there])
     return text.getvalue()
 
 

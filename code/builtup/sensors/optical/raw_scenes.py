@@ -7,22 +7,43 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from builtup.errors import InputError
+from builtup.geo.locations import Allow
 from builtup.sensors.classes import Classes
 from builtup.sensors.remarks import Remark
 from builtup.sensors.scene_files import list_files
 
-__all__ = ["SPLITS", "Found", "Layout", "RawScene", "files_below", "plain_name", "with_splits"]
+__all__ = [
+    "EMPTY",
+    "PICTURE",
+    "PIXELS",
+    "POLYGONS",
+    "SOFT",
+    "SPLITS",
+    "Found",
+    "Layout",
+    "RawScene",
+    "files_below",
+    "lines_of",
+    "plain_name",
+    "refuse_twins",
+    "with_splits",
+]
 
 #: Lists of scenes, a name a line, beside a data set's folders.
 SPLITS = ("train", "valid", "test")
+#: What labels are: a picture of classes, the mapped class's probability in 8 bits, its polygons (in
+#: the CRS of their file, or in the picture's pixels), or nothing, because nothing of it is there.
+PICTURE, SOFT, POLYGONS, PIXELS, EMPTY = "picture", "soft", "polygons", "pixels", "empty"
 
 
 @dataclass(frozen=True)
 class RawScene:
     """The files of one scene: its picture, and labels and elevation where there are any.
 
-    `name` is unique in the data set, `site` the ground that is held out as one. `labels` are a
-    picture in the classes' colours, or of one band of numbers; `elevation` is on any grid.
+    `name` is unique in the data set, `site` the ground that is held out as one. `labels` are what
+    `labels_are` says: a picture is in the classes' colours, or of one band of numbers. Where they
+    are not `complete`, nothing is known of the ground that they leave out. `elevation` is on any
+    grid.
     """
 
     name: str
@@ -32,26 +53,45 @@ class RawScene:
     date: str = ""
     labels: Path | None = None
     elevation: Path | None = None
+    labels_are: str = PICTURE
+    complete: bool = True
+
+    @property
+    def labelled(self) -> bool:
+        """Whether something is known of its ground."""
+        return self.labels is not None or self.labels_are == EMPTY
+
+    @property
+    def role(self) -> str:
+        """What it can teach: labelled, incomplete (its labels leave ground out), unlabelled."""
+        if not self.labelled:
+            return "unlabelled"
+        return "labelled" if self.complete else "incomplete"
 
 
 @dataclass
 class Found:
-    """The scenes of a folder in a fixed order, what is refused, and what is said of them."""
+    """The scenes of a folder in a fixed order, what is refused, and what is said of them.
+
+    `classes` are those of its labels where the layout has none of its own and they need none.
+    """
 
     scenes: list[RawScene] = field(default_factory=list)
     problems: list[InputError] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
+    classes: Classes | None = None
 
 
 @dataclass(frozen=True)
 class Layout:
     """How a data set lies in its folder.
 
-    `find` finds its scenes. `classes` are its own (None: the user says them), `first` is the number
-    of class 0 in labels of numbers, `metres` the pixel of pictures that do not say theirs.
+    `find` finds its scenes, following links out of the folder where these are allowed. `classes`
+    are its own (None: the user says them), `first` is the number of class 0 in labels of numbers,
+    `metres` the pixel of pictures that do not say theirs.
     """
 
-    find: Callable[[Path], Found]
+    find: Callable[[Path, Allow], Found]
     classes: Classes | None = None
     first: int = 0
     metres: float | None = None
@@ -75,6 +115,17 @@ def plain_name(path: Path, name: str) -> str:
     return name
 
 
+def refuse_twins(found: Found) -> None:
+    """Leave out scenes whose name another has already; each is a problem that names both."""
+    kept: dict[str, RawScene] = {}
+    for scene in found.scenes:
+        first = kept.setdefault(scene.name, scene)
+        if first is not scene:
+            problem = f"the scene {scene.name} stands twice, here and in {first.image}"
+            found.problems.append(InputError(scene.image, problem, "rename or remove one of them"))
+    found.scenes = list(kept.values())
+
+
 def with_splits(root: Path, found: Found) -> None:
     """Give the scenes the split of whichever list of `SPLITS` names them, where there are lists.
 
@@ -85,7 +136,7 @@ def with_splits(root: Path, found: Found) -> None:
         path = root / f"{split}.txt"
         if not path.is_file():
             continue
-        for name in _names(path):
+        for name in lines_of(path):
             if split_of.setdefault(name, split) != split:
                 problem = f"the scene {name} is in {split_of[name]}.txt as well"
                 raise InputError(path, problem, "take it out of one of them")
@@ -95,7 +146,8 @@ def with_splits(root: Path, found: Found) -> None:
     _say_strangers(root, found, split_of)
 
 
-def _names(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
+    """The lines of a list of names, but for empty ones; InputError where it is no text."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as e:

@@ -105,4 +105,4 @@ def _check_index(path: Path, found: Found, images: set[str]) -> None:
         found.remarks.append(Remark(name, "not in index.csv, and taken all the same"))
 
 
-LAYOUT = Layout(find, CLASSES, metres=0.1)
+LAYOUT = Layout(lambda root, _: find(root), CLASSES, metres=0.1)
