@@ -25,8 +25,8 @@ from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 from scipy import ndimage
 
+from builtup.simulate.aerial.dataset import COLOURS
 from builtup.simulate.aerial.surface import CLASSES
-from builtup.simulate.aerial.writing import COLOURS
 from builtup.simulate.dataset import simulate
 
 ROOT = Path(__file__).resolve().parents[2]

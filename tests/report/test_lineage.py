@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pyogrio
 import pytest
+import rasterio
 
 from builtup.config.launch import run_script
 from builtup.errors import InputError, RunError
 from builtup.maps.submission import to_submission
 from builtup.options import PolygonOptions
-from builtup.report.lineage import trace
+from builtup.report.lineage import result_of, trace
 from builtup.runs import tracking
-from builtup.runs.results import resolve_results
+from builtup.runs.results import PredictionTags, resolve_results, write_tags
 from builtup.simulate.dataset import simulate
 from builtup.tiles.prepare import prepare
 from builtup.training.checkpoints import load_state, weights_digest
@@ -189,3 +191,27 @@ def test_what_leads_nowhere_is_one_line(project: Path, tmp_path: Path) -> None:
     other = mlflow.MlflowClient().create_run("0").info.run_id
     with pytest.raises(RunError, match="neither an inference nor a training"):
         trace(run_id=other)
+
+
+# --- files of results -----------------------------------------------------------------------------
+
+
+def test_a_raster_and_its_folder_name_the_run_and_what_names_none_is_refused(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "raw").mkdir()
+    path = tmp_path / "raw" / "38SLF_Alpha.tif"
+    for run_id in ("", "abc"):
+        profile = {"width": 3, "height": 2, "count": 1, "dtype": "uint8"}
+        with rasterio.open(path, "w", driver="GTiff", **profile) as dataset:
+            dataset.write(np.zeros((1, 2, 3), np.uint8))
+            write_tags(dataset, PredictionTags("", "38SLF_Alpha", 3, 2, run_id, 0.37))
+        if not run_id:
+            with pytest.raises(InputError, match="names no run"):
+                result_of(path)
+    result = result_of(path)
+    assert (result.runs, result.city, result.threshold) == (("abc",), "38SLF_Alpha", "0.37")
+    folder = result_of(tmp_path)
+    assert (folder.runs, folder.city, folder.sha256) == (("abc",), "", "")
+    with pytest.raises(InputError, match="does not exist"):
+        result_of(tmp_path / "nothing")

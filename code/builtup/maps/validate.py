@@ -30,9 +30,16 @@ from builtup.runs.lineage import tuned_ground
 from builtup.runs.records import MARK, TRANSDUCTIVE
 from builtup.runs.results import CityRasters, Results, city_rasters, resolve_results
 from builtup.scoring.calibration import brier
-from builtup.scoring.counts import PixelCounts, f1, iou, precision, recall
+from builtup.scoring.counts import (
+    PixelCounts,
+    PolygonCounts,
+    f1,
+    iou,
+    match_polygons,
+    precision,
+    recall,
+)
 from builtup.scoring.curves import average_precision
-from builtup.scoring.polygons import PolygonCounts, match_polygons
 from builtup.scoring.scored_area import ScoredCity, find_truths, open_scored_city, read_scored_area
 from builtup.scoring.tables import as_json, three_decimals
 from builtup.sensors.scene_files import require_folder
