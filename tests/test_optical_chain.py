@@ -7,25 +7,21 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pytest
 import rasterio
-from numpy.typing import NDArray
 
 from aerial_data import COLOURS, NAMES, add_site, camera, measured, truth
-from builtup.config.launch import run_script
 from builtup.errors import ConfigError, InputError
 from builtup.maps.cities import all_agg_by_city
 from builtup.maps.mosaic import merge_tiles
 from builtup.maps.polygonize import polygonize
 from builtup.runs.results import read_tags
 from builtup.tiles.cut import generate_tiles
-from helpers import ROOT
 from tiny_model import use_store
+from toy_chains import Chain, infer, read, run_of, train
 
 SITES = ("alpha", "beta", "gamma")
 TRAINING = """
@@ -73,38 +69,10 @@ def criterion():
 def optimizer(model):
     return torch.optim.Adam(model.parameters(), lr=0.03)
 """
-INFERENCE = """
-run_id, data_path, has_targets = "{run}", "{tiles}", {targets}
-window, overlap, tta, save_overlays, device = 32, 8, "hflip", 1, "cpu"
-"""
 
 
-@dataclass(frozen=True)
-class Chain:
-    """The folders of a chain, its truth by site, and the artifacts of its runs."""
-
-    root: Path
-    truth: dict[str, NDArray[np.uint8]]
-    trained: Path
-    predicted: Path
-
-
-def run_of(experiment: str) -> mlflow.entities.Run:
-    """The newest run of an experiment."""
-    client = mlflow.MlflowClient()
-    known = client.get_experiment_by_name(experiment)
-    return client.search_runs([known.experiment_id], max_results=1)[0]
-
-
-def train(path: Path, tiles: Path, extra: str = "") -> None:
-    path.write_text(TRAINING.format(tiles=tiles) + extra)
-    run_script(ROOT / "code" / "scripts" / "training.py", path, 1, "")
-
-
-def infer(path: Path, run: Path, tiles: Path, *, targets: bool, extra: str = "") -> Path:
-    path.write_text(INFERENCE.format(run=run, tiles=tiles, targets=targets) + extra)
-    run_script(ROOT / "code" / "scripts" / "inference.py", path, 1, "")
-    return Path(run_of("Inferences").info.artifact_uri)
+def configured(tiles: Path, extra: str = "") -> str:
+    return TRAINING.format(tiles=tiles) + extra
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +84,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         use_store(root, patch)
-        train(root / "train.py", root / "tiles")
-        trained = Path(run_of("Trainings").info.artifact_uri)
+        trained = train(root / "train.py", configured(root / "tiles"))
         predicted = infer(root / "validate.py", trained, root / "tiles", targets=True)
         for step in (merge_tiles, all_agg_by_city):
             step(input_path=str(predicted))
@@ -131,35 +98,29 @@ def project(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     use_store(chain.root, monkeypatch)
 
 
-def read(path: Path) -> NDArray[np.uint8]:
-    with rasterio.open(path) as dataset:
-        values: NDArray[np.uint8] = dataset.read()
-    return values
-
-
 def test_tiles_keep_alpha_colours_and_tags(chain: Chain) -> None:
-    path = chain.root / "tiles" / "images" / "alpha_scene_image_tiles" / "tile_0_0.tif"
+    path = chain.tiles / "images" / "alpha_scene_image_tiles" / "tile_0_0.tif"
     with rasterio.open(path) as dataset:
         assert dataset.dtypes == ("uint8",) * 4 and dataset.crs is None
         assert dataset.descriptions == ("red", "green", "blue", "alpha")
         assert [c.name for c in dataset.colorinterp] == ["red", "green", "blue", "alpha"]
         assert dataset.tags()["BUILTUP_SENSOR"] == "rgb"
         np.testing.assert_array_equal(dataset.read(), camera(truth(0), 0)[:, :48, :48])
-    path = chain.root / "tiles" / "masks" / "alpha_scene_mask_tiles" / "tile_0_0.tif"
+    path = chain.tiles / "masks" / "alpha_scene_mask_tiles" / "tile_0_0.tif"
     with rasterio.open(path) as dataset:
         assert dataset.tags()["BUILTUP_CLASSES"] == ",".join(NAMES)
         assert dataset.colormap(1)[1][:3] == (200, 0, 0)
 
 
 def test_statistics_say_sensor_classes_shares_and_heights(chain: Chain) -> None:
-    stats = json.loads((chain.root / "tiles" / "stats.json").read_text())
+    stats = json.loads((chain.tiles / "stats.json").read_text())
     assert stats["class_roles"] == {"colours": [list(colour) for colour in COLOURS]}
     assert stats["sensor"] == "rgb" and stats["class_names"] == list(NAMES)
     assert set(stats["channels"]) == {"rgb", "rgb_height"}
     own = stats["folds"]["all"]["rgb_height"]
     assert own["mean"][:3] == stats["folds"]["all"]["rgb"]["mean"]
     assert 0.3 < own["mean"][3] < 4 and own["mean"][4] == 0 and own["std"][4] == 1
-    with (chain.root / "tiles" / "tile_stats.csv").open() as f:
+    with (chain.tiles / "tile_stats.csv").open() as f:
         rows = list(csv.DictReader(f))
     mask = chain.truth["alpha"]
     for row in (r for r in rows if r["city"] == "alpha"):
@@ -170,7 +131,7 @@ def test_statistics_say_sensor_classes_shares_and_heights(chain: Chain) -> None:
             assert float(row[f"share_{number}"]) == pytest.approx((known == number).mean())
         assert float(row["target_ratio"]) == pytest.approx((known == 1).mean())
         assert row["height_path"].startswith("height/alpha_scene_height_tiles/tile_")
-    assert not (chain.root / "tiles" / "folds.gpkg").exists()  # nothing lies anywhere
+    assert not (chain.tiles / "folds.gpkg").exists()  # nothing lies anywhere
 
 
 def test_a_training_takes_its_class_names_from_the_masks(chain: Chain) -> None:
@@ -266,7 +227,7 @@ def test_what_does_not_fit_the_data_is_refused_in_one_line(
     chain: Chain, extra: str, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message) as e:
-        train(chain.root / "misfit.py", chain.root / "tiles", f"{extra}\n")
+        train(chain.root / "misfit.py", configured(chain.tiles, f"{extra}\n"))
     assert "\n" not in str(e.value)
 
 
@@ -274,7 +235,7 @@ def test_a_network_of_other_bands_than_the_samples_is_refused(chain: Chain) -> N
     extra = "def val_loader():\n    return loaders.val_loader(data_path, val_fold=val_fold, "
     extra += "batch_size=1)\n"
     with pytest.raises(ConfigError, match=r"reads red, green, blue, height, and samples .* hold"):
-        train(chain.root / "misfit.py", chain.root / "tiles", extra)
+        train(chain.root / "misfit.py", configured(chain.tiles, extra))
 
 
 def test_tiles_of_radar_are_refused_by_a_network_of_a_camera(chain: Chain, tmp_path: Path) -> None:

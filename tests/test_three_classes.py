@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pyogrio
 import pytest
@@ -15,16 +13,16 @@ import shapely
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, recall_score
 
-from builtup.config.launch import run_script
 from builtup.errors import ConfigError
 from builtup.maps.cities import all_agg_by_city
 from builtup.maps.mosaic import merge_tiles
 from builtup.maps.polygonize import polygonize
 from builtup.maps.validate import validate
 from builtup.tiles.cut import generate_tiles
-from helpers import ROOT, city_polygons, speckle, write_polygons
+from helpers import city_polygons, speckle, write_polygons
 from tile_data import add_scene, moved, prepared
 from tiny_model import use_store
+from toy_chains import Chain, infer, read, run_of, train
 
 SIZE = 96
 CITIES = ("Alpha", "Beta")
@@ -73,21 +71,6 @@ def criterion():
 def optimizer(model):
     return torch.optim.Adam(model.parameters(), lr=0.03)
 """
-INFERENCE = """
-run_id, data_path, has_targets = "{run}", "{tiles}", {targets}
-window, overlap, tta, save_overlays, device = 32, 8, "hflip", 1, "cpu"
-"""
-
-
-@dataclass(frozen=True)
-class Chain:
-    """The folders of a chain, its truth by city, and the artifacts of its runs."""
-
-    root: Path
-    tiles: Path
-    truth: dict[str, NDArray[np.uint8]]
-    trained: Path
-    predicted: Path
 
 
 def town(number: int) -> NDArray[np.uint8]:
@@ -131,20 +114,12 @@ def squares_of(mask: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
     return [(x.start + hair, y.start + hair, x.stop - hair, y.stop - hair) for y, x in found]
 
 
-def run_of(experiment: str) -> mlflow.entities.Run:
-    """The newest run of an experiment."""
-    client = mlflow.MlflowClient()
-    known = client.get_experiment_by_name(experiment)
-    return client.search_runs([known.experiment_id], max_results=1)[0]
-
-
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Everything, from scenes to scores, once for all tests."""
     root = tmp_path_factory.mktemp("three_classes")
     truth = write_towns(root)
     prepared(root, folds="city")
-    tiles = root / "tiles"
     generate_tiles(
         input_path=root / "images_3b",
         output_path=root / "test_tiles",
@@ -156,22 +131,11 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         use_store(root, patch)
-        write_training(root / "train.py", tiles)
-        run_script(ROOT / "code" / "scripts" / "training.py", root / "train.py", 1, "")
-        trained = Path(run_of("Trainings").info.artifact_uri)
-        (root / "test.py").write_text(
-            INFERENCE.format(run=trained, tiles=root / "test_tiles", targets=False)
-        )
-        run_script(ROOT / "code" / "scripts" / "inference.py", root / "test.py", 1, "")
-        predicted = Path(run_of("Inferences").info.artifact_uri)
+        trained = train(root / "train.py", TRAINING.format(tiles=root / "tiles"))
+        predicted = infer(root / "test.py", trained, root / "test_tiles", targets=False)
         for step in (merge_tiles, all_agg_by_city, polygonize):
             step(input_path=str(predicted))
-    return Chain(root, tiles, truth, trained, predicted)
-
-
-def write_training(path: Path, tiles: Path, extra: str = "") -> Path:
-    path.write_text(TRAINING.format(tiles=tiles) + extra)
-    return path
+    return Chain(root, truth, trained, predicted)
 
 
 @pytest.fixture(autouse=True)
@@ -179,12 +143,6 @@ def project(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     """The chain's folder and database, made the current ones."""
     monkeypatch.chdir(chain.root)
     use_store(chain.root, monkeypatch)
-
-
-def read(path: Path) -> NDArray[np.uint8]:
-    with rasterio.open(path) as dataset:
-        values: NDArray[np.uint8] = dataset.read()
-    return values
 
 
 def test_a_network_of_three_classes_is_scored_by_the_mapped_one(chain: Chain) -> None:
@@ -237,10 +195,7 @@ def test_the_map_is_scored_by_its_mapped_class(chain: Chain) -> None:
 
 
 def test_held_out_tiles_are_scored_by_argmax(chain: Chain) -> None:
-    (chain.root / "validate.py").write_text(
-        INFERENCE.format(run=chain.trained, tiles=chain.tiles, targets=True)
-    )
-    run_script(ROOT / "code" / "scripts" / "inference.py", chain.root / "validate.py", 1, "")
+    infer(chain.root / "validate.py", chain.trained, chain.tiles, targets=True)
     run = run_of("Inferences")
     assert run.data.metrics["val/f1"] > 0.8 and run.data.metrics["val/macro_f1"] > 0.8
     assert list(Path(run.info.artifact_uri).glob("overlays/*.png"))
@@ -248,10 +203,8 @@ def test_held_out_tiles_are_scored_by_argmax(chain: Chain) -> None:
 
 
 def test_class_names_that_do_not_fit_are_refused_before_data_are_read(chain: Chain) -> None:
-    path = write_training(
-        chain.root / "misfit.py", chain.root / "nowhere", 'class_names = ("field", "building")\n'
-    )
+    config = TRAINING.format(tiles=chain.root / "nowhere") + 'class_names = ("field", "building")\n'
     with pytest.raises(
         ConfigError, match=r"misfit\.py: class_names has 2 names .* num_classes = 3"
     ):
-        run_script(ROOT / "code" / "scripts" / "training.py", path, 1, "")
+        train(chain.root / "misfit.py", config)
