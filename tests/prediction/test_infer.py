@@ -11,140 +11,38 @@ import mlflow
 import numpy as np
 import pytest
 import rasterio
-import torch
-from shapely import box
 
 from builtup.config import load as configs
-from builtup.config.launch import run_script
 from builtup.errors import ConfigError, InputError, RunError
 from builtup.geo.probability import NODATA
-from builtup.maps.cities import all_agg_by_city
 from builtup.maps.mosaic import merge_tiles
-from builtup.maps.validate import validate
 from builtup.prediction import adapt
 from builtup.prediction.infer import _log_headline, _newest_training, plan, run_name
 from builtup.runs import tracking
 from builtup.runs.recorder import Recorder
 from builtup.runs.results import read_tags
 from builtup.sensors.classes import Classes
-from builtup.tiles.cut import generate_tiles
 from builtup.tiles.stats import generate_tiles_stats
-from helpers import ROOT, TRANSFORM, city_polygons, speckle, write_polygons, write_raster
-from tiny_model import SMALL_UNET, write_trained
-
-SCRIPT = ROOT / "code" / "scripts" / "inference.py"
-SIZE = 60
-TRAINING = """
-import torch
-from builtup.models.channels import Channels
-from builtup.models.segmenter import Segmenter
-
-seed, num_classes, num_epochs = 0, 2, 1
-data_path, val_fold = "{data}", "38SLF_Alpha"
-
-
-def model():
-    return Segmenter(Channels("linear_3b", (0.1,) * 3, (0.1,) * 3), torch.nn.Conv2d(3, 2, 1))
-"""
-INFERENCE = """
-run_id, data_path, has_targets = "{run}", "{data}", {targets}
-window, overlap, batch_size = 16, 4, 3
-tta, save_overlays, device = "hflip", 2, "cpu"
-"""
+from helpers import ROOT
+from inferred_project import (
+    SIZE,
+    infer,
+    tiles_of,
+    write_project,
+)
+from tiny_model import SMALL_UNET, use_store, write_trained
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two cities of two dates, their tiles and folds, a trained run and the configs."""
-    root = tmp_path_factory.mktemp("project")
-    for number, (city, tile) in enumerate((("Alpha", "38SLF"), ("Beta", "38RPV"))):
-        shift = TRANSFORM.translation(200_000 * number, 0) @ TRANSFORM
-        for date in ("20150101", "20150113"):
-            write_city(root, city, tile, date, shift)
-    for kind in ("images", "masks"):
-        generate_tiles(
-            input_path=root / kind,
-            output_path=root / "tiles" / kind,
-            tile_size=32,
-            overlap=8,
-            materialize=True,
-            num_workers=1,
-        )
-    tiles = root / "tiles"
-    generate_tiles_stats(
-        input_path=tiles, output_path=tiles, folds="city", blocks="2x2", gap=4, num_workers=1
-    )
-    (root / "train.py").write_text(TRAINING.format(data=tiles))
-    write_run(root)
-    write_config(root, "validate_x", tiles, True)
-    write_config(root, "test_x", tiles / "images", False)
-    return root
-
-
-def write_city(root: Path, city: str, tile: str, date: str, transform: object) -> None:
-    vh, vv = speckle((SIZE, SIZE), 0.1, int(date)), speckle((SIZE, SIZE), 0.2, int(date) + 1)
-    vh[20:40, 20:50] += 0.5
-    power = np.stack([vh, vv, (vh + vv) / 2])
-    power[:, :10, :15] = np.nan
-    mask = np.zeros((SIZE, SIZE), np.uint8)
-    mask[20:40, 20:50] = 1
-    mask[:10, :15] = 255
-    folder = f"{city}_2015"
-    image = root / "images" / folder / f"s1a_{tile}_3b_ASC_{date}.tif"
-    write_raster(image, power.astype(np.float32), transform, nodata=float("nan"))  # type: ignore
-    name = f"s1a_{tile}_mask_ASC_{date}.tif"
-    write_raster(root / "masks" / folder / name, mask, transform, nodata=255)  # type: ignore
-
-
-def write_run(root: Path) -> None:
-    """What a training leaves: its config, weights and summary."""
-    from builtup.runs.manifest import write_config as log_config
-
-    config = configs.load(root / "train.py")
-    log_config(config, root / "trained" / "config")
-    model = config.build("model")
-    with torch.no_grad():  # built-up where VH is far above its mean
-        model.network.weight.zero_()
-        model.network.weight[1, 0] = 1.0
-        model.network.bias.copy_(torch.tensor([0.0, -2.5]))
-    (root / "trained" / "weights").mkdir(parents=True)
-    torch.save(model.state_dict(), root / "trained" / "weights" / "best.pt")
-    (root / "trained" / "summary.json").write_text(json.dumps({"threshold": 0.4}))
-
-
-def write_config(root: Path, name: str, data: Path, targets: bool) -> Path:
-    path = root / f"{name}.py"
-    path.write_text(INFERENCE.format(run=root / "trained", data=data, targets=targets))
-    return path
+    return write_project(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(autouse=True)
 def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
     """A tracking database of the module's own."""
     monkeypatch.chdir(root)
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    uri = f"sqlite:///{root}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    mlflow.set_tracking_uri(uri)
-    client = mlflow.MlflowClient()
-    if client.get_experiment_by_name("Inferences") is None:
-        client.create_experiment("Inferences", artifact_location=str(root / "mlruns"))
-    return client
-
-
-def infer(root: Path, name: str, overrides: str = "", processes: int = 1) -> mlflow.entities.Run:
-    run_script(SCRIPT, root / f"{name}.py", processes, overrides)
-    experiment = mlflow.get_experiment_by_name("Inferences")
-    return mlflow.MlflowClient().search_runs([experiment.experiment_id], max_results=1)[0]
-
-
-def tiles_of(run: mlflow.entities.Run) -> dict[str, np.ndarray]:
-    found = {}
-    folder = Path(run.info.artifact_uri) / "raw"
-    for path in sorted(folder.rglob("tile_*.tif")):
-        with rasterio.open(path) as dataset:
-            found[str(path.relative_to(folder))] = dataset.read()
-    return found
+    return use_store(root, monkeypatch)
 
 
 def test_test_tiles_are_mapped_and_merge_into_their_scenes(root: Path) -> None:
@@ -277,82 +175,6 @@ def test_outside_a_held_out_block_nothing_is_predicted(root: Path) -> None:
         values = dataset.read(1)
     assert (values[:, SIZE // 2 :] == NODATA).all()
     assert (values[10:, : SIZE // 2] != NODATA).all()
-
-
-def test_two_processes_write_the_tiles_and_scores_of_one(root: Path) -> None:
-    one, two = infer(root, "validate_x"), infer(root, "validate_x", processes=2)
-    first, second = tiles_of(one), tiles_of(two)
-    assert first.keys() == second.keys()
-    for name, values in first.items():
-        np.testing.assert_array_equal(values, second[name])
-    names = [name for name in one.data.metrics if name.startswith("val/")]
-    assert names
-    assert [one.data.metrics[n] for n in names] == [two.data.metrics[n] for n in names]
-    assert two.data.metrics["tiles"] == one.data.metrics["tiles"]
-
-
-def test_a_resumed_run_predicts_what_is_missing(root: Path) -> None:
-    before = infer(root, "test_x")
-    folder = Path(before.info.artifact_uri) / "raw"
-    paths = sorted(folder.rglob("tile_*.tif"))
-    paths[0].unlink()
-    paths[1].write_bytes(paths[1].read_bytes()[:300])  # torn by another program
-    # read by other processes this time
-    after = infer(root, "test_x", f"resume_from={before.info.run_id} decoders=2")
-    assert after.data.metrics["tiles"] == 36
-    assert after.data.metrics["tiles_predicted"] == 2
-    fresh = tiles_of(infer(root, "test_x"))
-    for name, values in tiles_of(after).items():
-        np.testing.assert_array_equal(values, fresh[name])
-        assert read_tags(Path(after.info.artifact_uri) / "raw" / name).run_id == after.info.run_id
-
-
-def test_a_run_that_predicted_otherwise_is_not_resumed(root: Path) -> None:
-    before = infer(root, "test_x", "save_overlays=0")
-    with pytest.raises(ConfigError, match=r"was predicted with tta='hflip', not 'none'"):
-        infer(root, "test_x", f"resume_from={before.info.run_id} tta=none")
-
-
-def test_a_run_that_read_other_contents_is_not_resumed(root: Path) -> None:
-    before = infer(root, "test_x", "save_overlays=0")
-    record = Path(before.info.artifact_uri) / "data_manifest.json"
-    manifest = json.loads(record.read_text())
-    moved = json.loads(record.read_text())
-    for entry in moved["images_and_masks"]:
-        entry["path"] = f"elsewhere/{Path(entry['path']).name}"
-    record.write_text(json.dumps(moved))
-    infer(root, "test_x", f"save_overlays=0 resume_from={before.info.run_id}")
-    manifest["images_and_masks"][1]["inputs"][0]["sha256"] = "0" * 64
-    record.write_text(json.dumps(manifest))
-    message = r"predicted from other contents of s1a_\S+_tiles \(1 changed in"
-    with pytest.raises(ConfigError, match=message):
-        infer(root, "test_x", f"save_overlays=0 resume_from={before.info.run_id}")
-
-
-def test_of_a_remote_store_all_comes_back_when_the_local_copy_is_gone(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tracking, "artifact_folder", lambda run: None)
-    summary = root / "trained" / "summary.json"
-    text = summary.read_text()
-    before = infer(root, "test_x")
-    run_id = before.info.run_id
-    copy = root / "output" / "predictions" / run_id
-    assert len(list((Path(before.info.artifact_uri) / "overlays").glob("*.png"))) == 2
-    shutil.rmtree(copy)
-    after = infer(root, "test_x", f"resume_from={run_id}")
-    assert after.data.metrics["tiles_predicted"] == 0
-    shutil.rmtree(copy)
-    merge_tiles(run_id=run_id, num_workers=1)
-    all_agg_by_city(run_id=run_id, num_workers=1)
-    shutil.rmtree(copy)
-    gt = root / "gt"
-    write_polygons(city_polygons(gt), [box(300_200, 3_999_600, 300_500, 3_999_800)])
-    try:
-        summary.write_text(json.dumps({"threshold": 0.4, "trained_on": ["38SLF_Alpha"]}))
-        assert "38SLF_Alpha (tuned on)" in validate(gt_path=gt, run_id=run_id)
-    finally:
-        summary.write_text(text)
 
 
 def test_a_temperature_divides_the_logits_and_moves_the_run_s_threshold(root: Path) -> None:

@@ -1,46 +1,34 @@
-"""The whole command: the pixels of the step-by-step chain, resumed, limited, refused."""
+"""The whole command: the pixels of the step-by-step chain, resumed and limited."""
 
 from __future__ import annotations
 
 import json
-import resource
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
 import rasterio
-import torch
 from rasterio.warp import transform
 from shapely import box
 
 from builtup.config.launch import run_script
-from builtup.errors import BuiltupError, ConfigError, InputError, OutputError, RunError
+from builtup.errors import BuiltupError, InputError, RunError
 from builtup.geo.locations import Location
 from builtup.geo.probability import NODATA
-from builtup.geo.vectors import layer_metadata
-from builtup.jobs import executors
-from builtup.jobs.steps import Job, Summary
 from builtup.maps.submission import to_submission
 from builtup.maps.validate import validate
-from builtup.prediction.recipe import SIMULATED_ONLY
 from builtup.report.images import find_images, images_of
 from builtup.report.lineage import trace
 from builtup.runs import tracking
-from builtup.runs.manifest import DataManifest
 from builtup.runs.results import read_tags, resolve_results
 from builtup.sensors.radar.merge import generate_3b_images
-from builtup.sensors.scene_files import SIMULATED
 from builtup.tiles.cut import generate_tiles
 from helpers import ROOT, TRANSFORM, speckle, write_polygons, write_raster, write_scene
-from tiny_model import SINGLE_PIXELS, SMALL_UNET, map_scenes, use_store, write_trained
+from predicted_project import SIZE, rasters, run, write_project
+from tiny_model import use_store
 
-SIZE = (120, 150)
-CUT: dict[str, Any] = {"window": 64, "overlap": 16, "batch_size": 3, "device": "cpu"}
 CONFIG = """
 run_id, data_path, has_targets = "{run}", "{data}", False
 window, overlap, batch_size = 64, 16, 3
@@ -50,43 +38,13 @@ tta, save_overlays, device, adapt = "hflip", 0, "cpu", "{adapt}"
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two cities, three dates in all, with towns and gaps; trained networks."""
-    root = tmp_path_factory.mktemp("predict")
-    for city, tile, date in (
-        ("Alpha_2015", "38SLF", "20150101"),
-        ("Alpha_2015", "38SLF", "20150113"),
-        ("Beta_2015", "38SMB", "20150102"),
-    ):
-        vv, vh = speckle(SIZE, 0.1, int(date)), speckle(SIZE, 0.02, int(date) + 1)
-        vv[40:80, 50:100] *= 8
-        vh[40:80, 50:100] *= 8
-        vv[:10, : int(date[-2:])] = np.nan
-        write_scene(root / "test", city, tile, date, vv=vv, vh=vh)
-    write_trained(root / "trained")
-    write_trained(root / "pixels", SINGLE_PIXELS)
-    write_trained(root / "normalised", SMALL_UNET)
-    return root
+    return write_project(tmp_path_factory.mktemp("predict"))
 
 
 @pytest.fixture(autouse=True)
 def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
     monkeypatch.chdir(root)
     return use_store(root, monkeypatch)
-
-
-def run(root: Path, output: Path, **options: Any) -> list[Summary]:
-    settings = {"model": str(root / "trained"), "input_path": str(root / "test"), **CUT}
-    return map_scenes(**{**settings, "output_path": str(output), "num_workers": 1, **options})
-
-
-def rasters(folder: Path) -> dict[str, np.ndarray]:
-    found = {}
-    for path in sorted((folder / "raw").glob("*.tif")):
-        if "quicklook" in path.stem:
-            continue
-        with rasterio.open(path) as dataset:
-            found[path.name] = dataset.read()
-    return found
 
 
 @pytest.mark.parametrize(("model", "adapt"), [("trained", "none"), ("normalised", "scene")])
@@ -173,90 +131,6 @@ def test_another_database_is_a_new_run_and_one_that_does_not_answer_is_not(
     assert before == after
 
 
-def test_a_network_of_simulated_ground_is_doubted_on_any_other(root: Path, tmp_path: Path) -> None:
-    trained = tmp_path / "trained"
-    shutil.copytree(root / "trained", trained)
-    DataManifest(folder="tiles", simulated=True).write(trained)
-    run(root, tmp_path / "out", model=str(trained), tta="none")
-    place = tmp_path / "out" / "raw"
-    assert read_tags(place / "38SLF_Alpha.tif").doubts[0] == SIMULATED_ONLY
-    assert layer_metadata(place / "38SLF_Alpha.gpkg")["BUILTUP_DOUBTS"].startswith(SIMULATED_ONLY)
-    item = json.loads((place / "38SLF_Alpha.json").read_text())
-    assert item["properties"]["builtup:doubts"][0] == SIMULATED_ONLY
-    simulated = tmp_path / "simulated"
-    shutil.copytree(root / "test", simulated)
-    for city in simulated.iterdir():
-        (city / SIMULATED).write_text("{}")
-    run(root, tmp_path / "own", model=str(trained), input_path=str(simulated))
-    assert SIMULATED_ONLY not in read_tags(tmp_path / "own" / "raw" / "38SLF_Alpha.tif").doubts
-
-
-def mean_of(folder: Path, name: str = "38SLF_Alpha_prob.tif") -> float:
-    values = rasters(folder)[name]
-    return float(values[values != NODATA].mean())
-
-
-def test_a_network_is_adapted_to_each_scene_or_to_the_dates_of_a_city(
-    root: Path, tmp_path: Path
-) -> None:
-    how = {"model": str(root / "normalised")}
-    made = {mode: run(root, tmp_path / mode, adapt=mode, **how) for mode in ("scene", "city")}
-    plain = run(root, tmp_path / "none", adapt="none", **how)
-    assert [made[mode][0].line().split(",")[0] for mode in made] == [
-        "adapt: 3 scenes",
-        "adapt: 2 scenes",
-    ]
-    assert plain[0].step == "predict"
-    assert not (tmp_path / "none" / "adapted").exists()
-    of_city = sorted(path.name for path in (tmp_path / "city" / "adapted").glob("*.safetensors"))
-    assert of_city == ["38SLF_Alpha.safetensors", "38SMB_Beta.safetensors"]
-    tag = read_tags(tmp_path / "city" / "raw" / "38SLF_Alpha.tif").adapted
-    assert tag.startswith("city, weight 0.8, ")
-    assert len({mean_of(tmp_path / mode) for mode in ("scene", "city", "none")}) == 3
-    again = run(root, tmp_path / "scene", adapt="scene", **how)
-    assert all("nothing to do" in summary.line() for summary in again)
-    item = json.loads((tmp_path / "scene" / "inference.json").read_text())
-    assert item["adapt"] == "scene:0.8"
-    with pytest.raises(InputError, match="predicted otherwise"):
-        run(root, tmp_path / "scene", adapt="scene:0.5", input_path=f"{root}/test/Beta_2015", **how)
-
-
-def test_a_date_that_joins_a_city_changes_what_all_its_dates_are_adapted_to(
-    root: Path, tmp_path: Path
-) -> None:
-    how = {"model": str(root / "normalised"), "adapt": "city"}
-    first = root / "test" / "Alpha_2015"
-    dates = sorted(first.rglob("*_vv_*.tif"))
-    run(root, tmp_path / "out", input_path=str(dates[0].parent), **how)
-    more = run(root, tmp_path / "out", input_path=str(first), **how)
-    assert (more[0].done, more[1].done) == (1, 2)
-    run(root, tmp_path / "fresh", input_path=str(first), **how)
-    for name, values in rasters(tmp_path / "fresh").items():
-        np.testing.assert_array_equal(values, rasters(tmp_path / "out")[name])
-
-
-def test_a_network_without_batch_normalisation_is_left_as_it_is(
-    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level("WARNING"):
-        summaries = run(root, tmp_path / "out", adapt="scene")
-    assert summaries[0].step == "predict"
-    assert "adapt=scene: the network has no layer of batch normalisation" in caplog.text
-    assert read_tags(tmp_path / "out" / "raw" / "38SLF_Alpha.tif").adapted == ""
-
-
-def test_scores_of_ground_that_was_adapted_to_say_so(root: Path, tmp_path: Path) -> None:
-    run(root, tmp_path / "out", model=str(root / "normalised"), adapt="scene")
-    write_polygons(
-        tmp_path / "truth" / "Alpha_2015" / "38SLF_Alpha.shp",
-        [box(*TRANSFORM * (50, 80), *TRANSFORM * (100, 40))],
-    )
-    table = validate(preds_path=str(tmp_path / "out"), gt_path=tmp_path / "truth")
-    assert "was adapted to the scenes of 38SLF_Alpha" in table
-    scores = json.loads((tmp_path / "out" / "validation.json").read_text())
-    assert scores["cities"]["38SLF_Alpha"]["transductive"] is True
-
-
 def test_another_threshold_predicts_nothing_again(root: Path, tmp_path: Path) -> None:
     run(root, tmp_path / "out")
     before = rasters(tmp_path / "out")
@@ -267,17 +141,6 @@ def test_another_threshold_predicts_nothing_again(root: Path, tmp_path: Path) ->
     with pytest.raises(BuiltupError, match="threshold=7"):
         run(root, tmp_path / "none", threshold="7")
     assert not (tmp_path / "none").exists()
-
-
-def test_scenes_of_another_prediction_are_not_averaged_with_ours(
-    root: Path, tmp_path: Path
-) -> None:
-    run(root, tmp_path / "out", input_path=str(root / "test" / "Alpha_2015"))
-    with pytest.raises(InputError, match="holds scenes that were predicted otherwise"):
-        run(root, tmp_path / "out", input_path=str(root / "test" / "Beta_2015"), tta="d4")
-    run(root, tmp_path / "out", input_path=str(root / "test" / "Beta_2015"))
-    assert "38SMB_Beta.tif" in rasters(tmp_path / "out")
-    assert "38SLF_Alpha.tif" in rasters(tmp_path / "out")
 
 
 def test_items_of_others_decibels_and_stacks(root: Path, tmp_path: Path) -> None:
@@ -333,128 +196,6 @@ def test_an_area_without_a_valid_pixel_is_warned_of(
     caplog.clear()
     run(root, tmp_path / "more", area=f"{west},{south},{west + 1e-3},{south + 1e-3}")
     assert "none of its valid pixels" not in caplog.text
-
-
-def test_a_scene_cut_off_stops_or_is_skipped(root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root / "test", tmp_path / "test")
-    bad = next((tmp_path / "test" / "Beta_2015").rglob("*_vh_*.tif"))
-    bad.write_bytes(bad.read_bytes()[:20_000])
-    options = {"input_path": str(tmp_path / "test")}
-    with pytest.raises(InputError, match=bad.name):
-        run(root, tmp_path / "out", **options)
-    assert not list((tmp_path / "out").rglob("*.tif"))
-    predicted, *_ = run(root, tmp_path / "out", on_error="skip", **options)
-    assert (predicted.done, len(predicted.skipped)) == (2, 1)
-    assert "38SMB_Beta.tif" not in rasters(tmp_path / "out")
-
-
-def test_a_scene_that_vanishes_half_way_leaves_nothing_of_it(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(root / "test" / "Beta_2015", tmp_path / "Beta_2015")
-    (vv,) = (tmp_path / "Beta_2015").rglob("*_vv_*.tif")
-    from builtup.prediction import raster as job
-
-    real = job.predict_stream
-
-    def cut_then_predict(*arguments: Any, **options: Any) -> int:
-        vv.write_bytes(vv.read_bytes()[:20_000])
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(job, "predict_stream", cut_then_predict)
-    with pytest.raises(InputError, match=f"{vv.name}: cannot be read to its end"):
-        run(root, tmp_path / "out", input_path=str(tmp_path / "Beta_2015"))
-    assert not [p for p in (tmp_path / "out" / "raw").rglob("*") if p.is_file()]
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A limit on the size of files stands for a full disk: the write fails in the same way."""
-    from builtup.prediction import raster as job
-
-    real, limits = job.create_cog, resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    @contextmanager
-    def on_full_disk(*arguments: Any, **options: Any) -> Iterator[Any]:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, limits[1]))
-        try:
-            with real(*arguments, **options) as out:
-                yield out
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-    monkeypatch.setattr(job, "create_cog", on_full_disk)
-    with pytest.raises(OutputError, match="cannot be written"):
-        run(root, tmp_path / "out")
-    assert not [p for p in (tmp_path / "out" / "raw").rglob("*") if p.is_file()]
-
-
-def test_a_scene_that_the_device_does_not_hold_is_one_line(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from builtup.prediction import raster as job
-
-    def full(*arguments: Any, **options: Any) -> int:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(job, "predict_stream", full)
-    with pytest.raises(BuiltupError, match=r"^s1a_38SLF.*: out of memory .* use a smaller window"):
-        run(root, tmp_path / "out")
-
-
-class Elsewhere:
-    """A cluster that is handed jobs and does none of them."""
-
-    remote = True
-
-    def __init__(self) -> None:
-        self.jobs: list[Job] = []
-
-    def run(self, name: str, call: Any, jobs: Sequence[Job]) -> Iterator[Any]:
-        self.jobs += jobs
-        yield jobs[0], {}, BuiltupError("not done")
-
-
-@pytest.mark.parametrize(
-    ("device", "resources"), [("cuda", {"GPU": 1}), ("cuda:1", {"GPU": 1}), ("auto", {})]
-)
-def test_a_machine_without_a_gpu_hands_jobs_to_workers_that_have_one(
-    root: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    device: str,
-    resources: dict[str, int],
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    cluster = Elsewhere()
-    with executors.using(cluster), pytest.raises(BuiltupError, match="not done"):
-        run(root, tmp_path / "out", device=device, backend="auto")
-    assert len(cluster.jobs) == 3
-    for job in cluster.jobs:
-        assert job.resources == resources
-        assert (job.context.recipe.device, job.context.recipe.backend) == (device, "torch")
-    with executors.using(cluster), pytest.raises(ConfigError, match="no such device"):
-        run(root, tmp_path / "no", device="gpu")
-
-
-def test_a_gpu_that_is_not_here_is_refused(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="this machine has no CUDA"):
-        run(root, tmp_path / "out", device="cuda")
-    with executors.using(Elsewhere()), pytest.raises(ConfigError, match="runs on the CPU"):
-        run(root, tmp_path / "out", device="cuda", backend="openvino")
-
-
-def test_a_model_of_other_bands_is_refused_before_anything_is_written(
-    root: Path, tmp_path: Path
-) -> None:
-    write_trained(tmp_path / "other", "torch.nn.Conv2d(4, 2, 1)")
-    with pytest.raises(BuiltupError, match="takes 4 bands, not VH and VV"):
-        run(root, tmp_path / "out", model=str(tmp_path / "other"))
-    assert not (tmp_path / "out").exists()
 
 
 def test_the_same_files_elsewhere_give_the_same_pixels(
