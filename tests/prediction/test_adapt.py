@@ -110,7 +110,7 @@ def test_other_looks_are_other_ground() -> None:
     assert far.ratio == pytest.approx(4, rel=0.15)
     assert far.moments
     assert far.distance < FAR
-    assert far.why == f"other looks or another filter: textures {far.ratio:.1f} times apart"
+    assert far.why == f"another texture (looks, filter, sharpness): {far.ratio:.1f} times apart"
     assert not unknown.moments
     assert unknown.ratio is None
 

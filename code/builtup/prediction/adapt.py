@@ -233,7 +233,7 @@ def _far(trained: Trained, found: BatchStatistics, ratio: float, *, simulated: b
     if found.distance() > FAR:
         return f"other ground: {_shift(found)}"
     if ratio > OTHER_TEXTURE:
-        return f"other looks or another filter: textures {ratio:.1f} times apart"
+        return f"another texture (looks, filter, sharpness): {ratio:.1f} times apart"
     return ""
 
 
