@@ -203,7 +203,7 @@ def _work(job: Job) -> dict[str, int]:
         counted = _type_of_counts(city.beside("_count.tif"))
         text = item(tags, grid, city.dates, files, bands=bands, counted=counted)
         write_text_atomically(city.beside(ITEM), text)
-    return {"polygons": count}
+    return {"polygons": count} if city.on_earth else {}
 
 
 def _in_words(dates: DateRange | None) -> str:
