@@ -131,3 +131,16 @@ def test_a_summary_that_does_not_say_what_was_learnt_from_is_said_on_the_page(
     (project / "inference.json").write_text(json.dumps({"training_run": training}))
     doubts = find_provenance(Results(project), [0.5]).doubts
     assert any("does not say what was learnt from" in doubt for doubt in doubts)
+
+
+def test_of_maps_by_the_largest_probability_no_threshold_is_spoken_of(project: Path) -> None:
+    _, training, folder = add_run("Trainings", config="aerial/small_cpu")
+    own = {"threshold": 0.03, "threshold_tuned_on": ["B"], "val_cities": ["B"]}
+    summary_of(folder, trained_on=["A"], **own)
+    (project / "inference.json").write_text(json.dumps({"training_run": training}))
+    cut, largest = (find_provenance(Results(project), list(of)) for of in ((0.5,), ()))
+    assert any("not cut at the training's threshold" in doubt for doubt in cut.doubts)
+    assert not largest.doubts
+    assert [name for name, _ in cut.facts if "threshold" in name]
+    assert not [name for name, _ in largest.facts if "threshold" in name]
+    assert largest.marks("B") == ("tuned on: weights",)

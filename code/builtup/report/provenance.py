@@ -69,7 +69,8 @@ class Provenance:
 def find_provenance(results: Results, thresholds: Sequence[float]) -> Provenance:
     """Ask the predictions' folder, then MLflow for the runs that it names.
 
-    `thresholds` are those of the cities' maps. A run that is not in the tracking database is no
+    `thresholds` are those of the cities' maps, none where classes are decided by the largest
+    probability: no threshold is then spoken of. A run that is not in the tracking database is no
     error: what is not known is said on the page. InputError where a record is damaged.
     """
     record = prediction_record(results.folder)
@@ -88,7 +89,7 @@ def find_provenance(results: Results, thresholds: Sequence[float]) -> Provenance
         *_record_facts(inference),
         *_run_facts("training", None, training),
         *_model_facts(inference.training),
-        *_training_facts(summary),
+        *_training_facts(summary, cut=bool(thresholds)),
         *_map_facts(thresholds),
     ]
     held_out = "" if record is None else record.held_out
@@ -178,7 +179,9 @@ def _record_facts(inference: Inference) -> list[tuple[str, str]]:
         training = inference.training
         return [] if training is None else [("training run", training.name)]
     facts = inference.record.to_json().items()
-    return [(_WORDS.get(key, key), _text(value)) for key, value in facts if value not in ("", [])]
+    return [
+        (_WORDS.get(key, key), _text(value)) for key, value in facts if value not in ("", [], None)
+    ]
 
 
 def _model_facts(training: Training | None) -> list[tuple[str, str]]:
@@ -189,7 +192,7 @@ def _model_facts(training: Training | None) -> list[tuple[str, str]]:
     return [("model trained on", said.trained_on), *facts]
 
 
-def _training_facts(summary: Summary | None) -> list[tuple[str, str]]:
+def _training_facts(summary: Summary | None, *, cut: bool) -> list[tuple[str, str]]:
     if summary is None:
         return []
     said = {
@@ -200,15 +203,14 @@ def _training_facts(summary: Summary | None) -> list[tuple[str, str]]:
         "threshold of the training": summary.threshold,
         "temperature of the training": summary.temperature,
     }
-    facts = [(text, _text(value)) for text, value in said.items() if value]
-    for what, ground in summary.tuned_on.items():
-        facts.append((f"{what} tuned on", _text(ground) or "nothing"))
-    return facts
+    tuned = {f"{what} tuned on": _text(on) or "nothing" for what, on in summary.tuned_on.items()}
+    facts = [(text, _text(value)) for text, value in said.items() if value] + [*tuned.items()]
+    return [fact for fact in facts if cut or not fact[0].startswith("threshold")]
 
 
 def _map_facts(thresholds: Sequence[float]) -> list[tuple[str, str]]:
     cut = ", ".join(f"{t:.4f}" for t in sorted(set(thresholds)))
-    return [("threshold of the maps", cut), *_versions()]
+    return [*([("threshold of the maps", cut)] if cut else []), *_versions()]
 
 
 def _versions() -> list[tuple[str, str]]:
@@ -232,6 +234,8 @@ def _tuned_on(
 ) -> dict[str, tuple[str, ...]]:
     """Cities by what was chosen on them; a threshold given by hand was chosen nobody knows how."""
     tuned, own = summary.tuned_on, summary.threshold
+    if not thresholds:
+        tuned.pop("threshold", None)
     if own is not None and any(abs(t - own) > 1e-6 for t in thresholds):
         tuned.pop("threshold", None)
         doubts.append(

@@ -342,11 +342,11 @@ def _ground(grid: Grid, width: float | None) -> str:
     size = f"{grid.width:,} × {grid.height:,} pixels"
     if width is None:
         return size
-    across = width / 1000
+    across, unit = (width, "m") if width < 1000 else (width / 1000, "km")
     down = across * grid.height * grid.resolution[1] / (grid.width * grid.resolution[0])
     code = grid.crs.to_epsg()
     crs = f"EPSG:{code}" if code else grid.crs.to_string()[:40]
-    return f"{size} of {width / grid.width:.3g} m, {across:.3g} × {down:.3g} km, {crs}"
+    return f"{size} of {width / grid.width:.3g} m, {across:.3g} × {down:.3g} {unit}, {crs}"
 
 
 def _degrees(longitude: float, latitude: float) -> str:

@@ -164,7 +164,7 @@ def _validated_with(results: Results) -> Path | None:
 def _look(
     results: Results, cities: Sequence[CityRasters], truth: _Truth, images_path: str
 ) -> tuple[list[CityView], list[tuple[str, CityCounts]], dict[str, float]]:
-    """Go through the cities one by one: views, counts against truth, thresholds."""
+    """Go through the cities one by one: views, counts against truth, thresholds if any."""
     images = find_images(results, images_path, sensor_of_map(read_tags(cities[0].mask)))
     scored_area = read_scored_area(results)
     share = MOST_BYTES // max(1, min(len(cities), MOST_MAPS))
@@ -174,7 +174,8 @@ def _look(
     thresholds: dict[str, float] = {}
     for rasters in cities:
         measure = measure_city(rasters, truth.files.get(rasters.city), scored_area, PICTURE)
-        thresholds[rasters.city] = measure.tags.threshold
+        if measure.tags.class_set.by_threshold:
+            thresholds[rasters.city] = measure.tags.threshold
         if measure.counts is not None:
             counts.append((rasters.city, measure.counts))
         if len(views) < MOST_MAPS:
