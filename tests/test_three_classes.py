@@ -42,7 +42,7 @@ from builtup.models.segmenter import Segmenter
 seed, num_classes, num_epochs = 0, 3, 6
 class_names = ("field", "building", "water")
 data_path, val_fold = "{tiles}", "Beta"
-batch_size, num_workers, log_predictions, device = 4, 0, 2, "cpu"
+batch_size, num_workers, log_predictions, device, log_model = 4, 0, 2, "cpu", False
 
 
 class Net(nn.Sequential):
