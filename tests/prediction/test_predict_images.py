@@ -235,6 +235,27 @@ def test_bad_images_are_refused_in_one_line(
     assert not list((tmp_path / "out").rglob("*.tif"))
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("a_height.tif", r"not on the grid of a\.tif: .*; import the scene again, or take it away"),
+        (
+            "a_elev.tif",
+            r"does not meet its picture a\.tif; check its CRS and place",
+        ),
+    ],
+)
+def test_an_elevation_that_does_not_meet_its_image_is_refused(
+    root: Path, tmp_path: Path, name: str, problem: str
+) -> None:
+    image(tmp_path / "in" / "a.tif")
+    elsewhere = TENTHS @ Affine.translation(4000, 0)
+    write_raster(tmp_path / "in" / name, np.ones((80, 80), np.float32), elsewhere, CRS)
+    with pytest.raises(InputError, match=rf"{name}: {problem}"):
+        run(root, tmp_path / "in", model="heights", output_path=str(tmp_path / "out"))
+    assert not list((tmp_path / "out").rglob("*.tif"))
+
+
 def test_scales_of_images_are_fitted_from_their_levels(root: Path, tmp_path: Path) -> None:
     classes = image(tmp_path / "images" / "a" / "a_image.tif")
     mask = tmp_path / "masks" / "a" / "a_mask.tif"
