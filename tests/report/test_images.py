@@ -223,7 +223,7 @@ def test_the_images_of_a_map_of_one_year_are_those_of_that_year(tmp_path: Path) 
         if folder == "3b":
             generate_tiles(
                 input_path=tmp_path / folder, output_path=generated, tile_size=32, overlap=8,
-                materialize=True,
+                materialize=True, num_workers=1,
             )  # fmt: skip
         for place in [tmp_path / folder] + ([generated] if folder == "3b" else []):
             images = find_images(Results(tmp_path), str(place))

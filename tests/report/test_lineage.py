@@ -69,14 +69,18 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         tracking.setup(root)
         patch.setenv("MLFLOW_TRACKING_URI", tracking.database_uri(root))
         tracking.client()
-        simulate(output_path=Path("data"), cities=2, test_cities=1, dates=1, size=128)
-        prepare(input_path=Path("data"), output_path=Path("out"), tiles_path=Path("out"))
+        simulate(
+            output_path=Path("data"), cities=2, test_cities=1, dates=1, size=128, num_workers=1
+        )
+        prepare(
+            input_path=Path("data"), output_path=Path("out"), tiles_path=Path("out"), num_workers=1
+        )
         Path("tiny.py").write_text(TRAINING.format(data="out/train_tiles"))
         run_script(ROOT / "code/scripts/training.py", Path("tiny.py"))
         run = tracking.newest_run("Trainings").info.run_id
         Path("map.py").write_text(INFERENCE.format(run=run, data="out/test_tiles/images"))
         run_script(ROOT / "code/scripts/inference.py", Path("map.py"))
-        to_submission(threshold="0.3", polygons=PolygonOptions(min_area=0))
+        to_submission(threshold="0.3", polygons=PolygonOptions(min_area=0), num_workers=1)
         yield root
 
 
@@ -170,7 +174,9 @@ def test_a_step_within_mlflow_run_is_linked_to_the_run_that_it_worked_on(
     own = tracking.client()
     step = own.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", step)
-    tracking.log_steps(to_submission(threshold="0.3", polygons=PolygonOptions(min_area=0)))
+    tracking.log_steps(
+        to_submission(threshold="0.3", polygons=PolygonOptions(min_area=0), num_workers=1)
+    )
     inference = tracking.newest_run("Inferences").info.run_id
     tags = own.get_run(step).data.tags
     assert tags["inference_run"] == inference
