@@ -145,12 +145,13 @@ def test_a_training_that_is_watched_ends_when_it_is_told_so(
     assert not patient.ended
 
 
-def test_a_history_goes_over_all_runs_of_a_key(project: Path) -> None:
+def test_a_history_goes_on_where_a_run_goes_on_from_another(project: Path) -> None:
     own = tracking.client()
     experiment = tracking.experiment_id(own, "Trainings")
-    for points in ({5: 0.1, 10: 0.2}, {10: 0.3, 15: 0.4}):
-        run = own.create_run(experiment, tags={runs.KEY: "a key of its own"})
+    before = ""
+    for points in ({5: 0.1, 10: 0.2, 15: 0.9}, {10: 0.3, 15: 0.4}):
+        run = own.create_run(experiment, tags={runs.RESUMED: before} if before else {})
+        before = run.info.run_id
         for step, value in points.items():
-            own.log_metric(run.info.run_id, "val/iou", value, step=step)
-        time.sleep(0.01)  # the second is the newer one
-    assert runs.history_of("a key of its own", "val/iou") == {5: 0.1, 10: 0.3, 15: 0.4}
+            own.log_metric(before, "val/iou", value, step=step)
+    assert runs.history_of(before, "val/iou") == {5: 0.1, 10: 0.3, 15: 0.4}

@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 
 EXPERIMENT = "Trainings"
 PARENT, KEY, PRUNED = "mlflow.parentRunId", tracking.FOLD_KEY, "pruned"
+RESUMED = "resumed_from"
 #: Seconds between two looks at a training that is watched.
 LOOK_EVERY = 1.0
 #: Asked about a run while it trains: whether it shall end now.
@@ -164,7 +165,8 @@ def train_fold(
             _adopt(run, parent_id)
             return FoldRun(run.info.run_id, folder, kept=True)
     resume_from = next((r.info.run_id for r in earlier if _last_checkpoint(r)), "")
-    run = own.create_run(_experiment(own), run_name=task.name, tags=_tags(task, parent_id))
+    tags = _tags(task, parent_id) | ({RESUMED: resume_from} if resume_from else {})
+    run = own.create_run(_experiment(own), run_name=task.name, tags=tags)
     run_id = str(run.info.run_id)
     log.info("%s: %s", task.name, f"going on from run {resume_from}" if resume_from else "training")
     overrides = task.overrides + (f" resume_from={resume_from}" if resume_from else "")
@@ -201,12 +203,14 @@ class _Watched:
         return self.ended
 
 
-def history_of(key: str, metric: str) -> dict[int, float]:
-    """A metric of all runs of a key, by iteration: those that went on from one another are one."""
+def history_of(run_id: str, metric: str) -> dict[int, float]:
+    """A metric of a run and of those that it goes on from, by iteration."""
     own = tracking.client()
     found: dict[int, float] = {}
-    for run in reversed(_earlier(key)):
-        found |= {p.step: p.value for p in own.get_metric_history(run.info.run_id, metric)}
+    while run_id:
+        points = {p.step: p.value for p in own.get_metric_history(run_id, metric)}
+        found = points | found
+        run_id = own.get_run(run_id).data.tags.get(RESUMED, "")
     return dict(sorted(found.items()))
 
 

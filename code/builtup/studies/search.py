@@ -247,7 +247,7 @@ class _Gauge:
         """Report what has come; whether the training shall end."""
         try:
             if self._before is None:
-                self._before = history_of(self.task.key, self.trial.of.metric)
+                self._before = history_of(run_id, self.trial.of.metric)
             points = tracking.client().get_metric_history(run_id, self.trial.of.metric)
             if not points or not self._knows_interval(run_id):
                 return False
@@ -258,7 +258,7 @@ class _Gauge:
 
     def conclude(self, run_id: str) -> None:
         """Report all validations of a training that has finished."""
-        history = history_of(self.task.key, self.trial.of.metric)
+        history = history_of(run_id, self.trial.of.metric)
         if history and self._knows_interval(run_id):
             list(self._reports(history))
 
