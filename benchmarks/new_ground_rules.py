@@ -20,16 +20,15 @@ from numpy.typing import NDArray
 
 from builtup.geo.probability import LEVELS, SCALE, level_of
 from builtup.scoring.counts import Values
+from builtup.scoring.prior_shift import prior_shift
 
 __all__ = [
     "RULES",
     "Rule",
-    "estimated_share",
     "expected_share",
     "fixed",
     "half",
     "otsu",
-    "prior_shift",
     "tempered",
     "valley",
 ]
@@ -43,8 +42,6 @@ _LEVEL = np.arange(LEVELS)
 _LOGIT = np.log((_LEVEL + 0.5) / (LEVELS - _LEVEL - 0.5))
 #: Standard deviation, in levels, of the kernel that smooths a histogram.
 SMOOTHING = 6.0
-#: Where the estimate of a share ends: the change of an iteration, and their number.
-_TOLERANCE, _ITERATIONS = 1e-6, 1000
 
 
 def _above(level: int) -> float:
@@ -70,40 +67,6 @@ def tempered(histogram: Histogram, temperature: float) -> Histogram:
     logit = np.log(np.maximum(_LEVEL, 1e-9) / np.maximum(SCALE - _LEVEL, 1e-9)) / temperature
     level = np.rint(SCALE / (1 + np.exp(-logit))).astype(np.int64)
     return np.bincount(level, weights=histogram, minlength=LEVELS).astype(np.int64)
-
-
-def estimated_share(histogram: Histogram, share: float) -> float:
-    """The share of the class by expectation maximisation, from its training `share` in (0, 1).
-
-    Saerens, Latinne, Decaestecker (2002), Adjusting the outputs of a classifier to new a priori
-    probabilities, Neural Computation 14. NaN of an empty histogram.
-    """
-    total = histogram.sum()
-    if total == 0:
-        return float("nan")
-    probability = _LEVEL / SCALE
-    found = share
-    for _ in range(_ITERATIONS):
-        own = probability * found / share
-        rest = (1 - probability) * (1 - found) / (1 - share)
-        posterior = np.divide(own, own + rest, out=np.zeros(LEVELS), where=own + rest > 0)
-        before, found = found, float((posterior * histogram).sum() / total)
-        if abs(found - before) < _TOLERANCE:
-            break
-    return found
-
-
-def prior_shift(histogram: Histogram, threshold: float, share: float) -> float:
-    """The threshold that is the model's once probabilities have the scene's share for a prior.
-
-    Where the estimated share is that of training, it is the model's own threshold.
-    """
-    if not (0 < share < 1 and 0 < threshold < 1 and histogram.sum()):
-        return threshold
-    least = 0.5 / SCALE
-    found = min(max(estimated_share(histogram, share), least), 1 - least)
-    odds = threshold / (1 - threshold) * (share / (1 - share)) / (found / (1 - found))
-    return min(max(odds / (1 + odds), least), 1 - least)
 
 
 def expected_share(histogram: Histogram, threshold: float, share: float) -> float:

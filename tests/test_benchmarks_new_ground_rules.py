@@ -17,12 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from new_ground_rules import (
     RULES,
-    estimated_share,
     expected_share,
     fixed,
     half,
     otsu,
-    prior_shift,
     tempered,
     valley,
 )
@@ -47,31 +45,10 @@ def test_two_rules_look_at_no_pixel() -> None:
     assert fixed(histogram(v3=1), 0.3, 0.1) == 0.3 and half(histogram(v3=1), 0.3, 0.1) == 0.5
 
 
-def test_a_share_that_is_that_of_training_stays_what_it_is() -> None:
-    # a tenth surely built-up, the rest surely not: no posterior can move
-    sure = histogram(v0=900, v254=100)
-    assert estimated_share(sure, 0.1) == pytest.approx(0.1)
-    assert prior_shift(sure, 0.3, 0.1) == pytest.approx(0.3, abs=1e-3)
-
-
-def test_expectation_maximisation_ends_where_the_likelihood_is_greatest() -> None:
-    # two signals, likelihood ratios 4 and 1/4 (p of .8 and .2 at a training share of one half);
-    # 300 of 1,000 show the first: 0.8 π + 0.2 (1 − π) = 0.3 at π = 1/6
-    probability = np.array([0.2, 0.8])
-    levels = np.rint(SCALE * probability).astype(int)
-    found = np.zeros(LEVELS, np.int64)
-    found[levels] = 700, 300
-    assert estimated_share(found, 0.5) == pytest.approx(1 / 6, abs=0.005)
-    # odds of the threshold rise by (1/2 : 1/2) / (1/6 : 5/6) = 5, from 1 to 5
-    assert prior_shift(found, 0.5, 0.5) == pytest.approx(5 / 6, abs=0.01)
-
-
 def test_nothing_to_go_by_is_the_model_s_threshold() -> None:
     nothing = np.zeros(LEVELS, np.int64)
     for name, rule in RULES.items():
         assert rule(nothing, 0.5, 0.2) == 0.5, name
-    assert np.isnan(estimated_share(nothing, 0.2))
-    assert prior_shift(histogram(v3=1), 0.4, 0.0) == 0.4  # training without built-up
 
 
 def test_as_much_is_mapped_as_the_probabilities_expect() -> None:

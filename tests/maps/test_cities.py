@@ -16,6 +16,7 @@ from rasterio.warp import Resampling, reproject
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.probability import NODATA, level_of
+from builtup.maps import cities
 from builtup.maps.cities import all_agg_by_city
 from builtup.runs.records import InferenceRecord
 from builtup.runs.results import PredictionTags, read_tags, write_tags
@@ -33,6 +34,7 @@ def write_date(
     threshold: float = 0.5,
     year: str = "",
     adapted: str = "",
+    share: float | None = None,
 ) -> Path:
     """A scene's probabilities, as merge_tiles leaves them."""
     array = np.atleast_2d(np.asarray(values, dtype=np.uint8))
@@ -46,7 +48,7 @@ def write_date(
     ) as dataset:
         dataset.write(array, 1)
         own = (scene, city, width, height, "run", threshold, CLASSES)
-        tags = PredictionTags(*own, year=year, adapted=adapted)
+        tags = PredictionTags(*own, year=year, adapted=adapted, share=share)
         write_tags(dataset, tags)
     return path
 
@@ -105,6 +107,52 @@ def test_one_date_gives_its_own_mask_at_the_given_threshold(tmp_path: Path) -> N
     assert read(tmp_path).tolist() == [[0, 0, 1, 255]]
     assert np.isnan(read(tmp_path, "_std")).all()
     assert read_tags(tmp_path / "raw" / "38SLF_Alpha.tif").threshold == 0.3
+
+
+# of 1,000 pixels 300 look built-up: the share is 1/6 where it was 1/2 (as test_prior_shift
+# reckons), so that it takes odds of 5 : 1 to be mapped, and .8 are 4 : 1
+UNLIKE = np.repeat([51, 203], [700, 300]).reshape(20, 50)
+
+
+def test_a_threshold_follows_the_share_of_the_city(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    write_date(tmp_path, "20150101", UNLIKE, share=0.5)
+    aggregate(tmp_path)
+    tags = read_tags(tmp_path / "raw" / "38SLF_Alpha.tif")
+    assert tags.threshold == pytest.approx(5 / 6, abs=0.01) and tags.share == 0.5
+    assert not read(tmp_path).any()
+    assert "38SLF_Alpha 0.8" in caplog.text and "(the network's 0.500, where 50.0 %" in caplog.text
+    aggregate(tmp_path, threshold="0.5")
+    tags = read_tags(tmp_path / "raw" / "38SLF_Alpha.tif")
+    assert tags.threshold == 0.5 and tags.share is None
+    assert read(tmp_path).sum() == 300
+
+
+def test_a_city_adapted_to_keeps_its_threshold(tmp_path: Path) -> None:
+    write_date(tmp_path, "20150101", UNLIKE, share=0.5)
+    write_date(tmp_path, "20150102", UNLIKE, adapted="scene")
+    aggregate(tmp_path)
+    tags = read_tags(tmp_path / "raw" / "38SLF_Alpha_prob.tif")
+    assert tags.threshold == 0.5 and tags.share is None
+
+
+def test_the_blocks_of_a_large_city_that_tell_its_share_are_spread_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cities, "BLOCK", 16)
+    values = np.tile(np.repeat([51, 203], 16).astype(np.uint8), (64, 4))
+    write_date(tmp_path / "all", "20150101", values, share=0.5)
+    aggregate(tmp_path / "all")
+    monkeypatch.setattr(cities, "TELLING_BLOCKS", 11)
+    write_date(tmp_path / "some", "20150101", values, share=0.5)
+    aggregate(tmp_path / "some")
+    of_all, of_some = (
+        read_tags(tmp_path / name / "raw" / "38SLF_Alpha.tif").threshold for name in ("all", "some")
+    )
+    assert of_all == pytest.approx(0.5, abs=0.01)  # half and half, as in training
+    assert of_some == pytest.approx(of_all, abs=0.1) and of_some != of_all
 
 
 def test_the_grid_of_most_dates_is_kept_and_the_others_are_warped_onto_it(tmp_path: Path) -> None:

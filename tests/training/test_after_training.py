@@ -17,7 +17,8 @@ from builtup.errors import ConfigError
 from builtup.runs.recorder import Recorder
 from builtup.runs.records import Summary
 from builtup.sensors.classes import Classes
-from builtup.tiles.tile import Tile
+from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
+from builtup.tiles.tile import Tile, read_tile
 from builtup.training import after_training
 from builtup.training.after_training import _keep_temperature, _metres, check_registration, finish
 from builtup.training.build import build_data, build_learner
@@ -131,6 +132,20 @@ def test_the_last_lines_say_what_came_of_it_and_what_comes_next(
     last, _, following = (record.getMessage() for record in caplog.records[-3:])
     assert last == "without validation: the last weights, iteration 9, threshold 0.410"
     assert "configs/inference/test.py" in following
+
+
+def test_the_share_of_the_mapped_class_is_that_of_the_ground_learnt_from(
+    config: Path, tmp_path: Path
+) -> None:
+    finished(config, tmp_path, None)
+    loaded = configs.load(config)
+    rows = read_tile_stats(Path(loaded.data_path) / TILE_STATS_CSV)
+    scene = np.full((256, 256), 255, np.uint8)
+    for row in (row for row in rows if row.fold_index == 1):  # the first is held out
+        scene[row.tile.window.slices] = read_tile(row.mask, 1)  # tiles overlap, pixels count once
+    labelled = scene[scene != 255]
+    assert 0 < labelled.mean() < 1
+    assert Summary.read(tmp_path).share == pytest.approx(labelled.mean())
 
 
 def test_without_a_validation_there_is_nothing_to_draw(config: Path, tmp_path: Path) -> None:

@@ -28,14 +28,14 @@ from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
 from builtup.geo.probability import (
     LEVELS,
     NODATA,
-    SCALE,
     describe_probability,
     mapped_band,
     parse_threshold,
 )
-from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
+from builtup.geo.rasters import create_cog, gdal_env, open_raster
 from builtup.geo.windows import Window
 from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.maps.date_average import averaged
 from builtup.maps.doubts import map_doubts
 from builtup.maps.places import (
     MapName,
@@ -56,6 +56,7 @@ from builtup.runs.results import (
     upload_results,
     write_tags,
 )
+from builtup.scoring.prior_shift import prior_shift
 from builtup.sensors.classes import Classes
 from builtup.sensors.radar.names import SceneName
 
@@ -66,6 +67,8 @@ log = logging.getLogger(__name__)
 STEP = Step("all_agg_by_city", 3)
 #: Side of the blocks that are worked on, and of those of the COGs.
 BLOCK = 512
+#: Blocks that tell a city's share of the mapped class, at most: more would hardly move it.
+TELLING_BLOCKS = 64
 _BYTES: dict[str, Any] = {"dtype": "uint8", "nodata": NODATA}
 
 
@@ -84,7 +87,8 @@ def all_agg_by_city(
     `_std.tif` (float32, standard deviation of the dates' probabilities of the mapped class, NaN
     below two), `_count.tif` (valid dates; uint8, above 254 dates uint16) and the class of each
     pixel `raw/<TILE>_<City>.tif` (uint8, 255 no-data): the mask 0, 1 of two classes, by threshold,
-    or of more the likeliest. `threshold` replaces that of the tags. Years of a city, by its folders
+    or of more the likeliest. `threshold` replaces that of the tags; where these say the class's
+    share in training, it is moved to the city's own (`prior_shift`). Years of a city, by folders
     `<City>_<year>`, are maps "apart" (the first has the city's key, others `<key>_<year>`) or one
     of their "mean"; scenes whose tags say no year are one map. What speaks against a map
     (doubts.py, and of its model the record of the inference) is logged and stands in its tags.
@@ -103,9 +107,25 @@ def all_agg_by_city(
         problems=problems,
         noun="cities",
     )
+    _say_thresholds(jobs)
     _say_doubts(jobs)
     upload_results(results)
     return summary
+
+
+def _say_thresholds(jobs: Sequence[Job]) -> None:
+    """Log the thresholds that follow the cities, those of maps made before too."""
+    found = defaultdict(list)
+    for job in jobs:
+        city: _City = job.context
+        if city.share is not None and (mask := job.outputs[-1]).is_file():
+            own = f"{job.name} {read_tags(mask).threshold:.3f}"
+            found[city.threshold, city.share].append(own)
+    for (threshold, share), cities in found.items():
+        text = (
+            "thresholds by the share of each city: %s (the network's %.3f, where %.1f %% were so)"
+        )
+        log.info(text, ", ".join(cities), threshold, 100 * share)
 
 
 def _say_doubts(jobs: Sequence[Job]) -> None:
@@ -201,6 +221,7 @@ def _job(
         log.warning("%s: adapted to some of its dates only; threshold %.3f", name.key, value)
     grid, joined = map_grid(name.key, [d.grid for d in sorted(dates, key=lambda d: d.date)])
     classes = first.tags.class_set
+    share = tags.share if threshold is None else None
     as_tagged = name == (first.tags.city, first.tags.year)
     return Job(
         name=name.key,
@@ -208,13 +229,14 @@ def _job(
         outputs=tuple(raw / f"{name.key}{end}.tif" for end in ("_prob", "_std", "_count", "")),
         settings={
             "threshold": value,
+            **({} if share is None else {"share": share}),
             **({} if classes.by_threshold else {"decision": classes.decision(value)}),
             **({"doubts": list(doubts)} if doubts else {}),
             **({"joined": True} if joined else {}),
             **({} if as_tagged else {"city": name.key, "year": name.year}),
         },
         pixels=grid.pixels * len(dates),
-        context=_City(name, tuple(dates), grid, value, classes, doubts, joined),
+        context=_City(name, tuple(dates), grid, value, classes, doubts, joined, share),
     )
 
 
@@ -222,7 +244,8 @@ def _job(
 class _City:
     """A city's map, its dates, the grid they are averaged on, and how its pixels are decided.
 
-    `doubts` are those about the model; `joined`: some dates lie beside others.
+    `doubts` are those about the model; `joined`: some dates lie beside others; `share` is that of
+    the mapped class in training where the threshold follows the city's own.
     """
 
     name: MapName
@@ -232,6 +255,7 @@ class _City:
     classes: Classes
     doubts: tuple[str, ...]
     joined: bool = False
+    share: float | None = None
 
     @property
     def layers(self) -> list[list[int]]:
@@ -258,6 +282,7 @@ class _City:
             width=self.grid.width,
             height=self.grid.height,
             threshold=self.threshold,
+            share=self.share,
             adapted=next((d.tags.adapted for d in self.dates if d.tags.adapted), ""),
             doubts=doubts,
         ).of_kind(kind)
@@ -269,6 +294,7 @@ def _aggregate(job: Job) -> dict[str, int]:
     bands, layers = city.dates[0].bands, len(city.layers)
     with gdal_env(), ExitStack() as stack:
         sources = [_open_date(date, city.grid, stack) for date in city.dates]
+        city = _decided(city, sources)
         # the mask is entered first and so finished last: it stands for the city
         mask = stack.enter_context(
             create_cog(mask_path, city.grid, resampling="mode", count=1, **_BYTES)
@@ -337,8 +363,7 @@ def _average_blocks(
     levels = np.zeros(LEVELS + 1, np.int64)
     layers = city.layers
     for block in _blocks(city.grid):
-        values = [read_window(source, block) for source in sources]
-        average = _Average.of([_one([values[i] for i in layer]) for layer in layers])
+        average = averaged(layers, sources, block)
         mean = average.mean()
         label = city.classes.decide(mean, city.threshold)
         out.prob.write(mean, window=block.rasterio)
@@ -349,48 +374,21 @@ def _average_blocks(
     return levels[:LEVELS]
 
 
-def _one(parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """One date of its parts, averaged where they overlap."""
-    return parts[0] if len(parts) == 1 else _Average.of(parts).mean()
+def _decided(city: _City, sources: Sequence[DatasetReader]) -> _City:
+    """The city with the threshold that its own share of the mapped class asks for."""
+    if city.share is None:
+        return city
+    mapped = mapped_band(city.dates[0].bands, city.classes.mapped_index) - 1
+    levels = np.zeros(LEVELS + 1, np.int64)
+    layers, blocks = city.layers, list(_blocks(city.grid))
+    most = min(len(blocks), TELLING_BLOCKS)
+    for block in (blocks[i * len(blocks) // most] for i in range(most)):
+        mean = averaged(layers, sources, block).mean()
+        levels += np.bincount(mean[mapped].ravel(), minlength=LEVELS + 1)
+    return replace(city, threshold=prior_shift(levels[:LEVELS], city.threshold, city.share))
 
 
 def _blocks(grid: Grid) -> Iterator[Window]:
     for y in range(0, grid.height, BLOCK):
         for x in range(0, grid.width, BLOCK):
             yield Window(y, x, min(BLOCK, grid.height - y), min(BLOCK, grid.width - x))
-
-
-@dataclass(frozen=True)
-class _Average:
-    """Integer sums over the dates: values and squares (bands, H, W), valid dates (H, W)."""
-
-    total: NDArray[np.int32]
-    squares: NDArray[np.int32]
-    count: NDArray[np.int32]
-
-    @classmethod
-    def of(cls, dates: Sequence[NDArray[np.uint8]]) -> _Average:
-        total = np.zeros(dates[0].shape, np.int32)
-        squares = np.zeros_like(total)
-        count = np.zeros(total.shape[1:], np.int32)
-        for values in dates:
-            valid = (values != NODATA).all(axis=0)
-            counted = np.where(valid, values, 0).astype(np.int32)
-            total += counted
-            squares += counted * counted
-            count += valid
-        return cls(total, squares, count)
-
-    def mean(self) -> NDArray[np.uint8]:
-        """The dates' mean, rounded half up; 255 where no date is valid."""
-        n = np.maximum(self.count, 1)
-        mean = ((2 * self.total + n) // (2 * n)).astype(np.uint8)
-        mean[:, self.count == 0] = NODATA
-        return mean
-
-    def deviation(self, band: int) -> NDArray[np.float32]:
-        """Standard deviation of the dates' probabilities, NaN below two dates."""
-        n = self.count.astype(np.int64)
-        total, squares = self.total[band].astype(np.int64), self.squares[band].astype(np.int64)
-        deviation = np.sqrt(n * squares - total * total) / (np.maximum(n, 1) * SCALE)
-        return np.where(n >= 2, deviation, np.nan).astype(np.float32)

@@ -291,6 +291,7 @@ def make_work(config: Config, prepared: Plan, folder: Path, run_id: str) -> Tile
             prepared.inputs,
         ),
         inputs=prepared.inputs,
+        share=None if prepared.loaded.recipe.threshold else prepared.loaded.share,
     )
 
 

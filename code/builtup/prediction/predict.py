@@ -220,6 +220,7 @@ def _jobs(
     settings = {
         **run.record.settings(),
         "threshold": threshold,
+        **({} if loaded.share is None else {"share": loaded.share}),
         **source.settings,
         "area": "" if area is None else area.digest,
     }
@@ -245,6 +246,7 @@ def _jobs(
                 date=scene.scene.date,
                 year=city.year,
                 sensor=sensor.name if of_images else "",
+                share=loaded.share,
             ).with_roles(loaded.trained.classes)
             tags = tags.of_kind("scene")
             where = "" if area is None else area.name

@@ -21,7 +21,7 @@ from builtup.geo.probability import moved_threshold, parse_threshold
 from builtup.geo.windows import stride_overlap
 from builtup.jobs import executors
 from builtup.models.batch_statistics import norm_layers, with_statistics
-from builtup.models.channels import inputs_of
+from builtup.models.channels import inputs_of, sensor_of_model
 from builtup.models.heads import class_logits
 from builtup.prediction.adapt import Adapt, Adapted
 from builtup.prediction.cascade import Cascade
@@ -31,6 +31,7 @@ from builtup.prediction.windows import Stream
 from builtup.runs.model_file import SHIPPED
 from builtup.runs.records import InferenceRecord
 from builtup.runs.registry import champion_by_default
+from builtup.sensors.catalogue import DEFAULT
 from builtup.training.checkpoints import Trained, load_trained, weights_digest
 
 __all__ = ["Loaded", "Recipe", "load", "load_for_jobs", "ready"]
@@ -176,6 +177,14 @@ class Loaded:
         """The threshold of adapted maps: as `threshold`."""
         given = parse_threshold(self.recipe.threshold)
         return moved_threshold(self._when_adapted, self.temperature) if given is None else given
+
+    @property
+    def share(self) -> float | None:
+        """The share of the mapped class in training where thresholds of maps follow their own: of
+        two classes by radar, on which it was measured. None where it is not known."""
+        trained = self.trained
+        follows = trained.classes.by_threshold and sensor_of_model(trained.model) is DEFAULT
+        return trained.share if follows else None
 
     @property
     def model_threshold(self) -> float:

@@ -170,7 +170,8 @@ def _network(work: SceneWork) -> tuple[Stream, PredictionTags]:
         return loaded.stream, work.tags
     adapted, tag = loaded.adapted(work.adapted), Adapted.read(work.adapted).tag
     threshold = adapted.threshold if work.tags.sensor else adapted.model_threshold
-    tags = replace(work.tags, adapted=tag, threshold=threshold)
+    share = None if tag else work.tags.share  # an adapted network's has become the scene's
+    tags = replace(work.tags, adapted=tag, threshold=threshold, share=share)
     return adapted.stream, tags.of_kind("scene")
 
 

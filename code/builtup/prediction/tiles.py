@@ -181,7 +181,7 @@ class TileWork:
     Tiles found whole in `folder`, or in `previous` (the folder of an earlier run), are not
     predicted again. With `scored` the held-out pixels are counted against their ground truth.
     `networks` gives each tile one of its own, adapted to its scene (fitted_tiles.py). `inputs` is
-    what is read of a tile.
+    what is read of a tile, `share` that of the mapped class in training, where maps follow it.
     """
 
     selection: Selection
@@ -196,6 +196,7 @@ class TileWork:
     previous: Path | None = None
     networks: Callable[[Tile], OfTile] | None = None
     inputs: TileInputs = field(default_factory=TileInputs)
+    share: float | None = None
 
     def network(self, tile: Tile) -> OfTile:
         """What predicts a tile."""
@@ -214,6 +215,7 @@ class TileWork:
             year=tile.year,
             adapted=network.adapted,
             sensor="" if sensor == DEFAULT else sensor.name,
+            share=None if network.adapted else self.share,
         )
         return tags.with_roles(self.classes).of_kind("tile")
 
@@ -302,6 +304,7 @@ def _earlier(path: Path, wanted: PredictionTags, tile: Tile) -> NDArray[np.uint8
                 read_tags(dataset),
                 run_id=wanted.run_id,
                 threshold=wanted.threshold,
+                share=wanted.share,
                 year=wanted.year,
             )
             if tags != wanted or dataset.shape != (tile.height, tile.width):

@@ -47,8 +47,8 @@ class ModelDescription(Part):
     was adapted to a scene, and `adapt` how it follows the scenes by default. `trained_on` says in
     words what it learnt from, which is simulated ground: a file names no city, and scores on ground
     that it had seen would not be marked; `texture` is that of this ground, by band that is read
-    (`builtup.sensors.texture`), empty where it is not known. `settings` are those of its training,
-    without paths. `weights` is their sha256.
+    (`builtup.sensors.texture`), empty where it is not known, `share` that of the mapped class.
+    `settings` are those of its training, without paths. `weights` is their sha256.
     """
 
     VERSION: ClassVar[int] = 1
@@ -65,6 +65,7 @@ class ModelDescription(Part):
     trained_on: str = ""
     simulated: bool = False
     texture: tuple[float, ...] = ()
+    share: float | None = None
     seed: int | None = None
     git_commit: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -128,6 +129,7 @@ class ModelDescription(Part):
             threshold_tuned_on=(),
             temperature=self.temperature,
             texture=self.texture,
+            share=self.share,
             trained_on=(),
             val_cities=(),
         )

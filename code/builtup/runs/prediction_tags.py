@@ -49,7 +49,9 @@ class PredictionTags:
     from the air `sensor` says whose, and all rasters of what kind they are; of radar it is empty.
     `colours` and `unscored` are those of the classes where their names alone do not say them.
     `presence` is the largest probability that a network with a presence head gives any window of
-    the scene of holding the mapped class; None of other networks.
+    the scene of holding the mapped class; None of other networks. `share` is that of the mapped
+    class where the network learnt, None where nothing follows it: the threshold of a city's map is
+    moved to the city's own share (`builtup.scoring.prior_shift`).
     """
 
     scene: str
@@ -70,6 +72,7 @@ class PredictionTags:
     colours: tuple[Rgb, ...] = ()
     unscored: tuple[str, ...] = ()
     presence: float | None = None
+    share: float | None = None
 
     @property
     def base_city(self) -> str:
@@ -120,6 +123,7 @@ class PredictionTags:
             "BUILTUP_DECISION": self.decision,
             "BUILTUP_ADAPTED": self.adapted,
             "BUILTUP_SENSOR": self.sensor,
+            "BUILTUP_TRAINED_SHARE": "" if self.share is None else repr(float(self.share)),
             "BUILTUP_COLOURS": colours_tag(self.colours),
             "BUILTUP_UNSCORED": ",".join(self.unscored),
             "BUILTUP_DOUBTS": DOUBTS.join(self.doubts),
@@ -163,14 +167,15 @@ def _parse(raw: dict[str, str], name: str) -> PredictionTags:
         width, height = (int(part) for part in raw["BUILTUP_GRID"].split(","))
         threshold = float(raw["BUILTUP_THRESHOLD"])
         colours = colours_of_tag(raw.get("BUILTUP_COLOURS", ""))
-        said = raw.get("BUILTUP_PRESENCE", "")
-        presence = float(said) if said else None
+        presence, share = (
+            float(said) if (said := raw.get(f"BUILTUP_{name}", "")) else None
+            for name in ("PRESENCE", "TRAINED_SHARE")
+        )
     except ValueError as e:
         raise InputError(name, f"tags that make no sense ({e})", remedy) from e
-    if width < 1 or height < 1 or not 0 <= threshold <= 1:
-        raise InputError(
-            name, f"tags that make no sense (grid {width},{height}, threshold {threshold})", remedy
-        )
+    if width < 1 or height < 1 or not 0 <= threshold <= 1 or not 0 <= (share or 0) <= 1:
+        told = f"grid {width},{height}, threshold {threshold}, share {share}"
+        raise InputError(name, f"tags that make no sense ({told})", remedy)
     return PredictionTags(
         scene=raw.get("BUILTUP_SCENE", ""),
         city=raw["BUILTUP_CITY"],
@@ -184,6 +189,7 @@ def _parse(raw: dict[str, str], name: str) -> PredictionTags:
         year=raw.get("BUILTUP_YEAR", ""),
         adapted=raw.get("BUILTUP_ADAPTED", ""),
         sensor=raw.get("BUILTUP_SENSOR", ""),
+        share=share,
         colours=colours,
         unscored=tuple(filter(None, raw.get("BUILTUP_UNSCORED", "").split(","))),
         mapped=raw.get("BUILTUP_MAPPED", ""),

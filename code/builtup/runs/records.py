@@ -140,18 +140,17 @@ class InheritedThreshold(Part):
 class Summary(Record):
     """What a training says of itself: its facts, its best validation, and what was chosen on what.
 
-    `soup` is what it says of the mean of its last epochs, with a threshold of its own. A threshold
-    is one of the building probability, in [0, 1]; grounds are cities, or blocks of one
-    (`<city>/r0c1`). `texture` is that of the tiles learnt from (`builtup.sensors.texture`),
-    `metres` the side of their pixels where the sensor has none of its own. `settings_tuned_on` is
-    the ground of the search that chose the settings. The last fields are what comes after the
+    `soup` is what it says of its last epochs' mean, with a threshold of its own. A threshold is one
+    of the building probability, in [0, 1]; grounds are cities, or blocks of one (`<city>/r0c1`).
+    `texture` is that of the tiles learnt from (`builtup.sensors.texture`), `share` that of the
+    mapped class there, `metres` the side of their pixels where the sensor has none of its own.
+    `settings_tuned_on` is the ground of the search that chose the settings. The last come after the
     training: a fitted temperature, the figures of a cross-validation.
     """
 
     NAME: ClassVar[str] = "summary.json"
     PROBLEM: ClassVar[str] = "no summary of a training"
     REMEDY: ClassVar[str] = "copy the run again"
-
     config: str | None = None
     val_fold: int | str | None = None
     val_cities: tuple[str, ...] | None = None
@@ -175,6 +174,7 @@ class Summary(Record):
     metrics: Mapping[str, float | None] | None = None
     confusion: Mapping[str, Any] | None = None
     texture: tuple[float, ...] | None = None
+    share: float | None = None
     metres: float | None = None
     threshold_ground: str | None = None
     temperature: float | None = None

@@ -15,9 +15,10 @@ import numpy as np
 from torch import nn
 
 from builtup.config.load import Config
-from builtup.data.datasets import ValidationTiles
+from builtup.data.datasets import TrainTiles, ValidationTiles
 from builtup.errors import ConfigError
 from builtup.geo.lengths import pixel_metres
+from builtup.geo.probability import IGNORE
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.models.segmenter import Segmenter
 from builtup.runs import registry
@@ -40,8 +41,8 @@ __all__ = ["check_registration", "finish"]
 
 log = logging.getLogger(__name__)
 
-#: Tiles whose texture is looked at, at most.
-TEXTURE_TILES = 32
+#: Tiles whose texture and labels are looked at, at most.
+GROUND_TILES = 32
 #: The `data_path` of configs/inference/validate.py.
 TILES = "input/train_tiles"
 
@@ -65,14 +66,14 @@ def finish(
     """Describe the best weights of a training that has ended (rank 0).
 
     Writes curves/ and pictures/<city>/ of the best validation, fits the temperature on its ground,
-    notes the texture of what was learnt from, and logs and registers the model where `log_model`
+    notes what the ground learnt from is like, and logs and registers the model where `log_model`
     asks for it. A model that cannot be logged is a warning, not an error: the weights are there.
     """
     if idist.get_rank() != 0:
         return
     model = _best(learner, recorder.folder)
     recorder.tags({"weights_sha256": weights_digest(model.state_dict())})
-    _keep_texture(model, data, recorder)
+    _keep_ground(model, data, recorder)
     best = progress.best
     if best is not None and best.histogram is not None:  # not in older checkpoints
         figures = write_curves(
@@ -143,8 +144,9 @@ def _keep_temperature(
     ).write(recorder.folder)
 
 
-def _keep_texture(model: nn.Module, data: Data, recorder: Recorder) -> None:
-    """Into the summary, for predictions that ask whether a scene is like what was learnt from.
+def _keep_ground(model: nn.Module, data: Data, recorder: Recorder) -> None:
+    """Into the summary, for predictions that ask whether a scene is like what was learnt from:
+    its texture, the side of its pixels and the share of the mapped class.
 
     Nothing for a model that says no sensor, and for tiles that have no files.
     """
@@ -152,14 +154,43 @@ def _keep_texture(model: nn.Module, data: Data, recorder: Recorder) -> None:
     if not isinstance(model, Segmenter) or not all(isinstance(tile, Tile) for tile in tiles):
         return
     sensor = model.channels.sensor
-    most = min(len(tiles), TEXTURE_TILES)
-    spread = [tiles[i * len(tiles) // most] for i in range(most)]
+    spread = [tiles[i] for i in _spread(len(tiles))]
     texture = Texture(sensor)
     for _ in texture.passing(read_bands(tile, sensor) for tile in spread):
         pass
     metres = _metres(spread) if sensor.metres is None else None
-    known = replace(Summary.read(recorder.folder), texture=texture.median, metres=metres)
+    share = _share(model, data)
+    known = replace(
+        Summary.read(recorder.folder), texture=texture.median, metres=metres, share=share
+    )
     known.write(recorder.folder)
+
+
+def _spread(tiles: int) -> list[int]:
+    """The numbers of at most GROUND_TILES of so many tiles, evenly spread."""
+    most = min(tiles, GROUND_TILES)
+    return [i * tiles // most for i in range(most)]
+
+
+def _share(model: Segmenter, data: Data) -> float | None:
+    """The share of the mapped class among the labelled pixels that training may learn from; None
+    where there are none, or where something else than classes of masks is learnt."""
+    learnt = getattr(data.train, "dataset", None)
+    if not isinstance(learnt, TrainTiles):
+        return None
+    dataset = ValidationTiles(
+        [learnt.tiles[i] for i in _spread(len(learnt.tiles))],
+        learnt.tiles,
+        learnt.folds,
+        learnt.val_fold,
+        of_training=True,
+        sensor=model.channels.sensor,
+    )
+    counts = np.zeros(IGNORE + 1, np.int64)
+    for number in range(len(dataset)):
+        counts += np.bincount(dataset[number]["mask"].numpy().ravel(), minlength=IGNORE + 1)
+    labelled = counts[:IGNORE].sum()
+    return float(counts[data.classes.mapped_index] / labelled) if labelled else None
 
 
 def _metres(tiles: Sequence[Tile]) -> float | None:

@@ -119,8 +119,8 @@ class Progress:
 class Trained:
     """A trained model in eval mode with what inference needs to know of its run.
 
-    `held_out` is its fold, or what `val_fold` was, `trained_on` are the folds learnt from. A
-    model that is one file has no run, no folder: `run_id` is its name, `description` what it says.
+    `held_out` is its fold, or what `val_fold` was, `trained_on` are the folds learnt from. A model
+    that is one file has no run and no folder: `run_id` is its name.
     """
 
     model: nn.Module
@@ -133,6 +133,7 @@ class Trained:
     trained_on: tuple[str, ...] = ()
     simulated: bool = False  # all that it learnt from
     texture: tuple[float, ...] = ()  # of what it learnt from; empty where it is not known
+    share: float | None = None  # of the mapped class there
     metres: float | None = None  # of a pixel of images that it learnt from, where it is known
     folder: Path | None = None  # of its run's artifacts
     description: ModelDescription | None = None
@@ -259,10 +260,8 @@ def restore(
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Load a state_dict; InputError lists what is missing, unexpected and of another shape.
-
-    Weights of other channels than the model's are refused, naming both.
-    """
+    """Load a state_dict; InputError lists what is missing, unexpected and of another shape, or
+    names both channels where they are others."""
     weights, problem = with_signature(model, weights)
     if problem:
         raise InputError(path, problem, "use the config that they were trained with")
@@ -317,9 +316,7 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
     set_weights(model, full if isinstance(full, dict) else weights, path)
     if config.channels_last:  # up to twice as fast, on a CPU too
         model.to(memory_format=torch.channels_last)
-    summary = _summary(folder)
-    if path.name == "soup.pt":
-        summary = summary.of_soup()
+    summary = _summary(folder).of_soup() if path.name == "soup.pt" else _summary(folder)
     return Trained(
         model=model.eval(),
         settings=dict(config.settings),
@@ -332,6 +329,7 @@ def load_trained(run_id_or_path: str | Path, which: str = "best") -> Trained:
         trained_on=summary.trained_on or (),
         simulated=_simulated(folder),
         texture=summary.texture or (),
+        share=summary.share,
         metres=summary.metres,
         folder=folder,
         class_roles=summary.class_roles or {},
@@ -372,6 +370,7 @@ def _of_file(path: Path, which: str) -> Trained:
         temperature=said.temperature,
         simulated=said.simulated,
         texture=said.texture,
+        share=said.share,
         description=said,
     )
 

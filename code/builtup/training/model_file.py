@@ -65,6 +65,7 @@ def write_model_file(
         trained_on=trained_on,
         simulated=trained.simulated,
         texture=trained.texture,
+        share=trained.share,
         seed=None if summary is None else summary.seed,
         git_commit=("" if summary is None else summary.git_commit) or "",
         settings=_plain(trained.settings),

@@ -1,0 +1,49 @@
+"""A threshold that follows the share of a class where that is another than in training.
+
+Saerens, Latinne and Decaestecker (2002), Adjusting the outputs of a classifier to new a priori
+probabilities: a simple procedure, Neural Computation 14.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builtup.geo.probability import LEVELS, SCALE
+
+__all__ = ["estimated_share", "prior_shift"]
+
+#: Where the estimate of a share ends: the change of an iteration, and their number.
+_TOLERANCE, _ITERATIONS = 1e-6, 1000
+_PROBABILITY = np.arange(LEVELS) / SCALE
+
+
+def estimated_share(histogram: NDArray[np.integer], share: float) -> float:
+    """The share of a class among the pixels of a `histogram` (255,) of its 8-bit probabilities, by
+    expectation maximisation from its training `share` in (0, 1). NaN of an empty histogram."""
+    total = histogram.sum()
+    if total == 0:
+        return float("nan")
+    found = share
+    for _ in range(_ITERATIONS):
+        own = _PROBABILITY * found / share
+        rest = (1 - _PROBABILITY) * (1 - found) / (1 - share)
+        posterior = np.divide(own, own + rest, out=np.zeros(LEVELS), where=own + rest > 0)
+        before, found = found, float((posterior * histogram).sum() / total)
+        if abs(found - before) < _TOLERANCE:
+            break
+    return found
+
+
+def prior_shift(histogram: NDArray[np.integer], threshold: float, share: float) -> float:
+    """The threshold that is `threshold` once probabilities have the scene's share for a prior.
+
+    `share` is that of the class in training. Where the estimated one is the same, or nothing can be
+    estimated, it is `threshold`; it never reaches 0 or 1.
+    """
+    if not (0 < share < 1 and 0 < threshold < 1 and histogram.sum()):
+        return threshold
+    least = 0.5 / SCALE
+    found = min(max(estimated_share(histogram, share), least), 1 - least)
+    odds = threshold / (1 - threshold) * (share / (1 - share)) / (found / (1 - found))
+    return min(max(odds / (1 + odds), least), 1 - least)
