@@ -238,11 +238,12 @@ def polygonize(**options: Any) -> None:
 
 @cli.command("to_submission")
 @results
+@option_lists.handing_in
 @averaging
 @polygon_options
 @data_step
 def to_submission(**options: Any) -> None:
-    """Merge tiles, aggregate by city and polygonise."""
+    """Merge tiles, aggregate by city and polygonise; or the classes of each scene in a tar."""
     from builtup.maps.submission import to_submission as run
 
     _report(*run(**options))

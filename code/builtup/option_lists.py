@@ -22,6 +22,7 @@ __all__ = [
     "comparing",
     "demonstrating",
     "ensembling",
+    "handing_in",
     "holding_out",
     "importing",
     "predicting",
@@ -64,6 +65,13 @@ validating = listed(
     ("per_scene", bool, False, "masks: each scene's own probabilities, not its site's map"),
     ("block", str, "", "masks: blocks of intervals, 64 (pixels) or 50m; 100m by default"),
     ("erode", FROM_0, 0, "masks: score without pixels so near to another class as well"),
+)
+
+handing_in = listed(
+    (
+        *("format", click.Choice(["polygons", "chips"]), "polygons"),
+        "what is handed in: polygons, or a class map of each scene, in a tar",
+    ),
 )
 
 tracing = listed(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +13,24 @@ import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from PIL import Image
 from rasterio import features
 from scipy import ndimage
 
-from builtup.errors import InputError
+from builtup.errors import ConfigError, InputError
 from builtup.geo.windows import tiling
 from builtup.maps.submission import to_submission
 from builtup.maps.validate import validate
+from builtup.options import PolygonOptions
 from builtup.prediction.tiles import TileWork, predict_tiles, select_all
 from builtup.prediction.windows import Stream
 from builtup.runs.results import PredictionTags
 from builtup.sensors.classes import BUILT_UP
 from helpers import TRANSFORM, write_polygons, write_raster
 from tile_data import add_scene, power, tile_all
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
 def write_tiles(folder: Path, prob: NDArray[np.uint8], date: str) -> None:
@@ -145,3 +152,107 @@ def test_a_city_of_one_year_gives_the_bytes_of_tiles_that_know_none(tmp_path: Pa
         to_submission(input_path=str(tmp_path / name), years=name, num_workers=1)
     assert digests(tmp_path / "apart") == digests(tmp_path / "mean")
     assert set(digests(tmp_path / "apart")) >= {"38SLF_Alpha.tif", "38SLF_Alpha.shp"}
+
+
+# --- chips ----------------------------------------------------------------------------------------
+
+
+def write_chip(folder: Path, name: str, level: NDArray[np.uint8], threshold: float = 0.5) -> None:
+    """The probabilities of an image without a place, as inference leaves them."""
+    height, width = level.shape
+    classes = ("background", "building")
+    tags = PredictionTags(
+        f"{name}_{{}}", "test", width, height, "run", threshold, classes, kind="scene", sensor="rgb"
+    )
+    write_raster(folder / f"raw/{name}_prob.tif", level, None, None, nodata=255)
+    with rasterio.open(folder / f"raw/{name}_prob.tif", "r+") as dataset:
+        dataset.update_tags(**tags.as_gdal())
+
+
+def unpacked(tar: Path, folder: Path) -> dict[str, Path]:
+    """By tar, the program."""
+    folder.mkdir()
+    subprocess.run(["tar", "-xf", tar, "-C", folder], check=True)
+    return {path.name: path for path in sorted(folder.iterdir())}
+
+
+def test_chips_have_their_names_and_0_and_1_as_other_programs_read_them(tmp_path: Path) -> None:
+    levels = {"9f2": probabilities(1), "0ab": probabilities(2)[:, :60]}
+    for name, level in levels.items():
+        write_chip(tmp_path, name, level)
+    *_, summary = to_submission(input_path=str(tmp_path), format="chips", num_workers=1)
+    assert summary.counts == {"chips": 2}
+    files = unpacked(tmp_path / "raw/submission.tar", tmp_path / "out")
+    assert list(files) == ["0ab.tif", "9f2.tif"]
+    for name, level in levels.items():
+        with Image.open(files[f"{name}.tif"]) as picture:
+            values = np.asarray(picture)
+            assert picture.mode == "L"
+        known = level < 255
+        assert values.dtype == np.uint8
+        assert (values == ((level >= 127) & known)).all()
+        assert values[known].any()
+        assert not values.all()
+    assert not list((tmp_path / "raw").glob("*.shp"))
+
+
+def test_the_same_chips_are_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_chip(tmp_path, name, probabilities(ord(name)))
+    *_, summary = to_submission(input_path=str(tmp_path), format="chips", num_workers=1)
+    tar = tmp_path / "raw/submission.tar"
+    first = tar.read_bytes()
+    *_, again = to_submission(input_path=str(tmp_path), format="chips", num_workers=1)
+    assert (summary.done, again.done, again.up_to_date) == (1, 0, 1)
+    tar.unlink()
+    to_submission(input_path=str(tmp_path), format="chips", num_workers=1)
+    assert tar.read_bytes() == first
+    to_submission(input_path=str(tmp_path), format="chips", threshold="0.9", num_workers=1)
+    assert tar.read_bytes() != first
+    with tarfile.open(tar) as entries:
+        assert [(e.name, e.mtime, e.uid, e.uname) for e in entries] == [
+            ("a.tif", 0, 0, ""), ("b.tif", 0, 0, ""),
+        ]  # fmt: skip
+
+
+def test_tiles_are_merged_into_chips_first(tmp_path: Path) -> None:
+    prob = probabilities(3)
+    write_tiles(tmp_path, prob, "20150101")
+    to_submission(input_path=str(tmp_path), format="chips", num_workers=1)
+    (chip,) = unpacked(tmp_path / "raw/submission.tar", tmp_path / "out").values()
+    assert chip.name == "s1a_38SLF_ASC_20150101.tif"
+    with rasterio.open(chip) as dataset:
+        assert (dataset.read(1) == ((prob >= 127) & (prob < 255))).all()
+        assert dataset.transform == TRANSFORM
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "zip"}, "format=zip: unknown; choose polygons or chips"),
+        ({"format": "chips", "years": "mean"}, "format=chips: the classes of each scene"),
+        ({"format": "chips", "polygons": PolygonOptions(square=True)}, "format=chips: the classes"),
+        ({"format": "chips", "threshold": "2"}, "threshold=2: out of range"),
+    ],
+)
+def test_options_that_do_not_fit_the_format(tmp_path: Path, options, message: str) -> None:
+    write_chip(tmp_path, "a", probabilities(1))
+    with pytest.raises(ConfigError, match=message):
+        to_submission(input_path=str(tmp_path), **options)
+    assert not (tmp_path / "raw/submission.tar").exists()
+
+
+def test_a_chip_that_cannot_be_read_leaves_no_tar(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_chip(tmp_path, name, np.tile(probabilities(4), (4, 4)))
+    path = tmp_path / "raw/b_prob.tif"
+    path.write_bytes(path.read_bytes()[:-30_000])
+    with pytest.raises(InputError, match=r"b_prob\.tif"):
+        to_submission(input_path=str(tmp_path), format="chips", num_workers=1)
+    assert not (tmp_path / "raw/submission.tar").exists()
+
+
+def test_without_scenes_there_is_nothing_to_hand_in(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(InputError, match="run the inference first"):
+        to_submission(input_path=str(tmp_path), format="chips")
