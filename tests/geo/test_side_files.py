@@ -16,7 +16,7 @@ from builtup.geo.grid import Grid
 from builtup.geo.locations import Location
 from builtup.geo.open_raster import open_location
 from builtup.geo.rasters import gdal_env
-from builtup.geo.side_files import SideFiles, crs_beside, has_mask, side_files
+from builtup.geo.side_files import SideFiles, crs_beside, has_mask, side_files, unread_beside
 from builtup.geo.windows import Window
 from helpers import CRS, TRANSFORM, speckle, write_raster
 
@@ -171,3 +171,45 @@ def test_rotated_places_are_compared_too(tmp_path: Path) -> None:
     centre = place @ (0.5, 0.5)
     path.with_suffix(".tfw").write_text(f"8\n6\n6\n-8\n{centre[0]}\n{centre[1]}\n")
     assert beside(path) == SideFiles()
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(
+    ("suffix", "world"),
+    [(".png", ".pgw"), (".jpg", ".jgw"), (".jpg", ".jpgw"), (".jpeg", ".jgw"), (".tif", ".tfw"),
+     (".tif", ".TFW"), (".png", ".wld")],
+)  # fmt: skip
+def test_what_files_beside_a_picture_say_is_told_where_they_are_not_read(
+    tmp_path: Path, suffix: str, world: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    driver = {".png": "PNG", ".tif": "GTiff"}.get(suffix, "JPEG")
+    values = np.zeros((3, 20, 30), np.uint8)
+
+    def beside(**profile) -> list[str]:
+        settings = {"count": 3, "height": 20, "width": 30, "dtype": "uint8", **profile}
+        with gdal_env():
+            with rasterio.open(path, "w", driver=driver, **settings) as out:
+                out.write(values)
+            with rasterio.open(path) as dataset:
+                return unread_beside(dataset)
+
+    assert beside() == []
+    path.with_suffix(world).write_text("0.5\n0\n0\n-0.5\n300000.25\n3999999.75\n")
+    assert beside() == [f"a place ({world})"]
+    path.with_suffix(".prj").write_text("x")
+    (tmp_path / f"a{suffix}.msk").touch()
+    assert beside() == [f"a place ({world})", "a CRS (.prj)", "a mask (.msk)"]
+    aux = tmp_path / f"a{suffix}.aux.xml"
+    aux.write_text("<PAMDataset><PAMRasterBand><Metadata/></PAMRasterBand></PAMDataset>")
+    assert len(beside()) == 3  # statistics alone
+    aux.write_text("<PAMDataset><SRS>x</SRS><GeoTransform>1</GeoTransform></PAMDataset>")
+    assert beside()[-1] == "CRS, place (.aux.xml)"
+    aux.write_text("<PAMDataset>")
+    assert beside()[-1] == "what cannot be read (.aux.xml)"
+    if driver == "GTiff":
+        aux.unlink()
+        own = {"crs": CRS, "transform": Affine(0.5, 0, 300_000, 0, -0.5, 4_000_000)}
+        assert beside(**own) == ["a mask (.msk)"]
+        other = {**own, "transform": own["transform"] @ Affine.translation(4, 0)}
+        assert beside(**other)[0] == f"another place ({world})"

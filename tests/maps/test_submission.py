@@ -29,7 +29,6 @@ from builtup.sensors.classes import BUILT_UP
 from helpers import TRANSFORM, write_polygons, write_raster
 from tile_data import add_scene, power, tile_all
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 

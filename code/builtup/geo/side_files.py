@@ -29,13 +29,15 @@ __all__ = [
     "has_mask",
     "same_number",
     "side_files",
+    "unread_beside",
     "world_file_of",
 ]
 
 #: GDAL's options for opening a raster with what stands beside it. Nothing is written: only
 #: statistics that GDAL computed, which nobody asks for, would be.
 SIDE_FILES = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "GDAL_PAM_ENABLED": "YES"}
-_WORLD = (".tfw", ".tifw", ".tiffw", ".wld")
+#: What an `.aux.xml` may say of a raster, by the name of its element, that makes a difference.
+_TELLING = {"SRS": "CRS", "GeoTransform": "place", "GCPList": "points", "NoDataValue": "no-data"}
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,46 @@ def crs_beside(dataset: DatasetReader) -> tuple[CRS, Path] | None:
 def world_file_of(dataset: DatasetReader) -> Path | None:
     """The world file beside a raster, whether GDAL uses it or not."""
     path = Path(dataset.name)
-    names = (path.with_suffix(case) for end in _WORLD for case in (end, end.upper()))
+    own = path.suffix.lower()
+    # .tif has .tfw, .tifw or .wld; .tiff also .tiffw, and .jpeg .jgw and .jpegw
+    ends = dict.fromkeys((f"{own[:2]}{own[-1:]}w", f"{own[:4]}w", f"{own}w", ".wld"))
+    names = (path.with_suffix(case) for end in ends for case in (end, end.upper()))
     return next(filter(None, map(_existing, names)), None)
+
+
+def unread_beside(dataset: DatasetReader) -> list[str]:
+    """What files beside a raster that was opened without them say of it, and it does not say
+    itself: `a place (.pgw)`."""
+    path = Path(dataset.name)
+    placed = not dataset.transform.is_identity
+    found = []
+    world = world_file_of(dataset)
+    said = None if world is None else _world_transform(world)
+    if world is not None and said is not None:
+        if not placed:
+            found.append(f"a place ({world.suffix})")
+        elif not said.almost_equals(dataset.transform, 1e-3 * abs(dataset.transform.a)):
+            found.append(f"another place ({world.suffix})")
+    if not dataset.crs and _existing(path.with_suffix(".prj")) is not None:
+        found.append("a CRS (.prj)")
+    if _existing(path.with_name(f"{path.name}.msk")) is not None:
+        found.append("a mask (.msk)")
+    told = _told_by_aux(path.with_name(f"{path.name}.aux.xml"))
+    known = {"CRS": bool(dataset.crs), "place": placed, "no-data": dataset.nodata is not None}
+    if new := [name for name in told if not known.get(name)]:
+        found.append(f"{', '.join(new)} (.aux.xml)")
+    return found
+
+
+def _told_by_aux(path: Path) -> list[str]:
+    """What an `.aux.xml` tells besides statistics; nothing where there is none."""
+    if _existing(path) is None:
+        return []
+    try:
+        names = {element.tag for element in ET.fromstring(path.read_bytes()).iter()}
+    except (OSError, ET.ParseError):
+        return ["what cannot be read"]
+    return [what for name, what in _TELLING.items() if name in names]
 
 
 def side_files(dataset: DatasetReader, band: int) -> SideFiles:

@@ -147,6 +147,38 @@ def test_what_heights_say_of_their_unit(tmp_path):
     assert (tall.detail, tall.doubtful) == ("up to 300 above the ground", True)
 
 
+def hill(shape=(40, 50), least=12.0):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return (least + 0.3 * x + 0.2 * y).astype(np.float32)
+
+
+@pytest.mark.parametrize("filler", [0, -1, -99, -100, -500])
+def test_a_low_value_with_nothing_near_it_is_doubted(tmp_path, filler):
+    surface = hill()
+    surface[:2] = filler
+    (remark,) = counted(surface, np.zeros_like(surface)).remarks(tmp_path / "a.tif")
+    assert remark.what.startswith("one low value and nothing near it: a filler that is not declar")
+    assert (remark.detail, remark.doubtful) == (f"{filler}: 5.0 %", True)
+
+
+@pytest.mark.parametrize(
+    "surface",
+    [
+        hill(least=-3.0),  # a coast
+        np.where(hill() < 20, np.float32(0), hill() - 20),  # the sea, and what rises from it
+        np.where(hill() < 20, np.float32(0.25), hill()),  # no filler is a fraction
+        np.where(hill() < 20, np.float32(7), hill() + 40),  # nor above the sea
+        np.where(hill() < 12.5, np.float32(0), hill()),  # too rare
+        np.where(hill() < 20, np.float32(6), np.float32(0)),  # flat ground with houses
+        np.zeros((40, 50), np.float32),
+        np.full((40, 50), np.nan, np.float32),
+    ],
+)
+def test_low_ground_is_no_filler(tmp_path, surface):
+    remarks = counted(surface, np.zeros_like(surface)).remarks(tmp_path / "a.tif")
+    assert not [remark for remark in remarks if "filler" in remark.what]
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_values_that_are_no_elevations_are_unknown_and_counted(tmp_path, turned):
     surface = flat(50)

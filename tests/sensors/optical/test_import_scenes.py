@@ -187,6 +187,28 @@ def test_an_undeclared_filler_gives_no_heights(tmp_path, caplog):
     assert "one-elev.tif: values below -500 or above 9000 m are no elevations" in caplog.text
 
 
+def test_a_filler_of_zero_along_the_border_is_doubted(tmp_path, caplog):
+    y, x = np.mgrid[:300, :400].astype(np.float32)
+    surface = 100 + x / 50 + y / 70
+    surface[:, :12] = 0
+    root = write_dronedeploy(tmp_path / "raw")
+    write_raster(root / "elevations/one-elev.tif", surface, PLACE, UTM)
+    run(root, tmp_path / "out")
+    assert "one-elev.tif: one low value and nothing near it" in caplog.text
+    assert "(0: 3.0 %)" in caplog.text
+
+
+def test_what_lies_beside_a_picture_and_is_not_read_is_named(tmp_path, caplog):
+    root = chips(tmp_path / "raw")
+    for path in (root / "images").glob("*/*.png"):
+        path.with_suffix(".pgw").write_text("0.5\n0\n0\n-0.5\n300000.25\n3999999.75\n")
+    run(root, tmp_path / "out", layout="chips", classes=str(root / "classes.csv"))
+    assert (
+        "1.png and 1 more: files beside it are not read: bring what they say into it "
+        "(gdal_translate) (a place (.pgw))" in caplog.text
+    )
+
+
 def test_an_elevation_of_another_grid_and_crs_is_warped_once(tmp_path):
     y, x = np.mgrid[:400, :500] * 0.5
     # 50 cm in another zone's CRS would be turned; here a shifted grid with a gap

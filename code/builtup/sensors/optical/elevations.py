@@ -35,6 +35,10 @@ LOWEST, HIGHEST = -500.0, 9000.0
 _SCANNED = (256, 4096)
 #: Heights above the ground that buildings and trees seldom have: more says another unit.
 TALL = 150.0
+#: Fillers that nobody declared are whole numbers from this one to 0: lower ones are no elevations.
+_FILLERS = 500
+#: So many metres above a filler there is next to nothing, and so large a share of it is doubted.
+_ALONE, _FEW, _SHARE = 10, 0.05, 0.005
 #: Of this many rows and columns one is looked at for what is doubtful.
 LOOKED = 4
 #: By how much the ratios of the sides of two rasters may differ that are taken to be of one place.
@@ -245,6 +249,8 @@ class HeightCounts:
     def __init__(self) -> None:
         self.pixels = self.known = 0
         self.levels = np.zeros(4096, np.int64)  # half metres
+        self.elevations = np.zeros(int(HIGHEST - LOWEST) + 1, np.int64)  # metres
+        self.wholes = np.zeros(_FILLERS + 1, np.int64)  # exactly 0, -1, -2, …
 
     def add(self, elevation: Floats, height: Floats) -> None:
         """Take a window into account: metres, NaN unknown."""
@@ -257,6 +263,12 @@ class HeightCounts:
             return
         level = np.clip(height[known] * 2, 0, len(self.levels) - 1).astype(np.int64)
         self.levels += np.bincount(level, minlength=len(self.levels))
+        metres = elevation[known]
+        index = np.clip(np.floor(metres) - LOWEST, 0, len(self.elevations) - 1).astype(np.int64)
+        self.elevations += np.bincount(index, minlength=len(self.elevations))
+        low = metres[metres <= 0]
+        whole = np.clip(-low[low == np.round(low)], 0, _FILLERS).astype(np.int64)
+        self.wholes += np.bincount(whole, minlength=len(self.wholes))
 
     def remarks(self, path: Path) -> list[Remark]:
         """What is doubtful about them; nothing is converted."""
@@ -265,12 +277,32 @@ class HeightCounts:
         if gaps > 0.001:
             what = "gaps: heights are unknown there"
             found.append(Remark(path.name, what, f"{100 * gaps:.1f} %", doubtful=False))
+        if (filler := self._filler()) is not None:
+            share = 100 * self.wholes[-filler] / self.known
+            what = "one low value and nothing near it: a filler that is not declared? It is taken "
+            what += "for ground (gdal_edit -a_nodata)"
+            found.append(Remark(path.name, what, f"{filler}: {share:.1f} %"))
         top = self._height_of(0.999)
         if top > TALL:
             what = "heights as of no building: feet or decimetres, taken for metres? Nothing is "
             what += "converted"
             found.append(Remark(path.name, what, f"up to {top:g} above the ground"))
         return found
+
+    def _filler(self) -> int | None:
+        """The lowest elevation where it is a whole number, not rare, and far below all others."""
+        if not self.known:
+            return None
+        lowest = int(np.flatnonzero(self.elevations)[0])
+        value = lowest + int(LOWEST)
+        if value > 0:
+            return None
+        count = int(self.wholes[-value])
+        others = self.elevations[lowest:].copy()
+        others[0] -= count
+        near, rest = int(others[: _ALONE + 1].sum()), int(others.sum())
+        alone = rest > 0 and near < _FEW * min(count, rest)
+        return value if count > _SHARE * self.known and alone else None
 
     def _height_of(self, share: float) -> float:
         total = np.cumsum(self.levels)

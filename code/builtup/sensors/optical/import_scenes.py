@@ -52,7 +52,7 @@ __all__ = ["import_scenes"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("import_scenes", version=2, spawn_above=20_000_000)
+STEP = Step("import_scenes", version=3, spawn_above=20_000_000)
 _COLUMNS = ("scene", "site", "split", "role", "date", *KINDS)
 
 

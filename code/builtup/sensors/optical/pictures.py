@@ -15,7 +15,7 @@ from rasterio.io import DatasetReader
 from builtup.errors import InputError
 from builtup.geo.grid import Grid
 from builtup.geo.rasters import open_raster, read_window
-from builtup.geo.side_files import has_mask
+from builtup.geo.side_files import has_mask, unread_beside
 from builtup.geo.windows import Window, aligned
 from builtup.sensors.remarks import Remark
 
@@ -94,13 +94,17 @@ class Picture:
         return (1, 2, 3)
 
     def _say_unread(self) -> None:
-        """Name further bands. An alpha that is not declared to be one is easily among them."""
+        """Name further bands (an alpha that is not declared to be one is easily among them), and
+        what only files beside the picture say."""
         read = {*self._bands, self._alpha}
         names = [of.name for i, of in enumerate(self.dataset.colorinterp, 1) if i not in read]
         if names:
             what = "bands beyond red, green, blue and a declared alpha are passed over"
             doubtful = "undefined" in names
             self.remarks.append(Remark(self.path.name, what, ", ".join(names), doubtful))
+        if beside := unread_beside(self.dataset):
+            what = "files beside it are not read: bring what they say into it (gdal_translate)"
+            self.remarks.append(Remark(self.path.name, what, ", ".join(beside)))
 
     def _say_no_data(self) -> str:
         if self._alpha is not None or self._has_clear_colours():
