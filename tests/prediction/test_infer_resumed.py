@@ -17,6 +17,7 @@ from builtup.maps.mosaic import merge_tiles
 from builtup.maps.validate import validate
 from builtup.runs import tracking
 from builtup.runs.results import read_tags
+from forks import launching_forks
 from helpers import city_polygons, write_polygons
 from inferred_project import (
     infer,
@@ -39,7 +40,9 @@ def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
 
 
 def test_two_processes_write_the_tiles_and_scores_of_one(root: Path) -> None:
-    one, two = infer(root, "validate_x"), infer(root, "validate_x", processes=2)
+    one = infer(root, "validate_x")
+    with launching_forks("builtup.prediction.infer"):
+        two = infer(root, "validate_x", processes=2)
     first, second = tiles_of(one), tiles_of(two)
     assert first.keys() == second.keys()
     for name, values in first.items():

@@ -6,8 +6,11 @@ import multiprocessing
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import forkserver
 from typing import Any
+
+import pytest
 
 
 @contextmanager
@@ -30,3 +33,17 @@ def processes_with(*modules: str) -> Iterator[Any]:
     finally:
         server._stop()
         server._preload_modules = before
+
+
+@contextmanager
+def launching_forks(*modules: str) -> Iterator[None]:
+    """What `run_script` starts as several processes is forked from one with these modules.
+
+    They talk to each other as always; only torch, MLflow and we are imported once.
+    """
+    import ignite.distributed as idist
+
+    ours = ("builtup.config.launch", "builtup.runs.recorder", "mlflow", *modules)
+    with processes_with(*ours), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idist, "spawn", partial(idist.spawn, start_method="forkserver"))
+        yield

@@ -13,6 +13,7 @@ from builtup.config.launch import run_script
 from builtup.errors import BuiltupError, ConfigError
 from builtup.runs import tracking
 from builtup.training.checkpoints import load_state, load_trained
+from forks import launching_forks
 from tiny_training import write_tiny
 
 SCRIPT = Path(__file__).parents[2] / "code" / "scripts" / "training.py"
@@ -273,7 +274,9 @@ def test_two_processes_score_as_one_to_the_last_digit_and_learn_the_same(
         "num_epochs=2 start_by_validation=true log_predictions=0 log_interval=1 "
         "accumulation_steps=2 dropout=0 norm=false ordered=true class_weights=1,1"
     )
-    one, two = train(tmp_path, options), train(tmp_path, options, processes=2)
+    one = train(tmp_path, options)
+    with launching_forks("builtup.training.trainer"):
+        two = train(tmp_path, options, processes=2)
     assert two.data.params["cfg/processes"] == "2"
     names = [n for n in one.data.metrics if n.startswith("val/") and 0 in curve(one, n)]
     assert len(names) > 10  # some are of the end alone
@@ -290,7 +293,10 @@ def test_an_error_in_a_process_comes_back_as_one_line(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with pytest.raises(BuiltupError, match="the loss is") as caught:
+    with (
+        launching_forks("builtup.training.trainer"),
+        pytest.raises(BuiltupError, match="the loss is") as caught,
+    ):
         train(tmp_path, "nan_at=3 lr=1e30 log_predictions=0", processes=2)
     assert "\n" not in str(caught.value)
     assert newest().info.status == "FAILED"
