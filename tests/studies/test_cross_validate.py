@@ -11,6 +11,8 @@ import pytest
 
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.runs import tracking
+from builtup.runs.records import Summary
+from builtup.runs.study_records import SearchRecord
 from builtup.scoring.blocks import BlockTable, read_blocks
 from builtup.scoring.counts import f1
 from builtup.studies.compare import compare, read_candidate
@@ -221,3 +223,28 @@ def test_two_configs_are_compared_by_their_names(
     assert "tiny is better than worse in F1 at the 95 % level" in text
     record = json.loads((project / "output" / "compared" / "compare.json").read_text())
     assert set(record["figures"]) == {"tiny", "worse"}
+
+
+def test_folds_that_chose_the_settings_are_said_to_be_tuned_on(
+    done: str, cities: Path, project: Path, in_process: list[str]
+) -> None:
+    """The trainings are kept; what a search of Alpha has chosen is from now on tuned on it."""
+    own = tracking.client()
+    search = own.create_run(tracking.experiment_id(own, "Trainings")).info.run_id
+    ground = SearchRecord(config="searched", metric="val/iou", ground=("38SAA_Alpha",))
+    ground.write(tracking.run_artifacts(search) / SearchRecord.FOLDER)
+    text = cross_validate(
+        config_path=cities / "tiny.py",
+        overrides=f"num_epochs=6 tuned_by={search}",
+        output="output/tuned",
+    )
+    assert in_process == []
+    assert "settings tuned on 38SAA_Alpha: scores there are not of unseen ground" in text
+    for run in children(tracking.find_run(text.split()[-1])):
+        summary = Summary.read(tracking.run_artifacts(run.info.run_id))
+        assert summary.settings_tuned_on == ("38SAA_Alpha",)
+    assert read_candidate("output/tuned").tuned_on == ("38SAA_Alpha",)
+    compared = compare(runs=f"output/tuned;{OUTPUT}", output="output/compared_tuned")
+    assert "tuned: its settings are tuned on 38SAA_Alpha, where it may look" in compared
+    with pytest.raises(ConfigError, match="tuned_by = nowhere: no search can be read"):
+        cross_validate(config_path=cities / "tiny.py", overrides="num_epochs=6 tuned_by=nowhere")

@@ -309,8 +309,8 @@ def _notes(candidates: Sequence[Candidate], pairs: Sequence[Difference]) -> list
     for c in candidates:
         if c.tuned_on:
             notes.append(
-                f"settings of {c.name} tuned on {', '.join(c.tuned_on)}: it may look better there "
-                "than on unseen ground"
+                f"{c.name}: its settings are tuned on {', '.join(c.tuned_on)}, where it may look "
+                "better than on unseen ground"
             )
     single = [c.name for c in candidates if len(c.table.seeds) == 1]
     if single:

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ from builtup.errors import BuiltupError, RunError
 from builtup.logs import QUIET, VERBOSE
 from builtup.runs import tracking
 from builtup.runs.manifest import DataManifest
+from builtup.runs.records import Summary
+from builtup.runs.study_records import ground_of_search
 from builtup.tiles.folds import FOLDS_JSON
 from builtup.tiles.normalisation import STATS_JSON
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
@@ -163,6 +165,7 @@ def train_fold(
                 run.data.tags.get("git_commit", "unknown")[:10],
             )
             _adopt(run, parent_id)
+            _mark_ground(folder, str(task.config.tuned_by))
             return FoldRun(run.info.run_id, folder, kept=True)
     resume_from = next((r.info.run_id for r in earlier if _last_checkpoint(r)), "")
     tags = _tags(task, parent_id) | ({RESUMED: resume_from} if resume_from else {})
@@ -305,6 +308,14 @@ def _adopt(run: Run, parent_id: str) -> None:
     finished = bool(parent) and tracking.find_run(parent).info.status == "FINISHED"
     if not finished:
         own.set_tag(run.info.run_id, PARENT, parent_id)
+
+
+def _mark_ground(folder: Path, tuned_by: str) -> None:
+    """Into the summary of a kept training: the ground of the search that chose its settings."""
+    summary = Summary.find(folder) if tuned_by else None
+    if summary is not None:
+        ground = {*ground_of_search(tuned_by), *(summary.settings_tuned_on or ())}
+        replace(summary, settings_tuned_on=tuple(sorted(ground))).write(folder)
 
 
 def _command(task: FoldTask, overrides: str, num_gpus: int) -> list[str]:

@@ -11,7 +11,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
@@ -23,7 +23,6 @@ from builtup.logs import no_bars
 from builtup.runs import tracking
 from builtup.runs.manifest import git_commit
 from builtup.runs.recorder import Recorder, mlflow_errors, recording
-from builtup.runs.records import Summary
 from builtup.runs.study_records import SearchRecord
 from builtup.studies.launch_runs import (
     FoldTask,
@@ -194,8 +193,6 @@ class _Trial:
             if run.pruned:
                 self.study.tell(self.trial, state=TrialState.PRUNED)
                 return ""
-            if run.kept:
-                _mark_ground(run.folder, self.of.ground)
             gauge.conclude(run.run_id)
             if not gauge.reached:
                 return self._fail(self._undefined(run.run_id))
@@ -280,11 +277,3 @@ class _Gauge:
             batches = tracking.find_run(run_id).data.params.get("cfg/batches_per_epoch", 0)
             self._interval = int(batches) * self.task.config.val_interval
         return self._interval > 0
-
-
-def _mark_ground(folder: Path, ground: tuple[str, ...]) -> None:
-    """Into the summary of a training that was there before: this search chooses by it as well."""
-    summary = Summary.find(folder)
-    if summary is not None:
-        both = tuple(sorted({*ground, *(summary.settings_tuned_on or ())}))
-        replace(summary, settings_tuned_on=both).write(folder)
