@@ -273,11 +273,13 @@ def load_logged(folder: Path, **replaced: Any) -> Config:
 
 def _chain(path: Path) -> tuple[Path, ...]:
     """The files to run, base first."""
-    chain = [path]
+    chain, most = [path], MAX_BASES
+    if any(getattr(node, "name", "") == SPACE for node in _parse(path, _read(path)).body):
+        most += 1  # what is searched is a training config, with bases of its own
     while (base := _base_of(chain[0])) is not None:
-        if len(chain) > MAX_BASES:
+        if len(chain) > most:
             raise ConfigError(
-                f"{path}: base goes deeper than {MAX_BASES} levels "
+                f"{path}: base goes deeper than {most} levels "
                 f"({' → '.join(file.name for file in reversed(chain))}); take {base.name} as base"
             )
         if not base.is_file():
