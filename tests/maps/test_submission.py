@@ -225,6 +225,23 @@ def test_tiles_are_merged_into_chips_first(tmp_path: Path) -> None:
         assert dataset.transform == TRANSFORM
 
 
+def test_of_images_without_probabilities_the_classes_are_handed_in(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).integers(0, 3, (20, 30)).astype(np.uint8)
+    numbers[0] = 255
+    names = ("ground", "building", "water")
+    tags = PredictionTags("", "9f2", 30, 20, "run", 0.5, names, kind="classes", sensor="rgb")
+    write_raster(tmp_path / "raw/9f2.tif", numbers, None, None, nodata=255)
+    with rasterio.open(tmp_path / "raw/9f2.tif", "r+") as dataset:
+        dataset.update_tags(**tags.as_gdal())
+    to_submission(input_path=str(tmp_path), format="chips", num_workers=1)
+    (chip,) = unpacked(tmp_path / "raw/submission.tar", tmp_path / "out").values()
+    assert chip.name == "9f2.tif"
+    with Image.open(chip) as picture:
+        assert (np.asarray(picture) == (numbers == 1)).all()
+    with pytest.raises(InputError, match="classes, which were decided already; leave threshold"):
+        to_submission(input_path=str(tmp_path), format="chips", threshold="0.3")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

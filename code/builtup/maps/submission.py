@@ -23,7 +23,14 @@ from builtup.maps.mosaic import merge_tiles
 from builtup.maps.polygonize import polygonize
 from builtup.options import PolygonOptions
 from builtup.runs.records import EnsembleRecord
-from builtup.runs.results import Results, read_tags, resolve_results, scene_rasters, upload_results
+from builtup.runs.results import (
+    Results,
+    kind_of,
+    read_tags,
+    resolve_results,
+    scene_rasters,
+    upload_results,
+)
 from builtup.sensors.radar.names import plain_id
 
 __all__ = ["FORMATS", "to_submission"]
@@ -53,7 +60,8 @@ def to_submission(
     """Merge tiles, average the dates of each city, polygonise; return the summaries of the steps.
 
     With `format="chips"` the scenes are not averaged: the classes of each (uint8, 1 the mapped
-    class, 0 all else) go into `raw/submission.tar` as `<scene>.tif`, the same bytes at every run.
+    class, 0 all else) go into `raw/submission.tar` as `<scene>.tif`, the same bytes at every run;
+    of images of which `predict` kept no probabilities, the classes that it decided.
     There is nothing to merge in the result of `ensemble`.
     The set of predictions is looked up once, so that all work on the same one, and uploaded
     once, at the end, where the run's store is not local. Parameters as of the steps. Raises
@@ -65,6 +73,7 @@ def to_submission(
     work: dict[str, Any] = {"num_workers": num_workers, "on_error": on_error}
     # an ensemble holds whole scenes, merged already
     merged = EnsembleRecord.find(results.folder) is not None
+    merged |= format == "chips" and not any(results.raw.glob("*_tiles"))
     summaries = [] if merged else [merge_tiles(input_path=folder, **work)]
     if format == "chips":
         problems = [e for summary in summaries for e in summary.skipped]
@@ -95,17 +104,15 @@ def _chips(
     if problems:
         raise problems[0]  # a submission lacks no chip
     given = parse_threshold(threshold)
-    rasters = scene_rasters(results)
-    if not rasters:
-        remedy = "run the inference first, or give a folder of predictions"
-        raise InputError(results.raw, "no probability rasters of scenes in it", remedy)
+    rasters = _rasters(results, given)
     names: dict[str, Path] = {}
     pixels, thresholds = 0, set()
     for path in rasters:
         tags = read_tags(path)
-        name = f"{plain_id(tags.scene)}.tif"
+        scene = plain_id(tags.scene) or tags.city
+        name = f"{scene}.tif"
         if name in names:
-            problem = f"of the scene {tags.scene}, and so is {names[name]}"
+            problem = f"of the scene {scene}, and so is {names[name]}"
             raise InputError(path, problem, "remove one of them")
         names[name] = path
         pixels += tags.width * tags.height
@@ -128,6 +135,21 @@ def _chips(
     summary.noun = "file"
     log.info("%s: %d chips", job.outputs[0], len(ordered))
     return summary
+
+
+def _rasters(results: Results, threshold: float | None) -> list[Path]:
+    """The probabilities of each scene; where there are none, the classes of each image."""
+    if rasters := scene_rasters(results):
+        return rasters
+    maps = [path for path in results.raw.glob("*.tif") if kind_of(path) == "classes"]
+    rasters = sorted(path for path in maps if read_tags(path).sensor)
+    if not rasters:
+        remedy = "run the inference first, or give a folder of predictions"
+        raise InputError(results.raw, "no maps of scenes in it", remedy)
+    if threshold is not None:
+        remedy = "leave threshold out, or predict with probabilities=true"
+        raise InputError(rasters[0], "classes, which were decided already", remedy)
+    return rasters
 
 
 def _write_tar(job: Job) -> dict[str, int]:
@@ -155,7 +177,8 @@ def _chip(path: Path, threshold: float | None) -> bytes:
         size = {"width": grid.width, "height": grid.height, "count": 1, "dtype": "uint8"}
         with create_raster(Path(memory.name), **size, **place, compress="deflate") as out:
             for window in aligned(grid.width, grid.height, WINDOW):
-                decided = classes.decide(read_window(dataset, window), value)
+                values = read_window(dataset, window)
+                decided = values[0] if tags.kind == "classes" else classes.decide(values, value)
                 mapped = (decided == classes.mapped_index).astype(np.uint8)
                 out.write(mapped, 1, window=window.rasterio)
         return bytes(memory.getbuffer())
