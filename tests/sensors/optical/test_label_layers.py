@@ -346,3 +346,23 @@ def test_a_turned_image(tmp_path):
     expected = np.zeros((100, 120), np.uint8)
     expected[30:45, 40:60] = 1
     assert (mask[0] == expected).all()
+
+
+def files(root: Path) -> dict[str, bytes]:
+    found = [p for p in root.rglob("*") if p.is_file() and p.parent.name != ".manifest"]
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
+
+
+def test_again_is_the_same_bytes_and_a_changed_label_makes_its_scene_anew(tmp_path):
+    folder = write_tier(tmp_path / "raw")
+    run(tmp_path / "raw", tmp_path / "one")
+    run(tmp_path / "raw", tmp_path / "two", num_workers=2)
+    first = files(tmp_path / "one")
+    assert len(first) == 6
+    assert files(tmp_path / "two") == first
+    assert run(tmp_path / "raw", tmp_path / "one").done == 0
+    write_geojson(geojson_of(folder), houses([(50, 50, 60, 60)]))
+    summary = run(tmp_path / "raw", tmp_path / "one")
+    assert (summary.done, summary.up_to_date) == (1, 1)
+    changed = {name for name, content in files(tmp_path / "one").items() if first[name] != content}
+    assert changed == {"masks/acc/a1_mask.tif"}

@@ -96,6 +96,26 @@ def test_images_without_labels(tmp_path):
     assert [s.split for s in find(tmp_path / "unlabelled", NONE).scenes] == ["unlabelled"] * 2
 
 
+def test_an_image_beside_the_tiers_is_named_and_the_tiers_are_read(tmp_path):
+    write_tier(tmp_path)
+    (tmp_path / "overview.png").touch()
+    found = find(tmp_path, NONE)
+    assert [s.role for s in found.scenes] == ["labelled", "labelled"]
+    what = "passed over, in none of the folders of tiers or images"
+    assert said(found) == [("overview.png", what)]
+
+
+def test_a_catalogue_of_test_images_has_no_labels(tmp_path):
+    folder = write_tier(tmp_path, "test", (("test", "t1"), ("test", "t2")))
+    links = [{"rel": "item", "href": f"./t{i}/t{i}.json"} for i in (1, 2)]
+    change(folder / "test/collection.json", links=links)
+    found = find(tmp_path, NONE)
+    assert [(s.name, s.site, s.split, s.role) for s in found.scenes] == [
+        ("t1", "test", "test", "unlabelled"), ("t2", "test", "test", "unlabelled"),
+    ]  # fmt: skip
+    assert [(r.what, r.doubtful) for r in found.remarks] == [("no labels", False)] * 2
+
+
 def test_an_image_of_a_catalogue_without_labels_is_said(tmp_path):
     folder = write_tier(tmp_path, scenes=(("acc", "a1"),))
     path = folder / "acc/collection.json"

@@ -8,6 +8,7 @@ without a catalogue hold images without labels, and their name is the split.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ __all__ = ["LAYOUT", "find"]
 CATALOGUE = "catalog.json"
 #: Tiers of which the data set says that not all buildings are drawn.
 INCOMPLETE = ("train_tier_2",)
+_TIER = re.compile(r"(train|val|valid|test)(_tier_\d+)?")
 _PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
 
@@ -47,7 +49,7 @@ def find(root: Path, allow: Allow) -> Found:
     """
     found = Found()
     absent: list[InputError] = []
-    for folder in [root] if (root / CATALOGUE).is_file() else _parts(root):
+    for folder in [root] if (root / CATALOGUE).is_file() else _parts(root, found):
         path = folder / CATALOGUE
         if path.is_file():
             _Tier(root, allow, found, absent).take(path)
@@ -65,11 +67,16 @@ def find(root: Path, allow: Allow) -> Found:
     return found
 
 
-def _parts(root: Path) -> list[Path]:
-    """The folders of a data set; itself where it has images and no folders."""
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    loose = any(p.suffix.lower() in _PICTURES for p in root.iterdir())
-    return [root] if loose else folders
+def _parts(root: Path, found: Found) -> list[Path]:
+    """The folders of a data set; itself where it has images and no tiers."""
+    entries = sorted(p for p in root.iterdir() if not p.name.startswith("."))
+    folders = [path for path in entries if path.is_dir()]
+    loose = [path for path in entries if path.suffix.lower() in _PICTURES]
+    if loose and not any((folder / CATALOGUE).is_file() for folder in folders):
+        return [root]
+    what = "passed over, in none of the folders of tiers or images"
+    found.remarks += [Remark(path.name, what) for path in loose]
+    return folders
 
 
 def _take_pictures(folder: Path, root: Path, found: Found) -> None:
@@ -119,9 +126,15 @@ class _Tier:
             return
         self.found.scenes += scenes
         self.found.problems += problems
+        self.found.remarks += [
+            Remark(scene.image.name, "no labels", doubtful=bool(labels))
+            for scene in scenes
+            if not scene.labelled
+        ]
 
     def _scene(self, item: CatalogueItem, image: Path, labels: CatalogueItem | None) -> RawScene:
-        tier, city = _tier(item), _city(item)
+        tier = _tier(item)
+        city = _city(item) or (tier if labels is None else item.id)
         moment = str(item.properties.get("datetime") or item.properties.get("start_datetime") or "")
         scene = RawScene(
             name=plain_name(item.path, item.id),
@@ -131,7 +144,6 @@ class _Tier:
             date=date_in(moment[:10]),
         )
         if labels is None:
-            self.found.remarks.append(Remark(image.name, "no labels"))
             return scene
         polygons = self._file(labels, "labels", _label_assets(labels.content))
         if isinstance(polygons, InputError):
@@ -217,7 +229,7 @@ class _Tier:
 
 
 def _listed(path: Path, images: Sequence[CatalogueItem], first: InputError) -> InputError:
-    cities = Counter(_city(item) for item in images)
+    cities = Counter(_city(item) or item.id for item in images)
     named = ", ".join(f"{city} {count}" for city, count in sorted(cities.items()))
     problem = f"none of its {len(images)} images is here ({named}; {first.problem})"
     return InputError(path, problem, "download the images beside their items")
@@ -258,15 +270,17 @@ def _roles(asset: Mapping[str, Any]) -> set[str]:
 
 def _tier(item: CatalogueItem) -> str:
     """The catalogue of a tier among those that an item lies in, else the topmost."""
-    tiers = [name for name in item.parents if name.startswith(("train", "test", "val"))]
+    tiers = [name for name in item.parents if _TIER.fullmatch(name)]
     return (tiers or list(item.parents))[0]
 
 
 def _city(item: CatalogueItem) -> str:
-    """The collection that an item lies in; what it says itself where that is the tier."""
+    """The collection that an item lies in; what it says itself, if anything, where that is the
+    tier."""
     if len(item.parents) > 1 and item.parents[-1] != _tier(item):
         return item.parents[-1]
-    return str(item.properties.get("area") or item.content.get("collection") or item.id)
+    said = str(item.properties.get("area") or item.content.get("collection") or "")
+    return "" if said == _tier(item) else said
 
 
 LAYOUT = Layout(find, BUILT_UP)
