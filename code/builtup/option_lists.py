@@ -119,8 +119,9 @@ ensembling = listed(
     ("input_paths", str, ..., "folders or run ids, separated by ;"),
     ("output_path", PATH, "output/ensemble", "folder for the means"),
     ("weights", str, "", '"0.2;0.8", or fit; all alike by default'),
-    ("threshold", str, "mean", "a number, mean (of the runs'), or that of all"),
-    ("gt_path", str, "", "the split that weights=fit learns from; none by default"),
+    ("threshold", str, "mean", "a number, mean (of the runs'), fit, or that of all"),
+    ("gt_path", str, "", "polygons or masks that fit learns from; none by default"),
+    ("drop_blank", bool, False, "leave out of a scene the one run that finds nothing in it"),
 )
 
 #: Beside `results`.
@@ -148,9 +149,9 @@ pseudo_labelling = listed(
 
 self_training = listed(
     ("model", str, ..., "the teacher: a training run, models:/…, a folder or weights"),
-    ("input_path", str, ..., "a split: scenes in folders <City>_<year>, without labels"),
+    ("input_path", str, ..., "scenes in folders <City>_<year>, or images, without labels"),
     ("output_path", PATH, "output/self_train", "folder for its maps, labels and tiles"),
-    ("student", str, "configs/selftrain/radar.py", "a config of configs/selftrain"),
+    ("student", str, "", "a config of configs/selftrain; radar or aerial, as model, by default"),
     ("overrides", str, "", 'settings of it to replace, "max_minutes=3"; none by default'),
     ("tta", str, "d4", "views that the teacher averages: none, hflip, flips, rotations, d4"),
     ("source", _SOURCE, "city", "each scene's own map, or that of its city, of all dates"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from builtup.errors import BuiltupError, GridError, InputError
 from builtup.geo.probability import NODATA
 from builtup.maps import ensemble as module
-from builtup.maps.ensemble import ensemble, weighted_mean
+from builtup.maps.ensemble import ensemble
+from builtup.maps.ensemble_weights import weighted_mean
 from builtup.maps.submission import to_submission
 from builtup.runs.results import PredictionTags, read_tags, write_tags
 from helpers import CRS, TRANSFORM, write_polygons
@@ -60,7 +62,7 @@ def write_run(
     return root
 
 
-def average(tmp_path: Path, *members: Path, **options: str) -> NDArray[np.uint8]:
+def average(tmp_path: Path, *members: Path, **options: Any) -> NDArray[np.uint8]:
     ensemble(
         input_paths=";".join(map(str, members)),
         output_path=tmp_path / "mean",
@@ -295,3 +297,56 @@ def test_weights_are_fitted_on_the_polygons_of_the_scene_s_year(tmp_path: Path) 
         average(tmp_path / name, *runs, **fit)
         record = json.loads((tmp_path / name / "mean" / "ensemble.json").read_text())
         assert record["members"][0]["weight"] > 0.9
+
+
+# --- blank members, fitted thresholds -------------------------------------------------------------
+
+
+def record_of(tmp_path: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((tmp_path / "mean" / "ensemble.json").read_text())
+    return found
+
+
+def test_drop_blank_leaves_out_the_one_that_finds_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = [
+        write_run(tmp_path / "a", [[200, 10]]),
+        write_run(tmp_path / "blank", [[126, 0]]),  # 127 is .5
+        write_run(tmp_path / "c", [[10, 140]]),
+    ]
+    assert average(tmp_path, *runs).tolist() == [[112, 50]]
+    assert "left_out" not in record_of(tmp_path)
+    with caplog.at_level(logging.INFO):
+        kept = average(tmp_path, *runs, drop_blank=True)
+    assert kept.tolist() == [[105, 75]]
+    assert record_of(tmp_path)["left_out"] == {"s1a_38SLF_{}_20150101": [str(tmp_path / "blank")]}
+    assert "runs were left out of 1 scenes as blank" in caplog.text
+    assert read_tags(tmp_path / "mean" / "raw" / SCENE).run_id == f"{runs[0]},{runs[2]}"
+    again = average(tmp_path, *runs, drop_blank=True)  # done already: the record says the same
+    assert (again == kept).all() and "left_out" in record_of(tmp_path)
+
+
+def test_where_two_of_three_find_nothing_none_is_left_out(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / name, [[value]])
+        for name, value in zip("abc", (0, 0, 200), strict=True)
+    ]
+    assert average(tmp_path, *runs, drop_blank=True).tolist() == [[67]]
+    assert "left_out" not in record_of(tmp_path)
+
+
+def test_a_threshold_is_fitted_to_the_mean_on_ground_with_polygons(tmp_path: Path) -> None:
+    values = np.full((8, 8), 40, np.uint8)
+    values[2:4, 2:4] = 90
+    runs = [write_run(tmp_path / name, values + i) for i, name in enumerate("ab")]
+    x, y = TRANSFORM @ (2, 2)
+    square = shapely.box(x + 2, y - 18, x + 18, y - 2)
+    write_polygons(tmp_path / "truth" / "Alpha_2015" / "38SLF_Alpha.shp", [square], CRS)
+    average(tmp_path, *runs, threshold="fit", gt_path=str(tmp_path / "truth"))
+    threshold = read_tags(tmp_path / "mean" / "raw" / SCENE).threshold
+    assert 41 / 254 < threshold <= 91 / 254
+    assert record_of(tmp_path)["threshold_tuned_on"] == ["38SLF_Alpha"]
+    assert record_of(tmp_path)["tuned_on"] == ["38SLF_Alpha"]
+    with pytest.raises(BuiltupError, match="threshold=fit: no ground truth; give gt_path"):
+        average(tmp_path, *runs, threshold="fit")

@@ -13,6 +13,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from aerial_data import NAMES, add_site
+from builtup.data.loaders import train_loader
 from builtup.errors import InputError
 from builtup.geo.probability import NODATA
 from builtup.maps.ensemble import ensemble
@@ -114,6 +115,16 @@ def test_what_is_written_is_a_folder_of_tiles_with_the_classes_of_the_maps(data:
     assert {row.tile.city for row in rows} == set(SITES) and all(len(r.shares) == 3 for r in rows)
     classes = read_classes(pseudo)
     assert classes is not None and classes.names == NAMES
+
+
+def test_a_training_refuses_soft_labels_of_many_bands(data: Path) -> None:
+    label(data, "three")
+    pseudo = data / "pseudo"
+    generate_tiles_stats(input_path=pseudo, output_path=pseudo, gap="4", num_workers=1)
+    options: dict[str, Any] = {"val_fold": None, "batch_size": 2, "crop": 32, "scale": None}
+    with pytest.raises(InputError, match="has 3 bands, a class each, and samples hold one"):
+        train_loader(pseudo, layer="soft", sampler_weights=None, **options)
+    train_loader(pseudo, sampler_weights=None, **options)
 
 
 def test_hard_labels_of_three_classes_are_where_one_is_sure(data: Path) -> None:

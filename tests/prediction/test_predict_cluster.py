@@ -73,3 +73,33 @@ def test_scenes_of_a_store_are_mapped_into_it_with_the_bytes_of_this_machine_tho
     }
     assert len(made) >= 3 + 3  # probabilities, and the city's maps
     assert kept == made
+
+
+def test_scales_are_predicted_and_folded_by_a_worker_to_the_bytes_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    use_store(tmp_path, monkeypatch)
+    vv, vh = speckle((200, 240), 0.1, 1), speckle((200, 240), 0.02, 2)
+    write_scene(tmp_path / "test", vv=vv, vh=vh)
+    options = {
+        "model": str(write_trained(tmp_path / "trained", SMALL_UNET)),
+        **{"input_path": str(tmp_path / "test"), "device": "cpu", "adapt": "none"},
+        **{"window": "64", "overlap": "16", "num_workers": "1", "fold": "mean"},
+        "scales": "1/2;1;3/2",
+    }
+    command("", output_path="here", **options)
+    (tmp_path / "there").mkdir()  # goes on with the same run, whose id the rasters bear
+    (tmp_path / "there" / "inference.json").write_bytes(Path("here/inference.json").read_bytes())
+    with a_cluster({}) as cluster:
+        command(cluster.scheduler_address, output_path="there", **options)
+    made, kept = (
+        {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for part in ("raw", "levels")
+            for path in Path(folder, part).rglob("*.tif")
+        }
+        for folder in ("here", "there")
+    )
+    assert {name.split("/")[1] for name in made if name.startswith("levels")} == {"0.5", "1", "1.5"}
+    assert kept == made

@@ -266,3 +266,53 @@ def test_scales_of_images_are_fitted_from_their_levels(root: Path, tmp_path: Pat
         ScaleWeights.named(str(out))
     cascade_fit(input_path=str(out), gt_path=tmp_path / "masks")
     assert ScaleWeights.named(str(out)).scales == (0.5, 1.0)
+
+
+PRESENT = """
+
+class Present(nn.Module):
+    stride = 1
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2, 3))
+        self.bias = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x):
+        classes = nn.functional.conv2d(x, self.weight[:, :, None, None], self.bias)
+        return {"classes": classes, "presence": (classes[:, 1] - classes[:, 0]).amax((1, 2)) - 1.0}
+
+
+def model():
+    return Segmenter(Channels("rgb", (0.0,) * 3, (1.0,) * 3), Present())
+"""
+
+
+@pytest.mark.parametrize("options", [{"probabilities": True}, {"fold": "mean", "scales": (0.5, 1)}])
+def test_a_presence_head_is_told_by_the_tags_of_every_map(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    by_colour = [[0, 0.05, 0], [0.05, 0, 0]], [0.0, 0.0]
+    folder = tmp_path / "present"
+    folder.mkdir()
+    (folder / "train.py").write_text(
+        TRAINING.format(classes=2, names=NAMES[:2], channels="rgb", bands=3) + PRESENT
+    )
+    config = configs.load(folder / "train.py")
+    write_config(config, folder / "config")
+    model = config.build("model")
+    model.network.weight.data, model.network.bias.data = map(torch.tensor, by_colour)
+    (folder / "weights").mkdir()
+    torch.save(model.state_dict(), folder / "weights" / "best.pt")
+    (folder / "summary.json").write_text(json.dumps({"threshold": 0.4, "metres": 0.1}))
+    image(tmp_path / "in" / "yard.tif")
+    output = tmp_path / "out"
+    run(tmp_path, tmp_path / "in", "present", output_path=str(output), tta="flips", **options)
+    # a house is (200, 90, 60): its logit is .05 * 110 = 5.5, less 1
+    expected = 1 / (1 + np.exp(-4.5))
+    assert read_tags(output / "raw" / "yard.tif").presence == pytest.approx(expected, abs=1e-4)
+    if "probabilities" in options:
+        prob = output / "raw" / "yard_prob.tif"
+        assert read_tags(prob).presence == pytest.approx(expected, abs=1e-4)
+        with rasterio.open(prob) as dataset:
+            assert dataset.count == 1

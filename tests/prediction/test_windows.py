@@ -203,3 +203,26 @@ def test_bands_are_blended_each_for_itself(case: tuple[Float, dict[str, int]], b
     for band in range(bands):
         alone = Stream(lambda power, band=band: power[:, :1] / (band + 1), **cut)
         np.testing.assert_array_equal(together[band], predict_array(scene, alone)[0])
+
+
+def test_the_largest_presence_of_the_windows_is_told_and_is_no_band() -> None:
+    """A window's presence is the last band of what its network gives, the same everywhere."""
+
+    def network(power: torch.Tensor) -> torch.Tensor:
+        present = power.nan_to_num(0).amax((1, 2, 3), keepdim=True).expand(-1, 1, 4, 4)
+        return torch.cat([torch.full_like(present, 0.5), present], 1)
+
+    scene = np.zeros((2, 4, 12), np.float32)
+    scene[:, 1, 9], scene[:, :, :4] = 0.75, np.nan
+    found: list[torch.Tensor] = []
+    out = np.empty((1, 4, 12), np.uint8)
+
+    def write(window: Window, values: np.ndarray) -> None:
+        out[:, window.slices[0], window.slices[1]] = values
+
+    stream = Stream(network, window=4, overlap=0, batch_size=2)
+    predict_stream(
+        lambda w: scene[:, w.slices[0], w.slices[1]], write, 12, 4, stream, presence=found.append
+    )
+    assert max(map(float, found)) == 0.75
+    assert (out[0, :, :4] == 255).all() and (out[0, :, 4:] == 127).all()

@@ -16,7 +16,7 @@ from rasterio.io import DatasetWriter
 
 from builtup.geo.grid import Grid
 from builtup.geo.rasters import create_raster
-from builtup.prediction.scene import write_class_map
+from builtup.maps.class_map import write_class_map
 from builtup.runs.results import PredictionTags
 from builtup.sensors.classes import Classes
 from builtup.tiles.cut import generate_tiles

@@ -96,8 +96,10 @@ def test_a_lesson_is_taught_where_no_pixel_is_labelled_and_nothing_where_it_has_
 
 def test_a_lesson_is_due_every_so_many_steps_once_so_many_epochs_are_done() -> None:
     one = Lesson("one", [batch(1, 0)], CrossEntropy(), every=3, since=2)
-    assert [step for step in range(8) if due([one], step, 3)] == [0, 3, 6]
-    assert not due([one], 3, 2)
+    assert [step for step in range(8) if due([one], step, 3)] == [2, 5]  # from 0
+    assert not due([one], 2, 2)
+    five = Lesson("five", [batch(1, 0)], CrossEntropy(), every=5)
+    assert [step + 1 for step in range(16) if due([five], step, 1)] == [5, 10, 15]
 
 
 def test_batches_are_a_function_of_their_number_and_draw_from_no_other_generator() -> None:
@@ -210,7 +212,7 @@ def test_a_run_that_was_killed_goes_on_with_the_batches_of_its_lessons(
     run = tracking.find_run(tracking.last_run_id())
     assert run.data.params["cfg/lessons"] == "0.5·towns, every 2 steps"
     points = tracking.client().get_metric_history(run.info.run_id, "train/towns")
-    assert [point.step for point in points] == [7, 9, 11]
+    assert [point.step for point in points] == [8, 10, 12]
     with pytest.raises(ConfigError, match=r"was trained with lessons = \['0\.5·towns"):
         run_script(SCRIPT, write_tiny(tmp_path), 1, f"{options} resume_from={killed}")
 

@@ -351,6 +351,14 @@ def _of_layer(tiles: Sequence[TrainTile], listed: Path) -> list[TrainTile]:
             f"lists {len(found)} of the {len(tiles)} tiles of {TILE_STATS_CSV}",
             "make the layer again, of the same tiles",
         )
+    if found:
+        from builtup.geo.rasters import open_raster  # masks need no look at them
+
+        with open_raster(found[0].mask.path) as raster:
+            bands = raster.count
+        if bands > 1:
+            problem = f"has {bands} bands, a class each, and samples hold one"
+            raise InputError(found[0].mask.path, problem, "learn from masks: mode=hard")
     return found
 
 

@@ -14,62 +14,46 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rasterio.io import DatasetReader, DatasetWriter
 
-from builtup.errors import BuiltupError, GridError, InputError
-from builtup.geo.grid import SAME_GRID_TOLERANCE, Grid
-from builtup.geo.probability import NODATA, parse_threshold
+from builtup.errors import BuiltupError
+from builtup.geo.probability import NODATA, SCALE, parse_threshold
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import aligned
-from builtup.jobs.steps import Job, Step, Summary, run_step
-from builtup.maps.ensemble_weights import SharedScene, fit_weights, parse_weights
-from builtup.runs.lineage import tuned_ground
-from builtup.runs.records import EnsembleMember, EnsembleRecord, prediction_record
+from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
+from builtup.maps.class_map import write_class_map
+from builtup.maps.ensemble_members import (
+    Member,
+    Scene,
+    check_alike,
+    named,
+    read_member,
+    shared_scenes,
+    some,
+)
+from builtup.maps.ensemble_weights import (
+    fit_threshold,
+    fit_weights,
+    parse_weights,
+    weighted_mean,
+)
+from builtup.maps.label_rules import largest_mapped
+from builtup.runs.records import EnsembleMember, EnsembleRecord
 from builtup.runs.results import (
+    CONFIDENCE,
     PredictionTags,
-    Results,
     read_tags,
-    resolve_results,
-    scene_rasters,
     write_tags,
 )
+from builtup.sensors.radar.names import plain_id
 
-__all__ = ["Member", "ensemble", "weighted_mean"]
+__all__ = ["Member", "ensemble"]
 
 log = logging.getLogger(__name__)
 
 STEP = Step("ensemble", 1)
 #: Side of the blocks that are worked on, and of those of the COGs.
 BLOCK = 512
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One run's probability raster of a scene."""
-
-    path: Path
-    tags: PredictionTags
-    grid: Grid
-    bands: int
-    descriptions: tuple[str | None, ...]
-
-
-@dataclass(frozen=True)
-class Member:
-    """A run: its scenes by scene id, its threshold, and the temperature applied, if any."""
-
-    name: str
-    results: Results
-    scenes: Mapping[str, Scene]
-    threshold: float
-    temperature: float | None
-    tuned_on: tuple[str, ...]
-
-    @property
-    def run_id(self) -> str:
-        """The inference run, which a folder's rasters name; several, by commas, of an ensemble."""
-        return self.results.run_id or next(iter(self.scenes.values())).tags.run_id
 
 
 def ensemble(
@@ -79,6 +63,7 @@ def ensemble(
     weights: str = "",
     threshold: str = "mean",
     gt_path: str = "",
+    drop_blank: bool = False,
     num_workers: int = 2,
     on_error: str = "stop",
 ) -> Summary:
@@ -86,10 +71,13 @@ def ensemble(
 
     `input_paths`, separated by `;`, are folders or ids of runs of which merge_tiles was run.
     `weights` are numbers separated by `;`, nothing (all alike), or `fit`: the weights of least
-    Brier score on the cities whose polygons stand below `gt_path`, which are then said to be tuned
-    on. `threshold` is a number, `mean` (of the runs', by weight), or nothing: that of all runs. A
-    scene that some runs lack is averaged over the others. Raises BuiltupError, in one line, where
-    grids, classes, thresholds or temperatures do not agree.
+    Brier score on the cities whose polygons, or the scenes whose masks, stand below `gt_path`,
+    which are then said to be tuned on. `threshold` is a number, `mean` (of the runs', by weight),
+    `fit` (that of the best F1 on the same ground), or nothing: that of all runs. A scene that some
+    runs lack is averaged over the others. With `drop_blank` a run that is nowhere confident of the
+    mapped class in a scene, where all others are somewhere, has no part in it. Images from the air
+    get their maps, as `predict` makes them. Raises BuiltupError, in one line, where grids, classes,
+    thresholds or temperatures do not agree.
     """
     names = [name.strip() for name in input_paths.split(";") if name.strip()]
     if len(names) < 2:
@@ -100,112 +88,37 @@ def ensemble(
     check_alike(members)
     fitted: tuple[str, ...] = ()
     if weights == "fit":
-        shares, fitted = fit_weights(names, _shared(members), gt_path)
+        shares, fitted = fit_weights(names, shared_scenes(members), gt_path)
     else:
         shares = parse_weights(weights, len(members))
-    level = _threshold(threshold, members, shares)
+    if threshold == "fit":
+        level, chosen = fit_threshold(shared_scenes(members), shares, gt_path)
+    else:
+        level, chosen = _threshold(threshold, members, shares), ()
     _require_weight(members, shares, weights)
-    jobs = _jobs(members, shares, level, output_path)
+    jobs = _jobs(members, shares, level, output_path, drop_blank)
     summary = run_step(STEP, jobs, _average, num_workers=num_workers, on_error=on_error)
-    _record(output_path, members, shares, level, fitted)
+    left_out = _left_out(job for job in jobs if is_done(STEP, job))
+    _record(output_path, members, shares, level, fitted, chosen, left_out)
     return summary
 
 
+def _left_out(jobs: Iterable[Job]) -> dict[str, tuple[str, ...]]:
+    """The scenes in which runs had no part, with these runs: what rasters do not name was blank."""
+    found: dict[str, tuple[str, ...]] = {}
+    for job in jobs:
+        work: _Work = job.context
+        part = set(read_tags(job.outputs[0]).run_id.split(","))
+        if work.drop_blank and (blank := [r for r in work.runs if not part >= {*r.split(",")}]):
+            found[job.name] = tuple(blank)
+    for scene, runs in found.items():
+        log.info("%s: left out, blank where the others are not: %s", scene, ", ".join(runs))
+    if found:
+        log.info("runs were left out of %d scenes as blank", len(found))
+    return found
+
+
 # --- what is averaged ---------------------------------------------------------------------------
-
-
-def read_member(name: str) -> Member:
-    """A set of predictions by folder or run id, with what its rasters say."""
-    is_folder = Path(name).is_dir() or "/" in name
-    results = resolve_results(name, "") if is_folder else resolve_results("", name)
-    scenes: dict[str, Scene] = {}
-    with gdal_env():
-        for path in scene_rasters(results):
-            scene = _read_scene(path)
-            scenes[scene.tags.scene or path.stem] = scene
-    if not scenes:
-        raise InputError(results.raw, "no probability raster of a scene", "run merge_tiles first")
-    thresholds = {scene.tags.threshold for scene in scenes.values()}
-    if len(thresholds) > 1:
-        raise InputError(
-            results.raw, f"scenes of several thresholds ({_some(thresholds)})", "use one run's"
-        )
-    record = prediction_record(results.folder)
-    temperature = None if record is None else record.temperature
-    ground = tuned_ground(results.folder, results.run_id)
-    tuned = (*ground.names, *ground.transductive)  # a mean knows one mark, the stronger
-    return Member(name, results, scenes, thresholds.pop(), temperature, tuned)
-
-
-def _read_scene(path: Path) -> Scene:
-    with open_raster(path) as dataset:
-        if dataset.dtypes[0] != "uint8" or dataset.nodata != NODATA:
-            raise InputError(path, "not uint8 with 255 as no-data", "run merge_tiles again")
-        return Scene(
-            path,
-            read_tags(dataset),
-            Grid.of(dataset),
-            dataset.count,
-            tuple(dataset.descriptions),
-        )
-
-
-def check_alike(members: Sequence[Member]) -> None:
-    """Raise GridError or InputError where two members cannot be averaged."""
-    first = members[0]
-    for member in members[1:]:
-        if (first.temperature is None) != (member.temperature is None):
-            raise InputError(
-                member.name,
-                f"probabilities with temperature {member.temperature or 'none'}, those of "
-                f"{first.name} with {first.temperature or 'none'}",
-                "predict all with temperature=run, or all without",
-            )
-    seen: dict[str, tuple[str, Scene]] = {}
-    one = next(iter(first.scenes.values()))
-    for member in members:
-        for scene_id, scene in member.scenes.items():
-            if (scene.tags.class_set, scene.bands) != (one.tags.class_set, one.bands):
-                raise InputError(
-                    scene.path,
-                    f"classes {_some(scene.tags.classes)} in {scene.bands} bands, those of "
-                    f"{one.path} are {_some(one.tags.classes)} in {one.bands}",
-                    "average runs of the same classes",
-                )
-            name, other = seen.setdefault(scene_id, (member.name, scene))
-            difference = other.grid.difference(scene.grid, SAME_GRID_TOLERANCE)
-            if difference or other.tags.base_city != scene.tags.base_city:
-                problem = difference or f"city {scene.tags.city}, not {other.tags.city}"
-                raise GridError(
-                    scene.path,
-                    f"not on the grid of {name} ({problem})",
-                    "predict the same scenes with all runs",
-                )
-
-
-def _shared(members: Sequence[Member]) -> list[SharedScene]:
-    """The scenes that all members hold."""
-    common = set.intersection(*(set(m.scenes) for m in members))
-    folders = tuple(m.results.folder for m in members)
-    return [
-        SharedScene(
-            named(m.scenes[scene_id].tags for m in members),
-            tuple(m.scenes[scene_id].path for m in members),
-            folders,
-        )
-        for scene_id in sorted(common)
-    ]
-
-
-def named(scenes: Iterable[PredictionTags]) -> PredictionTags:
-    """The tags of the first, with the year of a run that knew its city to have several."""
-    first, *others = scenes
-    told = next((tags for tags in (first, *others) if tags.year), first)
-    return replace(first, city=told.city, year=told.year)
-
-
-def _some(values: Any) -> str:
-    return ", ".join(str(v) for v in values) or "none"
 
 
 def _require_weight(members: Sequence[Member], weights: Sequence[int], given: str) -> None:
@@ -225,7 +138,7 @@ def _threshold(text: str, members: Sequence[Member], weights: Sequence[int]) -> 
     if text == "mean":
         mean = float(np.average(own, weights=weights))
         if len(set(own)) > 1:
-            named = _some(f"{m.threshold:.3f} ({m.name})" for m in members)
+            named = some(f"{m.threshold:.3f} ({m.name})" for m in members)
             log.info("threshold %.3f: the mean, by weight, of %s", mean, named)
         return mean
     given = parse_threshold(text, "mean, or ")
@@ -233,7 +146,7 @@ def _threshold(text: str, members: Sequence[Member], weights: Sequence[int]) -> 
         return given
     if len(set(own)) > 1:
         raise BuiltupError(
-            f"input_paths: thresholds {_some(f'{value:.3f}' for value in own)} differ; "
+            f"input_paths: thresholds {some(f'{value:.3f}' for value in own)} differ; "
             "give threshold=mean, or a number"
         )
     return own[0]
@@ -244,37 +157,69 @@ def _threshold(text: str, members: Sequence[Member], weights: Sequence[int]) -> 
 
 @dataclass(frozen=True)
 class _Work:
-    """The rasters of one scene, and the weight of each."""
+    """The rasters of one scene, the weight and run of each; whether blank ones are left out."""
 
     scenes: tuple[Scene, ...]
     weights: tuple[int, ...]
+    runs: tuple[str, ...]
     tags: PredictionTags
+    drop_blank: bool = False
+
+    def without(self, blank: Sequence[int]) -> _Work:
+        """The same without the rasters of these numbers."""
+        kept = [i for i in range(len(self.scenes)) if i not in blank]
+        runs = tuple(self.runs[i] for i in kept)
+        scenes = tuple(self.scenes[i] for i in kept)
+        weights = tuple(self.weights[i] for i in kept)
+        return _Work(scenes, weights, runs, replace(self.tags, run_id=",".join(runs)))
+
+    @property
+    def presence(self) -> float | None:
+        """The mean, by weight, of what presence heads say; None where one says nothing."""
+        said = [scene.tags.presence for scene in self.scenes]
+        if any(one is None for one in said):
+            return None
+        return float(np.average(np.array(said, float), weights=self.weights))
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the scene is an image that is a map of its own, as `predict` has them."""
+        return bool(self.tags.sensor) and self.tags.city == plain_id(self.tags.scene)
 
 
 def _jobs(
-    members: Sequence[Member], weights: Sequence[int], threshold: float, output_path: Path
+    members: Sequence[Member],
+    weights: Sequence[int],
+    threshold: float,
+    output_path: Path,
+    drop_blank: bool,
 ) -> list[Job]:
-    runs = ",".join(m.results.run_id or m.name for m in members)
+    names = [m.results.run_id or m.name for m in members]
+    runs = ",".join(names)
     jobs = []
     for scene_id in sorted({scene_id for m in members for scene_id in m.scenes}):
-        pairs = [
-            (m.scenes[scene_id], weight)
-            for m, weight in zip(members, weights, strict=True)
+        parts = [
+            (m.scenes[scene_id], weight, name)
+            for m, weight, name in zip(members, weights, names, strict=True)
             if scene_id in m.scenes and weight > 0
         ]
-        if len(pairs) < sum(weight > 0 for weight in weights):
-            log.info("%s: in %d of %d runs", scene_id, len(pairs), len(members))
-        scenes, shares = zip(*pairs, strict=True)
-        first: Scene = scenes[0]
+        if len(parts) < sum(weight > 0 for weight in weights):
+            log.info("%s: in %d of %d runs", scene_id, len(parts), len(members))
+        scenes, shares, own = zip(*parts, strict=True)
         tags = replace(named(of.tags for of in scenes), run_id=runs, threshold=threshold)
+        work = _Work(scenes, shares, own, tags, drop_blank)
+        work = replace(work, tags=replace(tags, presence=work.presence))
+        raw, path = output_path / "raw", scenes[0].path
+        of_map = [f"{plain_id(scene_id)}.tif", f"{plain_id(scene_id)}_{CONFIDENCE}.tif"]
+        blank = {"drop_blank": True, "runs": list(own)} if drop_blank else {}
         jobs.append(
             Job(
                 name=scene_id,
                 inputs=tuple(scene.path for scene in scenes),
-                outputs=(output_path / "raw" / first.path.name,),
-                settings={"weights": list(shares), "tags": tags.as_gdal()},
-                pixels=first.grid.pixels,
-                context=_Work(scenes, shares, tags),
+                outputs=tuple(raw / n for n in (path.name, *(of_map if work.is_image else ()))),
+                settings={"weights": list(shares), "tags": work.tags.as_gdal(), **blank},
+                pixels=scenes[0].grid.pixels,
+                context=work,
             )
         )
     return jobs
@@ -286,11 +231,34 @@ def _average(job: Job) -> dict[str, int]:
     profile: dict[str, Any] = {"count": first.bands, "dtype": "uint8", "nodata": NODATA}
     with gdal_env(), ExitStack() as stack:
         sources = [stack.enter_context(open_raster(scene.path)) for scene in work.scenes]
+        if work.drop_blank and (blank := _blank(sources, work.tags)):
+            work = work.without(blank)
+            sources = [source for i, source in enumerate(sources) if i not in blank]
         out: DatasetWriter = stack.enter_context(create_cog(job.outputs[0], first.grid, **profile))
         write_tags(out, work.tags)
         out.descriptions = first.descriptions
         _average_blocks(sources, work.weights, out)
+    if work.is_image:
+        prob, classes, confidence = job.outputs
+        write_class_map(prob, classes, confidence, work.tags)
     return {"predictions": len(work.scenes)}
+
+
+def _blank(sources: Sequence[DatasetReader], tags: PredictionTags) -> list[int]:
+    """The number of the one member that is blank in a scene where all others are not, or nothing.
+
+    Confident is a pixel that is of the mapped class: at the threshold, or by the largest of more.
+    """
+    classes = tags.class_set
+    confident = [False] * len(sources)
+    for window in aligned(sources[0].width, sources[0].height, (BLOCK, BLOCK)):
+        for i in (i for i, one in enumerate(confident) if not one):
+            levels = read_window(sources[i], window)
+            if largest_mapped(levels, classes) >= SCALE * classes.least(tags.threshold) - 1e-9:
+                label = classes.decide(levels, tags.threshold)
+                confident[i] = bool((label == classes.mapped_index).any())
+    blank = [i for i, one in enumerate(confident) if not one]
+    return blank if len(blank) == 1 and len(sources) > 1 else []
 
 
 def _average_blocks(
@@ -301,29 +269,14 @@ def _average_blocks(
         out.write(mean, window=window.rasterio)
 
 
-def weighted_mean(values: Sequence[NDArray[np.uint8]], weights: Sequence[int]) -> NDArray[np.uint8]:
-    """The mean of 8-bit probabilities (bands, H, W), rounded half up, 255 where none is valid.
-
-    A value counts where it is valid in every band.
-    """
-    total = np.zeros(values[0].shape, np.int64)
-    sum_of_weights = np.zeros(values[0].shape[1:], np.int64)
-    for array, weight in zip(values, weights, strict=True):
-        valid = (array != NODATA).all(axis=0)
-        total += np.where(valid, array, 0).astype(np.int64) * weight
-        sum_of_weights += valid * weight
-    divisor = np.maximum(sum_of_weights, 1)
-    mean = ((2 * total + divisor) // (2 * divisor)).astype(np.uint8)
-    mean[:, sum_of_weights == 0] = NODATA
-    return mean
-
-
 def _record(
     output_path: Path,
     members: Sequence[Member],
     weights: Sequence[int],
     threshold: float,
     fitted: Sequence[str],
+    chosen: Sequence[str],
+    left_out: Mapping[str, tuple[str, ...]],
 ) -> None:
     """Write ensemble.json: what was averaged, and the cities that it was tuned on."""
     EnsembleRecord(
@@ -340,5 +293,7 @@ def _record(
         threshold=threshold,
         temperature=members[0].temperature,
         weights_tuned_on=tuple(fitted),
-        tuned_on=tuple(sorted({city for m in members for city in m.tuned_on} | set(fitted))),
+        threshold_tuned_on=tuple(chosen) or None,
+        left_out=left_out or None,
+        tuned_on=tuple(sorted({c for m in members for c in m.tuned_on} | {*fitted, *chosen})),
     ).write(output_path)

@@ -123,10 +123,11 @@ def pseudo_labels(
     if not done:
         raise summary.skipped[0]
     counts = [json.loads(job.outputs[-1].read_text(encoding="utf-8")) for job in done]
+    looked_at = len(done)
     if mode == NEGATIVES:
         done, counts = _negatives(results, output_path, done, counts, rule)
     _write_lists(output_path, {job.name: scenes[job.name] for job in done}, done, rule)
-    record = _record(results, done, counts, rule, looked_at=len(scenes))
+    record = _record(results, done, counts, rule, looked_at=looked_at)
     record.write(output_path)
     log.info(
         "%s: labels for %.1f %% of the valid pixels, %.1f %% of them built-up",

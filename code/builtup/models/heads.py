@@ -67,10 +67,10 @@ def mask_of(targets: Targets) -> Tensor:
 
 
 def each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
-    """What a network returned, each of its maps changed."""
+    """What a network returned, each of its maps changed; what is of whole samples as it is."""
     if isinstance(outputs, Tensor):
         return change(outputs)
-    return {name: change(values) for name, values in outputs.items()}
+    return {name: change(v) if v.ndim == 4 else v for name, v in outputs.items()}
 
 
 def valid_elements(loss: nn.Module, target: Tensor) -> int:

@@ -38,7 +38,7 @@ from builtup.prediction.progress import Advance
 from builtup.prediction.raster import CACHE_BYTES, GridLimits, Predicted, predict_raster
 from builtup.prediction.windows import Stream
 from builtup.prediction.zoom import Halves, Zoom, cascade_scales, make_halves, shares
-from builtup.runs.results import PredictionTags, write_tags
+from builtup.runs.results import PredictionTags, read_tags, write_tags
 from builtup.runs.scale_weights import ScaleWeights
 from builtup.sensors.classes import Classes
 
@@ -240,9 +240,11 @@ def _predict_cascade(
                 windows += done.windows
                 record_done(LEVEL, of, inputs)
     paths = [of.outputs[0] for of in jobs]
+    said = [own for path in paths if (own := read_tags(path).presence) is not None]
+    tags = replace(tags, presence=max(said, default=None))
     folding = replace(cascade.folding, threshold=tags.threshold, mapped=tags.class_set.mapped_index)
     valid = _fold(source, zooms, paths, folding, job.outputs[0], tags, stream.bands)
-    return Predicted(windows, source.grid.pixels, valid)
+    return Predicted(windows, source.grid.pixels, valid, tags.presence)
 
 
 def _sharing(advance: Advance, zoom: Zoom, work: float) -> Advance:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from builtup.errors import InputError
 from builtup.geo.grid import Grid
@@ -41,11 +43,15 @@ class GridLimits(Protocol):
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a prediction did: windows that the network saw, pixels written, any of them valid."""
+    """What a prediction did: windows that the network saw, pixels written, any of them valid.
+
+    `presence` is the largest probability that a presence head gave a window; None without one.
+    """
 
     windows: int
     pixels: int
     valid: bool
+    presence: float | None = None
 
 
 def predict_raster(
@@ -94,11 +100,17 @@ def predict_raster(
 
         wanted = None if area is None else area.meets
         watched = read if seen is None else seen.watching(read)
-        windows = predict_stream(watched, write, grid.width, grid.height, stream, wanted=wanted)
+        found: list[Tensor] = []
+        windows = predict_stream(
+            *(watched, write, grid.width, grid.height, stream), wanted=wanted, presence=found.append
+        )
+        presence = float(torch.stack(found).max()) if found else None
+        if tags is not None and presence is not None:
+            write_tags(out, replace(tags, presence=presence))
         if windows == 0 and area is None:
             both = "both " if len(sensor.names) == 2 else ""
             names = f"{both}{' and '.join(sensor.names)}"
             raise InputError(name, f"no pixel is valid in {names}", "remove the scene")
         if seen is not None and quicklook is not None:
             seen.write(quicklook, {} if tags is None else replace(tags, kind=QUICKLOOK).as_gdal())
-    return Predicted(windows, grid.pixels, valid)
+    return Predicted(windows, grid.pixels, valid, presence)

@@ -70,10 +70,11 @@ class Stream:
     """How a raster is cut and what predicts a batch of windows.
 
     `probabilities` maps values as they are in memory (B, inputs, window, window), float32, NaN
-    where invalid, on `device`, to probabilities (B, bands, window, window), float32. `batch_size`
-    windows go through together. Where windows overlap (by `overlap` pixels at least), the weight of
-    a prediction rises from its window's edge (`blend` is "ramp"), falls from its centre as a
-    Gaussian does ("gaussian"), or all weigh the same ("mean").
+    where invalid, on `device`, to probabilities (B, bands, window, window), float32, with one band
+    more where the network has a presence head (see `Probabilities`). `batch_size` windows go
+    through together. Where windows overlap (by `overlap` pixels at least), the weight of a
+    prediction rises from its window's edge (`blend` is "ramp"), falls from its centre as a Gaussian
+    does ("gaussian"), or all weigh the same ("mean").
     `backend` is what `probabilities` runs on. `decoders` processes read ahead, where there are
     files to be read; with 0 a thread does. A pixel is valid where the first `required` inputs are,
     all where it is None.
@@ -107,6 +108,7 @@ def predict_stream(
     stream: Stream,
     *,
     wanted: Callable[[Window], bool] | None = None,
+    presence: Callable[[Tensor], None] = lambda largest: None,
 ) -> int:
     """Predict a raster of `width` x `height` pixels; return the number of windows predicted.
 
@@ -114,7 +116,8 @@ def predict_stream(
     one group of windows ahead, and so is `wanted`. `write` takes (bands, h, w), uint8,
     round(254 · p) or 255, each pixel once; it is called from a third thread, one group behind, in
     order. Windows without a valid pixel are skipped, and those that are not `wanted`: the pixels
-    that these hold must not be made use of.
+    that these hold must not be made use of. Of a network with a presence head `presence` is given
+    the largest probability of each group of windows, a scalar on the device.
     """
     cut = _Cut.of(width, height, stream)
     blend = _Blend(cut, stream)
@@ -132,7 +135,9 @@ def predict_stream(
         for group, taken in zip(groups, ahead(take, groups), strict=True):
             windows += sum(taken.alive)
             power = taken.power.to(stream.device, non_blocking=True)
-            parts = _predict(power, taken.offsets, taken.alive, cut.columns.size, stream)
+            parts, present = _predict(power, taken.offsets, taken.alive, cut.columns.size, stream)
+            if present is not None:
+                presence(present)
             block = blend.down(group, blend.across(group, parts))
             part = Window(taken.place.y, taken.place.x, block.shape[1], block.shape[2])
             put(part, block, taken.valid[: part.height, : part.width])
@@ -257,11 +262,12 @@ def _valid(power: NDArray[np.float32]) -> Mask:
 
 def _predict(
     power: Tensor, offsets: Sequence[int], alive: Sequence[bool], width: int, stream: Stream
-) -> list[Tensor | None]:
-    """Probabilities (bands, height, width) of each window, None for those without a valid pixel."""
+) -> tuple[list[Tensor | None], Tensor | None]:
+    """Probabilities (bands, height, width) of each window, None for those without a valid pixel;
+    and the largest presence of them, None where the network has no such head."""
     chosen = [x for x, yes in zip(offsets, alive, strict=True) if yes]
     if not chosen:
-        return [None] * len(offsets)
+        return [None] * len(offsets), None
     channels, height, _ = power.shape
     shape = (len(chosen), channels, stream.window, stream.window)
     if (height, width) == shape[2:]:
@@ -270,8 +276,10 @@ def _predict(
         batch = torch.full(shape, torch.nan, device=power.device)
     for i, x in enumerate(chosen):
         batch[i, :, :height, :width] = power[:, :, x : x + width]
-    predicted = iter(stream.probabilities(batch)[:, :, :height, :width])
-    return [next(predicted) if yes else None for yes in alive]
+    found = stream.probabilities(batch)
+    present = found[:, stream.bands, 0, 0].amax() if found.shape[1] > stream.bands else None
+    predicted = iter(found[:, : stream.bands, :height, :width])
+    return [next(predicted) if yes else None for yes in alive], present
 
 
 class _Blend:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -329,7 +329,10 @@ class EnsembleMember(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleRecord(Record):
-    """What a mean of several sets of predictions is made of, and the ground it was tuned on."""
+    """What a mean of several sets of predictions is made of, and the ground it was tuned on.
+
+    `left_out` are the runs that had no part in a scene, by scene, since they were blank there.
+    """
 
     NAME: ClassVar[str] = "ensemble.json"
 
@@ -337,6 +340,8 @@ class EnsembleRecord(Record):
     threshold: float | None = None
     temperature: float | None = None
     weights_tuned_on: tuple[str, ...] = ()
+    threshold_tuned_on: tuple[str, ...] | None = None
+    left_out: Mapping[str, Sequence[str]] | None = None
     tuned_on: tuple[str, ...] = ()
 
     @classmethod
@@ -346,7 +351,7 @@ class EnsembleRecord(Record):
         return super()._parsed(key, value)
 
     def _is_said(self, key: str, value: Any) -> bool:
-        return True
+        return key not in {"threshold_tuned_on", "left_out"} or value is not None
 
     @property
     def runs(self) -> tuple[str, ...]:

@@ -15,17 +15,23 @@ from typing import Any
 
 from builtup.config import load as configs
 from builtup.config.overrides import split_overrides
-from builtup.errors import BuiltupError
+from builtup.errors import BuiltupError, InputError
 from builtup.jobs.digests import sha256_of
+from builtup.jobs.files import write_text_atomically
 from builtup.maps.cell_shares import cell_shares
 from builtup.maps.pseudo_labels import pseudo_labels
+from builtup.models.channels import sensor_of_model
 from builtup.prediction.adapt import ADAPTED
 from builtup.prediction.predict import PredictOptions, predict
-from builtup.prediction.recipe import Recipe
+from builtup.prediction.recipe import Recipe, load
 from builtup.runs import tracking
 from builtup.runs.lineage import find_artifacts
 from builtup.runs.model_file import SHIPPED_FILE, find_model_file, model_file_name
 from builtup.runs.recorder import unset
+from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.classes import Classes
+from builtup.sensors.optical.import_scenes import import_scenes
+from builtup.sensors.optical.label_colours import classes_table
 from builtup.sensors.radar.merge import generate_3b_images
 from builtup.sensors.scene_files import require_folder
 from builtup.studies.launch_runs import FoldTask, data_digest, train_fold, training_key
@@ -40,12 +46,16 @@ __all__ = ["self_train", "weight_of_cells"]
 
 log = logging.getLogger(__name__)
 
-#: Folders below the output: the teacher's maps, scenes of three bands, tiles, and their labels.
-TEACHER, IMAGES, TILES, PSEUDO = "teacher", "images_3b", "tiles", "pseudo"
+#: Folders below the output: the teacher's maps, scenes of three bands, tiles, and their labels;
+#: of pictures that were not imported before, those that were.
+TEACHER, IMAGES, TILES, PSEUDO, SCENES = "teacher", "images_3b", "tiles", "pseudo", "scenes"
 #: Up to so many pixels a side of its cells the lesson of shares counts as much as the labels.
 FULL_WEIGHT = 32
-#: Overrides that are made here.
-_OURS = ("teacher", "adapted", "data_path")
+#: Settings of a student's config that are made here, where it has them: `soft_path` is where one
+#: that learns from labels of its own data reads soft labels, beside `data_path`.
+_OURS = ("teacher", "adapted", "data_path", "soft_path")
+#: The students of configs/selftrain, by whether scenes are images.
+STUDENTS = {False: "configs/selftrain/radar.py", True: "configs/selftrain/aerial.py"}
 
 
 def self_train(
@@ -53,7 +63,7 @@ def self_train(
     model: str,
     input_path: str,
     output_path: Path,
-    student: str = "configs/selftrain/radar.py",
+    student: str = "",
     overrides: str = "",
     tta: str = "d4",
     source: str = "city",
@@ -63,36 +73,45 @@ def self_train(
     num_workers: int = 2,
     tell: Callable[..., None] = lambda *summaries: None,
 ) -> list[str]:
-    """Train a student of `model` on the scenes of a split; return the lines to print at the end.
+    """Train a student of `model` on the scenes of a split, or on images; return the lines to print.
 
-    `model` is what `predict` takes, `student` a config that has the settings teacher, adapted and
-    data_path; `tta`, `source` and `max_std` are those of the teacher's maps (see `predict` and
-    `pseudo_labels`). `shares_path` is a coarse raster of built-up shares, `shares_full` its value
-    of a cell that is built-up all over. Below `output_path` stand the teacher's maps, tiles and
+    `model` is what `predict` takes, `student` a config that has some of the settings teacher,
+    adapted, data_path and soft_path, of which the last takes the place of data_path (none: by the
+    model's sensor). Images are a folder that `import_scenes` wrote, or one of pictures. `tta`,
+    `source` and `max_std` are those of the teacher's maps (see `predict` and `pseudo_labels`).
+    `shares_path` is a coarse raster of built-up shares, `shares_full` its value of a cell that is
+    built-up all over. Below `output_path` stand the teacher's maps, tiles and
     labels; the student is a run of Trainings. `tell` gets the summaries as steps end. Raises
     BuiltupError, in one line, for what one of the steps refuses.
     """
-    for name in split_overrides(overrides):
-        if name[0] in _OURS:
-            raise BuiltupError(f"overrides: {name[0]} is set by self_train itself; leave it out")
     split, teacher = require_folder(Path(input_path)), _teacher(model)
     maps, tiles, pseudo = (output_path / name for name in (TEACHER, TILES, PSEUDO))
+    how: dict[str, Any] = {"num_workers": num_workers}
+    recipe = Recipe(model, tta=tta)
+    trained = load(recipe).trained
+    of_images = sensor_of_model(trained.model) is not DEFAULT
+    config_path = Path(student or STUDENTS[of_images])
+    ours = _require_ours(config_path, overrides)
+    scenes = split
+    if of_images:
+        scenes, source = _images(split, output_path, trained.classes, source, tell, **how), "scene"
     with unset("MLFLOW_RUN_ID"):  # the maps and the training are runs of their own
         tell(
             *predict(
-                Recipe(model, tta=tta),
+                recipe,
                 PredictOptions(
-                    input_path, str(maps), run_name=f"teacher of {output_path}",
-                    num_workers=num_workers,
+                    str(scenes), str(maps), run_name=f"teacher of {output_path}",
+                    probabilities=of_images, **how,
                 ),
             )
         )  # fmt: skip
     size, overlap = TRAIN_TILING
-    how: dict[str, Any] = {"num_workers": num_workers}
-    tell(generate_3b_images(input_path=split, output_path=output_path / IMAGES, **how))
+    if not of_images:
+        scenes = output_path / IMAGES
+        tell(generate_3b_images(input_path=split, output_path=scenes, **how))
     tell(
         generate_tiles(
-            input_path=output_path / IMAGES, output_path=tiles / "images",
+            input_path=scenes, output_path=tiles / "images",
             tile_size=size, overlap=overlap, materialize=False, **how,
         )
     )  # fmt: skip
@@ -102,7 +121,8 @@ def self_train(
             source=source, max_std=max_std, **how,
         )
     )  # fmt: skip
-    own = [f"teacher={teacher}", f"adapted={maps / ADAPTED}", f"data_path={pseudo}"]
+    made = {"teacher": teacher, "adapted": maps / ADAPTED, "data_path": pseudo, "soft_path": pseudo}
+    own = [f"{name}={made[name]}" for name in ours]
     if shares_path:
         layer = Path(shares_path)
         tell(cell_shares(shares_path=layer, tiles_path=pseudo, full=shares_full, **how))
@@ -111,7 +131,7 @@ def self_train(
             own.append(f"shares_weight={weight_of_cells(cell):.4g}")
     tell(generate_tiles_stats(input_path=pseudo, output_path=pseudo, **how))
     text = " ".join([overrides, *map(shlex.quote, own)]).strip()
-    task = _task(Path(student), text, pseudo)
+    task = _task(config_path, text, pseudo)
     with unset("MLFLOW_RUN_ID"):
         run = train_fold(task, "", 1)
     tracking.link(training_run=run.run_id)
@@ -120,6 +140,53 @@ def self_train(
         f"weights:  {run.folder / 'weights' / 'best.pt'}",
         f"map with: builtup predict --model {run.run_id} --input_path {shlex.quote(input_path)}",
     ]
+
+
+def _require_ours(student: Path, overrides: str) -> list[str]:
+    """The settings of a student that are made here; BuiltupError where one is overridden too.
+
+    Of a config that reads soft labels by a setting of their own, data_path is that of its labels.
+    """
+    config = configs.load(student, overrides)
+    ours = [name for name in _OURS if config.states(name)]
+    if "soft_path" in ours and "data_path" in ours:
+        ours.remove("data_path")
+    for name, _ in split_overrides(overrides):
+        if name in ours:
+            raise BuiltupError(f"overrides: {name} is set by self_train itself; leave it out")
+    return ours
+
+
+def _images(
+    folder: Path,
+    output: Path,
+    classes: Classes,
+    source: str,
+    tell: Callable[..., None],
+    **how: Any,
+) -> Path:
+    """The images of a folder in the form of all steps: its own, or imported without labels."""
+    if source == "city":
+        log.info("images are maps of their own: labels are those of each scene")
+    for place in (folder / "images", folder):
+        if place.is_dir() and any(place.rglob("*_image.tif")):
+            return place
+    root = folder.parent if folder.name == "images" else folder
+    if not (root / "images").is_dir():
+        raise InputError(
+            folder,
+            "no images in it as import_scenes writes them, and no folder images/ of pictures",
+            "put the pictures into a folder images/, or run import_scenes first",
+        )
+    table = output / "teacher_classes.csv"
+    write_text_atomically(table, classes_table(classes))
+    scenes = output / SCENES
+    tell(
+        import_scenes(
+            input_path=root, output_path=scenes, layout="chips", classes=str(table), **how
+        )
+    )
+    return scenes / "images"
 
 
 def weight_of_cells(cell: int) -> float:
@@ -143,7 +210,7 @@ def _teacher(model: str) -> str:
 def _task(student: Path, overrides: str, pseudo: Path) -> FoldTask:
     """The training, known by its settings, its data and its labels."""
     config = configs.load(student, overrides)
-    config.require("data_path", "seed", "num_epochs", "num_classes", "teacher")
+    config.require("data_path", "seed", "num_epochs", "num_classes")
     labels: list[Any] = [PseudoRecord.read(pseudo).to_json()]
     labels += [sha256_of(path) for path in sorted((pseudo / "shares").glob("*/*.tif"))]
     data = json.dumps([data_digest(pseudo), labels], default=str)

@@ -216,7 +216,7 @@ def _learnt_by_teacher(config: Config, loader: SampleLoader, held: Held) -> Lear
             *(loader.folder, record.teacher),
         )
         return LearntGround()
-    source = f"the teacher of the pseudo-labels in {loader.folder}"
+    source = f"run {record.teacher}, the teacher of the pseudo-labels in {loader.folder},"
     remedy = "hold out what that run held out, or make them with a teacher that held it out"
     record.learnt.require_unseen(held, config.path, source, remedy)
     return record.learnt

@@ -32,6 +32,7 @@ from builtup.runs.manifest import DataManifest, all_simulated
 from builtup.runs.model_file import SUFFIX, ModelDescription, find_model_file, model_file_name
 from builtup.runs.records import Part, Summary
 from builtup.sensors.classes import BUILT_UP, Classes
+from builtup.training.lessons import lesson_states, restore_lessons
 from builtup.training.random_state import random_state, set_random_state
 from builtup.training.schedule_state import put_back
 
@@ -225,6 +226,7 @@ def full_state(
         "scheduler": None if learner.scheduler is None else learner.scheduler.state_dict(),
         "scaler": learner.scaler.state_dict(),
         "ema": None if learner.ema is None else learner.ema.state_dict(),
+        "lessons": lesson_states(learner.lessons),
         "progress": progress.state(),
         "random": random_state(),
         "generators": [generator.get_state() for generator in loader.generators()],
@@ -236,11 +238,8 @@ def restore(
 ) -> None:
     """Put a full state back; InputError where it does not fit (all missing keys listed)."""
     if state.get("version") != VERSION:
-        raise InputError(
-            path,
-            "is no checkpoint of full state of this version",
-            "give resume_from a training run",
-        )
+        problem = "is no checkpoint of full state of this version"
+        raise InputError(path, problem, "give resume_from a training run")
     set_weights(learner.model, state["model"], path)
     try:
         put_back(learner.optimizer, learner.scheduler, state)
@@ -253,6 +252,7 @@ def restore(
     learner.scaler.load_state_dict(state["scaler"])
     if learner.ema is not None:
         set_weights(learner.ema, state["ema"] or _as_average(state["model"]), path)
+    restore_lessons(learner.lessons, state.get("lessons", {}))
     progress.load(state["progress"])
     set_random_state(state["random"])
     for generator, saved in zip(loader.generators(), state["generators"], strict=False):

@@ -9,11 +9,11 @@ nothing from the generators of the training, so that nothing need be saved to go
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,16 @@ from builtup.errors import ConfigError
 from builtup.models.heads import On, Outputs, Targets, class_logits, mask_of
 from builtup.models.losses import Loss
 
-__all__ = ["Counted", "Lesson", "Teaching", "as_lessons", "due"]
+__all__ = [
+    "Counted",
+    "KeepsState",
+    "Lesson",
+    "Teaching",
+    "as_lessons",
+    "due",
+    "lesson_states",
+    "restore_lessons",
+]
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,20 @@ class Teaching:
 #: What a lesson's batch costs; a `Loss` costs what it does on the batch's mask, an `On` what it
 #: does on the head and the target that it names.
 LessonLoss = Callable[[Teaching, Any], Counted]
+
+
+@runtime_checkable
+class KeepsState(Protocol):
+    """A loss of a lesson that keeps something from batch to batch, such as a running mean.
+
+    Its state is of numbers, text and None, as checkpoints hold them.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that goes on needs."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Put back what `state_dict` gave."""
 
 
 @dataclass
@@ -183,9 +206,23 @@ def as_lessons(built: Any, where: object) -> tuple[Lesson, ...]:
     return lessons
 
 
+def lesson_states(lessons: Sequence[Lesson]) -> dict[str, Any]:
+    """What losses of lessons keep from batch to batch, by lesson: of most nothing."""
+    kept = {one.name: one.loss for one in lessons if isinstance(one.loss, KeepsState)}
+    return {name: loss.state_dict() for name, loss in kept.items()}
+
+
+def restore_lessons(lessons: Sequence[Lesson], states: Mapping[str, Any]) -> None:
+    """Put back what `lesson_states` gave; a lesson of which it has nothing begins anew."""
+    for one in lessons:
+        if isinstance(one.loss, KeepsState) and one.name in states:
+            one.loss.load_state_dict(states[one.name])
+
+
 def due(lessons: Sequence[Lesson], step: int, epoch: int) -> list[Lesson]:
-    """The lessons of an optimiser step (from 0) in an epoch (from 1)."""
-    return [one for one in lessons if epoch > one.since and step % one.every == 0]
+    """The lessons of an optimiser step (from 0) in an epoch (from 1): of every fifth the 5th, the
+    10th, …, so that labels come first."""
+    return [one for one in lessons if epoch > one.since and (step + 1) % one.every == 0]
 
 
 class _Batches:

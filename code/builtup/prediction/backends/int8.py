@@ -247,7 +247,8 @@ def _f1(made_of: Quantisation, selection: Selection, backend: str, quantised: Pa
         backend=backend,
         quantised=quantised,
     )
-    work = TileWork(selection, stream, made_of.threshold, classes, scored=True)
+    inputs = _inputs(made_of, read_tile_stats(made_of.data_path / TILE_STATS_CSV))
+    work = TileWork(selection, stream, made_of.threshold, classes, scored=True, inputs=inputs)
     matrix = predict_tiles(work, selection.tiles, quiet=True).matrix.sum(axis=0)
     f1 = scores(matrix, classes)["f1"]
     if not np.isfinite(f1):

@@ -12,6 +12,9 @@ from builtup.models.channels import inputs_of, sensor_of_model
 from builtup.models.heads import class_logits
 from builtup.sensors.sensor import Sensor
 
+#: The head that says whether there is anything of the mapped class in a sample, (B,) logits.
+PRESENCE = "presence"
+
 __all__ = ["ByTorch", "Probabilities", "class_probabilities"]
 
 
@@ -19,7 +22,9 @@ class Probabilities(nn.Module):
     """Probabilities (B, bands, H, W) float32 from what is read (B, inputs, H, W), NaN if invalid.
 
     Logits are divided by each of `temperatures`, which give bands of their own; two classes give
-    one band, that of the class with the number `mapped`, more a band each.
+    one band, that of the class with the number `mapped`, more a band each. Of a network with a
+    presence head (`builtup.models.heads`) one more band follows, everywhere the probability that
+    there is anything of the mapped class: a band, since every backend carries those.
     """
 
     def __init__(
@@ -42,11 +47,16 @@ class Probabilities(nn.Module):
 
     def forward(self, power: Tensor) -> Tensor:
         """Probabilities of a batch, see the class."""
-        logits = class_logits(self.model(power)).float()
+        outputs = self.model(power)
+        logits = class_logits(outputs).float()
         if self.temperatures == (1.0,):
-            return class_probabilities(logits, self.mapped)
-        parts = [class_probabilities(logits / t, self.mapped) for t in self.temperatures]
-        return torch.cat(parts, dim=1)
+            parts = [class_probabilities(logits, self.mapped)]
+        else:
+            parts = [class_probabilities(logits / t, self.mapped) for t in self.temperatures]
+        if not isinstance(outputs, Tensor) and PRESENCE in outputs:
+            present = outputs[PRESENCE].float().sigmoid()
+            parts.append(present[:, None, None, None].expand(-1, 1, *logits.shape[2:]))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def extra_repr(self) -> str:
         """What the weights do not tell."""
