@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from builtup.errors import ConfigError
 from builtup.models.channels import Channels
 from builtup.models.heads import (
+    BinaryDice,
     MultiTask,
     On,
     SmoothL1,
@@ -20,7 +21,7 @@ from builtup.models.heads import (
     terms_of,
     valid_elements,
 )
-from builtup.models.losses import CrossEntropy, Jaccard
+from builtup.models.losses import CrossEntropy, Focal, Jaccard
 from builtup.models.lwrefinenet import LightWeightRefineNet
 from builtup.models.networks import create_network
 from builtup.models.segmenter import Segmenter
@@ -118,7 +119,7 @@ def test_smooth_l1_of_nothing_known_is_0_with_a_gradient_of_0() -> None:
     loss.backward()
     assert float(loss.detach()) == 0
     assert output.grad is not None and not output.grad.any()
-    with pytest.raises(ConfigError, match="expected metres above 0"):
+    with pytest.raises(ConfigError, match="expected a number above 0"):
         SmoothL1(unit=0)
 
 
@@ -151,7 +152,7 @@ def test_losses_of_heads_add_and_scale_and_a_plain_loss_is_of_classes_and_mask()
     for loss in sums:
         assert isinstance(loss, MultiTask)
         torch.testing.assert_close(loss(outputs, targets), expected)
-    assert str(sums[0]) == "CE() + 2·Jaccard + 10·height smooth L1(5 m)"
+    assert str(sums[0]) == "CE() + 2·Jaccard + 10·height smooth L1(5)"
     assert [(t.name, t.weight, t.loss.count(targets)) for t in terms_of(sums[0])] == [
         ("classes", 1.0, 28),
         ("height", 10.0, 24),
@@ -201,3 +202,48 @@ def test_a_height_is_learnt_in_metres() -> None:
         found = network(image)
     assert (found["height"] - targets["height"]).abs().mean() < 1
     assert (class_logits(found).argmax(1) == mask).float().mean() > 0.95
+
+
+def test_binary_dice_by_hand_of_one_class_among_several() -> None:
+    # p .9, .2, .5 on class 2, another, ignored: 1 − 2 · .9 / (1.1 + 1)
+    logits = torch.logit(torch.tensor([[[[0.9, 0.2, 0.5]]]])).requires_grad_()
+    target = torch.tensor([[[2, 0, 255]]])
+    loss = BinaryDice(mapped=2)(logits, target)
+    assert loss.item() == pytest.approx(1 - 1.8 / 2.1, rel=1e-5)
+    loss.backward()
+    assert logits.grad[0, 0, 0, 2] == 0 and logits.grad[0, 0, 0, 0] < 0
+    nothing = BinaryDice()(logits, target)
+    assert nothing.item() == 0 and torch.isfinite(torch.autograd.grad(nothing, logits)[0]).all()
+    with pytest.raises(ConfigError, match="binary Dice: of one logit"):
+        BinaryDice()(torch.zeros(1, 2, 1, 3), target)
+
+
+@pytest.mark.parametrize("name", ["small", "lwrefinenet", "unet"])
+def test_heads_of_samples_see_the_deepest_features_of_every_network(name: str) -> None:
+    heads = ("building", "presence", "scale")
+    network = {
+        "small": lambda: SmallUNet(3, 2, (4, 8), heads),
+        "lwrefinenet": lambda: LightWeightRefineNet(3, 2, heads=heads),
+        "unet": lambda: create_network(
+            "unet", "resnet18", in_channels=3, num_classes=2, heads=heads
+        ),
+    }[name]()
+    model = Segmenter(Channels("rgb"), network)
+    outputs = model(torch.rand(2, 3, 50, 64) * 255)
+    assert {k: tuple(v.shape) for k, v in outputs.items()} == {
+        "classes": (2, 2, 50, 64),
+        "building": (2, 1, 50, 64),
+        "presence": (2,),
+        "scale": (2,),
+    }
+    assert heads_of(model) == heads
+    targets = {
+        "mask": torch.ones(2, 50, 64, dtype=torch.int64),
+        "presence": torch.tensor([1, 255]),
+        "log_pixel": torch.tensor([NAN, -2.0]),
+    }
+    loss = On("presence", "presence", Focal(0.25, 0.75)) + On("scale", "log_pixel", SmoothL1(1.0))
+    assert [term.loss.count(targets) for term in terms_of(loss)] == [1, 1]
+    loss(outputs, targets).backward()
+    learnt = {n.split(".")[0] for n, p in network.named_parameters() if p.grad is not None}
+    assert "of_sample" in learnt and "classify" not in learnt

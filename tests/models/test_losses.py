@@ -190,15 +190,32 @@ def test_focal_of_two_pixels_by_hand():
     target = torch.tensor([[[0, 1, 255]]])
     first, second = -(0.1**2) * math.log(0.9), -(0.5**2) * math.log(0.5)
     assert Focal()(logits, target).item() == pytest.approx((first + second) / 2, rel=1e-5)
-    weighted = (0.25 * first + 0.75 * second) / (0.25 + 0.75)
+    weighted = (0.25 * first + 0.75 * second) / 2
     assert Focal(0.25, 0.75)(logits, target).item() == pytest.approx(weighted, rel=1e-5)
 
 
 def test_focal_without_gamma_is_cross_entropy():
     logits, target = batch()
-    torch.testing.assert_close(
-        Focal(0.3, 2, gamma=0.0)(logits, target), CrossEntropy(0.3, 2)(logits, target)
-    )
+    torch.testing.assert_close(Focal(gamma=0.0)(logits, target), CrossEntropy()(logits, target))
+
+
+def test_focal_of_a_building_pixel_that_is_nearly_right():
+    """p .9, gamma 2, alpha .75: .75 · .01 · .1054 = 7.9e-4, whatever alpha the background has."""
+    logit, target = torch.tensor([[[[math.log(9)]]]]), torch.tensor([[[1]]])
+    assert Focal(0.25, 0.75)(logit, target).item() == pytest.approx(7.9e-4, rel=1e-3)
+    assert Focal(5, 0.75)(logit, target).item() == pytest.approx(7.9e-4, rel=1e-3)
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), Focal(0.25, 0.75), CrossEntropy(0.5, 2)])
+def test_one_logit_is_that_of_the_second_of_two_classes(loss):
+    logits, target = torch.randn(3, 1, 4, 5), torch.randint(0, 2, (3, 4, 5))
+    target[0, 0] = 255
+    both = torch.cat([torch.zeros_like(logits), logits], 1)
+    torch.testing.assert_close(loss(logits, target), loss(both, target))
+    of_samples = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([1, 255, 0])
+    flat = loss(of_samples[0].reshape(1, 1, 1, 3), of_samples[1].reshape(1, 1, 3))
+    torch.testing.assert_close(loss(*of_samples), flat)
+    assert loss.count(of_samples[1]) == 2
 
 
 def test_symmetric_cross_entropy_of_two_pixels_by_hand():

@@ -1,10 +1,12 @@
 """Networks that answer more than one question, and losses of their answers.
 
-Beside the logits of the classes a network may give further maps, its heads: so far the height
-above ground. Such a network returns a dict, {"classes": …, "height": …}; whoever wants classes
-takes them with `class_logits`. A batch then has several targets, {"mask": …, "height": …}, and a
-criterion says which loss is whose: `On("classes", "mask", CrossEntropy()) + 10 * On("height",
-"height", SmoothL1())`. A loss without `On` is of the classes and the mask.
+Beside the logits of the classes a network may give further answers, its heads: maps (the height
+above ground, a second opinion on the mapped class), and one number a sample from its deepest
+features (is there a building at all, how large is a pixel). Such a network returns a dict,
+{"classes": …, "height": …}; whoever wants classes takes them with `class_logits`. A batch then has
+several targets, {"mask": …, "height": …}, and a criterion says which loss is whose:
+`On("classes", "mask", CrossEntropy()) + 10 * On("height", "height", SmoothL1())`. A loss without
+`On` is of the classes and the mask.
 """
 
 from __future__ import annotations
@@ -25,35 +27,48 @@ __all__ = [
     "CLASSES",
     "HEADS",
     "MASK",
+    "TARGETS",
+    "BinaryDice",
     "Heads",
     "MultiTask",
     "On",
     "Outputs",
+    "SampleHeads",
     "SmoothL1",
     "Targets",
     "Term",
     "class_logits",
     "each",
-    "head_convolution",
+    "head_convolutions",
     "heads_of",
     "mask_of",
     "require_heads",
+    "sample_heads",
     "terms_of",
     "valid_elements",
+    "with_samples",
 ]
 
-#: What a network returns: logits of the classes (B, C, H, W), or these and further maps by head.
+#: What a network returns: logits of the classes (B, C, H, W), or these and what its heads give.
 Outputs = Tensor | Mapping[str, Tensor]
 #: What a batch is taught by: the mask (B, H, W) int64, or this and further targets by name.
 Targets = Tensor | Mapping[str, Tensor]
 
 #: The head of the classes and its target.
 CLASSES, MASK = "classes", "mask"
-#: What a head beside the classes can give, and its channels. Height is in metres.
-HEADS: dict[str, int] = {"height": 1}
-#: What a head's convolution is multiplied by: metres of a storey or two, so that it learns height
-#: at the rate at which it learns classes.
-UNITS: dict[str, float] = {"height": 5.0}
+#: What a map beside the classes can be, (B, 1, H, W), and what its convolution is multiplied by.
+#: `height` is in metres, by those of a storey or two, so that it is learnt at the rate at which
+#: classes are; `building` is the logit of the mapped class.
+_MAPS: dict[str, float] = {"height": 5.0, "building": 1.0}
+#: What a head of a whole sample can be, (B,): `presence` the logit of that there is any building,
+#: `scale` the natural logarithm of a pixel's side in metres.
+_OF_SAMPLE = ("presence", "scale")
+#: All heads there are beside the classes.
+HEADS = (*_MAPS, *_OF_SAMPLE)
+#: What a batch may be taught by beside its mask: `height` (B, 1, H, W) float32 in metres;
+#: `presence` (B,) whole numbers, 1 where any valid pixel is of the mapped class, 255 where none is
+#: valid; `log_pixel` (B,) float32, the logarithm that `scale` gives. NaN is unknown.
+TARGETS = ("height", "presence", "log_pixel")
 
 
 def class_logits(outputs: Outputs) -> Tensor:
@@ -89,9 +104,9 @@ def valid_elements(loss: nn.Module, target: Tensor) -> int:
 
 
 class Heads(nn.Module):
-    """Stands in place of a network's last layer: from its features to {"classes": …, <head>: …}.
+    """Stands in place of a network's last layer: from its features to {"classes": …, <map>: …}.
 
-    `classes` is that layer, `further` one of each head, which its unit multiplies.
+    `classes` is that layer, `further` one of each map, which its unit multiplies.
     """
 
     def __init__(self, classes: nn.Module, further: Mapping[str, nn.Module]) -> None:
@@ -103,8 +118,24 @@ class Heads(nn.Module):
         """All maps of a batch of features."""
         found = {CLASSES: self.classes(features)}
         for name, head in self.further.items():
-            found[name] = head(features) * UNITS[name]
+            found[name] = head(features) * _MAPS[name]
         return found
+
+
+class SampleHeads(nn.Module):
+    """Heads of whole samples: from a network's deepest features (B, C, h, w) to {<head>: (B,)}.
+
+    Each is a linear layer on the features' mean over the sample.
+    """
+
+    def __init__(self, channels: int, names: Sequence[str]) -> None:
+        super().__init__()
+        self.further = nn.ModuleDict({name: nn.Linear(channels, 1) for name in names})
+
+    def forward(self, deepest: Tensor) -> dict[str, Tensor]:
+        """All heads of a batch of features."""
+        mean = deepest.mean((2, 3))
+        return {name: head(mean)[:, 0] for name, head in self.further.items()}
 
 
 def require_heads(heads: Sequence[str]) -> None:
@@ -116,17 +147,31 @@ def require_heads(heads: Sequence[str]) -> None:
         )
 
 
-def head_convolution(name: str, features: int, blocks: int = 1) -> nn.Conv2d:
-    """The 1×1 convolution of a head on `features` channels, for `blocks` pixels at once."""
-    return nn.Conv2d(features, blocks * HEADS[name], 1)
+def head_convolutions(heads: Sequence[str], features: int, blocks: int = 1) -> dict[str, nn.Conv2d]:
+    """A 1×1 convolution on `features` channels for each head that is a map, for `blocks` pixels at
+    once."""
+    return {name: nn.Conv2d(features, blocks, 1) for name in heads if name in _MAPS}
+
+
+def sample_heads(heads: Sequence[str], channels: int) -> SampleHeads | None:
+    """Those of the heads that are of whole samples, on `channels` deepest features; None if none
+    is."""
+    names = [name for name in heads if name in _OF_SAMPLE]
+    return SampleHeads(channels, names) if names else None
+
+
+def with_samples(outputs: Outputs, heads: SampleHeads | None, deepest: Tensor) -> Outputs:
+    """What a network returned, and what heads of whole samples, if any, say of its features."""
+    if heads is None:
+        return outputs
+    maps = {CLASSES: outputs} if isinstance(outputs, Tensor) else outputs
+    return {**maps, **heads(deepest)}
 
 
 def heads_of(model: nn.Module) -> tuple[str, ...]:
     """The heads that a model has beside its classes."""
-    for module in model.modules():
-        if isinstance(module, Heads):
-            return tuple(module.further)
-    return ()
+    parts = [m.further for m in model.modules() if isinstance(m, Heads | SampleHeads)]
+    return tuple(name for further in parts for name in further)
 
 
 # --- losses ---------------------------------------------------------------------------------------
@@ -237,18 +282,45 @@ def terms_of(criterion: nn.Module) -> tuple[Term, ...]:
     return tuple(terms)
 
 
-class SmoothL1(nn.Module):
-    """Smooth L1 loss of a map in metres, averaged over the pixels whose target is known.
+class BinaryDice(Loss):
+    """1 − soft Dice index of one class by one logit (B, 1, H, W), over the batch's valid pixels.
 
-    Errors are divided by `unit` metres: below it a squared error counts half, above it the error
-    less a half (Girshick, Fast R-CNN, ICCV 2015). Output and target are (B, 1, H, W), NaN in the
-    target is not known. 0, with a gradient of 0, where nothing is known.
+    The target is a mask (B, H, W) of any classes, in which `mapped` is the one that is meant. 0,
+    with a gradient of 0, where no valid pixel is of it: an index of nothing says nothing.
+    """
+
+    def __init__(self, *, mapped: int = 1) -> None:
+        super().__init__()
+        self.mapped = mapped
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Scalar, float32 or as exact as the logits."""
+        if logits.shape[1] != 1:
+            raise ConfigError(f"{self}: of one logit a pixel, not {logits.shape[1]}")
+        exact = logits if logits.dtype == torch.float64 else logits.float()
+        valid, true = target != IGNORE, target == self.mapped
+        p = torch.where(valid, exact[:, 0].sigmoid(), 0.0)
+        counted = true.sum()
+        index = 2 * (p * true).sum() / (p.sum() + counted).clamp(min=1e-7)
+        return torch.where(counted > 0, 1 - index, 0.0)
+
+    def __str__(self) -> str:
+        return "binary Dice"
+
+
+class SmoothL1(nn.Module):
+    """Smooth L1 loss (Huber's, divided by its unit), averaged over what is known of the target.
+
+    Errors are divided by `unit` (metres of a height, 1 of logarithms): below it a squared error
+    counts half, above it the error less a half (Girshick, Fast R-CNN, ICCV 2015). Output and target
+    are of one shape, (B, 1, H, W) or (B,); NaN in the target is not known. 0, with a gradient of 0,
+    where nothing is known.
     """
 
     def __init__(self, unit: float = 5.0) -> None:
         super().__init__()
         if not 0 < unit < float("inf"):
-            raise ConfigError(f"smooth L1: unit = {unit}: expected metres above 0")
+            raise ConfigError(f"smooth L1: unit = {unit}: expected a number above 0")
         self.unit = unit
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
@@ -262,4 +334,4 @@ class SmoothL1(nn.Module):
         return total / known.sum().clamp(min=1)
 
     def __str__(self) -> str:
-        return f"smooth L1({self.unit:g} m)"
+        return f"smooth L1({self.unit:g})"

@@ -9,7 +9,7 @@ has no part in them. FocalTversky counts all classes at once.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -55,9 +55,13 @@ class Loss(nn.Module):
 class _PerPixel(Loss):
     """A loss of each pixel, weighted by its class and divided by the weight of those that count.
 
-    One weight per class; none means 1 for all. Raises ConfigError for weights that do not fit.
+    One weight per class; none means 1 for all. One logit, (B, 1, H, W) or of a whole sample (B,)
+    with targets (B,), is that of the second of two classes. Raises ConfigError for weights that do
+    not fit.
     """
 
+    #: Whether the sum is divided by the weights of the valid pixels, or by their number.
+    by_weight: ClassVar[bool] = True
     weight: Tensor | None
 
     def __init__(self, *weights: float) -> None:
@@ -70,6 +74,7 @@ class _PerPixel(Loss):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar, float32 or as exact as the logits."""
+        logits = _of_classes(logits)
         classes = logits.shape[1]
         if self.weight is not None and len(self.weight) != classes:
             raise ConfigError(
@@ -79,7 +84,8 @@ class _PerPixel(Loss):
         weight = None if self.weight is None else self.weight.to(logits.dtype)
         # counts of integers: exact, and the same on every device
         counts = torch.stack([(target == c).sum() for c in range(classes)])
-        pixels = counts.sum() if weight is None else (counts * weight).sum()
+        of_each = None if not self.by_weight else weight
+        pixels = counts.sum() if of_each is None else (counts * of_each).sum()
         total = self.total(logits, target, weight)
         return total / torch.where(pixels > 0, pixels, 1)
 
@@ -129,8 +135,11 @@ class Focal(_PerPixel):
     """Cross-entropy times (1 − p)^gamma, p the probability of the true class.
 
     Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, over a softmax (the library's
-    focal loss is one of sigmoids, a detector per class). With gamma = 0 it is CrossEntropy.
+    focal loss is one of sigmoids, a detector per class). The weights are its alpha: they scale, and
+    the mean is one of pixels. Without weights and with gamma = 0 it is CrossEntropy.
     """
+
+    by_weight = False
 
     def __init__(self, *weights: float, gamma: float = 2.0) -> None:
         super().__init__(*weights)
@@ -344,6 +353,15 @@ def _terms(loss: Loss) -> list[tuple[float, Loss]]:
             if isinstance(term, Loss)
         ]
     return [(1.0, loss)]
+
+
+def _of_classes(logits: Tensor) -> Tensor:
+    """Logits of classes as they are; one logit becomes two, that of the first class being 0."""
+    if logits.ndim == 1:
+        logits = logits[:, None]
+    if logits.shape[1] > 1:
+        return logits
+    return torch.cat([torch.zeros_like(logits), logits], dim=1)
 
 
 def _exact(logits: Tensor) -> Tensor:

@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
-from builtup.models.heads import Heads, Outputs, each, head_convolution, require_heads
+from builtup.models.heads import (
+    Heads,
+    Outputs,
+    each,
+    head_convolutions,
+    require_heads,
+    sample_heads,
+    with_samples,
+)
 from builtup.models.weights import adapt_input, fetch
 
 __all__ = ["ChainedResidualPooling", "LightWeightRefineNet"]
@@ -80,9 +88,9 @@ class LightWeightRefineNet(nn.Module):
         self.classify: nn.Module = nn.Conv2d(_WIDTH, num_classes, 3, padding=1)
         for part in (self.reduce, self.crp, self.adapt, self.classify):
             part.apply(_begin_small)
-        if heads:
-            further = {name: head_convolution(name, _WIDTH) for name in heads}
+        if further := head_convolutions(heads, _WIDTH):
             self.classify = Heads(self.classify, further)
+        self.of_sample = sample_heads(heads, _CHANNELS[-1])
 
     def forward(self, x: Tensor) -> Outputs:
         """Logits at the input's resolution, see the class."""
@@ -96,7 +104,8 @@ class LightWeightRefineNet(nn.Module):
         finer = (s16 + s16b, s8, s4)
         for features, adapt, crp in zip(finer, self.adapt, self.crp[1:], strict=True):
             y = crp(F.relu6(features + _upsample(adapt(y), features.shape[-2:])))
-        return each(self.classify(y), lambda values: _upsample(values, size))
+        maps = each(self.classify(y), lambda values: _upsample(values, size))
+        return with_samples(maps, self.of_sample, x)
 
 
 def _begin_small(module: nn.Module) -> None:

@@ -25,15 +25,26 @@ def create_network(
     freeze_encoder: bool = False,
     **options: Any,
 ) -> nn.Module:
-    """Our own `lwrefinenet` (encoder mobilenet_v2), or what segmentation_models_pytorch has.
+    """Our own `lwrefinenet` (encoder mobilenet_v2) and `efficient_fpn` (see
+    `builtup.models.efficient_fpn`), or what segmentation_models_pytorch has.
 
     Takes (B, in_channels, H, W), sides multiples of 32, and gives (B, num_classes, H, W) logits.
     With `heads`, such as ("height",), it gives a dict of these and the logits ("classes").
-    `pretrained` is True for ImageNet's weights or a name of `builtup.models.satellite`; `norm` is
-    batch or group (`builtup.models.norms`); `freeze_encoder` learns the rest alone; `options` go to
-    the library's class. Raises ConfigError for what does not exist, BuiltupError where weights
-    cannot be fetched.
+    `pretrained` is True for ImageNet's weights, a name of `builtup.models.satellite`, or "lite0"
+    of efficient_fpn; `norm` is batch or group (`builtup.models.norms`); `freeze_encoder` learns the
+    rest alone; `options` go to the network's class. Raises ConfigError for what does not exist,
+    BuiltupError where weights cannot be had.
     """
+    if architecture == "efficient_fpn":
+        from builtup.models.efficient_fpn import efficient_fpn
+
+        fpn = efficient_fpn(
+            *(in_channels, num_classes, encoder, heads),
+            pretrained=pretrained,
+            freeze_encoder=freeze_encoder,
+            **options,
+        )
+        return with_norm(fpn, norm)
     if architecture != "lwrefinenet":
         from builtup.models.smp import smp_network
 

@@ -14,7 +14,15 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from builtup.models.heads import Heads, Outputs, each, head_convolution, require_heads
+from builtup.models.heads import (
+    Heads,
+    Outputs,
+    each,
+    head_convolutions,
+    require_heads,
+    sample_heads,
+    with_samples,
+)
 
 __all__ = ["SmallUNet"]
 
@@ -62,9 +70,9 @@ class SmallUNet(nn.Module):
         )
         self.up = nn.ModuleList(_block(a, a) for a in widths[:-1])
         self.classify: nn.Module = nn.Conv2d(widths[0], 4 * num_classes, 1)
-        if heads:
-            further = {name: head_convolution(name, widths[0], 4) for name in heads}
+        if further := head_convolutions(heads, widths[0], 4):
             self.classify = Heads(self.classify, further)
+        self.of_sample = sample_heads(heads, widths[-1])
 
     def forward(self, x: Tensor) -> Outputs:
         """Logits at the input's resolution, see the class."""
@@ -73,10 +81,12 @@ class SmallUNet(nn.Module):
         for down in self.down:
             skips.append(x)
             x = down(x)
+        deepest = x
         for skip, reduce, up in reversed(list(zip(skips, self.reduce, self.up, strict=True))):
             x = F.interpolate(reduce(x), scale_factor=2.0, mode="nearest")
             x = up(x + skip)
-        return each(self.classify(x), lambda blocks: F.pixel_shuffle(blocks, 2))
+        maps = each(self.classify(x), lambda blocks: F.pixel_shuffle(blocks, 2))
+        return with_samples(maps, self.of_sample, deepest)
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

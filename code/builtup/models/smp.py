@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import segmentation_models_pytorch as library
-from torch import nn
+from torch import Tensor, nn
 
 from builtup.errors import ConfigError
-from builtup.models.heads import Heads, head_convolution, require_heads
+from builtup.models.heads import (
+    Heads,
+    Outputs,
+    SampleHeads,
+    head_convolutions,
+    require_heads,
+    sample_heads,
+    with_samples,
+)
 from builtup.models.satellite import load_encoder, satellite_weights
 from builtup.models.weights import fetch
 
@@ -76,13 +84,38 @@ def smp_network(
     if satellite is not None:
         load_encoder(network.get_submodule("encoder"), satellite)
     if heads:
-        _add_heads(network, heads)
+        _add_maps(network, heads)
     if freeze_encoder:
         network.freeze_encoder()  # type: ignore[operator]
-    return network
+    encoder_of: Any = network.get_submodule("encoder")
+    of_sample = sample_heads(heads, encoder_of.out_channels[-1])
+    return network if of_sample is None else _WithSamples(network, of_sample)
 
 
-def _add_heads(network: nn.Module, heads: Sequence[str]) -> None:
+_PARTS = ("encoder", "decoder", "segmentation_head")
+
+
+class _WithSamples(nn.Module):
+    """A network of the library, and heads of whole samples on its encoder's deepest features."""
+
+    def __init__(self, network: nn.Module, of_sample: SampleHeads) -> None:
+        super().__init__()
+        if type(network).forward is not library.base.SegmentationModel.forward:
+            raise ConfigError(
+                f"network {type(network).__name__}: has no features that heads of whole samples "
+                "could take; leave presence and scale out of heads, or choose another architecture"
+            )
+        self.network, self.of_sample = network, of_sample
+
+    def forward(self, x: Tensor) -> Outputs:
+        """The library's own way, with the features kept."""
+        encoder, decoder, head = map(self.network.get_submodule, _PARTS)
+        features = encoder(x)
+        outputs = head(decoder(features))
+        return with_samples(outputs, self.of_sample, features[-1])
+
+
+def _add_maps(network: nn.Module, heads: Sequence[str]) -> None:
     """1×1 convolutions on the decoder's features, brought to full size as the logits are."""
     classes = network.get_submodule("segmentation_head")
     convolutions = [m for m in classes.modules() if isinstance(m, nn.Conv2d)]
@@ -92,6 +125,9 @@ def _add_heads(network: nn.Module, heads: Sequence[str]) -> None:
             f"network {type(network).__name__}: its last layer takes no further heads; leave heads "
             "out, or choose another architecture"
         )
-    features = convolutions[0].in_channels
-    further = {name: nn.Sequential(head_convolution(name, features), *upsampling) for name in heads}
-    network.segmentation_head = Heads(classes, further)
+    further = {
+        name: nn.Sequential(convolution, *upsampling)
+        for name, convolution in head_convolutions(heads, convolutions[0].in_channels).items()
+    }
+    if further:
+        network.segmentation_head = Heads(classes, further)

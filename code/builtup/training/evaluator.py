@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from builtup.data.contract import Places, PrepareBatch
 from builtup.errors import BuiltupError
 from builtup.geo.probability import IGNORE
-from builtup.models.heads import HEADS, MASK, Targets, class_logits, mask_of
+from builtup.models.heads import MASK, TARGETS, Targets, class_logits, mask_of
 from builtup.sensors.classes import Classes
 from builtup.training.learner import Learner, in_one_line
 from builtup.training.metrics import Predicted, SegmentationScores, quantise
@@ -29,15 +29,17 @@ __all__ = [
 def prepare_batch(batch: Any, device: torch.device, non_blocking: bool) -> tuple[Tensor, Targets]:
     """Copy the samples' `image` and `mask` to the device, and targets of heads where they have any.
 
-    The target is the mask, int64; with further ones a dict of it and these, float32.
+    The target is the mask, int64; with further ones (`builtup.models.heads.TARGETS`) a dict of it
+    and these, whole numbers int64, others float32.
     """
     image = batch["image"].to(device, non_blocking=non_blocking)
     mask = batch["mask"].to(device, non_blocking=non_blocking).long()
-    further = [name for name in HEADS if name in batch]
+    further = {name: batch[name] for name in TARGETS if name in batch}
     if not further:
         return image, mask
-    own = {name: batch[name].to(device, non_blocking=non_blocking).float() for name in further}
-    return image, {MASK: mask, **own}
+    own = {name: values.to(device, non_blocking=non_blocking) for name, values in further.items()}
+    whole = {name: v.float() if v.is_floating_point() else v.long() for name, v in own.items()}
+    return image, {MASK: mask, **whole}
 
 
 def create_evaluator(
