@@ -3,7 +3,8 @@
 The limit is the network's own forward throughput at the same batch, precision and window, on the
 same device, times the share of useful (not overlapped) pixels. Beside it: the scene's file in, the
 COG of probabilities out. Both sides run in this process, one after the other, round by round. The
-network is a ResNet-34 U-Net with random weights.
+network is a ResNet-34 U-Net on a radar scene, or with `--network efficient_fpn` an EfficientFPN on
+EfficientNet-B1 on an orthomosaic; random weights.
 
 Two ratios are given. `wall` is limit time / scene time, the claim, and needs a quiet machine.
 `inside` is the share of the scene's own time in which the network computes: both parts of it are
@@ -22,26 +23,34 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
 from harness import machine
+from optical_scene import Orthomosaic
 from scene import ROOT, Workspace
 from torch import Tensor
 
 from builtup.jobs.allocator import keep_freed_memory
-from builtup.models.channels import Channels
+from builtup.models.channels import Channels, inputs_of
+from builtup.models.networks import create_network
 from builtup.models.segmenter import Segmenter
 from builtup.prediction.backends import BACKENDS
+from builtup.prediction.image_source import ImageSource
 from builtup.prediction.network import make_stream
+from builtup.prediction.raster import Predicted, predict_raster
 from builtup.prediction.scene import predict_scene
 from builtup.prediction.windows import Stream
+from builtup.sensors.optical.stored_images import find_images
 
 __all__ = ["Round", "build", "measure_rounds", "prepared_scene"]
 
 TARGET = 0.92
+#: What maps a whole scene by a stream into a file.
+Scene = Callable[[Stream, Path], Predicted]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +99,38 @@ def prepared_scene(size: int) -> Path:
     return space.image
 
 
+def build_fpn() -> Segmenter:
+    """An EfficientFPN on EfficientNet-B1 of three colours; random weights."""
+    torch.manual_seed(0)
+    network = create_network("efficient_fpn", "efficientnet-b1", in_channels=3, num_classes=2)
+    return Segmenter(Channels("rgb", (110.0,) * 3, (50.0,) * 3), network).eval()
+
+
+def radar_scene(size: int, model: Segmenter) -> Scene:
+    """What maps the radar scene of the benchmarks."""
+    return partial(predict_scene, prepared_scene(size))
+
+
+def optical_scene_of(size: int, model: Segmenter) -> Scene:
+    """What maps the orthomosaic of the benchmarks, made where it is not there yet."""
+    space = Orthomosaic(ROOT / "output" / "bench" / f"ortho_{size}", size)
+    space.prepare()
+    source = ImageSource(inputs_of(model), pixel="own")
+    (headers,) = source.read_each(find_images(str(space.scenes / "images")).scenes)
+    if isinstance(headers, Exception):
+        raise headers
+    opening = partial(source.within, headers, "", source.cache_bytes(headers, 0))
+
+    def mapped(stream: Stream, final: Path) -> Predicted:
+        return predict_raster(opening, headers.grid, stream, final, name=str(headers.scene.path))
+
+    return mapped
+
+
+#: By name: the network, and what maps a scene of its sensor.
+NETWORKS = {"unet": (build, radar_scene), "efficient_fpn": (build_fpn, optical_scene_of)}
+
+
 class _Clock:
     """Sums the time in which a function runs, and the windows and the size of its batches."""
 
@@ -109,20 +150,19 @@ class _Clock:
 
 
 def measure_rounds(
-    image: Path, output: Path, stream: Stream, rounds: int, said: Callable[[str], None]
+    scene_by: Scene, example: Tensor, output: Path, stream: Stream, rounds: int
 ) -> list[Round]:
-    """Measure the scene and the network alone, in turn, after a warm-up of the network."""
+    """Measure the scene and the network alone on `example`, a batch, in turn, after a warm-up."""
     clock = _Clock(stream.probabilities)
     timed = dataclasses.replace(stream, probabilities=clock)
-    power = 0.1 * torch.rand(stream.batch_size, 2, stream.window, stream.window)
-    power = power.to(stream.device)
+    power = example.to(stream.device)
     with torch.inference_mode():
         stream.probabilities(power)
     found = []
     for number in range(rounds):
         clock.reset()
         started, busy = time.perf_counter(), time.process_time()
-        done = predict_scene(image, timed, output)
+        done = scene_by(timed, output)
         scene, scene_cpu = time.perf_counter() - started, time.process_time() - busy
         inside, batches = clock.seconds, clock.batches
         started, busy = time.perf_counter(), time.process_time()
@@ -133,7 +173,7 @@ def measure_rounds(
                 torch.cuda.synchronize(stream.device)
         alone, alone_cpu = time.perf_counter() - started, time.process_time() - busy
         result = Round(done.windows, done.pixels, scene, inside, alone, scene_cpu, alone_cpu)
-        said(f"round {number + 1}: {describe(result)}")
+        _say(f"round {number + 1}: {describe(result)}")
         found.append(result)
     return found
 
@@ -162,6 +202,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def _parse() -> argparse.Namespace:
     own = parser(__doc__)
     own.add_argument("--backend", choices=BACKENDS[:2], default="torch")
+    own.add_argument("--network", choices=NETWORKS, default="unet")
     own.add_argument("--device", default="cpu", help="cpu, cuda; half precision on a GPU")
     return own.parse_args()
 
@@ -171,18 +212,23 @@ def main() -> int:
     keep_freed_memory()  # as the command line does at its start
     given = _parse()
     torch.set_num_threads(given.threads)
-    image = prepared_scene(given.size)
+    made, scene_of = NETWORKS[given.network]
+    model = made()
+    scene_by = scene_of(given.size, model)
     scratch = ROOT / "output" / "bench" / str(given.size) / "scratch" / "limit"
     stream = make_stream(
-        build(),
+        model,
         window=given.window,
         overlap=given.overlap,
         batch_size=given.batch,
         device=given.device,
         backend=given.backend,
     )
+    inputs = len(inputs_of(model))
+    largest = 255.0 if given.network == "efficient_fpn" else 0.1  # levels, or power
+    example = largest * torch.rand(given.batch, inputs, given.window, given.window)
     try:
-        found = measure_rounds(image, scratch / "prob.tif", stream, given.rounds, _say)
+        found = measure_rounds(scene_by, example, scratch / "prob.tif", stream, given.rounds)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     ratios = {

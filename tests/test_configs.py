@@ -19,7 +19,8 @@ from helpers import ROOT
 
 TRAIN = sorted(p for p in (ROOT / "configs/train").rglob("*.py") if not p.name.startswith("_"))
 AERIAL = [p for p in TRAIN if p.parent.name == "aerial"]
-RADAR = [p for p in TRAIN if p not in AERIAL]
+OPEN_CITIES = [p for p in TRAIN if p.parent.name == "open_cities"]
+RADAR = [p for p in TRAIN if p not in (*AERIAL, *OPEN_CITIES)]
 INFERENCE = sorted(
     p for p in (ROOT / "configs/inference").rglob("*.py") if not p.name.startswith("_")
 )
@@ -98,7 +99,8 @@ def learn_two_steps(config):
     target = torch.randint(0, 2, (2, 32, 32))
     target[:, :8] = 255
     height = torch.where(target == 255, torch.nan, 3.0)[:, None]
-    targets = {"mask": target, "height": height} if heads_of(model) else target
+    further = {"presence": torch.tensor([1, 255]), "log_pixel": torch.tensor([-2.0, torch.nan])}
+    targets = {"mask": target, "height": height, **further} if heads_of(model) else target
     for _ in range(2):
         outputs = model(image)
         assert class_logits(outputs).shape == (2, config.num_classes, 32, 32)
@@ -343,3 +345,34 @@ def test_a_search_tries_settings_of_its_base(path):
     assert drawn and configs.load(base.path, drawn)
     assert config.metric.removeprefix("val/") in config.val_metrics
     assert len(path.read_text().splitlines()) <= 40
+
+
+def test_open_cities_has_the_recipe_of_its_submission(monkeypatch):
+    """Focal + .1 Dice + focal of presence + Huber of scale; AdamW, one cycle with 30 % upwards."""
+    asked = {}
+    monkeypatch.setattr(loaders, "train_loader", lambda *_, **options: asked.update(options))
+    config = without_weights(ROOT / "configs/train/open_cities/efficientfpn_b1.py")
+    config.build("train_loader")
+    assert asked["targets"] == ("presence", "log_pixel") and asked["reference_pixel"] == 0.1
+    model, criterion, optimizer, scheduler = build(config)
+    assert heads_of(model) == ("building", "presence", "scale")
+    assert str(criterion) == (
+        "focal(0.25, 0.75, gamma 2) + 0.1·building binary Dice + "
+        "presence focal(0.25, 0.75, gamma 2) + 0.1·scale smooth L1(1)"
+    )
+    assert type(optimizer) is torch.optim.AdamW
+    rates = []
+    for _ in range(100):
+        rates.append(scheduler.get_last_lr()[0] / config.lr)
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == pytest.approx(1 / 25) and rates.index(max(rates)) == 29
+
+
+@pytest.mark.parametrize("off", ["building_dice", "presence_focal", "scale_huber"])
+def test_each_head_of_open_cities_can_be_left_out(off):
+    path = ROOT / "configs/train/open_cities/small_cpu.py"
+    config = configs.load(path, f"{OFFLINE} {off}=0 gate=false context_block=false")
+    model, criterion, *_ = build(config)
+    assert heads_of(model) == tuple(t.loss.head for t in terms_of(criterion))[1:]
+    assert len(heads_of(model)) == 2

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from builtup.data.datasets import Layers, TrainTiles
+from builtup.data.datasets import TrainTiles
 from builtup.data.loaders import TileLoader
 from builtup.data.samplers import TrainingBatches
+from builtup.data.samples import Layers
 from builtup.data.transforms import RandomCrop
 from builtup.sensors.optical.cameras import HEIGHT, RGB
 from builtup.sensors.radar.sentinel1 import SENTINEL1

@@ -48,13 +48,14 @@ def test_a_config_builds_on_its_base_and_the_base_sees_its_settings(write: Any) 
     assert loaded.build("model")[1] == 0.2
 
 
-def test_bases_go_two_levels_deep_and_no_further(write: Any) -> None:
+def test_bases_go_three_levels_deep_and_no_further(write: Any) -> None:
     write("a.py", BASE)
     write("b.py", 'base = "a.py"\nlr = 0.2')
     path = write("c.py", 'base = "b.py"\nnum_epochs = 7')
     assert (config.load(path).lr, config.load(path).num_epochs) == (0.2, 7)
-    with pytest.raises(ConfigError, match=r"d\.py: base goes deeper than 2 levels"):
-        config.load(write("d.py", 'base = "c.py"'))
+    assert config.load(write("d.py", 'base = "c.py"')).num_epochs == 7
+    with pytest.raises(ConfigError, match=r"e\.py: base goes deeper than 3 levels"):
+        config.load(write("e.py", 'base = "d.py"'))
 
 
 @pytest.mark.parametrize(

@@ -259,3 +259,20 @@ def test_cells_that_crops_cannot_hold_are_refused(folder, wrong):
     options = {"crop": 24, "scale": None, **wrong}
     with pytest.raises(ConfigError, match="crops of whole cells of 8 pixels need a multiple"):
         train_loader(folder, val_fold=None, batch_size=4, cell=8, **options)
+
+
+def test_presence_and_pixel_size_are_targets_of_any_sensor(folder):
+    options = {"val_fold": None, "batch_size": 4, "crop": 24, "scale": None}
+    targets = ("presence", "log_pixel")
+    batch = next(iter(train_loader(folder, targets=targets, **options)))
+    masks = batch["mask"].flatten(1)
+    assert batch["presence"].tolist() == [int((m == 1).any()) for m in masks]
+    assert batch["log_pixel"].exp().tolist() == pytest.approx([10.0] * 4, rel=2e-3)
+    half = next(iter(train_loader(folder, targets=targets, reference_pixel=20.0, **options)))
+    assert half["log_pixel"].exp().tolist() == pytest.approx([20.0] * 4, rel=0.03)
+    with pytest.raises(ConfigError, match="no 'roofs'; there are height, presence, log_pixel"):
+        train_loader(folder, targets=("roofs",), **options)
+    with pytest.raises(ConfigError, match="only masks say whether there is a building"):
+        train_loader(folder, targets=targets, layer="soft", **options)
+    with pytest.raises(ConfigError, match="no scale, pixel_size or reference_pixel"):
+        train_loader(folder, reference_pixel=20.0, cell=8, **options)

@@ -14,6 +14,7 @@ from builtup.data.transforms import (
     dihedral,
     ignore_gaps,
     pad_sample,
+    resize_levels,
     resize_power,
 )
 from builtup.errors import ConfigError
@@ -201,3 +202,29 @@ def test_padding_is_no_data_to_the_right_and_below(size):
     assert torch.isnan(out[:, 5:]).all() and torch.isnan(out[:, :, 7:]).all()
     assert (padded[5:] == 255).all() and (padded[:, 7:] == 255).all()
     assert (padded[:5, :7] == 0).all()
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**31 - 1))
+@settings(max_examples=40, deadline=None)
+def test_levels_resized_by_area_keep_their_sum(side, height, width, seed):
+    """To half a level a pixel, which is what rounding costs; nothing is eroded or widened."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = torch.randint(0, 255, (side, side), generator=generator, dtype=torch.uint8)
+    resized = resize_levels(levels, (height, width))
+    assert resized.shape == (height, width) and resized.dtype == torch.uint8
+    areas = side * side / (height * width)
+    assert abs(resized.double().sum() * areas - levels.double().sum()) <= 0.5 * side**2 + 1e-6
+
+
+def test_levels_by_area_by_hand():
+    levels = torch.tensor([[252, 0, 0, 124], [252, 0, 255, 255]], dtype=torch.uint8)
+    assert resize_levels(levels, (1, 2)).tolist() == [[126, 62]]  # (0 + 124) / 2, half is known
+    assert resize_levels(levels, (2, 3)).tolist() == [[189, 0, 93], [189, 0, 255]]
+    gap = torch.tensor([[9, 255, 255, 255]], dtype=torch.uint8)
+    assert resize_levels(gap, (1, 1)).tolist() == [[255]]
+
+
+def test_a_soft_mask_is_resized_by_area_and_a_hard_one_to_the_nearest():
+    mask = tv_tensors.Mask(torch.tensor([[0, 1, 1, 1]] * 4, dtype=torch.uint8) * 100)
+    assert ResizePower(2, soft=True)(mask).tolist() == [[50, 100]] * 2
+    assert set(ResizePower(2)(mask).unique().tolist()) <= {0, 100}

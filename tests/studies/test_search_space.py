@@ -115,22 +115,22 @@ def test_a_config_without_a_space_is_refused(tmp_path: Path) -> None:
         require_space(load(path), "")
 
 
-def test_a_search_may_stand_on_a_config_of_two_bases_and_no_more(tmp_path: Path) -> None:
-    for i in range(5):
+def test_a_search_may_stand_on_a_config_of_three_bases_and_no_more(tmp_path: Path) -> None:
+    for i in range(6):
         base = (
             f'base = "{i - 1}.py"\n'
             if i
             else "lr = 0.1\n\n\ndef optimizer(model):\n    return lr\n"
         )
         (tmp_path / f"{i}.py").write_text(base)
-    for i in (3, 4):
+    for i in (4, 5):
         space = f"\n\ndef space(trial):\n    return {LR}\n"
         (tmp_path / f"of_{i}.py").write_text(f'base = "{i - 1}.py"{space}')
-    assert len(load(tmp_path / "of_3.py").chain) == 4
+    assert len(load(tmp_path / "of_4.py").chain) == 5
+    with pytest.raises(ConfigError, match="base goes deeper than 4 levels"):
+        load(tmp_path / "of_5.py")
     with pytest.raises(ConfigError, match="base goes deeper than 3 levels"):
-        load(tmp_path / "of_4.py")
-    with pytest.raises(ConfigError, match="base goes deeper than 2 levels"):
-        load(tmp_path / "3.py")
+        load(tmp_path / "4.py")
 
 
 def test_a_space_asks_for_a_trial_and_nothing_else(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ KNOWN: Mapping[str, Known] = {
     "std": _own(tuple | None),
     "speckle_looks": _own(float | tuple | None),
     "pixel_size": _own(tuple | None),
+    "reference_pixel": Known(float | None, None, (STUDY,)),  # metres, of what samples see
     "coarse_dropout": _own(tuple | None),
     # cross-validation
     "threshold_from": Known(str | None, None),  # without val_fold: a cross-validation that chose it

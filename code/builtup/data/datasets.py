@@ -6,11 +6,12 @@ What a fold forbids is put into the mask here, so that loss and metrics need to 
 from __future__ import annotations
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, NotRequired, Protocol, TypedDict
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,9 +22,18 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from builtup.data.dates import other_dates, random_patch
+from builtup.data.pixels import PixelSizes
 from builtup.data.radar import Radar
 from builtup.data.samplers import Draw
-from builtup.data.transforms import Crop, ResizePower, ignore_gaps, pad_sample
+from builtup.data.samples import LOG_PIXEL, PRESENCE, Batch, Layers, Sample
+from builtup.data.transforms import (
+    Crop,
+    ResizePower,
+    ignore_gaps,
+    pad_sample,
+    resize_classes,
+    resize_power,
+)
 from builtup.geo.probability import IGNORE
 from builtup.geo.uncompressed_reader import read_direct
 from builtup.geo.windows import Window
@@ -40,34 +50,10 @@ KEPT_TILES, KEPT_PIXELS = 256, 512 * 512
 
 __all__ = [
     "Augmentation",
-    "Batch",
-    "Layers",
-    "Sample",
     "TrainTiles",
     "ValidationTiles",
     "collate",
 ]
-
-
-class Sample(TypedDict):
-    """`image` (B, H, W) float32, the bands read and, behind them, the layers that are inputs;
-    `mask` (H, W) uint8; the tile's `index`; where it is a target, `height` (1, H, W) float32 in
-    metres. NaN is unknown."""
-
-    image: Tensor
-    mask: Tensor
-    index: int
-    height: NotRequired[Tensor]
-
-
-class Batch(TypedDict):
-    """`image` (N, B, H, W) float32, `mask` (N, H, W) uint8, `index` (N,) int64, and where it is a
-    target `height` (N, 1, H, W) float32."""
-
-    image: Tensor
-    mask: Tensor
-    index: Tensor
-    height: NotRequired[Tensor]
 
 
 class Augmentation(Protocol):
@@ -81,37 +67,6 @@ class Augmentation(Protocol):
         (turned, sheared): what comes in from outside is NaN, and 255 in the mask."""
 
 
-@dataclass(frozen=True)
-class Layers:
-    """What samples hold beside a sensor's bands: the layers that are `inputs`, and the `targets`.
-
-    Both are names of layers; there is one, height. Of a share `dropout` of the training samples the
-    height is unknown as an input, so that a network learns to do without.
-    """
-
-    inputs: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    dropout: float = 0.0
-
-    @property
-    def read(self) -> bool:
-        """Whether heights are read at all."""
-        return HEIGHT in self.inputs or HEIGHT in self.targets
-
-    def sample(self, image: Tensor, mask: Tensor, height: Tensor | None, index: int) -> Sample:
-        """A sample of the bands, and of the height as it is wanted."""
-        sample = Sample(image=image, mask=mask, index=index)
-        if height is None:
-            return sample
-        if HEIGHT in self.targets:
-            sample["height"] = height
-        if HEIGHT in self.inputs:
-            hidden = self.dropout > 0 and float(torch.rand(())) < self.dropout
-            shown = torch.full_like(height, torch.nan) if hidden else height
-            sample["image"] = torch.cat([image, shown])
-        return sample
-
-
 class TrainTiles(Dataset[Sample]):
     """Random crops of training tiles, augmented; what the fold forbids is 255 in the mask.
 
@@ -119,7 +74,8 @@ class TrainTiles(Dataset[Sample]):
     torch's generator does. `radar` changes the image when the mask is made, and so not the mask.
     Images hold the bands that are read of `sensor`. Patches of other dates come from `tiles`, or
     from `mixable` where that is given. Crops begin at multiples of `cell` pixels of their scene, so
-    that those of so many cells hold whole ones, flipped or turned.
+    that those of so many cells hold whole ones, flipped or turned. `pixels` says as how large ones
+    a tile's pixels are seen. Masks are of classes, or with `soft` of levels of a probability.
     """
 
     def __init__(
@@ -135,15 +91,18 @@ class TrainTiles(Dataset[Sample]):
         cell: int = 1,
         layers: Layers | None = None,
         optical: Augmentation | None = None,
+        pixels: PixelSizes | None = None,
+        soft: bool = False,
     ) -> None:
         self.tiles = list(tiles)
         self.folds = folds
         self.val_fold = val_fold
         self.crop = crop
+        self.pixels = pixels or PixelSizes()
         self.cell = cell
         self.layers = layers or Layers()
         self.optical = optical
-        self.resize = ResizePower(crop.size)
+        self.resize = ResizePower(crop.size, soft=soft)
         self.augment = augment
         self.radar = radar or Radar()
         self.sensor = sensor
@@ -158,7 +117,7 @@ class TrainTiles(Dataset[Sample]):
         index, seed = (draw.index, draw.seed) if isinstance(draw, Draw) else (draw, None)
         tile = self.tiles[index]
         with _seeded(seed):
-            window = self._window(tile.tile)
+            window = self._window(tile)
             allowed = self.folds.training_allowed(tile, self.val_fold)
             image, mask, height = _read(
                 tile, self.sensor, window, allowed, hidden=True, with_height=self.layers.read
@@ -170,16 +129,24 @@ class TrainTiles(Dataset[Sample]):
             # before augmentation: what it hides, the network must fill from the surroundings
             labels = ignore_gaps(bands, labels)
             bands = self.radar(bands) if self.optical is None else self.optical(bands)
-            return self.layers.sample(bands, labels, above, index)
+            side = math.sqrt(window.height * window.width) / self.crop.size
+            metres = self.pixels.metres(tile, side)
+            return self.layers.sample(bands, labels, above, index, metres)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of what the samples' images hold."""
         return (*self.sensor.names, *self.layers.inputs)
 
-    def _window(self, tile: Tile) -> Window:
+    def _window(self, one: TrainTile) -> Window:
         """A random crop of the tile, moved up and left to where cells of its scene begin."""
-        window = self.crop.window(tile.height, tile.width)
+        tile, factor = one.tile, self.pixels.factor(one)
+        height, width = (max(1, round(side / factor)) for side in (tile.height, tile.width))
+        window = self.crop.window(height, width)  # of the tile as it is seen
+        if factor != 1:
+            y, x = round(window.y * factor), round(window.x * factor)
+            height, width = (max(1, round(s * factor)) for s in (window.height, window.width))
+            window = Window(y, x, height, width)
         y, x = (tile.y + window.y) % self.cell, (tile.x + window.x) % self.cell
         return Window(window.y - y, window.x - x, window.height, window.width)
 
@@ -225,7 +192,8 @@ class ValidationTiles(Dataset[Sample]):
     """Whole tiles, each scored on its own core, so that no pixel of a scene counts twice.
 
     What is scored is the ground of the fold `val_fold`, or with `of_training` the ground that
-    training may learn from. `all_tiles` are those from which the tiles were chosen.
+    training may learn from. `all_tiles` are those from which the tiles were chosen. Tiles whose
+    pixels are far from those that `pixels` asks for are resized, their masks too.
     """
 
     def __init__(
@@ -238,10 +206,12 @@ class ValidationTiles(Dataset[Sample]):
         of_training: bool = False,
         sensor: Sensor = DEFAULT,
         layers: Layers | None = None,
+        pixels: PixelSizes | None = None,
     ) -> None:
         self.tiles = list(tiles)
         self.folds = folds
         self.val_fold = val_fold
+        self.pixels = pixels or PixelSizes()
         self.of_training = of_training
         self.sensor = sensor
         self.layers = replace(layers or Layers(), dropout=0.0)
@@ -259,7 +229,16 @@ class ValidationTiles(Dataset[Sample]):
         )
         bands, above = torch.from_numpy(image), None if height is None else torch.from_numpy(height)
         labels = ignore_gaps(bands, torch.from_numpy(mask))
-        return self.layers.sample(bands, labels, above, index)
+        factor = 1.0 if self.pixels.near(tile) else self.pixels.factor(tile)
+        if factor != 1:
+            rows, columns = (max(1, round(side / factor)) for side in mask.shape)
+            bands, labels = (
+                resize_power(bands, (rows, columns)),
+                resize_classes(labels, (rows, columns)),
+            )
+            labels = ignore_gaps(bands, labels)
+            above = None if above is None else resize_power(above, (rows, columns))
+        return self.layers.sample(bands, labels, above, index, self.pixels.metres(tile, factor))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -293,6 +272,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
     if HEIGHT in samples[0]:
         above = [pad_sample(s["height"], s["mask"], height, width)[0] for s in samples]
         batch["height"] = default_collate(above)
+    if PRESENCE in samples[0]:
+        batch["presence"] = torch.stack([s["presence"] for s in samples])
+    if LOG_PIXEL in samples[0]:
+        batch["log_pixel"] = torch.stack([s["log_pixel"] for s in samples])
     return batch
 
 

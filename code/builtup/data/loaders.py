@@ -18,8 +18,7 @@ from builtup.data.contract import SampleLoader
 from builtup.data.radar import Radar
 from builtup.data.samplers import TrainingBatches, ValidationBatches
 from builtup.errors import ConfigError, InputError
-from builtup.sensors.catalogue import DEFAULT, channel_sets, layers_of, sensor_of
-from builtup.sensors.optical.cameras import HEIGHT
+from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
 from builtup.tiles.leakage import check_folds, require_same_data, training_tiles
@@ -28,11 +27,12 @@ from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 from builtup.tiles.tile import TILES_CSV, read_tiles
 
 if TYPE_CHECKING:
-    from builtup.data.datasets import Augmentation, Batch, Layers, TrainTiles, ValidationTiles
-    from builtup.data.transforms import Crop
+    from builtup.data.datasets import Augmentation, TrainTiles, ValidationTiles
+    from builtup.data.pixels import PixelSizes
+    from builtup.data.samples import Batch
 
-#: The layer of classes, from which tile_stats.csv is.
-MASKS = "masks"
+#: The layer of classes, from which tile_stats.csv is, and that of levels of a probability.
+MASKS, SOFT = "masks", "soft"
 
 __all__ = ["TileLoader", "train_eval_loader", "train_loader", "val_loader"]
 
@@ -137,6 +137,7 @@ def train_loader(
     targets: tuple[str, ...] = (),
     height_dropout: float = 0.0,
     optical: Augmentation | None = None,
+    reference_pixel: float | None = None,
 ) -> TileLoader:
     """Random crops of `crop` pixels from the tiles below `folder` that `val_fold` leaves.
 
@@ -154,22 +155,33 @@ def train_loader(
     crops of a batch are of one scene. `channel_set` is what the network is fed: its inputs are what
     images hold, the sensor's bands where it is empty; of a share `height_dropout` of the samples
     a height among them is unknown. `targets` are layers that samples hold beside the mask:
-    "height". `optical` is augmentation of cameras' images, as `radar` is of radar's. Raises
+    "height"; "presence" and "log_pixel" are made of the sample (`builtup.data.samples`). `optical`
+    is augmentation of cameras' images, as `radar` is of radar's. With `reference_pixel` (metres)
+    `crop`, `scale` and `pixel_size` are of pixels of that size, and tiles of others are resized;
+    those whose size is not known are taken to be of it. Raises
     InputError where the folder has no statistics or no such layer, the fold is unknown or no tile
     is left, ConfigError where both `scale` and `pixel_size` are given, crops hold no whole cells,
-    or the channel set or the augmentation is of another sensor.
+    presence is asked of another layer than masks, or the channel set or the augmentation is of
+    another sensor.
     """
     from builtup.data.datasets import TrainTiles
-    from builtup.data.transforms import dihedral
+    from builtup.data.samples import PRESENCE, layers_of_samples
+    from builtup.data.transforms import chosen_crop, dihedral
 
-    if cell > 1 and (crop % cell or scale is not None or pixel_size is not None):
+    resized = scale is not None or pixel_size is not None or reference_pixel is not None
+    if cell > 1 and (crop % cell or resized):
         raise ConfigError(
             f"crop = {crop}, scale = {scale}: crops of whole cells of {cell} pixels need a "
-            "multiple of that, and neither scale nor pixel_size"
+            "multiple of that, and no scale, pixel_size or reference_pixel"
         )
-    how = _crop(crop, scale, ratio, pixel_size)
+    if layer != MASKS and PRESENCE in targets:
+        raise ConfigError(
+            f"targets = {targets!r} with layer = {layer!r}: only masks say whether there is a "
+            "building; leave presence out"
+        )
+    how = chosen_crop(crop, scale, ratio, pixel_size)
     tiles, folds, held, sensor = _open(folder, val_fold, layer)
-    layers = _layers(folder, sensor, channel_set, targets, tiles, height_dropout)
+    layers = layers_of_samples(folder, sensor, channel_set, targets, tiles, height_dropout)
     _require_augmentation(folder, sensor, radar, optical)
     inner = None if threshold_fold is None else folds.index_of(threshold_fold)
     usable = training_tiles(folds, tiles, held, drop_common=drop_common, threshold_fold=inner)
@@ -192,6 +204,8 @@ def train_loader(
         cell=cell,
         layers=layers,
         optical=optical,
+        pixels=_pixels(chosen, reference_pixel, targets),
+        soft=layer == SOFT,
     )
     return TileLoader(
         dataset,
@@ -204,23 +218,6 @@ def train_loader(
     )
 
 
-def _crop(
-    size: int,
-    scale: tuple[float, float] | None,
-    ratio: tuple[float, float],
-    pixel_size: tuple[float, float] | None,
-) -> Crop:
-    from builtup.data.transforms import RandomCrop, RandomPixelSize, RandomResizedCrop
-
-    if pixel_size is None:
-        return RandomCrop(size) if scale is None else RandomResizedCrop(size, scale, ratio)
-    if scale is not None:
-        raise ConfigError(
-            f"pixel_size = {pixel_size} beside scale = {scale}: both resize; set scale = None"
-        )
-    return RandomPixelSize(size, pixel_size)
-
-
 def val_loader(
     folder: str | Path,
     *,
@@ -231,19 +228,25 @@ def val_loader(
     max_tiles: int | None = None,
     channel_set: str = "",
     targets: tuple[str, ...] = (),
+    reference_pixel: float | None = None,
 ) -> TileLoader:
     """The tiles of the held-out ground, whole, each valid labelled pixel scored once.
 
     `batch_size` counts the samples of one process; batches are dealt to processes whole.
-    `channel_set` and `targets` as in `train_loader`.
+    `channel_set` and `targets` as in `train_loader`; with `reference_pixel` (metres) tiles whose
+    pixels are more than half as large again, or as small, are resized to it, and scored so.
     """
     from builtup.data.datasets import ValidationTiles
+    from builtup.data.samples import layers_of_samples
 
     tiles, folds, held, sensor = _open(folder, val_fold)
     chosen = _spread(folds.validation_tiles(tiles, held), max_tiles) if held is not None else []
     _require(chosen, folder, f"nothing to validate on in {_name(folds, held)}")
-    layers = _layers(folder, sensor, channel_set, targets, tiles)
-    dataset = ValidationTiles(chosen, tiles, folds, held, sensor=sensor, layers=layers)
+    layers = layers_of_samples(folder, sensor, channel_set, targets, tiles)
+    pixels = _pixels(chosen, reference_pixel, targets)
+    dataset = ValidationTiles(
+        chosen, tiles, folds, held, sensor=sensor, layers=layers, pixels=pixels
+    )
     return _whole_tiles(dataset, batch_size, tiles, num_workers, drop_common)
 
 
@@ -257,9 +260,11 @@ def train_eval_loader(
     max_tiles: int | None = None,
     channel_set: str = "",
     targets: tuple[str, ...] = (),
+    reference_pixel: float | None = None,
 ) -> TileLoader:
     """Training tiles as validation sees its own: whole, not augmented, each pixel scored once."""
     from builtup.data.datasets import ValidationTiles
+    from builtup.data.samples import layers_of_samples
 
     tiles, folds, held, sensor = _open(folder, val_fold)
     chosen = _spread(training_tiles(folds, tiles, held, drop_common=drop_common), max_tiles)
@@ -268,7 +273,8 @@ def train_eval_loader(
         *(chosen, tiles, folds, held),
         of_training=True,
         sensor=sensor,
-        layers=_layers(folder, sensor, channel_set, targets, tiles),
+        layers=layers_of_samples(folder, sensor, channel_set, targets, tiles),
+        pixels=_pixels(chosen, reference_pixel, targets),
     )
     return _whole_tiles(dataset, batch_size, tiles, num_workers, drop_common)
 
@@ -299,35 +305,15 @@ def _open(
     return tiles, folds, held, read_sensor(folder)
 
 
-def _layers(
-    folder: str | Path,
-    sensor: Sensor,
-    channel_set: str,
-    targets: tuple[str, ...],
-    tiles: Sequence[TrainTile],
-    dropout: float = 0.0,
-) -> Layers:
-    """What samples hold beside the sensor's bands; ConfigError where the data do not have that."""
-    from builtup.data.datasets import Layers
+def _pixels(
+    tiles: Sequence[TrainTile], reference: float | None, targets: tuple[str, ...]
+) -> PixelSizes:
+    """The sides of pixels where anything asks for them, else without a look at files."""
+    from builtup.data.pixels import PixelSizes
+    from builtup.data.samples import LOG_PIXEL
 
-    if channel_set and sensor_of(channel_set) != sensor:
-        raise ConfigError(
-            f"channel_set = {channel_set}: is computed from the bands of "
-            f"{sensor_of(channel_set).name}, and the tiles in {folder} are of {sensor.name}; "
-            f"choose one of {', '.join(channel_sets(sensor))}"
-        )
-    if strangers := [name for name in targets if name != HEIGHT]:
-        raise ConfigError(f"targets = {targets!r}: no layer {strangers[0]!r}; there is {HEIGHT!r}")
-    if not 0 <= dropout <= 1:
-        raise ConfigError(f"height_dropout = {dropout}: expected a share from 0 to 1")
-    layers = Layers(layers_of(channel_set), targets, dropout)
-    if layers.read and all(tile.height is None for tile in tiles):
-        wanted = f"channel_set = {channel_set}" if layers.inputs else f"targets = {targets!r}"
-        raise ConfigError(
-            f"{wanted}: the tiles in {folder} have no layer of heights; tile it into "
-            f"{Path(folder) / HEIGHT} and run generate_tiles_stats again, or leave heights out"
-        )
-    return layers
+    wanted = reference is not None or LOG_PIXEL in targets
+    return PixelSizes(tiles if wanted else (), reference)
 
 
 def _require_augmentation(

@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from builtup.errors import ConfigError
-from builtup.geo.probability import IGNORE
+from builtup.geo.probability import IGNORE, SCALE
 from builtup.geo.windows import Window
 
 __all__ = [
@@ -26,9 +26,12 @@ __all__ = [
     "RandomQuarterTurn",
     "RandomResizedCrop",
     "ResizePower",
+    "chosen_crop",
     "dihedral",
     "ignore_gaps",
     "pad_sample",
+    "resize_classes",
+    "resize_levels",
     "resize_power",
 ]
 
@@ -118,6 +121,22 @@ class RandomPixelSize:
         return RandomCrop(max(1, round(self.size * factor))).window(height, width)
 
 
+def chosen_crop(
+    size: int,
+    scale: tuple[float, float] | None,
+    ratio: tuple[float, float],
+    pixel_size: tuple[float, float] | None,
+) -> Crop:
+    """The crop that settings of these names ask for; ConfigError where two of them resize."""
+    if pixel_size is None:
+        return RandomCrop(size) if scale is None else RandomResizedCrop(size, scale, ratio)
+    if scale is not None:
+        raise ConfigError(
+            f"pixel_size = {pixel_size} beside scale = {scale}: both resize; set scale = None"
+        )
+    return RandomPixelSize(size, pixel_size)
+
+
 def _on_tile(window: Window, canvas: tuple[int, int], tile: tuple[int, int]) -> Window:
     """From pixels of a canvas to pixels of the tile in its middle."""
     y, x = ((c - t) // 2 for c, t in zip(canvas, tile, strict=True))
@@ -125,19 +144,61 @@ def _on_tile(window: Window, canvas: tuple[int, int], tile: tuple[int, int]) -> 
 
 
 class ResizePower(v2.Transform):
-    """Resize images of power (bilinear, no-data aware) and masks (nearest) to a square."""
+    """Resize images of power (bilinear, no-data aware) and masks to a square.
 
-    def __init__(self, size: int) -> None:
+    Masks of classes by the nearest pixel, which neither widens nor erodes them; with `soft` masks
+    of levels of a probability by area.
+    """
+
+    def __init__(self, size: int, *, soft: bool = False) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.soft = size, soft
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """One of the inputs; what is already of the size stays as it is."""
-        if inpt.shape[-2:] == (self.size, self.size):
+        size = (self.size, self.size)
+        if inpt.shape[-2:] == size:
             return inpt
         if isinstance(inpt, tv_tensors.Mask):
-            return F.resize(inpt, [self.size] * 2, InterpolationMode.NEAREST_EXACT)
-        return tv_tensors.wrap(resize_power(inpt, (self.size, self.size)), like=inpt)
+            resize = resize_levels if self.soft else resize_classes
+            return tv_tensors.wrap(resize(inpt.as_subclass(Tensor), size), like=inpt)
+        return tv_tensors.wrap(resize_power(inpt, size), like=inpt)
+
+
+def resize_classes(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Classes or levels (…, H, W) by the nearest pixel."""
+    layers = mask.reshape(-1, *mask.shape[-2:])
+    resized = F.resize(layers, list(size), InterpolationMode.NEAREST_EXACT)
+    return resized.reshape(*mask.shape[:-2], *size)
+
+
+def resize_levels(levels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Levels of a probability (H, W) uint8, 255 unknown, by area: their sum stays, times the areas.
+
+    Known pixels are averaged among themselves; a pixel of which less than half is known is 255.
+    """
+    known = levels != IGNORE
+    share = _by_area(known.double(), size)
+    total = _by_area(torch.where(known, levels, 0).double(), size)
+    mean = (total / share.clamp(min=1e-9)).round().clamp(0, SCALE)
+    return torch.where(share < 0.5 - 1e-9, IGNORE, mean).to(torch.uint8)
+
+
+def _by_area(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Means of (H, W) over the parts that new pixels cover: differences of the running sum, which
+    is linear within a pixel."""
+    for axis, length in ((0, size[0]), (1, size[1])):
+        own = values.shape[axis]
+        running = torch.nn.functional.pad(
+            values.cumsum(axis), (0, 0, 1, 0) if axis == 0 else (1, 0)
+        )
+        edges = torch.arange(length + 1, dtype=torch.float64) * (own / length)
+        before = edges.floor().long().clamp(max=own - 1)
+        within = edges - before
+        within = within[:, None] if axis == 0 else within
+        low, high = running.index_select(axis, before), running.index_select(axis, before + 1)
+        values = (low + (high - low) * within).diff(dim=axis) * (length / own)
+    return values
 
 
 def resize_power(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -12,10 +12,12 @@ from rasterio.io import DatasetReader
 from builtup.errors import ConfigError, InputError
 from builtup.geo.grid import Grid
 
-__all__ = ["METRES_TAG", "Length", "pixel_metres"]
+__all__ = ["METRES_TAG", "Length", "alike", "pixel_metres"]
 
 #: The tag of a raster without a CRS that says how many metres a side of its pixels has.
 METRES_TAG = "BUILTUP_METRES"
+#: By how much pixels may differ from those of training before they are resampled.
+MOST_APART = 1.5
 _TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(m|px)?\s*")
 
 
@@ -65,3 +67,9 @@ def pixel_metres(dataset: DatasetReader) -> float | None:
     except ValueError:
         return None
     return metres if 0 < metres < math.inf else None
+
+
+def alike(one: float, other: float) -> bool:
+    """Whether two sides of pixels are so near that a network takes the one for the other: neither
+    more than half as large again."""
+    return max(one / other, other / one) <= MOST_APART

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.geo.area import parse_area
+from builtup.geo.lengths import alike
 from builtup.geo.locations import Allow
 from builtup.geo.rasters import gdal_env
 from builtup.geo.windows import Window, aligned
@@ -35,8 +36,6 @@ from builtup.sensors.remarks import Remark
 
 __all__ = ["ImageSource"]
 
-#: By how much pixels may differ from those of training before they are resampled.
-MOST = 1.5
 #: Sides of what is resampled at once, in pixels: of what is made, and of what it is made of.
 PART, PART_READ = 256, 2048
 
@@ -136,7 +135,7 @@ class ImageSource:
         elif own is None and trained is not None and self.pixel != "own":
             what = "the size of its pixels is not known: they are taken to be as in training"
             remarks.append(Remark(name, what, f"{trained:.3g} m"))
-        elif own is not None and trained is not None and not _alike(own, trained):
+        elif own is not None and trained is not None and not alike(own, trained):
             what = "its pixels stay, though the network has learnt from others"
             remarks.append(Remark(name, what, f"{own:.3g} m and {trained:.3g} m"))
         if min(grid.shape) < self.window:
@@ -154,12 +153,9 @@ class ImageSource:
             raise InputError(headers.scene.path, problem, "give it a CRS, or leave pixel out")
         if self.pixel:
             return own / self._given()
-        alike = self.trained is None or _alike(own, self.trained)
-        return 1.0 if alike or self.trained is None else own / self.trained
-
-
-def _alike(one: float, other: float) -> bool:
-    return max(one / other, other / one) <= MOST
+        if self.trained is None or alike(own, self.trained):
+            return 1.0
+        return own / self.trained
 
 
 @contextmanager

@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from builtup.config.device import pick_device
 from builtup.config.load import Config
-from builtup.data.datasets import Layers, ValidationTiles
+from builtup.data.datasets import ValidationTiles
+from builtup.data.pixels import PixelSizes
+from builtup.data.samples import Layers
+from builtup.data.transforms import resize_classes, resize_power
 from builtup.errors import InputError
 from builtup.geo.lengths import pixel_metres
 from builtup.geo.probability import IGNORE, LEVELS, NODATA, level_of, mapped_band
@@ -115,12 +119,16 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     weights = "soup" if config.soup and (folder / "weights" / "soup.pt").is_file() else "last"
     model = load_trained(folder / "weights" / f"{weights}.pt").model
     sensor, layers = sensor_of_model(model), _layers(model)
-    ground = _left_in(config, folds, tiles, fold, sensor, layers)
+    # no tile for a look at its files where nothing asks for it
+    reference = config.get("reference_pixel")
+    pixels = PixelSizes(() if reference is None else tiles, reference)
+    ground = _left_in(config, folds, tiles, fold, sensor, layers, pixels)
     seen = ground.tiles
     held = folds.validation_tiles(tiles, fold)
     if not held:
         raise InputError(data_path, f"nothing to score in {fold_name}", "hold out another fold")
-    largest = max(max(t.tile.width, t.tile.height) for t in (*held, *seen.tiles))
+    of_all = (*held, *seen.tiles)
+    largest = max(round(max(t.tile.width, t.tile.height) / pixels.factor(t)) for t in of_all)
     left_in = np.zeros((2, LEVELS), np.int64)
     for predicted in _predictions(seen, _stream(model, config, largest), classes):
         left_in += predicted.histogram(0, classes)
@@ -132,7 +140,7 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     dataset = ValidationTiles(held, tiles, folds, fold, sensor=sensor, layers=layers)
     stream = _stream(model, config, largest, (1.0, temperature or 1.0))
     plain, tempered = np.zeros((2, LEVELS), np.int64), np.zeros((2, LEVELS), np.int64)
-    for predicted in _predictions(dataset, stream, classes):
+    for predicted in _predictions(dataset, stream, classes, pixels):
         _count(predicted, folds, counter, classes, threshold)
         plain += predicted.histogram(0, classes)
         tempered += predicted.histogram(1, classes)
@@ -227,6 +235,7 @@ def _left_in(
     fold: int,
     sensor: Sensor,
     layers: Layers,
+    pixels: PixelSizes,
 ) -> _LeftIn:
     """The ground of `threshold_fold` where there is one, else that of training."""
     names = [n for i, n in enumerate(folds.names) if i != fold]
@@ -246,19 +255,33 @@ def _left_in(
     chosen = [usable[i * len(usable) // most] for i in range(most)]
     of_training = config.threshold_fold is None
     dataset = ValidationTiles(
-        *(chosen, tiles, folds, inner), of_training=of_training, sensor=sensor, layers=layers
+        *(chosen, tiles, folds, inner),
+        of_training=of_training,
+        sensor=sensor,
+        layers=layers,
+        pixels=pixels,
     )
     return _LeftIn(dataset, len(usable), tuple(names), description)
 
 
 def _predictions(
-    dataset: ValidationTiles, stream: Stream, classes: Classes
+    dataset: ValidationTiles, stream: Stream, classes: Classes, pixels: PixelSizes | None = None
 ) -> Iterator[_Predicted]:
-    """The network's probabilities of each tile; of two classes those of the mapped one alone."""
+    """The network's probabilities of each tile; of two classes those of the mapped one alone.
+
+    A tile whose pixels are far from those that `pixels` asks for is mapped in these, and its map
+    brought back, so that it is scored on its own grid.
+    """
     bands = 1 if classes.by_threshold else len(classes)
     samples = ahead(dataset.__getitem__, list(range(len(dataset))))
     for tile, sample in zip(dataset.tiles, samples, strict=True):
-        values = predict_array(sample["image"].numpy(), stream)
+        image, own = sample["image"], sample["mask"].shape
+        if pixels is not None and not pixels.near(tile):
+            rows, columns = (max(1, round(side / pixels.factor(tile))) for side in own)
+            image = resize_power(image, (rows, columns))
+        values = predict_array(image.numpy(), stream)
+        if values.shape[1:] != own:
+            values = resize_classes(torch.from_numpy(values), (own[0], own[1])).numpy()
         by_temperature = tuple(values[i : i + bands] for i in range(0, len(values), bands))
         yield _Predicted(tile, by_temperature, sample["mask"].numpy())
 

@@ -159,6 +159,8 @@ def _keep_ground(model: nn.Module, data: Data, recorder: Recorder) -> None:
     for _ in texture.passing(read_bands(tile, sensor) for tile in spread):
         pass
     metres = _metres(spread) if sensor.metres is None else None
+    reference = getattr(getattr(data.train.dataset, "pixels", None), "reference", None)
+    metres = metres if reference is None else reference  # whatever the tiles' own pixels are
     share = _share(model, data)
     known = replace(
         Summary.read(recorder.folder), texture=texture.median, metres=metres, share=share

@@ -1,4 +1,4 @@
-"""What the aerial trainings share: six classes, colours and height, crops, network, losses.
+"""What the trainings from the air share: classes, colours and height, crops, network, losses.
 
 What a training learns beside classes, and what is done to its samples, are settings: 0 or None
 leaves them out. docs/aerial.md says which is which flag of the benchmark's submission.
@@ -11,8 +11,15 @@ from builtup.data import loaders
 from builtup.data.optical import Optical
 from builtup.models.borders import IgnoreBorders
 from builtup.models.channels import Channels
-from builtup.models.heads import On, SmoothL1
-from builtup.models.losses import F1, CrossEntropy, FocalTversky, SymmetricCrossEntropy, WeightedSum
+from builtup.models.heads import BinaryDice, On, SmoothL1
+from builtup.models.losses import (
+    F1,
+    CrossEntropy,
+    Focal,
+    FocalTversky,
+    SymmetricCrossEntropy,
+    WeightedSum,
+)
 from builtup.models.networks import create_network
 from builtup.models.segmenter import Segmenter
 from builtup.training.adversarial import FastGradientSign
@@ -30,6 +37,7 @@ folds_drop = False
 threshold_fold = None
 crop, scale, ratio = 256, None, (0.9, 1.1)  # scale = (0.7, 1.0) crops and resizes
 pixel_size = None  # a pixel becomes (least, most) times as large
+reference_pixel = None  # metres: tiles of any pixel are seen in pixels of about that size
 sampler_weights = (1.0,) * num_classes  # of a tile the largest of the classes that it holds
 batch_size, val_batch_size = 8, 2
 num_workers = 2
@@ -40,8 +48,12 @@ brightness, contrast, saturation, hue, blur = 0.0, 0.0, 0.0, 0.0, 0.0
 shift, rotate, shear, cutout = 0.0, 0.0, 0.0, None
 
 channel_set, normalisation = "rgb", "stats"  # or rgb_height: height as an input
+mean, std = None, None  # with normalisation = "config"
 height_dropout = 0.0  # share of the samples whose height is unknown to the network
 elevation_alpha, elevation_unit = 0.0, 5.0  # weight of height as a target, and metres
+building_dice = 0.0  # weights of further heads: of the second of two classes, by one logit;
+presence_focal = 0.0  # whether a sample has the mapped class at all;
+scale_huber = 0.0  # the logarithm of its pixels' metres
 
 architecture, encoder = "unet", "mobilenet_v2"
 pretrained = False  # True fetches the encoder's ImageNet weights
@@ -51,15 +63,15 @@ norm = "batch"  # or "group"
 
 class_weights = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 label_smoothing = 0.0
-cross_entropy, reverse_ce, focal_tversky, f1 = 1.0, 0.0, 0.0, 0.0  # weights of the losses
+cross_entropy, focal = 1.0, 0.0  # weights of the losses
+reverse_ce, focal_tversky, f1 = 0.0, 0.0, 0.0
 ring = 0  # pixels on both sides of a border of classes that no loss counts
 fgsm_epsilon = 0.0  # a lesson of images moved by so many levels of 255 to where it errs
 lr, weight_decay = 1e-3, 1e-4
 
 
 def model():
-    channels = Channels(channel_set)
-    options = {"encoder_depth": encoder_depth, "decoder_channels": decoder_channels}
+    channels = Channels(channel_set, mean, std)
     network = create_network(
         architecture,
         encoder,
@@ -69,13 +81,32 @@ def model():
         norm=norm,
         heads=heads(),
         freeze_encoder=freeze_encoder,
-        **{name: value for name, value in options.items() if value is not None},
+        **{name: value for name, value in options().items() if value is not None},
     )
     return Segmenter(channels, network)
 
 
+def options():
+    return {"encoder_depth": encoder_depth, "decoder_channels": decoder_channels}
+
+
+def further():
+    """Terms of heads beside the classes: weight, head, target, loss."""
+    terms = (
+        (elevation_alpha, "height", "height", SmoothL1(elevation_unit)),
+        (building_dice, "building", "mask", BinaryDice()),
+        (presence_focal, "presence", "presence", Focal(0.25, 0.75)),
+        (scale_huber, "scale", "log_pixel", SmoothL1(1.0)),
+    )
+    return [term for term in terms if term[0]]
+
+
 def heads():
-    return ("height",) if elevation_alpha else ()
+    return tuple(head for _, head, _, _ in further())
+
+
+def targets():
+    return tuple(target for _, _, target, _ in further() if target != "mask")
 
 
 def train_loader():
@@ -88,11 +119,12 @@ def train_loader():
         scale=scale,
         ratio=ratio,
         pixel_size=pixel_size,
+        reference_pixel=reference_pixel,
         flips=flips,
         optical=Optical(brightness, contrast, saturation, hue, blur, shift, rotate, shear, cutout),
         channel_set=channel_set,
         height_dropout=height_dropout,
-        targets=heads(),
+        targets=targets(),
         num_workers=num_workers,
         seed=seed,
         drop_common=folds_drop,
@@ -113,21 +145,23 @@ def val_loader():
         drop_common=folds_drop,
         max_tiles=max_tiles,
         channel_set=channel_set,
+        reference_pixel=reference_pixel,
     )
 
 
 def criterion():
     terms = (
         (cross_entropy, CrossEntropy(*class_weights, label_smoothing=label_smoothing)),
+        (focal, Focal(*class_weights)),
         (reverse_ce, SymmetricCrossEntropy(*class_weights, alpha=0.0)),
         (focal_tversky, FocalTversky()),
         (f1, F1()),
     )
     loss = WeightedSum(*(term for term in terms if term[0]))
     loss = IgnoreBorders(loss, ring) if ring else loss
-    if not elevation_alpha:
-        return loss
-    return loss + elevation_alpha * On("height", "height", SmoothL1(elevation_unit))
+    for weight, head, target, of_head in further():
+        loss = loss + weight * On(head, target, of_head)
+    return loss
 
 
 def lessons(model):
