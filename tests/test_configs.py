@@ -280,6 +280,12 @@ def test_the_aerial_configs_are_those_of_the_docs():
     assert {p.stem for p in AERIAL} == set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
 
 
+def test_the_open_cities_configs_are_those_of_the_docs():
+    _, _, text = (ROOT / "docs/open_cities.md").read_text().partition("## The networks")
+    found = re.findall(r"^\| `(\w+)` \|", text.partition("\n## ")[0], re.MULTILINE)
+    assert {p.stem for p in OPEN_CITIES} == set(found)
+
+
 def test_the_submission_is_that_of_the_benchmark():
     """U-Net, MobileNetV2, Adam at 1e-4, batches of 8, cross-entropy, flips, an early stop."""
     config = without_weights(ROOT / "configs/train/aerial/unet_mobilenet.py")

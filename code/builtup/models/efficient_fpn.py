@@ -53,7 +53,7 @@ _BOTTLENECK, _GROUPS = 8, 32
 
 
 class EfficientFPN(nn.Module):
-    """8.2 M parameters with `efficientnet-b1` and its defaults, 6.5 M of them the encoder's.
+    """8.1 M parameters with `efficientnet-b1` and its defaults, 6.5 M of them the encoder's.
 
     Input (B, in_channels, H, W), sides multiples of 32; output (B, num_classes, H, W) logits,
     computed at stride 4 and upsampled. With `heads` (see `builtup.models.heads`) the output is a
