@@ -316,3 +316,18 @@ def test_a_presence_head_is_told_by_the_tags_of_every_map(
         assert read_tags(prob).presence == pytest.approx(expected, abs=1e-4)
         with rasterio.open(prob) as dataset:
             assert dataset.count == 1
+
+
+def test_a_chip_without_a_crs_is_seen_larger_than_it_is(root: Path, tmp_path: Path) -> None:
+    """Widths above that of a chip are scales above 1, averaged."""
+    expected = image(tmp_path / "chip.tif", None, alpha=False)
+    run(
+        root, tmp_path / "chip.tif", output_path=str(tmp_path / "out"), fold="mean", scales=(1, 1.5)
+    )
+    levels = sorted(path.name for path in (tmp_path / "out" / "levels").iterdir())
+    assert levels == ["1", "1.5"]
+    with rasterio.open(tmp_path / "out" / "raw" / "chip.tif") as found:
+        mapped = found.read(1)
+        assert found.crs is None and mapped.shape == expected.shape
+    inside = expected != 255
+    assert (mapped == expected)[inside].mean() > 0.98

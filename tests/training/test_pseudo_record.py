@@ -61,8 +61,8 @@ def test_a_student_cannot_hold_out_ground_that_its_teacher_has_learnt_from(
 ) -> None:
     teacher(folders, BETA)
     message = (
-        rf"the teacher of the pseudo-labels in {folders[1]} has learnt from {BETA}, which this run "
-        "holds out"
+        rf"run run0, the teacher of the pseudo-labels in {folders[1]}, has learnt from {BETA}, "
+        "which this run holds out"
     )
     with pytest.raises(LeakageError, match=message) as caught:
         build(tmp_path, folders, BETA)

@@ -218,8 +218,16 @@ def _learnt_by_teacher(config: Config, loader: SampleLoader, held: Held) -> Lear
         return LearntGround()
     source = f"run {record.teacher}, the teacher of the pseudo-labels in {loader.folder},"
     remedy = "hold out what that run held out, or make them with a teacher that held it out"
-    record.learnt.require_unseen(held, config.path, source, remedy)
+    record.learnt.require_unseen(held, _student(config), source, remedy)
     return record.learnt
+
+
+def _student(config: Config) -> str:
+    """The config as messages name it, with the run that it is trained in, where one is recorded."""
+    import mlflow  # late: checks of a config need none
+
+    run = mlflow.active_run()
+    return str(config.path) if run is None else f"{config.path} (run {run.info.run_id})"
 
 
 def _optional(loader: Any) -> SampleLoader | None:
