@@ -86,8 +86,8 @@ def test_images_without_labels(tmp_path):
     (tmp_path / "unlabelled/x_mask.png").touch()
     found = find(tmp_path, NONE)
     assert [(s.name, s.site, s.split, s.role) for s in found.scenes[2:]] == [
-        ("more_a1", "unlabelled", "unlabelled", "unlabelled"),
-        ("more_k1", "unlabelled", "unlabelled", "unlabelled"),
+        ("more_a1", "more_a1", "unlabelled", "unlabelled"),
+        ("more_k1", "more_k1", "unlabelled", "unlabelled"),
     ]
     assert (
         "unlabelled/x_mask.png",
@@ -111,7 +111,7 @@ def test_a_catalogue_of_test_images_has_no_labels(tmp_path):
     change(folder / "test/collection.json", links=links)
     found = find(tmp_path, NONE)
     assert [(s.name, s.site, s.split, s.role) for s in found.scenes] == [
-        ("t1", "test", "test", "unlabelled"), ("t2", "test", "test", "unlabelled"),
+        ("t1", "t1", "test", "unlabelled"), ("t2", "t2", "test", "unlabelled"),
     ]  # fmt: skip
     assert [(r.what, r.doubtful) for r in found.remarks] == [("no labels", False)] * 2
 
@@ -132,7 +132,7 @@ def test_the_real_data_and_the_catalogue_without_its_images():
     assert [(s.name, s.site, s.split, s.role) for s in found.scenes] == [
         ("ban00n", "ban", "train_tier_1", "labelled"),
         ("kam00a", "kam", "train_tier_1", "labelled"),
-        ("ban00p", "unlabelled", "unlabelled", "unlabelled"),
+        ("ban00p", "ban00p", "unlabelled", "unlabelled"),
     ]
     ((file, what),) = said(found)
     assert file == "real_catalogue_json/catalog.json"

@@ -80,7 +80,7 @@ def _parts(root: Path, found: Found) -> list[Path]:
 
 
 def _take_pictures(folder: Path, root: Path, found: Found) -> None:
-    """Images without labels: each a scene of the folder that it lies in."""
+    """Images without labels: each a site of its own, or of the folder within which it lies."""
     for path in files_below(folder, _PICTURES, found):
         if path.stem.endswith("_mask"):
             what = "passed over, by the name a mask: layout=chips reads these"
@@ -90,7 +90,7 @@ def _take_pictures(folder: Path, root: Path, found: Found) -> None:
         split = folder.resolve().name
         try:
             name = plain_name(path, path.stem)
-            found.scenes.append(RawScene(name, plain_name(path, (*below, split)[0]), path, split))
+            found.scenes.append(RawScene(name, plain_name(path, (*below, name)[0]), path, split))
         except InputError as e:
             found.problems.append(e)
 
@@ -134,11 +134,10 @@ class _Tier:
 
     def _scene(self, item: CatalogueItem, image: Path, labels: CatalogueItem | None) -> RawScene:
         tier = _tier(item)
-        city = _city(item) or (tier if labels is None else item.id)
         moment = str(item.properties.get("datetime") or item.properties.get("start_datetime") or "")
         scene = RawScene(
             name=plain_name(item.path, item.id),
-            site=plain_name(item.path, city),
+            site=plain_name(item.path, _city(item)),
             image=image,
             split=plain_name(item.path, tier),
             date=date_in(moment[:10]),
@@ -229,7 +228,7 @@ class _Tier:
 
 
 def _listed(path: Path, images: Sequence[CatalogueItem], first: InputError) -> InputError:
-    cities = Counter(_city(item) or item.id for item in images)
+    cities = Counter(_city(item) for item in images)
     named = ", ".join(f"{city} {count}" for city, count in sorted(cities.items()))
     problem = f"none of its {len(images)} images is here ({named}; {first.problem})"
     return InputError(path, problem, "download the images beside their items")
@@ -275,12 +274,12 @@ def _tier(item: CatalogueItem) -> str:
 
 
 def _city(item: CatalogueItem) -> str:
-    """The collection that an item lies in; what it says itself, if anything, where that is the
-    tier."""
+    """The collection that an item lies in; what it says itself where that is the tier, else
+    its own id."""
     if len(item.parents) > 1 and item.parents[-1] != _tier(item):
         return item.parents[-1]
     said = str(item.properties.get("area") or item.content.get("collection") or "")
-    return "" if said == _tier(item) else said
+    return item.id if said in {"", _tier(item)} else said
 
 
 LAYOUT = Layout(find, BUILT_UP)
