@@ -142,7 +142,7 @@ pseudo_labelling = listed(
         "presence",
         click.FloatRange(0, 1),
         0.2,
-        "mode=negatives: probability by the presence head, at most",
+        "mode=negatives: probability that the presence head stays below",
     ),
     ("gt_path", str, "", "polygons or masks to compare labels with; none by default"),
 )
