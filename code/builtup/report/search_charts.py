@@ -128,13 +128,7 @@ def parallel_chart(record: SearchRecord) -> Markup:
     if not lines or not record.axes:
         return Markup("")
     values = _padded([line.value for line in lines if line.value is not None])
-    parts = []
-    for number, axis in enumerate(record.axes):
-        x = 60 + number * APART
-        parts.append(_axis(x, axis.name, _marks(axis)))
-    end = 60 + len(record.axes) * APART
-    marks = [(values.at(value), f"{value:g}") for value in values.ticks()]
-    parts.append(_axis(end, record.metric, marks))
+    end, parts = 60 + len(record.axes) * APART, list[Markup]()
     best = record.best
     order = {PRUNED: 0, FINISHED: 1}
     for line in sorted(lines, key=lambda line: (line is best, order[line.state], line.number)):
@@ -150,6 +144,10 @@ def parallel_chart(record: SearchRecord) -> Markup:
                     which, "L".join(places), _title(line, record)
                 )
             )
+    for number, axis in enumerate(record.axes):  # above the lines, so that they can be read
+        parts.append(_axis(60 + number * APART, axis.name, _marks(axis)))
+    marks = [(values.at(value), f"{value:g}") for value in values.ticks()]
+    parts.append(_axis(end, record.metric, marks))
     names = ", ".join(axis.name for axis in record.axes)
     described = f"Parallel coordinates of {len(lines)} trials over {names} and {record.metric}."
     return _svg("parallel", end + 70, BELOW + 20, described, parts)
