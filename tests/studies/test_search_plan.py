@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from builtup.config.load import load
+from builtup.config.shipped import PROJECT
 from builtup.errors import BuiltupError, ConfigError
+from builtup.studies import search_plan
 from builtup.studies.search_plan import Plan, plan
 
 SPACE = """
@@ -51,6 +54,11 @@ def test_without_an_own_space_of_the_base_the_config_itself_is_tuned(cities: Pat
     own = SPACE + "\n\nsteepness = 0.0\n\n\ndef criterion():\n    return steepness\n"
     own = own.replace('"lr": trial', '"steepness": trial')
     assert planned(cities, text=own).train == cities / "planned.py"
+
+
+def test_a_config_that_comes_along_is_tuned_by_its_name() -> None:
+    config = load(PROJECT / "configs" / "search" / "recommended_cpu.py")
+    assert search_plan._train(config, "lr=0.1") == Path("configs/train/recommended_cpu.py")
 
 
 @pytest.mark.parametrize(

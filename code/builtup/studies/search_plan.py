@@ -10,6 +10,7 @@ from pathlib import Path
 from builtup.config import load as configs
 from builtup.config.load import Config
 from builtup.config.settings import KNOWN, SEARCH
+from builtup.config.shipped import PROJECT
 from builtup.errors import ConfigError
 from builtup.scoring.counts import SCORES
 from builtup.studies.launch_runs import FoldTask, data_digest, training_key
@@ -116,6 +117,8 @@ def _train(config: Config, drawn: str) -> Path:
     if len(config.chain) < 2:
         return config.path
     base = Path(os.path.normpath(config.chain[-2]))
+    if base.is_relative_to(PROJECT):
+        base = base.relative_to(PROJECT)  # by the name that it has in every folder
     try:
         configs.check_overrides(base, drawn)
     except ConfigError:
