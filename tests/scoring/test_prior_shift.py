@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from builtup.geo.probability import LEVELS, SCALE
-from builtup.scoring.prior_shift import estimated_share, prior_shift
+from builtup.scoring.prior_shift import NOTHING, estimated_share, prior_shift
 
 
 def histogram(pixels: dict[int, int]) -> NDArray[np.int64]:
@@ -45,6 +45,13 @@ def test_nothing_to_go_by_leaves_the_threshold() -> None:
     assert prior_shift(histogram({3: 1}), 0.4, 0.0) == 0.4  # training without the class
 
 
+def test_probabilities_that_tell_nothing_apart_leave_the_threshold() -> None:
+    # all of them above the share of training: every pixel is a little more likely the class, so
+    # that the likelihood is greatest where there is nothing else; and the other way about
+    assert prior_shift(histogram({50: 500, 56: 500}), 0.09, 0.1) == 0.09
+    assert prior_shift(histogram({10: 500, 16: 500}), 0.5, 0.1) == 0.5
+
+
 @given(
     st.lists(st.integers(0, 500), min_size=LEVELS, max_size=LEVELS),
     st.floats(0.05, 0.95),
@@ -58,5 +65,7 @@ def test_more_of_a_class_lowers_its_threshold(
         return
     moved, estimate = prior_shift(found, threshold, share), estimated_share(found, share)
     assert 0 < moved < 1
-    if 0.01 < estimate < 0.99:
+    if NOTHING <= estimate <= 1 - NOTHING:
         assert (moved <= threshold + 1e-6) == (estimate >= share - 1e-6)
+    else:
+        assert moved == threshold

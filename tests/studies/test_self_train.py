@@ -70,7 +70,8 @@ def test_a_student_learns_from_the_maps_of_its_teacher(
     assert (record.teacher, record.source, record.mode) == (teacher, "city", "soft")
     before = tracking.run_artifacts(teacher)
     mapped = read_tags(tmp_path / "out" / "teacher" / "raw" / f"{DELTA}_prob.tif")
-    assert told.threshold == record.threshold == mapped.threshold  # it follows the map's share
+    assert told.threshold == record.threshold == mapped.threshold
+    assert record.built_up < 0.9  # a weak teacher tells little apart: its share is not followed
     learnt = LearntGround.read(folder)
     assert learnt.transductive == (DELTA,)
     assert set(LearntGround.read(before).folds) == set(learnt.folds)

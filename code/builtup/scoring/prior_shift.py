@@ -15,6 +15,9 @@ __all__ = ["estimated_share", "prior_shift"]
 
 #: Where the estimate of a share ends: the change of an iteration, and their number.
 _TOLERANCE, _ITERATIONS = 1e-6, 1000
+#: A map has less than this share of a class, or of the rest, where its probabilities tell nothing
+#: apart: the estimate then runs to 0 or 1.
+NOTHING = 0.005
 _PROBABILITY = np.arange(LEVELS) / SCALE
 
 
@@ -38,12 +41,13 @@ def estimated_share(histogram: NDArray[np.integer], share: float) -> float:
 def prior_shift(histogram: NDArray[np.integer], threshold: float, share: float) -> float:
     """The threshold that is `threshold` once probabilities have the scene's share for a prior.
 
-    `share` is that of the class in training. Where the estimated one is the same, or nothing can be
-    estimated, it is `threshold`; it never reaches 0 or 1.
+    `share` is that of the class in training. Where the estimated one is the same, says that there is
+    nothing but the class, or none of it, or nothing can be estimated, it is `threshold`.
     """
     if not (0 < share < 1 and 0 < threshold < 1 and histogram.sum()):
         return threshold
-    least = 0.5 / SCALE
-    found = min(max(estimated_share(histogram, share), least), 1 - least)
+    found = estimated_share(histogram, share)
+    if not NOTHING <= found <= 1 - NOTHING:
+        return threshold
     odds = threshold / (1 - threshold) * (share / (1 - share)) / (found / (1 - found))
-    return min(max(odds / (1 + odds), least), 1 - least)
+    return odds / (1 + odds)
