@@ -302,15 +302,15 @@ def rows_of(table: Table) -> list[list[str]]:
     """A row a network and way: mean ± spread over seeds of each figure."""
     rows = [["network", "mapped by", *FIGURES, "f1_mean ± std over scenes", "Mpx/s"]]
     for (network, way), runs in table.items():
-        cells = [_spread([run.get(key) for run in runs]) for key in FIGURES.values()]
-        deviation = _spread([run.get("weighted_f1_std") for run in runs])
-        f1 = f"{_spread([run.get('weighted_f1_mean') for run in runs])} ({deviation})"
+        cells = [spread([run.get(key) for run in runs]) for key in FIGURES.values()]
+        deviation = spread([run.get("weighted_f1_std") for run in runs])
+        f1 = f"{spread([run.get('weighted_f1_mean') for run in runs])} ({deviation})"
         speed = f"{statistics.median(run['mpx_s'] for run in runs):.2f}"
         rows.append([network, way, *cells, f1, speed])
     return rows
 
 
-def _spread(values: list[float | None]) -> str:
+def spread(values: list[float | None]) -> str:
     known = [value for value in values if value is not None and value == value]
     if not known:
         return "–"

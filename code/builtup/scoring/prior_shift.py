@@ -41,8 +41,8 @@ def estimated_share(histogram: NDArray[np.integer], share: float) -> float:
 def prior_shift(histogram: NDArray[np.integer], threshold: float, share: float) -> float:
     """The threshold that is `threshold` once probabilities have the scene's share for a prior.
 
-    `share` is that of the class in training. Where the estimated one is the same, says that there is
-    nothing but the class, or none of it, or nothing can be estimated, it is `threshold`.
+    `share` is that of the class in training. It is `threshold` where the estimated share is the
+    same, where that is all of the map or nothing, and where nothing can be estimated.
     """
     if not (0 < share < 1 and 0 < threshold < 1 and histogram.sum()):
         return threshold
