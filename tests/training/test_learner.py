@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from builtup.errors import BuiltupError
-from builtup.training.learner import Learner, in_one_line
+from builtup.training.learner import WARMUPS, Learner, in_one_line
 
 
 def learner(decay: float) -> Learner:
@@ -64,3 +64,14 @@ def test_what_torch_says_of_a_step_is_one_line(error: Exception, message: str) -
         raise BuiltupError("ours")
     with pytest.raises(KeyboardInterrupt), in_one_line("training"):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("updates", "decay"), [(0, 0.0), (1, 0.5), (249, 0.996), (999, 0.996)])
+def test_the_decay_of_unimatch_begins_as_a_plain_mean(updates: int, decay: float):
+    assert min(WARMUPS["one"](updates), 0.996) == pytest.approx(decay)
+    own = learner(0.9)
+    own.average(0.996, "one")
+    for value in (1.0, 3.0, 8.0):
+        set_all(own.model, value)
+        own.ema.update_parameters(own.model)
+    torch.testing.assert_close(own.weights[0].weight, torch.full((2, 1, 1, 1), 4.0))

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from builtup.errors import ConfigError, InputError
 from builtup.training.evaluator import prepare_batch
 from builtup.training.lessons import Teaching
-from builtup.training.tagged import SharesRecord, TagLoss, shares_lesson
+from builtup.training.tagged import (
+    LogSumExp,
+    Mean,
+    ShareLoss,
+    SharesRecord,
+    TagLoss,
+    shares_lesson,
+)
 
 
 class Given(nn.Module):
@@ -41,12 +48,12 @@ def batch(probabilities: Tensor, shares: Tensor, cell: int = 4) -> dict[str, Ten
     return {"image": logit[None, None].float(), "mask": level[None].long()}
 
 
-def cost(p: float, share: float, loss: TagLoss) -> float:
+def cost(p: float, share: float, loss: ShareLoss) -> float:
     return float(loss.cost(torch.tensor([p]), torch.tensor([share]))[0])
 
 
 def test_a_cell_costs_what_is_computed_by_hand() -> None:
-    loss = TagLoss(4, tolerance=0.1, alpha=0.5)
+    loss = ShareLoss(4, tolerance=0.1, alpha=0.5)
     # of share .6 the band ends at .5; KL(.5 ‖ .2) = .5 ln 2.5 + .5 ln .625
     divergence = 0.5 * math.log(0.5 / 0.2) + 0.5 * math.log(0.5 / 0.8)
     assert cost(0.2, 0.6, loss) == pytest.approx(0.5 * divergence + 0.3, rel=1e-5)
@@ -58,7 +65,7 @@ def test_a_cell_costs_what_is_computed_by_hand() -> None:
 
 @given(st.floats(0.001, 0.999), st.floats(0, 1))
 def test_the_cost_is_bounded_and_falls_towards_the_band(p: float, share: float) -> None:
-    loss = TagLoss(4)
+    loss = ShareLoss(4)
     pooled = torch.tensor([p], requires_grad=True)
     found = loss.cost(pooled, torch.tensor([share]))
     found.sum().backward()
@@ -76,11 +83,11 @@ def test_the_cost_is_bounded_and_falls_towards_the_band(p: float, share: float) 
 def test_cells_where_the_teacher_says_the_opposite_are_left_out() -> None:
     p = torch.tensor([[0.95, 0.95], [0.3, 0.5]])
     levels = torch.tensor([[0, 254], [0, 255]])
-    taught = TagLoss(4, apart=0.75)(teaching(Given()), batch(p, levels))
+    taught = ShareLoss(4, apart=0.75)(teaching(Given()), batch(p, levels))
     # the first is .95 from its share, the last is unknown, the second within its band
     assert taught.count == 2
-    assert float(taught.loss.detach()) == pytest.approx(cost(0.3, 0, TagLoss(4)) / 2, rel=1e-4)
-    every = TagLoss(4, apart=None)(teaching(), batch(p, levels))
+    assert float(taught.loss.detach()) == pytest.approx(cost(0.3, 0, ShareLoss(4)) / 2, rel=1e-4)
+    every = ShareLoss(4, apart=None)(teaching(), batch(p, levels))
     assert every.count == 3
 
 
@@ -88,10 +95,10 @@ def test_pixels_that_are_not_valid_say_nothing_of_their_cell() -> None:
     one = batch(torch.tensor([[0.4]]), torch.tensor([[0]]))
     one["image"][..., :2] = 9.0
     one["mask"][..., :2] = 255
-    taught = TagLoss(4, apart=None)(teaching(), one)
-    assert float(taught.loss.detach()) == pytest.approx(cost(0.4, 0, TagLoss(4)), rel=1e-4)
+    taught = ShareLoss(4, apart=None)(teaching(), one)
+    assert float(taught.loss.detach()) == pytest.approx(cost(0.4, 0, ShareLoss(4)), rel=1e-4)
     one["mask"][..., :3] = 255  # too few are left
-    none = TagLoss(4, apart=None)(teaching(), one)
+    none = ShareLoss(4, apart=None)(teaching(), one)
     assert (none.count, float(none.loss.detach())) == (0, 0.0)
     none.loss.backward()
 
@@ -99,12 +106,12 @@ def test_pixels_that_are_not_valid_say_nothing_of_their_cell() -> None:
 def test_what_makes_no_sense_is_refused() -> None:
     cells = batch(torch.tensor([[0.4]]), torch.tensor([[0]]))
     with pytest.raises(ConfigError, match="needs a teacher; set ema_decay, or apart=None"):
-        TagLoss(4)(teaching(), cells)
+        ShareLoss(4)(teaching(), cells)
     with pytest.raises(ConfigError, match="samples of 4 × 4 pixels hold no whole number of cells"):
-        TagLoss(3, apart=None)(teaching(), cells)
+        ShareLoss(3, apart=None)(teaching(), cells)
     for wrong in ({"cell": 0}, {"tolerance": 1.0}, {"apart": 0.0}, {"alpha": -1.0}):
         with pytest.raises(ConfigError, match="expected cells of 1 pixel or more"):
-            TagLoss(**{"cell": 4, **wrong})  # type: ignore[arg-type]
+            ShareLoss(**{"cell": 4, **wrong})  # type: ignore[arg-type]
 
 
 def test_a_lesson_needs_its_layer(tmp_path: Path) -> None:
@@ -113,3 +120,59 @@ def test_a_lesson_needs_its_layer(tmp_path: Path) -> None:
     SharesRecord(cell=20, source="layer.tif").write(tmp_path)
     with pytest.raises(InputError, match=r"tile_stats\.csv"):
         shares_lesson(tmp_path, batch_size=4)
+
+
+def tagged(probabilities: Tensor, tags: list[list[float]], inside: Tensor) -> dict[str, Tensor]:
+    """Samples (N, H, W) of the probability of the second of two classes."""
+    mask = torch.where(inside, 0, 255)
+    return {"image": probabilities.logit()[:, None], "mask": mask, "tags": torch.tensor(tags)}
+
+
+def test_log_sum_exp_of_0_and_1_is_nearly_the_greatest() -> None:
+    p = torch.tensor([0.0, 1.0])[None, None, None]
+    pooled = LogSumExp(20)(p, torch.ones(1, 1, 2, dtype=torch.bool))
+    assert float(pooled) == pytest.approx(0.9653, abs=5e-5)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.floats(0.1, 50))
+def test_a_pool_lies_between_mean_and_greatest(values: list[float], r: float) -> None:
+    p = torch.tensor(values)[None, None, None]
+    inside = torch.ones(1, 1, len(values), dtype=torch.bool)
+    mean = float(Mean()(p, inside))
+    assert mean - 1e-5 <= float(LogSumExp(r)(p, inside)) <= max(values) + 1e-5
+    assert mean == pytest.approx(sum(values) / len(values), abs=1e-6)
+
+
+def test_tags_cost_the_cross_entropy_of_what_is_inside_the_cell() -> None:
+    p = torch.tensor([[[0.2, 0.6, 0.9999]]])
+    inside = torch.tensor([[[True, True, False]]])
+    taught = TagLoss(Mean())(teaching(), tagged(p, [[torch.nan, 1.0]], inside))
+    assert taught.count == 1  # the first class is not known
+    assert float(taught.loss.detach()) == pytest.approx(-math.log(0.4), rel=1e-4)
+    both = TagLoss(Mean())(teaching(), tagged(p, [[0.5, 1.0]], inside))
+    first = -0.5 * math.log(0.6) - 0.5 * math.log(0.4)
+    assert both.count == 2
+    assert float(both.loss.detach()) == pytest.approx((first - math.log(0.4)) / 2, rel=1e-4)
+
+
+def test_a_cell_without_a_pixel_costs_nothing_and_its_gradient_is_finite() -> None:
+    p = torch.full((2, 4, 4), 0.3)
+    inside = torch.stack([torch.zeros(4, 4, dtype=torch.bool), torch.ones(4, 4, dtype=torch.bool)])
+    own = teaching()
+    taught = TagLoss()(own, tagged(p, [[0.0, 1.0], [0.0, 1.0]], inside))
+    assert taught.count == 2
+    taught.loss.backward()
+    assert own.network.scale.grad is not None and bool(own.network.scale.grad.isfinite())
+    nothing = TagLoss()(own, tagged(p, [[torch.nan] * 2] * 2, inside))
+    assert (nothing.count, float(nothing.loss.detach())) == (0, 0.0)
+
+
+def test_batches_that_do_not_fit_are_refused() -> None:
+    p, inside = torch.full((1, 2, 2), 0.5), torch.ones(1, 2, 2, dtype=torch.bool)
+    without = {k: v for k, v in tagged(p, [[0.0, 1.0]], inside).items() if k != "tags"}
+    with pytest.raises(ConfigError, match="the batches have none; take tag_loader"):
+        TagLoss()(teaching(), without)
+    with pytest.raises(ConfigError, match="tags: of 3 classes, and the network has 2"):
+        TagLoss()(teaching(), tagged(p, [[0.0, 1.0, 1.0]], inside))
+    with pytest.raises(ConfigError, match="expected a number above 0"):
+        LogSumExp(0)

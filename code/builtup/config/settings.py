@@ -74,6 +74,7 @@ KNOWN: Mapping[str, Known] = {
     "es_patience": Known(int | None, None),  # validations without a better val_metrics[0]
     "val_metrics": Known(tuple, ("f1", "iou", "precision", "recall", "macro_f1")),
     "ema_decay": Known(float | None, None),
+    "ema_warmup": Known(str, "ten"),  # how the decay grows: ten, or one as UniMatch V2's
     "teacher": Known(str, ""),  # a run whose network the training begins with: configs/selftrain
     "soup": Known(int, 0),  # weights of so many last epochs are averaged at the end
     "max_minutes": Known(float | None, None),

@@ -8,8 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from builtup.data.dates import other_dates, random_patch
+from builtup.data.mixing import seeded
 from builtup.data.pixels import PixelSizes
 from builtup.data.radar import Radar
 from builtup.data.samplers import Draw
@@ -116,7 +116,7 @@ class TrainTiles(Dataset[Sample]):
     def __getitem__(self, draw: Draw | int) -> Sample:
         index, seed = (draw.index, draw.seed) if isinstance(draw, Draw) else (draw, None)
         tile = self.tiles[index]
-        with _seeded(seed):
+        with seeded(seed):
             window = self._window(tile)
             allowed = self.folds.training_allowed(tile, self.val_fold)
             image, mask, height = _read(
@@ -349,20 +349,3 @@ def _bands(tile: Tile, indexes: list[int], window: Window, out: NDArray[Any]) ->
 @functools.lru_cache(maxsize=KEPT_TILES)
 def _decoded(tile: Tile, mtime_ns: int) -> NDArray[Any]:
     return read_tile(tile, [1])
-
-
-@contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
-    """Seed torch's CPU generator for one sample, and give it its state back.
-
-    Not torch.manual_seed, which would seed the accelerators, and dropout with them, as well.
-    """
-    if seed is None:
-        yield
-        return
-    state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(state)

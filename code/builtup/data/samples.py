@@ -13,7 +13,7 @@ from torch import Tensor
 
 from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE
-from builtup.models.heads import TARGETS
+from builtup.models.heads import TAGS, TARGETS
 from builtup.sensors.catalogue import channel_sets, layers_of, sensor_of
 from builtup.sensors.optical.cameras import HEIGHT
 from builtup.sensors.sensor import Sensor
@@ -127,9 +127,10 @@ def layers_of_samples(
             f"{sensor_of(channel_set).name}, and the tiles in {folder} are of {sensor.name}; "
             f"choose one of {', '.join(channel_sets(sensor))}"
         )
-    if strangers := [name for name in targets if name not in TARGETS]:
+    known = [name for name in TARGETS if name != TAGS]  # tags are of cells, not of tiles
+    if strangers := [name for name in targets if name not in known]:
         raise ConfigError(
-            f"targets = {targets!r}: no {strangers[0]!r}; there are {', '.join(TARGETS)}"
+            f"targets = {targets!r}: no {strangers[0]!r}; there are {', '.join(known)}"
         )
     if not 0 <= dropout <= 1:
         raise ConfigError(f"height_dropout = {dropout}: expected a share from 0 to 1")

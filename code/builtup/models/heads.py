@@ -27,6 +27,7 @@ __all__ = [
     "CLASSES",
     "HEADS",
     "MASK",
+    "TAGS",
     "TARGETS",
     "BinaryDice",
     "Heads",
@@ -67,8 +68,10 @@ _OF_SAMPLE = ("presence", "scale")
 HEADS = (*_MAPS, *_OF_SAMPLE)
 #: What a batch may be taught by beside its mask: `height` (B, 1, H, W) float32 in metres;
 #: `presence` (B,) whole numbers, 1 where any valid pixel is of the mapped class, 255 where none is
-#: valid; `log_pixel` (B,) float32, the logarithm that `scale` gives. NaN is unknown.
-TARGETS = ("height", "presence", "log_pixel")
+#: valid; `log_pixel` (B,) float32, the logarithm that `scale` gives; `tags` (B, K) float32, of
+#: each class 1 where it occurs in the sample's cell, 0 where not, or its share. NaN is unknown.
+TAGS = "tags"
+TARGETS = ("height", "presence", "log_pixel", TAGS)
 
 
 def class_logits(outputs: Outputs) -> Tensor:

@@ -30,7 +30,7 @@ from builtup.sensors.classes import Classes
 from builtup.tiles.normalisation import channel_statistics, read_classes
 from builtup.training.checkpoints import weights_read
 from builtup.training.evaluator import PrepareBatch, prepare_batch
-from builtup.training.learner import Learner
+from builtup.training.learner import WARMUPS, Learner
 from builtup.training.learnt_ground import Held, LearntGround
 from builtup.training.lessons import Lesson, as_lessons
 from builtup.training.pseudo_record import PseudoRecord
@@ -78,6 +78,10 @@ def check_settings(config: Config) -> None:
     """Refuse settings that do not fit one another, or that do nothing in silence."""
     config.require_read("training")
     classes_of(config)
+    if config.ema_warmup not in WARMUPS:
+        raise ConfigError(
+            f"{config.path}: ema_warmup = {config.ema_warmup!r}: expected {' or '.join(WARMUPS)}"
+        )
     unknown = [name for name in config.val_metrics if name not in SCORES]
     if unknown or not config.val_metrics:
         raise ConfigError(
@@ -279,7 +283,7 @@ def build_learner(config: Config, data: Data) -> Learner:
     )
     learner.wrap(compiled=config.compile)
     if config.ema_decay is not None:
-        learner.average(config.ema_decay)
+        learner.average(config.ema_decay, config.ema_warmup)
     return learner
 
 

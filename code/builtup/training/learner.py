@@ -18,7 +18,7 @@ from builtup.errors import BuiltupError, one_line
 from builtup.training.lessons import Lesson
 from builtup.training.schedule_state import as_built
 
-__all__ = ["Learner", "in_one_line"]
+__all__ = ["WARMUPS", "Learner", "in_one_line"]
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +59,14 @@ class Learner:
             ids = [self.device.index] if self.device.type == "cuda" else None
             self.network = DistributedDataParallel(self.network, device_ids=ids)
 
-    def average(self, decay: float) -> None:
+    def average(self, decay: float, warmup: str = "ten") -> None:
         """Keep an exponential moving average of the weights, for validation and saving.
 
-        Batch-norm statistics are averaged with the weights that they belong to.
+        Batch-norm statistics are averaged with the weights that they belong to. `warmup`, one of
+        `WARMUPS`, is how the decay grows.
         """
-        self.ema = AveragedModel(self.model, multi_avg_fn=_warming_average(decay), use_buffers=True)
+        grown = _warming_average(decay, WARMUPS[warmup])
+        self.ema = AveragedModel(self.model, multi_avg_fn=grown, use_buffers=True)
 
     @property
     def weights(self) -> nn.Module:
@@ -114,18 +116,22 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 Average = Callable[[Tensors, Tensors, Tensor | int], None]
 
 
-def _warming_average(decay: float) -> Average:
-    """An exponential average whose decay grows to `decay`, so that it forgets the start soon.
+#: The most that the decay is after n updates: (1 + n) / (10 + n), as TensorFlow's moving average,
+#: or 1 − 1 / (n + 1), the plain mean of all weights so far, as UniMatch V2 begins its teacher.
+WARMUPS: dict[str, Callable[[int], float]] = {
+    "ten": lambda n: (1 + n) / (10 + n),
+    "one": lambda n: 1 - 1 / (n + 1),
+}
 
-    After n updates the decay is at most (1 + n) / (10 + n), as in TensorFlow's moving average.
-    """
+
+def _warming_average(decay: float, most: Callable[[int], float]) -> Average:
+    """An exponential average whose decay grows to `decay`, so that it forgets the start soon."""
 
     @torch.no_grad()
     def average(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
         if not averaged[0].is_floating_point():  # counters of batches
             torch._foreach_copy_(averaged, current)
             return
-        n = int(count)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, most(int(count))))
 
     return average

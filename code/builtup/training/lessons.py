@@ -83,16 +83,23 @@ class Teaching:
 
     def teacher(self, image: Tensor) -> Tensor | None:
         """The teacher's probabilities (N, C, H, W) float32, without one; None without a teacher."""
-        if self.average is None:
-            return None
-        was_training = self.average.training
-        self.average.eval()
+        return None if self.average is None else self._judged(self.average, image)
+
+    def itself(self, image: Tensor) -> Tensor:
+        """The student's own probabilities as it predicts (N, C, H, W) float32, no gradient."""
+        # the bare network: processes exchange nothing for what is not learnt from
+        return self._judged(getattr(self.network, "module", self.network), image)
+
+    def _judged(self, network: nn.Module, image: Tensor) -> Tensor:
+        was_training = {m: m.training for m in network.modules()}
+        network.eval()
         try:
             with torch.no_grad(), self.autocast():
-                logits = class_logits(self.average(image))
+                logits = class_logits(network(image))
             return logits.float().softmax(1)
         finally:
-            self.average.train(was_training)
+            for module, training in was_training.items():
+                module.training = training
 
 
 #: What a lesson's batch costs; a `Loss` costs what it does on the batch's mask, an `On` what it

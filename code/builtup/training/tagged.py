@@ -1,31 +1,110 @@
-"""A lesson of coarse shares: how much of a cell is built-up, from a layer that is often wrong.
+"""Lessons of cells of which less is known than of pixels: their tags, and shares of coarse layers.
+
+Tags say of a cell that somebody looked at which classes occur in it, or how much of each. They are
+right: `TagLoss` trusts them, and knows any number of classes.
 
 Settlement layers (GHSL, WSF) say for cells of 100 to 1,000 m how much of each is built-up. They
 tell a network where towns are not, on ground where nobody drew a polygon; and they err, by years
 and by what they call built-up. So the loss of a cell is bounded, a band around its share costs
-nothing, and cells are left out in which the network's own average says the opposite.
+nothing, and cells are left out in which the network's own average says the opposite (`ShareLoss`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from builtup.data import loaders
 from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE, SCALE
+from builtup.models.heads import TAGS, mask_of
 from builtup.runs.records import Record
 from builtup.training.lessons import Counted, Lesson, Teaching
 
-__all__ = ["SharesRecord", "TagLoss", "shares_lesson"]
+__all__ = ["LogSumExp", "Mean", "Pool", "ShareLoss", "SharesRecord", "TagLoss", "shares_lesson"]
 
 #: The layer of tiles, and least share of a cell's pixels that must be valid.
 SHARES, LEAST_VALID = "shares", 0.5
+#: Pooled probabilities are kept so far from 0 and 1, where their logarithm has no end.
+LEAST = 1e-6
+
+
+class Pool(Protocol):
+    """What the probabilities of a cell's pixels are as one."""
+
+    def __call__(self, probabilities: Tensor, inside: Tensor) -> Tensor:
+        """Of (N, K, H, W) over the pixels `inside` (N, H, W): (N, K), 0 where there is none."""
+
+
+@dataclass(frozen=True)
+class LogSumExp:
+    """log(mean(exp(r · p))) / r: near the greatest probability for a large r, with a gradient for
+    the others too. For tags: one pixel is enough for a class to occur (Pinheiro & Collobert, CVPR
+    2015)."""
+
+    r: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.r < math.inf:
+            raise ConfigError(f"{self}: expected a number above 0; Mean() is that of 0")
+
+    def __call__(self, probabilities: Tensor, inside: Tensor) -> Tensor:
+        """See `Pool`."""
+        count = inside.sum((1, 2))[:, None]
+        # a cell without a pixel: any number stands in, lest the gradient of −∞ be NaN
+        counted = inside | (count == 0)[:, :, None]
+        scaled = torch.where(counted[:, None], self.r * probabilities.float(), -torch.inf)
+        pooled = (scaled.flatten(2).logsumexp(2) - count.clamp(min=1).log()) / self.r
+        return torch.where(count > 0, pooled, 0.0)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean probability: for shares."""
+
+    def __call__(self, probabilities: Tensor, inside: Tensor) -> Tensor:
+        """See `Pool`."""
+        total = torch.where(inside[:, None], probabilities.float(), 0.0).sum((2, 3))
+        return total / inside.sum((1, 2)).clamp(min=1)[:, None]
+
+
+@dataclass(frozen=True)
+class TagLoss:
+    """Binary cross-entropy of pooled probabilities against the tags of cells, or shares.
+
+    A sample is a cell with its surroundings: the network sees all of it, and the pixels that count
+    are those whose mask is not 255. The batch has `tags` (N, K), 1 where a class occurs, 0 where
+    not, or its share; NaN is not known and costs nothing. `pool` is LogSumExp() for tags, Mean()
+    for shares. Raises ConfigError where there are no tags, or as many as other classes.
+    """
+
+    pool: Pool = field(default_factory=LogSumExp)
+
+    def __call__(self, teaching: Teaching, batch: Any) -> Counted:
+        """The mean over the tags that are known, and their number."""
+        image, targets = teaching.image_and_targets(batch)
+        if isinstance(targets, Tensor) or TAGS not in targets:
+            raise ConfigError("tags: the batches have none; take tag_loader for this lesson")
+        tags, inside = targets[TAGS], mask_of(targets) != IGNORE
+        probabilities = teaching.student(image).softmax(1)
+        if probabilities.shape[1] != tags.shape[1]:
+            raise ConfigError(
+                f"tags: of {tags.shape[1]} classes, and the network has {probabilities.shape[1]}; "
+                "set num_classes to that of the data"
+            )
+        known = ~tags.isnan() & inside.any(2).any(1)[:, None]
+        pooled = self.pool(probabilities, inside).clamp(LEAST, 1 - LEAST)
+        wanted = torch.where(known, tags, 0.0)
+        cost = F.binary_cross_entropy(pooled, wanted, reduction="none")
+        number = int(known.sum())
+        return Counted(torch.where(known, cost, 0.0).sum() / max(number, 1), number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +124,7 @@ class SharesRecord(Record):
 
 
 @dataclass(frozen=True)
-class TagLoss:
+class ShareLoss:
     """The mean probability of a cell against its share, 0 within a band around it.
 
     Of a cell of share s the band is s ± min(s, `tolerance`), so that a cell without a building has
@@ -142,4 +221,4 @@ def shares_lesson(
         cell=cell,
         **options,
     )
-    return Lesson(SHARES, loader, TagLoss(cell, tolerance, apart), weight=weight, every=every)
+    return Lesson(SHARES, loader, ShareLoss(cell, tolerance, apart), weight=weight, every=every)
