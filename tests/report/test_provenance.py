@@ -133,6 +133,17 @@ def test_a_summary_that_does_not_say_what_was_learnt_from_is_said_on_the_page(
     assert any("does not say what was learnt from" in doubt for doubt in doubts)
 
 
+def test_thresholds_that_follow_the_cities_are_the_training_s(project: Path) -> None:
+    _, training, folder = add_run("Trainings", config="demo")
+    own = {"threshold": 0.5, "threshold_tuned_on": ["B"], "val_cities": ["B"]}
+    summary_of(folder, trained_on=["A"], **own)
+    (project / "inference.json").write_text(json.dumps({"training_run": training}))
+    other, moved = (find_provenance(Results(project), [0.03], follow=f) for f in (False, True))
+    assert any("not cut at the training's threshold" in doubt for doubt in other.doubts)
+    assert not any("threshold" in doubt for doubt in moved.doubts)
+    assert "threshold" in moved.tuned_on and "threshold" not in other.tuned_on
+
+
 def test_of_maps_by_the_largest_probability_no_threshold_is_spoken_of(project: Path) -> None:
     _, training, folder = add_run("Trainings", config="aerial/small_cpu")
     own = {"threshold": 0.03, "threshold_tuned_on": ["B"], "val_cities": ["B"]}

@@ -206,7 +206,9 @@ def _jobs(
         if len(parts) < sum(weight > 0 for weight in weights):
             log.info("%s: in %d of %d runs", scene_id, len(parts), len(members))
         scenes, shares, own = zip(*parts, strict=True)
-        tags = replace(named(of.tags for of in scenes), run_id=runs, threshold=threshold)
+        # a mean is no member's probability: its threshold follows no share of theirs
+        tags = named(of.tags for of in scenes)
+        tags = replace(tags, run_id=runs, threshold=threshold, share=None)
         work = _Work(scenes, shares, own, tags, drop_blank)
         work = replace(work, tags=replace(tags, presence=work.presence))
         raw, path = output_path / "raw", scenes[0].path

@@ -66,12 +66,16 @@ class Provenance:
         return marks or ((mark,) if mark else ())
 
 
-def find_provenance(results: Results, thresholds: Sequence[float]) -> Provenance:
+def find_provenance(
+    results: Results, thresholds: Sequence[float], *, follow: bool = False
+) -> Provenance:
     """Ask the predictions' folder, then MLflow for the runs that it names.
 
     `thresholds` are those of the cities' maps, none where classes are decided by the largest
-    probability: no threshold is then spoken of. A run that is not in the tracking database is no
-    error: what is not known is said on the page. InputError where a record is damaged.
+    probability: no threshold is then spoken of. They `follow` the cities where they are the
+    training's own, moved to each city's share of the class. A run that is not in the tracking
+    database is no error: what is not known is said on the page. InputError where a record is
+    damaged.
     """
     record = prediction_record(results.folder)
     if isinstance(record, EnsembleRecord):
@@ -93,7 +97,8 @@ def find_provenance(results: Results, thresholds: Sequence[float]) -> Provenance
         *_map_facts(thresholds),
     ]
     held_out = "" if record is None else record.held_out
-    tuned = _tuned_on(summary, config, thresholds, doubts) if summary else {}
+    own = [] if follow and summary is not None and summary.threshold is not None else thresholds
+    tuned = _tuned_on(summary, config, own, doubts, cut=bool(thresholds)) if summary else {}
     trained_on = _trained_on(summary, doubts)
     title = results.folder.name if note is None else note.config or note.name
     return Provenance(
@@ -230,11 +235,16 @@ def _text(value: Any) -> str:
 
 
 def _tuned_on(
-    summary: Summary, config: LoggedConfig, thresholds: Sequence[float], doubts: list[str]
+    summary: Summary,
+    config: LoggedConfig,
+    thresholds: Sequence[float],
+    doubts: list[str],
+    *,
+    cut: bool,
 ) -> dict[str, tuple[str, ...]]:
     """Cities by what was chosen on them; a threshold given by hand was chosen nobody knows how."""
     tuned, own = summary.tuned_on, summary.threshold
-    if not thresholds:
+    if not cut:
         tuned.pop("threshold", None)
     if own is not None and any(abs(t - own) > 1e-6 for t in thresholds):
         tuned.pop("threshold", None)

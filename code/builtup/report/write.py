@@ -84,7 +84,8 @@ def report(
     results = _with_run(results, cities)
     truth = _find_truth(results, cities, gt_path)
     views, counts, thresholds = _look(results, cities, truth, images_path)
-    provenance = find_provenance(results, list(thresholds.values()))
+    follow = any(read_tags(rasters.mask).share is not None for rasters in cities)
+    provenance = find_provenance(results, list(thresholds.values()), follow=follow)
     rows = score_rows(counts, results)
     classes = class_table(results, read_tags(cities[0].mask).class_set)
     page = Page(
