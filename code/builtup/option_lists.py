@@ -34,12 +34,12 @@ __all__ = [
 ]
 
 
+_LAYOUTS = ["dronedeploy", "chips", "open_cities", "spacenet", "vaihingen", "potsdam", "loveda"]
 _SOURCE = click.Choice(["scene", "city"])
 
 importing = listed(
     (
-        *("layout", click.Choice(["dronedeploy", "chips", "open_cities", "spacenet"])),
-        "dronedeploy",
+        *("layout", click.Choice(_LAYOUTS), "dronedeploy"),
         "how the data set lies in its folder: docs/imagery.md",
     ),
     ("classes", str, "", "a CSV file: name, colour, role; the layout's own by default"),

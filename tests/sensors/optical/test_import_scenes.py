@@ -158,7 +158,11 @@ def test_an_unknown_colour_is_ignored_counted_and_named(tmp_path, caplog):
     mask, _, _ = layer(tmp_path / "out", "mask")
     assert (mask[0, 10:20, 10:40] == 255).all()
     assert (mask[0, 40, 40:45] == 0).all()
-    assert summary.counts == {"label pixels of mixed colours": 5, "label pixels of no class": 300}
+    assert summary.counts == {
+        "label pixels of mixed colours": 5,
+        "label pixels of ignored colours": 30 * 300,  # the right border
+        "label pixels of no class": 300,
+    }
     assert "300 label pixels of no class" in summary.line()
     assert "one-label.png: what is no class's is ignored (1,2,3 (300 px))" in caplog.text
     caplog.clear()

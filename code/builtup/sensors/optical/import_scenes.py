@@ -2,7 +2,8 @@
 
 Of a scene `<name>` on the site `<site>`:
 
-    images/<site>/<name>_image.tif    uint8, red, green, blue, alpha (0 no data, 255 data)
+    images/<site>/<name>_image.tif    uint8, red, green, blue (or near infrared, red,
+                                      green), alpha (0 no data, 255 data)
     masks/<site>/<name>_mask.tif      uint8, class numbers, 255 ignored
     soft/<site>/<name>_soft.tif       uint8, v/254 is the mapped class's probability, 255 unknown
     height/<site>/<name>_height.tif   float32, metres above local ground, NaN unknown
@@ -29,6 +30,7 @@ from builtup.geo.rasters import gdal_env, open_raster
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
 from builtup.sensors.classes import Classes
+from builtup.sensors.optical.cameras import RGB
 from builtup.sensors.optical.elevations import placed
 from builtup.sensors.optical.label_colours import classes_table, read_classes
 from builtup.sensors.optical.label_layers import LABEL_FORMATS, UNLABELLED, with_soft
@@ -260,6 +262,7 @@ def _job(work: SceneWork, output: Path) -> Job:
             "first": work.first,
             "metres": work.metres,
             "kinds": kinds,
+            **({"sensor": scene.sensor.name} if scene.sensor != RGB else {}),
             **(labels if scene.labels_are != PICTURE else {}),
             "elevation": None if place is None else [*place.transform[:6], str(place.crs)],
         },

@@ -33,9 +33,11 @@ Bytes = NDArray[np.uint8]
 
 @dataclass
 class Counts:
-    """What was met in labels: pixels of mixed colours, and of each unknown colour or number."""
+    """What was met in labels: pixels of mixed colours, of ignored ones, and of each unknown colour
+    or number."""
 
     mixed: int = 0
+    ignored: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
 
     def add_unknown(self, names: Iterable[str], pixels: Iterable[int]) -> None:
@@ -63,6 +65,8 @@ def from_colours(rgb: Bytes, classes: Classes, counts: Counts) -> Bytes:
     keys |= np.left_shift(rgb[1], 8, dtype=np.uint32)
     keys |= rgb[2]
     codes = table[keys]
+    if classes.ignored:
+        counts.ignored += int(np.count_nonzero(codes == _IGNORED))
     # as unsigned numbers those of classes wrap round to large ones, and the ignored is the next
     if not ((codes - np.uint8(_NEAR)) <= _NEAR_IGNORED - _NEAR).any():
         return codes
@@ -71,6 +75,7 @@ def from_colours(rgb: Bytes, classes: Classes, counts: Counts) -> Bytes:
         colours, pixels = np.unique(keys[codes == _UNKNOWN], return_counts=True)
         counts.add_unknown((_shown(int(key)) for key in colours), pixels)
     mixed = int(seen[_NEAR:_UNKNOWN].sum() + seen[_NEAR_IGNORED])
+    counts.ignored += int(seen[_NEAR_IGNORED])
     counts.mixed += mixed
     return classes_of[codes]
 

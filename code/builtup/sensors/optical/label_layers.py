@@ -127,9 +127,10 @@ def _remarks(work: SceneWork, seen: _Seen, labelled: bool) -> list[Remark]:
 
 
 def _counted(seen: _Seen) -> dict[str, int]:
-    unknown = sum(seen.counts.unknown.values())
+    unknown, ignored = sum(seen.counts.unknown.values()), seen.counts.ignored
     return {
         **({"label pixels of mixed colours": seen.counts.mixed} if seen.counts.mixed else {}),
+        **({"label pixels of ignored colours": ignored} if ignored else {}),
         **({"label pixels of no class": unknown} if unknown else {}),
         **({"polygons": seen.polygons} if seen.polygons is not None else {}),
     }

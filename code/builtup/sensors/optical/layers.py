@@ -87,7 +87,7 @@ def _write_image(path: Path, work: SceneWork) -> None:
         create_raster(path, **layer_profile(work.grid, 4, "uint8"), photometric="RGB") as out,
     ):
         out.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
-        out.descriptions = ("red", "green", "blue", "alpha")
+        out.descriptions = (*work.scene.sensor.bands, "alpha")
         for window, pixels in read:
             out.write(pixels, window=window.rasterio)
             valid += int(np.count_nonzero(pixels[3]))

@@ -9,8 +9,10 @@ from pathlib import Path
 from builtup.errors import InputError
 from builtup.geo.locations import Allow
 from builtup.sensors.classes import Classes
+from builtup.sensors.optical.cameras import RGB
 from builtup.sensors.remarks import Remark
 from builtup.sensors.scene_files import list_files
+from builtup.sensors.sensor import Sensor
 
 __all__ = [
     "EMPTY",
@@ -43,7 +45,7 @@ class RawScene:
     `name` is unique in the data set, `site` the ground that is held out as one. `labels` are what
     `labels_are` says: a picture is in the classes' colours, or of one band of numbers. Where they
     are not `complete`, nothing is known of the ground that they leave out. `elevation` is on any
-    grid.
+    grid. `sensor` is what its picture's three bands are of.
     """
 
     name: str
@@ -55,6 +57,7 @@ class RawScene:
     elevation: Path | None = None
     labels_are: str = PICTURE
     complete: bool = True
+    sensor: Sensor = RGB
 
     @property
     def labelled(self) -> bool:

@@ -45,7 +45,7 @@ class SceneWork:
         """What each layer says of the scene."""
         known = self.metres is not None and not self.grid.crs
         return {
-            "BUILTUP_SENSOR": "rgb",
+            "BUILTUP_SENSOR": self.scene.sensor.name,
             "BUILTUP_SCENE": f"{self.scene.name}_{{}}",
             "BUILTUP_CITY": self.scene.site,
             **({"BUILTUP_METRES": f"{self.metres:g}"} if known else {}),
