@@ -461,7 +461,9 @@ def test_the_command(tmp_path, monkeypatch):
     arguments = ["import_scenes", "--input_path", str(tmp_path / "raw")]
     arguments += ["--output_path", str(tmp_path / "out"), "--num_workers", "1"]
     done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
-    assert done.output.startswith("import_scenes: 1 scene, 0.1 Mpx in ")
+    assert done.output.startswith(
+        "import_scenes: 1 scene, 9,000 label pixels of ignored colours, 0.1 Mpx in "
+    )
 
 
 def test_the_real_scenes(tmp_path):
