@@ -1,7 +1,4 @@
-"""The command line: one command per MLflow entry point, with the same names and defaults.
-
-Commands parse, call and report; what they import stands inside them: `--help` needs none of it.
-"""
+"""The command line: a command an entry point of MLproject; `--help` needs no import of theirs."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ import click
 from builtup import __version__, logs, option_lists
 from builtup.jobs.on_cluster import data_step, on_cluster
 from builtup.options import (
+    HELP_SETTINGS,
     PATH,
     Group,
     averaging,
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from builtup.jobs.steps import Summary
 
 __all__ = ["cli", "main"]
+TRAINING, INFERENCE = "code/scripts/training.py", "code/scripts/inference.py"
 
 
 def main() -> None:
@@ -47,9 +46,7 @@ def main() -> None:
         cli(standalone_mode=False)
 
 
-@click.group(
-    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
-)
+@click.group(cls=Group, context_settings=HELP_SETTINGS)
 @click.version_option(__version__, prog_name="builtup")
 def cli() -> None:
     """Maps of buildings and settlements from Sentinel-1 radar."""
@@ -126,9 +123,7 @@ def generate_3b_images(**options: Any) -> None:
 
 @cli.command()
 @io("input/train", "output/train/masks", made="masks")
-@click.option(
-    "--all_touched", type=bool, default=True, help="burn every pixel that a polygon touches"
-)
+@option_lists.burning
 @data_step
 def rasterize(**options: Any) -> None:
     """Rasterise each city's polygons onto the grids of its scenes."""
@@ -170,7 +165,15 @@ def generate_tiles_stats(**options: Any) -> None:
     _report(run(**options))
 
 
-TRAINING, INFERENCE = "code/scripts/training.py", "code/scripts/inference.py"
+@cli.command()
+@io("input/train_tiles", "input/weak_tiles", "tiles, images/ and masks/", "tiles with less labels")
+@option_lists.weakening
+@data_step
+def weaken(**options: Any) -> None:
+    """Keep the pixel labels of a few scenes, and of many tags of cells only."""
+    from builtup.tiles.weaken import weaken as run
+
+    _report(run(**options))
 
 
 def _launch(script_path: Path, config_path: Path, overrides: str, **options: Any) -> None:
@@ -265,8 +268,7 @@ def validate(**options: Any) -> None:
 
 @cli.command()
 @results
-@click.option("--gt_path", default="", help="the split with the polygons; validate's by default")
-@click.option("--images_path", default="", help="scenes or tiles; the run's by default")
+@option_lists.reporting
 def report(**options: Any) -> None:
     """Write one HTML page on a set of predictions: maps, errors, scores."""
     from builtup.report.write import report as run
@@ -276,9 +278,7 @@ def report(**options: Any) -> None:
 
 @cli.command("cascade_fit")
 @results
-@click.option(
-    "--gt_path", type=PATH, default="output/train/masks", help="folder of the scenes' masks"
-)
+@option_lists.fitting
 def cascade_fit(**options: Any) -> None:
     """Fit how much each scale of a prediction says of each class, for fold=logits."""
     from builtup.prediction.cascade_fit import cascade_fit as run

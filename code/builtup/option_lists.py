@@ -19,18 +19,22 @@ from builtup.options import (
 
 __all__ = [
     "auditing",
+    "burning",
     "comparing",
     "demonstrating",
     "ensembling",
+    "fitting",
     "handing_in",
     "holding_out",
     "importing",
     "predicting",
     "pseudo_labelling",
+    "reporting",
     "searching",
     "self_training",
     "tracing",
     "validating",
+    "weakening",
 ]
 
 
@@ -55,6 +59,30 @@ holding_out = listed(
     ),
     ("blocks", str, "2x2", "rows x columns of spatial blocks of a city"),
     ("gap", str, "32", 'around a held-out block, in pixels, or in metres as "100m"'),
+)
+
+burning = listed(("all_touched", bool, True, "burn every pixel that a polygon touches"))
+
+fitting = listed(("gt_path", PATH, "output/train/masks", "folder of the scenes' masks"))
+
+reporting = listed(
+    ("gt_path", str, "", "the split with the polygons; validate's by default"),
+    ("images_path", str, "", "scenes or tiles; the run's by default"),
+)
+
+weakening = listed(
+    ("tags", str, "presence", "presence or shares of classes, a list .csv, a coarse raster .tif"),
+    ("full", click.FloatRange(0), 1.0, "a raster's value of a cell all built-up, as a probability"),
+    ("cell", COUNT, 200, "side of a cell, pixels"),
+    ("context", FROM_0, 28, "shown around a cell, pixels"),
+    (
+        "least_share",
+        click.FloatRange(0, 1),
+        0.0,
+        "share of a cell that a class must exceed, 0 to 1",
+    ),
+    ("shares", str, "10;70;20", "of the scenes: pixel labels, tags, validation, percent"),
+    ("seed", FROM_0, 0, "any whole number: other scenes"),
 )
 
 validating = listed(

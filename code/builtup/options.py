@@ -21,6 +21,7 @@ from builtup.errors import BuiltupError
 __all__ = [
     "COUNT",
     "FROM_0",
+    "HELP_SETTINGS",
     "PATH",
     "PROBABILITY",
     "Command",
@@ -42,6 +43,8 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+#: Of every command.
+HELP_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 
 class OrNothing(click.ParamType):

@@ -118,10 +118,7 @@ class TrainTiles(Dataset[Sample]):
         tile = self.tiles[index]
         with seeded(seed):
             window = self._window(tile)
-            allowed = self.folds.training_allowed(tile, self.val_fold)
-            image, mask, height = _read(
-                tile, self.sensor, window, allowed, hidden=True, with_height=self.layers.read
-            )
+            image, mask, height = self.read(tile, window)
             self._mix(tile, window, image, mask)
             bands, labels, above = self._transform(image, mask, height)
             if self.optical is not None:
@@ -137,6 +134,13 @@ class TrainTiles(Dataset[Sample]):
     def inputs(self) -> tuple[str, ...]:
         """The names of what the samples' images hold."""
         return (*self.sensor.names, *self.layers.inputs)
+
+    def read(
+        self, tile: TrainTile, window: Window
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None]:
+        """Image, mask and height, if wanted, of a window, as far as the fold allows."""
+        allowed = self.folds.training_allowed(tile, self.val_fold)
+        return _read(tile, self.sensor, window, allowed, hidden=True, with_height=self.layers.read)
 
     def _window(self, one: TrainTile) -> Window:
         """A random crop of the tile, moved up and left to where cells of its scene begin."""
@@ -274,6 +278,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
         batch["height"] = default_collate(above)
     if PRESENCE in samples[0]:
         batch["presence"] = torch.stack([s["presence"] for s in samples])
+    if "tags" in samples[0]:
+        batch["tags"] = torch.stack([s["tags"] for s in samples])
     if LOG_PIXEL in samples[0]:
         batch["log_pixel"] = torch.stack([s["log_pixel"] for s in samples])
     return batch

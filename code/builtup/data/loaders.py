@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 #: The layer of classes, from which tile_stats.csv is, and that of levels of a probability.
 MASKS, SOFT = "masks", "soft"
 
-__all__ = ["TileLoader", "train_eval_loader", "train_loader", "val_loader"]
+__all__ = [
+    "TileLoader",
+    "open_folder",
+    "process_share",
+    "train_eval_loader",
+    "train_loader",
+    "val_loader",
+]
 
 
 class TileLoader(SampleLoader):
@@ -180,7 +187,7 @@ def train_loader(
             "building; leave presence out"
         )
     how = chosen_crop(crop, scale, ratio, pixel_size)
-    tiles, folds, held, sensor = _open(folder, val_fold, layer)
+    tiles, folds, held, sensor = open_folder(folder, val_fold, layer)
     layers = layers_of_samples(folder, sensor, channel_set, targets, tiles, height_dropout)
     _require_augmentation(folder, sensor, radar, optical)
     inner = None if threshold_fold is None else folds.index_of(threshold_fold)
@@ -194,7 +201,7 @@ def train_loader(
         samples=samples_per_epoch,
         groups=[tile.tile.scene for tile in chosen] if one_scene else None,
         seed=seed,
-        **_share(),
+        **process_share(),
     )
     augment = dihedral() if flips else None
     dataset = TrainTiles(
@@ -239,7 +246,7 @@ def val_loader(
     from builtup.data.datasets import ValidationTiles
     from builtup.data.samples import layers_of_samples
 
-    tiles, folds, held, sensor = _open(folder, val_fold)
+    tiles, folds, held, sensor = open_folder(folder, val_fold)
     chosen = _spread(folds.validation_tiles(tiles, held), max_tiles) if held is not None else []
     _require(chosen, folder, f"nothing to validate on in {_name(folds, held)}")
     layers = layers_of_samples(folder, sensor, channel_set, targets, tiles)
@@ -266,7 +273,7 @@ def train_eval_loader(
     from builtup.data.datasets import ValidationTiles
     from builtup.data.samples import layers_of_samples
 
-    tiles, folds, held, sensor = _open(folder, val_fold)
+    tiles, folds, held, sensor = open_folder(folder, val_fold)
     chosen = _spread(training_tiles(folds, tiles, held, drop_common=drop_common), max_tiles)
     _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
     dataset = ValidationTiles(
@@ -280,21 +287,23 @@ def train_eval_loader(
 
 
 def _whole_tiles(dataset: ValidationTiles, batch_size: int, *arguments: Any) -> TileLoader:
-    batches = ValidationBatches(len(dataset), batch_size, **_share())
+    batches = ValidationBatches(len(dataset), batch_size, **process_share())
     tiles, num_workers, drop_common = arguments
     return TileLoader(dataset, batches, tiles, num_workers=num_workers, drop_common=drop_common)
 
 
-def _share() -> dict[str, int]:
+def process_share() -> dict[str, int]:
     """Which of how many processes this one is."""
     import ignite.distributed as idist
 
     return {"rank": idist.get_rank(), "world_size": idist.get_world_size()}
 
 
-def _open(
+def open_folder(
     folder: str | Path, val_fold: str | int | None, layer: str = MASKS
 ) -> tuple[list[TrainTile], Folds, int | None, Sensor]:
+    """The tiles of a folder (with another layer for their masks), their folds, the index of the
+    one held out, their sensor; InputError where one of these is not there."""
     folder = Path(folder)
     tiles = read_tile_stats(folder / TILE_STATS_CSV)
     if layer != MASKS:

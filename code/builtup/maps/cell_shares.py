@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import rasterio
-from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
-from rasterio.warp import reproject, transform
+from rasterio.warp import transform
 
 from builtup.errors import BuiltupError, InputError
+from builtup.geo.cell_means import cell_means
 from builtup.geo.grid import Grid
 from builtup.geo.probability import encode
 from builtup.geo.rasters import create_raster, gdal_env, open_raster
@@ -128,34 +126,5 @@ def _write(job: Job) -> None:
 
 def _levels(job: Job, work: _Work) -> NDArray[np.uint8]:
     """The 8-bit share of each cell of a scene."""
-    grid, cell = work.grid, work.cell
-    shape = (-(-grid.height // cell), -(-grid.width // cell))
-    shares = np.full(shape, np.nan, np.float32)
-    with gdal_env(), open_raster(job.inputs[0]) as layer:
-        reproject(
-            rasterio.band(layer, 1),
-            shares,
-            src_nodata=layer.nodata,
-            dst_transform=grid.transform @ Affine.scale(cell),
-            dst_crs=grid.crs,
-            dst_nodata=np.nan,
-            resampling=Resampling.average,
-        )
-    known = shares[np.isfinite(shares)]
-    if not known.size:
-        raise InputError(
-            job.inputs[0], f"no value on scene {job.name}", "give a layer that covers it"
-        )
-    _require_range(known, work.full, job.inputs[0])
-    return encode(shares / work.full, np.isnan(shares))
-
-
-def _require_range(known: NDArray[np.float32], full: float, path: Path) -> None:
-    low, high = float(known.min()), float(known.max())
-    if low < 0 or high > full * 1.0001:
-        raise InputError(
-            path,
-            f"values from {low:g} to {high:g}, where shares are from 0 to {full:g}",
-            "say what a cell is that is built-up all over (1, 100, 255, 10000, …), and declare "
-            "no-data",
-        )
+    shares = cell_means(job.inputs[0], work.grid, work.cell, work.full, job.name)
+    return encode(shares, np.isnan(shares))

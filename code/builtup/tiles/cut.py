@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader, DatasetWriter
 
@@ -30,7 +31,7 @@ from builtup.sensors.radar.names import plain_id
 from builtup.sensors.scene_files import SceneFile, find_rasters
 from builtup.tiles.tile import TILES_CSV, YEAR, Tile, tile_name
 
-__all__ = ["generate_tiles", "write_list"]
+__all__ = ["generate_tiles", "write_list", "write_tile"]
 
 log = logging.getLogger(__name__)
 
@@ -157,12 +158,13 @@ def cut_scene(job: Job) -> dict[str, int]:
     windows: tuple[Window, ...] = job.context
     with gdal_env(), open_raster(job.inputs[0]) as scene, atomic_directory(job.outputs[0]) as out:
         for window in windows:
-            _write_tile(scene, window, out / tile_name(window.x, window.y))
+            values = read_window(scene, window)
+            write_tile(scene, window, values, out / tile_name(window.x, window.y))
     return {"tiles": len(windows)}
 
 
-def _write_tile(scene: DatasetReader, window: Window, path: Path) -> None:
-    values = read_window(scene, window)
+def write_tile(scene: DatasetReader, window: Window, values: NDArray[Any], path: Path) -> None:
+    """Write the pixels of a window of a scene (bands, h, w) as a tile that says what it does."""
     # ZSTD saves a sixth of speckle and costs the reader more than that; masks shrink to nothing
     layout: dict[str, Any] = (
         {"interleave": "band"}

@@ -1,0 +1,120 @@
+"""Cells with tags as samples: a cell and what surrounds it, its tags, and where it lies.
+
+The mask of a sample is 0 in its cell and 255 in what surrounds it, which the network sees and no
+loss counts; `tags` (K,) float32 are 1, 0 or a share of each class, NaN where nothing is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from builtup.data.datasets import Augmentation, TrainTiles
+from builtup.data.loaders import TileLoader, open_folder, process_share
+from builtup.data.radar import Radar
+from builtup.data.samplers import Draw, TrainingBatches
+from builtup.data.samples import Sample, layers_of_samples
+from builtup.data.transforms import RandomCrop, dihedral
+from builtup.errors import InputError
+from builtup.geo.probability import IGNORE
+from builtup.geo.windows import Window
+from builtup.sensors.classes import BUILT_UP
+from builtup.tiles.normalisation import read_classes
+from builtup.tiles.table import TrainTile
+from builtup.tiles.tags import TAGS_CSV, CellTags, read_tags
+
+__all__ = ["CellTiles", "tag_loader"]
+
+
+class CellTiles(TrainTiles):
+    """Crops of tiles that show cells, with the tags of these (`cells`, by tile id)."""
+
+    cells: Mapping[str, CellTags] = {}
+
+    def __getitem__(self, draw: Draw | int) -> Sample:
+        sample = super().__getitem__(draw)
+        tags = self.cells[self.tiles[sample["index"]].tile.tile_id].tags
+        sample["tags"] = torch.tensor(tags, dtype=torch.float32)
+        return sample
+
+    def read(
+        self, tile: TrainTile, window: Window
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None]:
+        """As of any tile, and for the mask the cell."""
+        image, mask, height = super().read(tile, window)
+        cell = self.cells[tile.tile.tile_id].window.relative_to(tile.tile.window)
+        mask[:] = IGNORE
+        part = cell.intersection(window)
+        if part is not None:
+            mask[part.relative_to(window).slices] = 0
+        return image, mask, height
+
+
+def tag_loader(
+    folder: str | Path,
+    *,
+    val_fold: str | int | None,
+    batch_size: int,
+    crop: int = 256,
+    flips: bool = True,
+    radar: Radar | None = None,
+    optical: Augmentation | None = None,
+    num_workers: int = 0,
+    seed: int = 0,
+    channel_set: str = "",
+    untagged: bool = False,
+    samples_per_epoch: int | None = None,
+) -> TileLoader:
+    """The cells of a folder that `builtup.tiles.weaken` made, each once an epoch.
+
+    A sample is `crop` pixels, at least a cell with its surroundings; what is smaller lies in its
+    middle. With `untagged` cells of which nothing is known come too. Of the ground that `val_fold`
+    holds out there is none. Raises InputError where no cell is left.
+    """
+    folder = Path(folder)
+    if not (folder / TAGS_CSV).is_file():
+        raise InputError(folder / TAGS_CSV, "no such file", "run weaken first")
+    tiles, folds, held, sensor = open_folder(folder, val_fold)
+    classes = read_classes(folder) or BUILT_UP
+    listed = read_tags(folder / TAGS_CSV, classes.names, classes.unscored)
+    cells = {of.tile_id: of for of in listed if untagged or not all(map(math.isnan, of.tags))}
+    chosen = [
+        tile
+        for tile in tiles
+        if tile.tile.tile_id in cells
+        and tile.valid_fraction > 0
+        and (held is None or folds.held_out(tile.tile, held, with_gap=True) is None)
+    ]
+    if not chosen:
+        raise InputError(folder / TAGS_CSV, "no cell with tags to learn from", "weaken more scenes")
+    _require_whole(folder, chosen, crop)
+    batches = TrainingBatches(
+        *(len(chosen), batch_size),
+        weights=None,
+        samples=samples_per_epoch,
+        groups=None,
+        seed=seed,
+        **process_share(),
+    )
+    dataset = CellTiles(
+        *(chosen, folds, held, RandomCrop(crop), dihedral() if flips else None, radar),
+        sensor=sensor,
+        layers=layers_of_samples(folder, sensor, channel_set, (), tiles),
+        optical=optical,
+    )
+    dataset.cells = cells
+    return TileLoader(dataset, batches, tiles, num_workers=num_workers, folder=folder)
+
+
+def _require_whole(folder: Path, tiles: Sequence[TrainTile], crop: int) -> None:
+    """InputError where a crop is smaller than a tile: the tag is of the cell, not of a part."""
+    most: Any = max(max(t.tile.width, t.tile.height) for t in tiles)
+    if most > crop:
+        problem = f"its cells with their surroundings are {most} pixels wide, and crop is {crop}"
+        raise InputError(folder / TAGS_CSV, problem, f"set crop to {most} or more")

@@ -1,0 +1,316 @@
+"""Weakening a data set: pixel labels of a few scenes, tags of many, and some to validate on.
+
+    N1           pixel labels as they are
+    N2           tags of the cells of a fixed grid, each a tile that shows it with its surroundings
+    validation   pixel labels as they are, held out as the fold `validation`
+
+The masks of N2 in the folder that is made are 255 everywhere: whatever reads it, statistics and
+samplers too, knows the pixels of N1 alone. Tags are counted once, of the cells, so that no crop
+says where in its cell a class lies; or they are given, by hand or by a coarse settlement layer.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from builtup.errors import ConfigError, InputError
+from builtup.geo.cell_means import cell_means
+from builtup.jobs.files import write_text_atomically
+from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.sensors.classes import BUILT_UP, Classes
+from builtup.sensors.radar.names import plain_id
+from builtup.tiles.cut import write_list
+from builtup.tiles.stats import generate_tiles_stats
+from builtup.tiles.tags import TAGS_CSV, CellTags, read_tags, write_tags
+from builtup.tiles.tile import TILES_CSV, Tile, by_scene, read_list, scene_grid, tile_tags
+from builtup.tiles.weak_scene import (
+    HEIGHT,
+    IMAGES,
+    MASKS,
+    Counts,
+    Layers,
+    WeakScene,
+    read_counts,
+    scene_job,
+    shown_tiles,
+    weaken_scene,
+)
+from builtup.tiles.weak_split import N1, N2, UNLABELLED, VALIDATION, percentages, split_scenes
+
+__all__ = ["PRESENCE", "SHARES", "weaken"]
+
+log = logging.getLogger(__name__)
+
+STEP = Step("weaken", 1)
+#: What tags are counted as: 1 and 0, or the share of each class.
+PRESENCE, SHARES = "presence", "shares"
+SPLIT_CSV = "split.csv"
+
+
+def weaken(
+    *,
+    input_path: Path,
+    output_path: Path,
+    tags: str = PRESENCE,
+    full: float = 1.0,
+    cell: int = 200,
+    context: int = 28,
+    least_share: float = 0.0,
+    shares: str = "10;70;20",
+    seed: int = 0,
+    num_workers: int = 2,
+    on_error: str = "stop",
+) -> Summary:
+    """Make a folder of tiles of which N1 has pixel labels, N2 tags, and the rest is to validate.
+
+    `shares` are the percentages of N1, N2 and validation (`split_scenes`). The cells of N2 are
+    squares of `cell` pixels from the scene's upper left pixel, each shown with `context` pixels
+    around it, as far as the scene reaches. `tags` is "presence" (1 where more than `least_share`
+    of the labelled pixels are of a class, else 0), "shares", a list of cells (`builtup.tiles.tags`)
+    or a coarse raster of the mapped class, 0 to `full`. Unscored classes have none. Scenes without
+    masks are of N2. Writes the layers' lists, tags.csv, split.csv, and the statistics of
+    `generate_tiles_stats` with the folds of split.csv. Raises InputError or ConfigError where N1 is
+    empty, tags name what is not there, or a class has tags and no pixel of N1.
+    """
+    percent = percentages(shares)
+    if cell < 1 or context < 0 or not 0 <= least_share < 1 or not 0 < full < math.inf:
+        raise ConfigError(
+            f"cell={cell}, context={context}, least_share={least_share:g}, full={full:g}: expected "
+            "a cell of 1 pixel or more, a context of 0 or more, a share from 0 to below 1, and a "
+            "value above 0"
+        )
+    if output_path.resolve() == input_path.resolve():
+        remedy = "give output_path another folder, such as input/weak_tiles"
+        raise InputError(output_path, "is input_path, whose pixel labels would be hidden", remedy)
+    scenes = _scenes(input_path)
+    classes, mask_tags = _classes(scenes)
+    given = _given(tags, classes, scenes, cell)
+    roles = split_scenes(
+        {scene: _ground(scene, of[IMAGES]) for scene, of in scenes.items()},
+        {scene for scene, of in scenes.items() if of[MASKS]},
+        percent,
+        seed,
+        input_path,
+    )
+    jobs = [
+        scene_job(
+            *(scene, layers, output_path),
+            weak=roles[scene] in {N2, UNLABELLED},
+            cell=cell,
+            context=context,
+            classes=classes,
+            tags=mask_tags,
+        )
+        for scene, layers in scenes.items()
+    ]
+    summary = run_step(STEP, jobs, weaken_scene, num_workers=num_workers, on_error=on_error)
+    if summary.skipped:
+        raise summary.skipped[0]  # a scene less is another split
+    counts = {job.name: read_counts(job) for job in jobs}
+    known: dict[str, list[CellTags]] = {}
+    for job in jobs:
+        own = _tags_of(job, counts[job.name], given, tags, full, cell, least_share, classes)
+        known[job.name] = own
+    if given is not None or _is_raster(tags):
+        _say_contradictions(tags, jobs, known, counts, classes)
+    weak = {name: own for name, own in known.items() if roles[name] == N2}
+    _require_taught(input_path, roles, counts, weak, classes)
+    _write(output_path, jobs, roles, weak, classes)
+    generate_tiles_stats(
+        input_path=output_path,
+        output_path=output_path,
+        folds=str(output_path / SPLIT_CSV),
+        num_workers=num_workers,
+        on_error=on_error,
+    )
+    of_role = {
+        role: sum(r == role for r in roles.values()) for role in dict.fromkeys(roles.values())
+    }
+    log.info(
+        "%s: scenes: %s (N1 learns from pixels, N2 from tags)",
+        *(output_path, ", ".join(f"{count} {role}" for role, count in sorted(of_role.items()))),
+    )
+    return summary
+
+
+def _ground(scene: str, images: Sequence[Tile]) -> str:
+    """What has one role: a site on the map, whose scenes may show the same; else a scene."""
+    return images[0].city if scene_grid(images).crs else scene
+
+
+def _scenes(folder: Path) -> dict[str, Layers]:
+    """The tiles of each scene by layer; no masks or heights where it has none."""
+    images = by_scene(read_list(folder / IMAGES / TILES_CSV))
+    lists = {IMAGES: images, MASKS: {}, HEIGHT: {}}
+    for layer in (MASKS, HEIGHT):
+        if layer == MASKS or (folder / layer / TILES_CSV).is_file():
+            lists[layer] = by_scene(read_list(folder / layer / TILES_CSV))
+    return {
+        scene: {layer: tuple(of.get(scene, ())) for layer, of in lists.items()}
+        for scene in sorted(images)
+    }
+
+
+def _classes(
+    scenes: Mapping[str, Layers],
+) -> tuple[Classes, dict[str, str]]:
+    """The classes that masks name, and the tags by which they do."""
+    masks = [of[MASKS][0] for of in scenes.values() if of[MASKS]]
+    own = tile_tags(masks[0]) if masks else {}
+    named = Classes.of_tags(own)
+    return named or BUILT_UP, named.tags() if named else {}
+
+
+# --- tags -----------------------------------------------------------------------------------------
+
+
+def _is_raster(tags: str) -> bool:
+    return tags.lower().endswith((".tif", ".tiff"))
+
+
+def _given(
+    tags: str, classes: Classes, scenes: Mapping[str, Layers], cell: int
+) -> dict[tuple[str, int, int], CellTags] | None:
+    """The cells of a list, by scene and place; None where tags are no list."""
+    if tags in {PRESENCE, SHARES} or _is_raster(tags):
+        return None
+    if not tags.lower().endswith(".csv"):
+        raise ConfigError(f"tags={tags}: expected presence, shares, a list .csv or a raster .tif")
+    path = Path(tags)
+    cells = read_tags(path, classes.names, classes.unscored)
+    sizes = {plain_id(scene): scene_grid(layers[IMAGES]) for scene, layers in scenes.items()}
+    for of in cells:
+        grid, x, y = sizes.get(of.scene), of.window.x, of.window.y
+        if grid is None:
+            remedy = f"use the scenes' names, such as {next(iter(sizes))}"
+            raise InputError(path, f"the scene {of.scene} is not among the tiles", remedy)
+        if x % cell or y % cell or x >= grid.width or y >= grid.height:
+            raise InputError(
+                path,
+                f"the cell at {x}, {y} of {of.scene} is off the grid of {cell} pixels",
+                f"write the upper left pixels of cells within {grid.width} x {grid.height}, or "
+                "give cell their side",
+            )
+    return {(of.scene, of.window.x, of.window.y): of for of in cells}
+
+
+def _tags_of(
+    job: Job,
+    counts: Counts,
+    given: Mapping[tuple[str, int, int], CellTags] | None,
+    tags: str,
+    full: float,
+    cell: int,
+    least_share: float,
+    classes: Classes,
+) -> list[CellTags]:
+    """The tags of all cells of a scene."""
+    work: WeakScene = job.context
+    scene, shape = plain_id(job.name), (len(work.cells), len(classes))
+    values = np.full(shape, np.nan)
+    if _is_raster(tags):
+        if not work.grid.crs:
+            raise InputError(
+                work.layers[IMAGES][0].path,
+                "no CRS, so that no raster meets it",
+                "give tags a list .csv",
+            )
+        built = cell_means(Path(tags), work.grid, cell, full, scene).ravel()
+        values[:, classes.mapped_index] = built
+        if classes.by_threshold:
+            values[:, 1 - classes.mapped_index] = 1 - built
+    elif given is not None:
+        for i, window in enumerate(work.cells):
+            of = given.get((scene, window.x, window.y))
+            values[i] = np.nan if of is None else of.tags
+    elif len(counts):
+        total = counts.sum(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            share = counts / total
+        values = share if tags == SHARES else np.where(np.isnan(share), np.nan, share > least_share)
+    values[:, [i for i in range(len(classes)) if i not in classes.scored]] = np.nan
+    ids = [f"{scene}_{of.x}_{of.y}" for of in work.shown] or [""] * len(work.cells)
+    return [
+        CellTags(scene, window, tuple(map(float, row)), tile_id)
+        for window, row, tile_id in zip(work.cells, values, ids, strict=True)
+    ]
+
+
+def _say_contradictions(
+    tags: str,
+    jobs: Sequence[Job],
+    known: Mapping[str, Sequence[CellTags]],
+    counts: Mapping[str, Counts],
+    classes: Classes,
+) -> None:
+    """Count the cells whose given tags say other than the masks' pixels, class by class."""
+    wrong: dict[str, list[str]] = {}
+    for job in jobs:
+        for of, row in zip(known[job.name], counts[job.name], strict=False):
+            complete = int(row.sum()) == of.window.height * of.window.width
+            for name, tag, pixels in zip(classes.names, of.tags, row, strict=True):
+                if (tag == 0 and pixels) or (tag > 0 and not pixels and complete):
+                    what = f"{name} {'absent' if tag == 0 else 'present'} by its tag only"
+                    wrong.setdefault(what, []).append(f"{of.scene} {of.window.x},{of.window.y}")
+    for what, where in sorted(wrong.items()):
+        log.warning(
+            "%s: tags and pixels contradict each other in %d cells: %s (%s)",
+            *(tags, len(where), what, ", ".join(where[:3]) + (", …" if len(where) > 3 else "")),
+        )
+
+
+def _require_taught(
+    folder: Path,
+    roles: Mapping[str, str],
+    counts: Mapping[str, Counts],
+    weak: Mapping[str, Sequence[CellTags]],
+    classes: Classes,
+) -> None:
+    """InputError for a class that tags say occurs and no pixel of N1 shows."""
+    seen = np.zeros(len(classes), np.int64)
+    for scene, role in roles.items():
+        if role == N1:
+            seen += counts[scene].sum(axis=0)
+    tagged = [any(of.tags[i] > 0 for own in weak.values() for of in own) for i in range(len(seen))]
+    of_n1 = ", ".join(plain_id(s) for s, role in roles.items() if role == N1)
+    for i, name in enumerate(classes.names):
+        if tagged[i] and not seen[i]:
+            raise InputError(
+                folder,
+                f"the class {name} has tags, and occurs in no pixel label of N1 ({of_n1})",
+                "choose another seed, a larger share of N1, or classes without it",
+            )
+        if not seen[i]:
+            log.warning("%s: no pixel label of N1 is of the class %s (%s)", folder, name, of_n1)
+
+
+# --- what covers all scenes -----------------------------------------------------------------------
+
+
+def _write(
+    output: Path,
+    jobs: Sequence[Job],
+    roles: Mapping[str, str],
+    weak: Mapping[str, Sequence[CellTags]],
+    classes: Classes,
+) -> None:
+    """The lists of all layers, the tags, and the split."""
+    lists: dict[str, list[Tile]] = {IMAGES: [], MASKS: [], HEIGHT: []}
+    for job in jobs:
+        work: WeakScene = job.context
+        for layer, tiles in work.layers.items():
+            lists[layer] += shown_tiles(job, output, layer) if work.shown else list(tiles)
+    for layer, listed in lists.items():
+        if listed:
+            write_list(output / layer / TILES_CSV, listed)
+    write_tags(output / TAGS_CSV, [of for own in weak.values() for of in own], classes.names)
+    rows = [
+        f"{plain_id(scene)},{VALIDATION if role == VALIDATION else 'training'},{role}\n"
+        for scene, role in roles.items()
+    ]
+    write_text_atomically(output / SPLIT_CSV, "scene,fold,role\n" + "".join(rows))
