@@ -32,6 +32,7 @@ def _loader(folder, layer):
     options = {"val_fold": val_fold, "batch_size": batch_size, "crop": crop, "scale": scale}
     options |= {"sampler_weights": sampler_weights, "samples_per_epoch": samples_per_epoch}
     options |= {"channel_set": channel_set, "num_workers": num_workers, "seed": seed}
+    options |= {"reference_pixel": reference_pixel}  # the teacher's
     return loaders.train_loader(folder, layer=layer, optical=view, **options)
 
 

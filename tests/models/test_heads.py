@@ -20,6 +20,7 @@ from builtup.models.heads import (
     mask_of,
     terms_of,
     valid_elements,
+    without_heads,
 )
 from builtup.models.losses import CrossEntropy, Focal, Jaccard
 from builtup.models.lwrefinenet import LightWeightRefineNet
@@ -247,3 +248,9 @@ def test_heads_of_samples_see_the_deepest_features_of_every_network(name: str) -
     loss(outputs, targets).backward()
     learnt = {n.split(".")[0] for n, p in network.named_parameters() if p.grad is not None}
     assert "of_sample" in learnt and "classify" not in learnt
+    with torch.no_grad():
+        model.eval()
+        image = torch.rand(1, 3, 64, 64) * 255
+        before = class_logits(model(image))
+        assert torch.equal(without_heads(model)(image), before)
+    assert heads_of(model) == () and "heads" not in getattr(network, "settings", {})

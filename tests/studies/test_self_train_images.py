@@ -13,13 +13,15 @@ import torch
 from aerial_data import add_site, camera, truth
 from builtup.config import load as configs
 from builtup.errors import BuiltupError, InputError
+from builtup.models.heads import heads_of, without_heads
 from builtup.runs import tracking
 from builtup.runs.manifest import write_config
 from builtup.runs.records import Summary
 from builtup.studies.self_train import self_train
+from builtup.training.checkpoints import load_trained
 from builtup.training.learnt_ground import LearntGround
 from builtup.training.pseudo_record import PseudoRecord
-from helpers import ROOT
+from helpers import CRS, ROOT
 
 SITES = ("alpha", "beta")
 SHORT = "num_epochs=1 samples_per_epoch=8 batch_size=4 crop=32 log_model=false"
@@ -55,6 +57,26 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "summary.json").write_text(json.dumps({"threshold": 0.4, "metres": 0.25}))
     LearntGround(folds=("far",), named=("far",)).write(folder)
     return folder
+
+
+#: EfficientFPN with all heads, that has learnt from pixels of 50 cm.
+ALL_HEADS = """
+import torch
+from builtup.models.channels import Channels
+from builtup.models.efficient_fpn import EfficientFPN
+from builtup.models.segmenter import Segmenter
+
+seed, num_classes, num_epochs, reference_pixel = 0, 2, 1, 0.5
+class_names = ("ground", "building")
+data_path, val_fold = "nowhere", None
+heads = ("height", "building", "presence", "scale")
+
+
+def model():
+    torch.manual_seed(0)
+    network = EfficientFPN(3, num_classes, "efficientnet-b0", heads, width=8)
+    return Segmenter(Channels("rgb", (120.0,) * 3, (60.0,) * 3), network)
+"""
 
 
 def run(teacher: Path, images: Path, out: Path, **options: Any) -> str:
@@ -100,6 +122,30 @@ def test_plain_pictures_are_imported_first(
     student = run(teacher, tmp_path / "flight", tmp_path / "out")
     assert Summary.read(tracking.run_artifacts(student)).transductive == ("flight",)
     assert (tmp_path / "out" / "scenes" / "images" / "flight" / "field_image.tif").is_file()
+
+
+def test_a_student_of_a_teacher_with_heads_has_its_classes_and_its_pixels(
+    project: Path, tmp_path: Path, in_process: list[str]
+) -> None:
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    (teacher / "train.py").write_text(ALL_HEADS)
+    config = configs.load(teacher / "train.py")
+    write_config(config, teacher / "config")
+    (teacher / "weights").mkdir()
+    torch.save(config.build("model").state_dict(), teacher / "weights" / "best.pt")
+    (teacher / "summary.json").write_text(json.dumps({"threshold": 0.4, "metres": 0.5}))
+    LearntGround(folds=("far",), named=("far",)).write(teacher)
+    add_site(tmp_path / "in", "alpha", crs=CRS, height=False)
+    folder = tracking.run_artifacts(run(teacher, tmp_path / "in", tmp_path / "out"))
+    assert Summary.read(folder).metres == 0.5  # and its own pixels are of 25 cm
+    student, before = load_trained(folder), load_trained(teacher)
+    assert heads_of(student.model) == () and len(heads_of(before.model)) == 4
+    image = torch.full((1, 3, 64, 64), 99.0)
+    assert student.model(image).shape == (1, 2, 64, 64)
+    learnt, begun = student.model.state_dict(), without_heads(before.model).state_dict()
+    assert learnt.keys() == begun.keys()
+    assert not torch.equal(student.model(image), before.model(image))
 
 
 def test_a_folder_without_pictures_and_our_own_settings_are_refused(

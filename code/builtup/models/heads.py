@@ -48,6 +48,7 @@ __all__ = [
     "terms_of",
     "valid_elements",
     "with_samples",
+    "without_heads",
 ]
 
 #: What a network returns: logits of the classes (B, C, H, W), or these and what its heads give.
@@ -175,6 +176,19 @@ def heads_of(model: nn.Module) -> tuple[str, ...]:
     """The heads that a model has beside its classes."""
     parts = [m.further for m in model.modules() if isinstance(m, Heads | SampleHeads)]
     return tuple(name for further in parts for name in further)
+
+
+def without_heads(model: nn.Module) -> nn.Module:
+    """The model, changed in place, with its classes alone; their logits stay what they are."""
+    for module in list(model.modules()):
+        for name, part in list(module.named_children()):
+            if isinstance(part, Heads):
+                setattr(module, name, part.classes)
+            elif isinstance(part, SampleHeads):
+                setattr(module, name, None)
+        if isinstance(settings := getattr(module, "settings", None), dict):
+            settings.pop("heads", None)  # what a model's file says that it is built from
+    return model
 
 
 # --- losses ---------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from builtup.tiles.cut import generate_tiles
 from builtup.tiles.prepare import TRAIN_TILING
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
+from builtup.training.checkpoints import Trained
 from builtup.training.pseudo_record import PseudoRecord
 from builtup.training.tagged import SharesRecord
 
@@ -130,6 +131,7 @@ def self_train(
             cell = SharesRecord.read(pseudo).cell
             own.append(f"shares_weight={weight_of_cells(cell):.4g}")
     tell(generate_tiles_stats(input_path=pseudo, output_path=pseudo, **how))
+    own += _pixels_of(trained, config_path, overrides)
     text = " ".join([overrides, *map(shlex.quote, own)]).strip()
     task = _task(config_path, text, pseudo)
     with unset("MLFLOW_RUN_ID"):
@@ -155,6 +157,17 @@ def _require_ours(student: Path, overrides: str) -> list[str]:
         if name in ours:
             raise BuiltupError(f"overrides: {name} is set by self_train itself; leave it out")
     return ours
+
+
+def _pixels_of(teacher: Trained, student: Path, overrides: str) -> list[str]:
+    """The override by which a student sees pixels of the size that its teacher does, where it says
+    nothing itself."""
+    reference = teacher.settings.get("reference_pixel")
+    config = configs.load(student, overrides)
+    if reference is None or config.get("reference_pixel") is not None:
+        return []
+    log.info("the student sees pixels of %g m, as its teacher", reference)
+    return [f"reference_pixel={reference}"]
 
 
 def _images(
