@@ -56,6 +56,8 @@ def test_factors_are_those_of_the_ground(
     assert "10 to 40 m in 2 scenes are seen in pixels of about 20 m" in caplog.text
     near = PixelSizes(tiles, 14.0)
     assert near.near(fine) and not near.near(coarse)
+    assert pixels.shape(fine) == (128, 128) and pixels.shape(coarse.tile) == (128, 128)
+    assert near.shape(fine) == (256, 256)
     own = PixelSizes(tiles)
     assert own.factor(fine) == 1 and own.metres(fine) == pytest.approx(10, rel=2e-3)
 

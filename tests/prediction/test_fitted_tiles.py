@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from builtup.data.pixels import PixelSizes
 from builtup.prediction.adapt import Adapted
 from builtup.prediction.fitted_tiles import FittedTiles
 from builtup.prediction.network import predict_array
@@ -86,3 +87,10 @@ def test_without_adaptation_the_network_is_as_it_is(tiles: list[Tile], tmp_path:
     of = FittedTiles(network, tiles, tmp_path / "out").of(tiles[0])
     assert (of.stream, of.threshold, of.adapted) == (network.stream, 0.4, "")
     assert not (tmp_path / "out").exists()
+
+
+def test_scenes_are_looked_at_in_the_pixels_of_training(tiles: list[Tile], tmp_path: Path) -> None:
+    seen = PixelSizes(tiles, 20.0)  # of 10 m
+    FittedTiles(loaded(tmp_path, "scene"), tiles, tmp_path / "out", pixels=seen).of(tiles[0])
+    (made,) = (tmp_path / "out" / "adapted").glob("*.safetensors")
+    assert Adapted.read(made).pixels == 4 * 64 * 64

@@ -11,8 +11,10 @@ import mlflow
 import numpy as np
 import pytest
 import rasterio
+import torch
 
 from builtup.config import load as configs
+from builtup.data.transforms import resize_power
 from builtup.errors import ConfigError, InputError, RunError
 from builtup.geo.probability import NODATA
 from builtup.maps.mosaic import merge_tiles
@@ -294,3 +296,36 @@ def test_a_network_trained_on_everything_has_nothing_to_be_scored_on(root: Path)
 def test_shipped_configs_load(path: Path) -> None:
     config = configs.load(path)
     config.require("run_id", "data_path", "has_targets")
+
+
+def write_trained_on(root: Path, reference: float) -> Path:
+    """The trained run, as if its samples had been seen in pixels of so many metres."""
+    folder = root / f"trained_{reference:g}"
+    if not folder.exists():
+        shutil.copytree(root / "trained", folder)
+        logged = folder / "config" / "settings.json"
+        said = json.loads(logged.read_text())
+        said["settings"]["reference_pixel"] = reference
+        logged.write_text(json.dumps(said))
+    return folder
+
+
+def test_tiles_are_mapped_in_the_pixels_of_training(root: Path) -> None:
+    trained = write_trained_on(root, 20.0)
+    run = infer(root, "validate_x", f"run_id={trained} save_overlays=0 tta=none")
+    folder = Path(run.info.artifact_uri)
+    assert json.loads((folder / "inference.json").read_text())["reference_pixel"] == 20
+    for name, values in tiles_of(run).items():
+        scene, tile = name.split("/")
+        with rasterio.open(root / "tiles" / "images" / scene / tile) as dataset:
+            image = dataset.read([1, 2])
+        seen = resize_power(torch.from_numpy(image), (16, 16))[0].numpy()
+        known = np.isfinite(seen)
+        expected = np.where(known, np.round(254 / (1 + np.exp(2.5 - (seen - 0.1) / 0.1))), NODATA)
+        expected = expected.repeat(2, 0).repeat(2, 1)
+        assert (np.abs(values[0] - expected) <= 1).all()
+    own = infer(root, "validate_x", "save_overlays=0 tta=none")
+    assert "reference_pixel" not in (Path(own.info.artifact_uri) / "inference.json").read_text()
+    near = infer(root, "validate_x", f"run_id={write_trained_on(root, 12.0)} tta=none")
+    for name, values in tiles_of(near).items():  # near enough: as they are
+        assert np.array_equal(values, tiles_of(own)[name])

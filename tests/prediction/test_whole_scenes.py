@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from builtup.config import load as configs
 from builtup.config.launch import run_script
+from builtup.data.pixels import PixelSizes
 from builtup.errors import ConfigError
 from builtup.geo.probability import NODATA
 from builtup.geo.windows import Window
 from builtup.maps.submission import to_submission
-from builtup.prediction.whole_scenes import _HeldOut
+from builtup.prediction.whole_scenes import _HeldOut, require_whole_scenes
 from builtup.prediction.zoom import Zoom
 from builtup.runs.results import read_tags
 from builtup.tiles.cut import generate_tiles
@@ -183,6 +184,13 @@ def test_a_config_that_cannot_work_starts_no_run(
     with pytest.raises(ConfigError, match=message):
         run_script(SCRIPT, root / f"{name}.py", 1, overrides)
     assert len(mlflow.search_runs(experiment_names=["Inferences"])) == before
+
+
+def test_scenes_of_other_pixels_than_those_of_training_are_refused(root: Path) -> None:
+    tiles = read_tiles(root / "tiles" / "images" / "tiles.csv")  # of 10 m
+    require_whole_scenes(root, tiles, PixelSizes(tiles, 12.0))
+    with pytest.raises(ConfigError, match=r"learnt from pixels of 20 m, and .* by='tiles'"):
+        require_whole_scenes(root, tiles, PixelSizes(tiles, 20.0))
 
 
 def test_ground_that_is_held_out_is_the_same_at_every_scale(root: Path) -> None:

@@ -235,13 +235,10 @@ class ValidationTiles(Dataset[Sample]):
         labels = ignore_gaps(bands, torch.from_numpy(mask))
         factor = 1.0 if self.pixels.near(tile) else self.pixels.factor(tile)
         if factor != 1:
-            rows, columns = (max(1, round(side / factor)) for side in mask.shape)
-            bands, labels = (
-                resize_power(bands, (rows, columns)),
-                resize_classes(labels, (rows, columns)),
-            )
+            seen = self.pixels.shape(tile)
+            bands, labels = resize_power(bands, seen), resize_classes(labels, seen)
             labels = ignore_gaps(bands, labels)
-            above = None if above is None else resize_power(above, (rows, columns))
+            above = None if above is None else resize_power(above, seen)
         return self.layers.sample(bands, labels, above, index, self.pixels.metres(tile, factor))
 
     @property

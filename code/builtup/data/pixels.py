@@ -14,6 +14,7 @@ from builtup.errors import ConfigError
 from builtup.geo.lengths import alike, pixel_metres
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.tiles.table import TrainTile
+from builtup.tiles.tile import Tile
 
 __all__ = ["MOST_ENLARGED", "PixelSizes"]
 
@@ -30,15 +31,17 @@ class PixelSizes:
     reference that is no length, InputError where a tile cannot be read.
     """
 
-    def __init__(self, tiles: Sequence[TrainTile] = (), reference: float | None = None) -> None:
+    def __init__(
+        self, tiles: Sequence[Tile | TrainTile] = (), reference: float | None = None
+    ) -> None:
         if reference is not None and not 0 < reference < float("inf"):
             raise ConfigError(
                 f"reference_pixel = {reference}: expected metres above 0, or leave it out"
             )
         self.reference = reference
         first: dict[str, Path] = {}
-        for tile in tiles:
-            first.setdefault(tile.tile.scene, tile.tile.path)
+        for tile in map(_own, tiles):
+            first.setdefault(tile.scene, tile.path)
         self._metres: dict[str, float | None] = {}
         for scene, path in first.items():
             with gdal_env(), open_raster(path) as dataset:
@@ -46,20 +49,31 @@ class PixelSizes:
         if reference is not None:
             self._say(reference)
 
-    def factor(self, tile: TrainTile) -> float:
+    @classmethod
+    def of_maps(cls, tiles: Sequence[Tile | TrainTile], reference: float | None) -> PixelSizes:
+        """Of tiles that a network maps which has learnt from pixels of `reference` metres; with
+        None no tile is looked at."""
+        return cls(() if reference is None else tiles, reference)
+
+    def factor(self, tile: Tile | TrainTile) -> float:
         """Pixels of the tile to one that is seen, along a side; 1 where nothing is known."""
-        own = self._metres.get(tile.tile.scene)
+        own = self._metres.get(_own(tile).scene)
         if self.reference is None or own is None:
             return 1.0
         return max(1 / MOST_ENLARGED, self.reference / own)
 
-    def near(self, tile: TrainTile) -> bool:
+    def near(self, tile: Tile | TrainTile) -> bool:
         """Whether the tile's pixels are near enough to the reference to be mapped as they are."""
         return alike(self.factor(tile), 1.0)
 
-    def metres(self, tile: TrainTile, factor: float = 1.0) -> float | None:
+    def shape(self, tile: Tile | TrainTile) -> tuple[int, int]:
+        """Rows and columns of the whole tile as it is mapped: its own where they are near."""
+        own, factor = _own(tile), 1.0 if self.near(tile) else self.factor(tile)
+        return max(1, round(own.height / factor)), max(1, round(own.width / factor))
+
+    def metres(self, tile: Tile | TrainTile, factor: float = 1.0) -> float | None:
         """The side of pixels that are `factor` of the tile's own; None where it is not known."""
-        own = self._metres.get(tile.tile.scene)
+        own = self._metres.get(_own(tile).scene)
         return None if own is None else own * factor
 
     def _say(self, reference: float) -> None:
@@ -86,3 +100,7 @@ class PixelSizes:
                 "only (%s)",
                 *(len(coarse), MOST_ENLARGED, reference, ", ".join(coarse[:3])),
             )
+
+
+def _own(tile: Tile | TrainTile) -> Tile:
+    return tile.tile if isinstance(tile, TrainTile) else tile

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.data.pixels import PixelSizes
 from builtup.prediction.adapt import (
     ADAPTED,
     MOST,
@@ -20,7 +21,7 @@ from builtup.prediction.adapt import (
     say_adapted,
     spread_windows,
 )
-from builtup.prediction.network import mark_invalid, within_memory
+from builtup.prediction.network import mark_invalid, resampled, within_memory
 from builtup.prediction.recipe import Loaded
 from builtup.prediction.tiles import OfTile
 from builtup.runs.manifest import DataManifest
@@ -37,13 +38,18 @@ GOLDEN = 0.6180339887498949
 
 
 def networks_of(
-    loaded: Loaded, data_path: Path, tiles: Sequence[Tile], folder: Path, inputs: TileInputs
+    loaded: Loaded,
+    data_path: Path,
+    tiles: Sequence[Tile],
+    folder: Path,
+    inputs: TileInputs,
+    pixels: PixelSizes,
 ) -> Callable[[Tile], OfTile] | None:
     """The networks of the tiles of `data_path`, None where one predicts them all."""
     if not loaded.adapt.is_on:
         return None
     simulated = bool(DataManifest.of(data_path, tiles).simulated)
-    return FittedTiles(loaded, tiles, folder, inputs, simulated=simulated).of
+    return FittedTiles(loaded, tiles, folder, inputs, pixels, simulated=simulated).of
 
 
 def adapted_cities(folder: Path | None, tiles: Sequence[Tile]) -> list[str]:
@@ -58,8 +64,8 @@ class FittedTiles:
     """Streams for `tiles`, one scene's or city's at a time in memory.
 
     What a scene was adapted to is looked at once and kept in `<folder>/adapted/`, where the next
-    process, and a run that goes on, find it. `inputs` reads the tiles; `simulated` says that the
-    simulator made them.
+    process, and a run that goes on, find it. `inputs` reads the tiles, `pixels` says as how large
+    ones their pixels are seen; `simulated` says that the simulator made them.
     """
 
     def __init__(
@@ -68,11 +74,13 @@ class FittedTiles:
         tiles: Sequence[Tile],
         folder: Path,
         inputs: TileInputs | None = None,
+        pixels: PixelSizes | None = None,
         *,
         simulated: bool = False,
     ) -> None:
         self.loaded = loaded
         self.inputs = inputs or TileInputs()
+        self.pixels = pixels or PixelSizes()
         self.folder = folder / ADAPTED
         self.simulated = simulated
         self.together: dict[str, list[Tile]] = defaultdict(list)
@@ -104,7 +112,7 @@ class FittedTiles:
             partial(
                 measure,
                 self.loaded.trained,
-                _windows(tiles, MOST * len(scenes), self.inputs),
+                self._windows(tiles, MOST * len(scenes)),
                 self.loaded.adapt,
                 scenes=scenes,
                 simulated=self.simulated,
@@ -115,21 +123,20 @@ class FittedTiles:
         say_adapted(found, name, loaded.adapted_threshold if loaded.by_threshold else None)
         return found
 
+    def _windows(self, tiles: Sequence[Tile], most: int) -> Iterator[NDArray[np.float32]]:
+        """About `most` windows, spread over the tiles and in each, where anything is valid."""
+        order = np.argsort([i * GOLDEN % 1 for i in range(len(tiles))], kind="stable")
+        chosen = [tiles[i] for i in order[:most]]
+        of_each = -(-most // len(chosen))
+        for tile in chosen:
+            yield from self._of_tile(tile, of_each)
 
-def _windows(tiles: Sequence[Tile], most: int, inputs: TileInputs) -> Iterator[NDArray[np.float32]]:
-    """About `most` windows, spread over the tiles and in each, where anything is valid."""
-    order = np.argsort([i * GOLDEN % 1 for i in range(len(tiles))], kind="stable")
-    chosen = [tiles[i] for i in order[:most]]
-    of_each = -(-most // len(chosen))
-    for tile in chosen:
-        yield from _of_tile(tile, of_each, inputs)
-
-
-def _of_tile(tile: Tile, most: int, inputs: TileInputs) -> Iterator[NDArray[np.float32]]:
-    values = mark_invalid(inputs.read(tile))
-    bands = len(inputs.sensor.read)
-    for window in spread_windows(tile.width, tile.height, SIDE)[:most]:
-        rows, columns = window.slices
-        part = values[:, rows, columns]
-        if np.isfinite(part[:bands]).all(axis=0).any():
-            yield part
+    def _of_tile(self, tile: Tile, most: int) -> Iterator[NDArray[np.float32]]:
+        required = self.loaded.stream.required
+        shape = self.pixels.shape(tile)
+        values = resampled(mark_invalid(self.inputs.read(tile)), shape, required)
+        for window in spread_windows(shape[1], shape[0], SIDE)[:most]:
+            rows, columns = window.slices
+            part = values[:, rows, columns]
+            if np.isfinite(part[:required]).all(axis=0).any():
+                yield part

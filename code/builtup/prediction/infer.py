@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from builtup.config.load import Config
+from builtup.data.pixels import PixelSizes
 from builtup.errors import ConfigError
 from builtup.prediction.earlier_run import find_earlier, require_same, require_same_data
 from builtup.prediction.fitted_tiles import adapted_cities, networks_of
@@ -71,12 +72,14 @@ class Plan:
     selection: Selection
     loaded: Loaded
     inputs: TileInputs
+    pixels: PixelSizes
     previous: Path | None = None
 
-    @property
-    def record(self) -> InferenceRecord:
-        """What the pixels depend on."""
-        return self.loaded.record(self.selection.fold_name)
+    def record(self, *, simulated: bool = False) -> InferenceRecord:
+        """What the pixels depend on; the ground may be simulated itself."""
+        record = self.loaded.record(self.selection.fold_name, simulated=simulated)
+        as_they_are = all(map(self.pixels.near, self.selection.tiles))
+        return record if as_they_are else replace(record, reference_pixel=self.pixels.reference)
 
 
 def plan(config: Config) -> Plan:
@@ -88,27 +91,28 @@ def plan(config: Config) -> Plan:
     trained = _trained(config)
     selection = _selection(config, trained)
     inputs = inputs_for(trained.model, Path(config.data_path), selection)
-    recipe = _recipe(config, trained, selection)
+    pixels = PixelSizes.of_maps(selection.tiles, trained.settings.get("reference_pixel"))
+    recipe = _recipe(config, trained, selection, pixels)
     if before is not None and recipe.backend == "auto":  # go on with what it chose
         recipe = replace(recipe, backend=before.record.backend)
     with _naming(config):
         loaded = ready(recipe, trained)
-        _check_by(config, loaded, selection)
+        _check_by(config, loaded, selection, pixels)
     if before is None:
-        return Plan(selection, loaded, inputs)
-    prepared = Plan(selection, loaded, inputs, before.folder)
-    require_same(config, before.record, prepared.record)
+        return Plan(selection, loaded, inputs, pixels)
+    prepared = Plan(selection, loaded, inputs, pixels, before.folder)
+    require_same(config, before.record, prepared.record())
     require_same_data(config, before.folder, selection.tiles)
     return prepared
 
 
-def _check_by(config: Config, loaded: Loaded, selection: Selection) -> None:
+def _check_by(config: Config, loaded: Loaded, selection: Selection, pixels: PixelSizes) -> None:
     """ConfigError where scenes cannot be predicted by what the config says."""
     by = config.get("by", "tiles")
     if by not in {"tiles", "scenes"}:
         raise ConfigError(f"by={by}: unknown; use tiles or scenes")
     if by == "scenes":
-        require_whole_scenes(Path(config.data_path), selection.tiles)
+        require_whole_scenes(Path(config.data_path), selection.tiles, pixels)
         if not config.get("save_raw_predictions", True):
             raise ConfigError("save_raw_predictions=False: by='scenes' writes what it scores")
     elif loaded.cascade is not None:
@@ -124,7 +128,7 @@ def predict_share(config: Config, prepared: Plan, work: TileWork) -> Tally:
     if config.get("by", "tiles") == "tiles":
         return predict_tiles(work, tiles[rank::processes], quiet=rank > 0)
     scenes = scenes_of(tiles)[rank::processes]
-    cascade, settings = prepared.loaded.cascade, prepared.record.settings()
+    cascade, settings = prepared.loaded.cascade, prepared.record().settings()
     return predict_whole_scenes(work, scenes, cascade, settings, quiet=rank > 0)
 
 
@@ -198,10 +202,10 @@ def _newest_training(config: Config) -> str:
     return str(run.info.run_id)
 
 
-def _recipe(config: Config, trained: Trained, selection: Selection) -> Recipe:
+def _recipe(config: Config, trained: Trained, selection: Selection, pixels: PixelSizes) -> Recipe:
     window, overlap = config.get("window", 512), config.get("overlap", 64)
     if window is None:  # a tile at a time
-        window, overlap = max(max(tile.width, tile.height) for tile in selection.tiles), 0
+        window, overlap = max(max(pixels.shape(tile)) for tile in selection.tiles), 0
     return Recipe(
         model=trained.run_id,
         tta=_tta(config),
@@ -288,9 +292,10 @@ def make_work(config: Config, prepared: Plan, folder: Path, run_id: str) -> Tile
         previous=prepared.previous,
         networks=networks_of(
             *(prepared.loaded, Path(config.data_path), prepared.selection.tiles, folder),
-            prepared.inputs,
+            *(prepared.inputs, prepared.pixels),
         ),
         inputs=prepared.inputs,
+        pixels=prepared.pixels,
         share=None if prepared.loaded.recipe.threshold else prepared.loaded.share,
     )
 
@@ -300,7 +305,7 @@ def log_plan(config: Config, prepared: Plan, recorder: Recorder, folder: Path) -
     loaded, selection = prepared.loaded, prepared.selection
     write_config(config, recorder.folder / "config")
     manifest = DataManifest.of(Path(config.data_path), selection.tiles)
-    loaded.record(selection.fold_name, simulated=bool(manifest.simulated)).write(folder)
+    prepared.record(simulated=bool(manifest.simulated)).write(folder)
     recorder.params(
         {
             **config.settings,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from builtup.config.device import pick_device
+from builtup.data.transforms import resize_classes, resize_power
 from builtup.errors import BuiltupError, ConfigError, one_line
 from builtup.geo.blend import BLENDS
 from builtup.geo.rasters import as_nan
@@ -33,7 +34,15 @@ from builtup.prediction.tta import average_views, views_of
 from builtup.prediction.windows import Stream, predict_stream
 from builtup.sensors.classes import BUILT_UP, Classes
 
-__all__ = ["Halving", "make_stream", "mark_invalid", "predict_array", "within_memory"]
+__all__ = [
+    "Halving",
+    "make_stream",
+    "mark_invalid",
+    "predict_array",
+    "predict_seen",
+    "resampled",
+    "within_memory",
+]
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +141,38 @@ def predict_array(power: NDArray[np.float32], stream: Stream) -> NDArray[np.uint
 
     predict_stream(read, write, width, height, stream)
     return out
+
+
+def predict_seen(
+    power: NDArray[np.float32], stream: Stream, shape: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """`predict_array` of an array that is seen in so many rows and columns (`PixelSizes.shape`);
+    the map is brought back to its own pixels, by the nearest."""
+    own = power.shape[1], power.shape[2]
+    values = predict_array(resampled(power, shape, stream.required), stream)
+    if values.shape[1:] == own:
+        return values
+    back: NDArray[np.uint8] = resize_classes(torch.from_numpy(values), own).numpy()
+    return back
+
+
+def resampled(
+    power: NDArray[np.float32], shape: tuple[int, int], required: int | None
+) -> NDArray[np.float32]:
+    """An array (inputs, H, W), NaN where invalid, in so many rows and columns.
+
+    What of the inputs follows the first `required` (None: all) may be unknown where these are
+    not.
+    """
+    if power.shape[1:] == shape:
+        return power
+    values = torch.from_numpy(mark_invalid(power))
+    required = len(values) if required is None else required
+    parts = [values[:required], *values[required:]]
+    joined: NDArray[np.float32] = torch.cat(
+        [resize_power(v.reshape(-1, *v.shape[-2:]), shape) for v in parts]
+    ).numpy()
+    return joined
 
 
 def mark_invalid(power: NDArray[np.float32], nodata: float | None = None) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from builtup.data.pixels import PixelSizes
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.geo.grid import Grid
 from builtup.geo.probability import IGNORE, NODATA
@@ -26,7 +27,7 @@ from builtup.geo.windows import Window
 from builtup.jobs.files import atomic_path
 from builtup.models.channels import inputs_of, sensor_of_model
 from builtup.prediction.decoders import decoding
-from builtup.prediction.network import predict_array, within_memory
+from builtup.prediction.network import predict_seen, within_memory
 from builtup.prediction.progress import progress
 from builtup.prediction.windows import Stream, ahead
 from builtup.runs.results import RAW, PredictionTags, read_tags, write_tags
@@ -181,7 +182,8 @@ class TileWork:
     Tiles found whole in `folder`, or in `previous` (the folder of an earlier run), are not
     predicted again. With `scored` the held-out pixels are counted against their ground truth.
     `networks` gives each tile one of its own, adapted to its scene (fitted_tiles.py). `inputs` is
-    what is read of a tile, `share` that of the mapped class in training, where maps follow it.
+    what is read of a tile, `pixels` as how large ones its pixels are seen, `share` that of the
+    mapped class in training, where maps follow it.
     """
 
     selection: Selection
@@ -196,6 +198,7 @@ class TileWork:
     previous: Path | None = None
     networks: Callable[[Tile], OfTile] | None = None
     inputs: TileInputs = field(default_factory=TileInputs)
+    pixels: PixelSizes = field(default_factory=PixelSizes)
     share: float | None = None
 
     def network(self, tile: Tile) -> OfTile:
@@ -322,8 +325,8 @@ def _predict_held_out(work: TileWork, tile: Tile, power: NDArray[np.float32]) ->
     values = np.full((work.stream.bands, tile.height, tile.width), NODATA, np.uint8)
     if part is not None:
         rows, columns = part.slices
-        stream = work.network(tile).stream
-        predicted = within_memory(tile.tile_id, partial(predict_array, power, stream))
+        stream, shape = work.network(tile).stream, work.pixels.shape(tile)
+        predicted = within_memory(tile.tile_id, partial(predict_seen, power, stream, shape))
         values[:, rows, columns] = predicted[:, rows, columns]
     return values
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.data.pixels import PixelSizes
 from builtup.errors import ConfigError
 from builtup.geo.grid import Grid
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
@@ -50,12 +51,18 @@ def scenes_of(tiles: Sequence[Tile]) -> list[tuple[Tile, ...]]:
     return [tuple(of) for of in together.values()]
 
 
-def require_whole_scenes(data_path: Path, tiles: Sequence[Tile]) -> None:
-    """ConfigError where the list of tiles names files of tiles instead of scenes."""
+def require_whole_scenes(data_path: Path, tiles: Sequence[Tile], pixels: PixelSizes) -> None:
+    """ConfigError where the list of tiles names files of tiles instead of scenes, or scenes whose
+    pixels are far from those that the network has learnt from."""
     if any(tile.materialized for tile in tiles):
         raise ConfigError(
             f"data_path={data_path}: lists files of tiles, and by='scenes' (which several "
             "scales need) reads whole scenes; cut the tiles with materialize=false"
+        )
+    if other := [tile.path for tile in tiles if not pixels.near(tile)]:
+        raise ConfigError(
+            f"by='scenes': {other[0]}: the network has learnt from pixels of {pixels.reference:g} "
+            "m, and these are others; set by='tiles', which are resampled, or map it by predict"
         )
 
 

@@ -268,6 +268,7 @@ class InferenceRecord(Record):
     names the fold that was predicted (empty: everything), `temperature` divided the logits.
     `adapt` says what the network's normalisation was fitted to, where that was looked at (with its
     weight, `auto:0.8`), `fold` how several scales became one, with weights from `fold_tuned_on`.
+    `reference_pixel` is that of pixels, in metres, in which tiles were seen that have far others.
     `doubts` are what speaks against the model, in words for whoever uses its maps.
     """
 
@@ -287,6 +288,7 @@ class InferenceRecord(Record):
     adapt: str | None = None
     fold: str | None = None
     fold_tuned_on: tuple[str, ...] | None = None
+    reference_pixel: float | None = None
     doubts: tuple[str, ...] | None = None
 
     def _is_said(self, key: str, value: Any) -> bool:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -25,14 +24,13 @@ from builtup.config.load import Config
 from builtup.data.datasets import ValidationTiles
 from builtup.data.pixels import PixelSizes
 from builtup.data.samples import Layers
-from builtup.data.transforms import resize_classes, resize_power
 from builtup.errors import InputError
 from builtup.geo.lengths import pixel_metres
 from builtup.geo.probability import IGNORE, LEVELS, NODATA, level_of, mapped_band
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.jobs.files import write_text_atomically
 from builtup.models.channels import inputs_of, sensor_of_model
-from builtup.prediction.network import make_stream, predict_array
+from builtup.prediction.network import make_stream, predict_seen
 from builtup.prediction.windows import Stream, ahead
 from builtup.scoring.blocks import (
     BLOCK,
@@ -119,16 +117,14 @@ def score_fold(folder: Path, config: Config, fold_name: str) -> FoldScore:
     weights = "soup" if config.soup and (folder / "weights" / "soup.pt").is_file() else "last"
     model = load_trained(folder / "weights" / f"{weights}.pt").model
     sensor, layers = sensor_of_model(model), _layers(model)
-    # no tile for a look at its files where nothing asks for it
-    reference = config.get("reference_pixel")
-    pixels = PixelSizes(() if reference is None else tiles, reference)
+    pixels = PixelSizes.of_maps(tiles, config.get("reference_pixel"))
     ground = _left_in(config, folds, tiles, fold, sensor, layers, pixels)
     seen = ground.tiles
     held = folds.validation_tiles(tiles, fold)
     if not held:
         raise InputError(data_path, f"nothing to score in {fold_name}", "hold out another fold")
     of_all = (*held, *seen.tiles)
-    largest = max(round(max(t.tile.width, t.tile.height) / pixels.factor(t)) for t in of_all)
+    largest = max(max(pixels.shape(t)) for t in of_all)
     left_in = np.zeros((2, LEVELS), np.int64)
     for predicted in _predictions(seen, _stream(model, config, largest), classes):
         left_in += predicted.histogram(0, classes)
@@ -275,13 +271,9 @@ def _predictions(
     bands = 1 if classes.by_threshold else len(classes)
     samples = ahead(dataset.__getitem__, list(range(len(dataset))))
     for tile, sample in zip(dataset.tiles, samples, strict=True):
-        image, own = sample["image"], sample["mask"].shape
-        if pixels is not None and not pixels.near(tile):
-            rows, columns = (max(1, round(side / pixels.factor(tile))) for side in own)
-            image = resize_power(image, (rows, columns))
-        values = predict_array(image.numpy(), stream)
-        if values.shape[1:] != own:
-            values = resize_classes(torch.from_numpy(values), (own[0], own[1])).numpy()
+        image = sample["image"].numpy()
+        seen = image.shape[1:] if pixels is None else pixels.shape(tile)
+        values = predict_seen(image, stream, (seen[0], seen[1]))
         by_temperature = tuple(values[i : i + bands] for i in range(0, len(values), bands))
         yield _Predicted(tile, by_temperature, sample["mask"].numpy())
 

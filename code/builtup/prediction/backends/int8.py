@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.data.pixels import PixelSizes
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.jobs.digests import sha256_of
-from builtup.models.channels import inputs_of, sensor_of_model
+from builtup.models.channels import inputs_of, required_of, sensor_of_model
 from builtup.prediction.backends.openvino import (
     cache_folder,
     network_digest,
@@ -32,7 +33,7 @@ from builtup.prediction.backends.openvino import (
     save_network,
 )
 from builtup.prediction.backends.probabilities import Probabilities
-from builtup.prediction.network import make_stream
+from builtup.prediction.network import make_stream, resampled
 from builtup.prediction.tiles import (
     Selection,
     TileWork,
@@ -44,6 +45,7 @@ from builtup.sensors.radar.bands import NODATA_POWER
 from builtup.tiles.folds import FOLDS_JSON, Folds
 from builtup.tiles.inputs import TileInputs
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
+from builtup.tiles.tile import Tile
 from builtup.training.checkpoints import Trained
 
 __all__ = [
@@ -150,6 +152,7 @@ def quantised_network(made_of: Quantisation) -> Path:
 
 def _digest(network: Probabilities, made_of: Quantisation) -> str:
     data = [made_of.data_path / name for name in (TILE_STATS_CSV, FOLDS_JSON)]
+    reference = made_of.trained.settings.get("reference_pixel")
     return "int8-" + network_digest(
         network,
         made_of.window,
@@ -159,6 +162,7 @@ def _digest(network: Probabilities, made_of: Quantisation) -> str:
         fold=made_of.val_fold,
         threshold=made_of.threshold,
         overlap=made_of.overlap,
+        **({} if reference is None else {"reference_pixel": reference}),
     )
 
 
@@ -207,8 +211,10 @@ def _calibration(made_of: Quantisation) -> list[NDArray[np.float32]]:
             f"no training tile is left when {made_of.val_fold} is held out",
             "give calibration_path=<other training tiles>, or use backend=openvino",
         )
-    inputs = _inputs(made_of, tiles)
-    return [_window(t, made_of.window, inputs) for t in [*built_up, *others]]
+    inputs, pixels = _inputs(made_of, tiles), _pixels(made_of, [t.tile for t in kept])
+    required = required_of(made_of.trained.model)
+    seen = (resampled(inputs.read(t.tile), pixels.shape(t), required) for t in [*built_up, *others])
+    return [_window(power, made_of.window) for power in seen]
 
 
 def _spread(tiles: Sequence[TrainTile], most: int) -> list[TrainTile]:
@@ -223,10 +229,14 @@ def _inputs(made_of: Quantisation, rows: Sequence[TrainTile]) -> TileInputs:
     return TileInputs.of(sensor_of_model(model), inputs_of(model), heights)
 
 
-def _window(t: TrainTile, window: int, inputs: TileInputs) -> NDArray[np.float32]:
+def _pixels(made_of: Quantisation, tiles: Sequence[Tile]) -> PixelSizes:
+    """As how large ones the network sees pixels."""
+    return PixelSizes.of_maps(tiles, made_of.trained.settings.get("reference_pixel"))
+
+
+def _window(power: NDArray[np.float32], window: int) -> NDArray[np.float32]:
     """The middle of a tile (inputs, window, window); NaN where the tile is smaller, as in
     prediction."""
-    power = inputs.read(t.tile)
     y, x = (max(0, (side - window) // 2) for side in power.shape[1:])
     part = power[:, y : y + window, x : x + window]
     out = np.full((len(part), window, window), np.nan, np.float32)
@@ -248,7 +258,12 @@ def _f1(made_of: Quantisation, selection: Selection, backend: str, quantised: Pa
         quantised=quantised,
     )
     inputs = _inputs(made_of, read_tile_stats(made_of.data_path / TILE_STATS_CSV))
-    work = TileWork(selection, stream, made_of.threshold, classes, scored=True, inputs=inputs)
+    work = TileWork(
+        *(selection, stream, made_of.threshold, classes),
+        scored=True,
+        inputs=inputs,
+        pixels=_pixels(made_of, selection.tiles),
+    )
     matrix = predict_tiles(work, selection.tiles, quiet=True).matrix.sum(axis=0)
     f1 = scores(matrix, classes)["f1"]
     if not np.isfinite(f1):
