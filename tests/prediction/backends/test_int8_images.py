@@ -15,6 +15,7 @@ from aerial_data import add_site, measured
 from builtup.config import load as configs
 from builtup.prediction.backends.int8 import Quantisation, quantised_network
 from builtup.runs.manifest import write_config
+from builtup.runs.results import read_tags
 from builtup.training.checkpoints import load_trained
 from tiny_model import map_scenes, use_store
 
@@ -22,6 +23,7 @@ NAMES = ("ground", "building", "tree")
 TRAINING = """
 from torch import nn
 from builtup.models.channels import Channels
+from builtup.models.heads import SampleHeads
 from builtup.models.segmenter import Segmenter
 
 seed, num_classes, num_epochs = 0, 3, 1
@@ -29,10 +31,17 @@ class_names = ("ground", "building", "tree")
 data_path, val_fold = "{data}", "beta"
 
 
+class WithPresence(nn.Sequential):
+    def forward(self, x):
+        first, relu, last, of_sample = self
+        features = relu(first(x))
+        return dict(classes=last(features), **of_sample(features))
+
+
 def model():
     channels = Channels("rgb", (120.0,) * 3, (60.0,) * 3)
     layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, num_classes, 1)]
-    return Segmenter(channels, nn.Sequential(*layers))
+    return Segmenter(channels, WithPresence(*layers, SampleHeads(8, ["presence"])))
 """
 
 pytestmark = pytest.mark.skipif(
@@ -65,6 +74,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         last.weight[1, :, 0, 0] = 4 * red - 2 * green - 2 * blue
         last.weight[2, :, 0, 0] = 4 * green - 2 * red - 2 * blue
         last.bias[0] = 2.5
+        presence = model.network[3].further["presence"]
+        presence.weight[:] = 2 * (torch.eye(8)[0] + torch.eye(8)[4])  # bright red, little green
+        presence.bias.zero_()
     (tmp_path / "trained" / "weights").mkdir()
     torch.save(model.state_dict(), tmp_path / "trained" / "weights" / "best.pt")
     (tmp_path / "trained" / "summary.json").write_text(
@@ -73,14 +85,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_images_of_three_classes_are_mapped_in_8_bits_as_in_32(root: Path) -> None:
+def test_images_of_three_classes_and_their_presence_are_in_8_bits_as_in_32(root: Path) -> None:
     folder = quantised_network(
         Quantisation.of(load_trained(root / "trained"), window=32, overlap=8)
     )
     verdict = json.loads((folder / "verdict.json").read_text())
     assert verdict["f1"] == pytest.approx(verdict["f1_float32"], abs=0.02) and verdict["f1"] > 0.5
-    maps = []
-    for backend in ("torch", "openvino-int8"):
+    maps, presence = [], []
+    for backend in ("torch", "openvino", "openvino-int8"):
         map_scenes(
             model=str(root / "trained"), input_path=str(root / "images" / "beta"),
             output_path=str(root / backend), backend=backend, window=32, overlap=8, device="cpu",
@@ -89,5 +101,10 @@ def test_images_of_three_classes_are_mapped_in_8_bits_as_in_32(root: Path) -> No
         (path,) = (root / backend / "raw").glob("beta_scene.tif")
         with rasterio.open(path) as found:
             maps.append(found.read(1))
+            presence.append(read_tags(found).presence)
+    exact, by_openvino, in_8_bits = presence
+    assert 0.5 < exact < 0.99 and by_openvino == pytest.approx(exact, abs=1e-3)
+    assert in_8_bits == pytest.approx(exact, abs=0.02)
+    assert np.array_equal(maps[0], maps[1])
     assert (maps[0] == 255).any() and set(np.unique(maps[0])) >= {0, 1, 2}
-    assert (maps[0] == maps[1]).mean() > 0.98
+    assert (maps[0] == maps[2]).mean() > 0.98
