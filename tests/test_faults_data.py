@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from builtup.simulate.dataset import simulate
 from builtup.tiles.masks import rasterize
 from forks import processes_with
 from helpers import TRANSFORM, city_polygons, speckle, write_polygons, write_scene
+from kills import outputs, strike
 
 KILLS = 12
 SIZE = 800
@@ -54,35 +54,8 @@ def processes() -> Iterator[Any]:
         yield context
 
 
-def outputs(root: Path) -> dict[str, bytes]:
-    """All files but the manifests, which hold the times of the inputs."""
-    files = [p for p in root.rglob("*") if p.is_file() and p.parent.name != ".manifest"]
-    return {str(path.relative_to(root)): path.read_bytes() for path in files}
-
-
 def run(step: Callable[..., Summary], split: Path, out: Path, **options: Any) -> Summary:
     return step(input_path=split, output_path=out, **{"num_workers": 1, **options})
-
-
-def strike(
-    process_of: Callable[[], Any], longest: float, out: Path, expected: dict[str, bytes]
-) -> int:
-    """Kill processes within `longest` seconds of their work in `out`; how many were still at it."""
-    moments = random.Random(1)
-    hits = 0
-    for _ in range(KILLS):
-        process = process_of()
-        process.start()
-        process.join(moments.uniform(0.01, longest))
-        hits += process.is_alive()
-        process.kill()
-        process.join()
-        seen = outputs(out) if out.exists() else {}
-        for name, content in seen.items():  # what is there under its name is whole
-            assert ".partial" in name or content == expected[name]
-        if process.exitcode == 0:  # it had finished: begin anew
-            shutil.rmtree(out)
-    return hits
 
 
 @pytest.mark.parametrize("step", STEPS)
