@@ -104,7 +104,7 @@ def test_images_of_three_classes_and_their_presence_are_in_8_bits_as_in_32(root:
             presence.append(read_tags(found).presence)
     exact, by_openvino, in_8_bits = presence
     assert 0.5 < exact < 0.99 and by_openvino == pytest.approx(exact, abs=1e-3)
-    assert in_8_bits == pytest.approx(exact, abs=0.02)
+    assert in_8_bits == pytest.approx(exact, abs=0.05)
     assert np.array_equal(maps[0], maps[1])
     assert (maps[0] == 255).any() and set(np.unique(maps[0])) >= {0, 1, 2}
     assert (maps[0] == maps[2]).mean() > 0.98
