@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from builtup.config import load as configs
-from builtup.data import loaders
+from builtup.data import cells, loaders
 from builtup.models import networks
 from builtup.models.channels import inputs_of
 from builtup.models.heads import class_logits, heads_of, terms_of
@@ -20,7 +20,8 @@ from helpers import ROOT
 TRAIN = sorted(p for p in (ROOT / "configs/train").rglob("*.py") if not p.name.startswith("_"))
 AERIAL = [p for p in TRAIN if p.parent.name == "aerial"]
 OPEN_CITIES = [p for p in TRAIN if p.parent.name == "open_cities"]
-RADAR = [p for p in TRAIN if p not in (*AERIAL, *OPEN_CITIES)]
+WEAK = [p for p in TRAIN if p.parent.name == "weak"]
+RADAR = [p for p in TRAIN if p not in (*AERIAL, *OPEN_CITIES, *WEAK)]
 INFERENCE = sorted(
     p for p in (ROOT / "configs/inference").rglob("*.py") if not p.name.startswith("_")
 )
@@ -59,6 +60,8 @@ TWINS = {
     "baseline_deeplabv3_on_db_xentropy_jaccard": "baseline_deeplabv3",
     "baseline_se_resnext50-FPN_on_db_lr_restart": "baseline_se_resnext50-FPN_on_db",
     "unet_resnet50_sentinel1_on_db": "baseline_resnet50-unet",
+    **dict.fromkeys([f"weak/{stem}" for stem in ("m1", "m3", "m4", "m4_ema", "upper")], "b1"),
+    "weak/task_ii": "task_i_dropout",
 }
 #: No test may need the network.
 OFFLINE = "data_path=nowhere pretrained=false"
@@ -69,8 +72,11 @@ def name(path):
 
 
 def without_weights(path):
-    known = "pretrained" in configs.load(path).read_settings()
-    return configs.load(path, OFFLINE if known else "data_path=nowhere")
+    settings = configs.load(path).read_settings()
+    known = "pretrained" in settings
+    # which are otherwise those of the data
+    weights = " class_weights=(1,1,1,1,1,1)" if path in WEAK and "class_weights" in settings else ""
+    return configs.load(path, (OFFLINE if known else "data_path=nowhere") + weights)
 
 
 @pytest.mark.parametrize("path", [*TRAIN, *SELF, *INFERENCE], ids=name)
@@ -382,3 +388,44 @@ def test_each_head_of_open_cities_can_be_left_out(off):
     model, criterion, *_ = build(config)
     assert heads_of(model) == tuple(t.loss.head for t in terms_of(criterion))[1:]
     assert len(heads_of(model)) == 2
+
+
+def test_the_weak_configs_are_those_of_the_docs():
+    _, _, text = (ROOT / "docs/configs.md").read_text().partition("## Weak labels")
+    found = re.findall(r"^\| weak/(\w+) \|", text.partition("\n## ")[0], re.MULTILINE)
+    assert {p.stem for p in WEAK} == set(found)
+
+
+@pytest.mark.parametrize(
+    ("stem", "wanted"),
+    [
+        ("b1", []),
+        ("m1", ["0.5·tags"]),
+        ("m3", ["pseudo", "0.5·tags"]),
+        ("m4", ["0.5·tags", "consistency"]),
+        ("task_ii", ["0.5·tags"]),
+        ("task_ii_tags", ["scores", "masks, since epoch 5"]),
+        ("cam", ["scores"]),
+    ],
+)
+def test_a_step_of_the_weak_ladder_has_its_lessons(stem, wanted, monkeypatch):
+    batch = {"image": torch.zeros(1, 3, 8, 8), "mask": torch.zeros(1, 8, 8, dtype=torch.uint8)}
+    for module, loader in ((loaders, "train_loader"), (cells, "tag_loader")):
+        monkeypatch.setattr(module, loader, lambda *_, **options: [batch])
+    config = without_weights(ROOT / f"configs/train/weak/{stem}.py")
+    config.built["model"] = torch.nn.Linear(1, 1)
+    assert [str(lesson) for lesson in config.build("lessons")] == wanted
+
+
+def test_the_weak_recipe_is_that_of_its_facts():
+    """AdamW at 2e-4, the encoder at half of it, CE + Dice, the teacher of UniMatch V2."""
+    config = without_weights(ROOT / "configs/train/weak/m4_ema.py")
+    config.built["model"] = torch.nn.ModuleDict(
+        {"network": torch.nn.ModuleDict({"encoder": torch.nn.Linear(1, 1)})}
+    )
+    optimizer = config.build("optimizer")
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-4]
+    assert type(optimizer) is torch.optim.AdamW
+    assert str(config.build("criterion")) == "CE(1, 1, 1, 1, 1, 1) + Dice"
+    assert (config.ema_decay, config.ema_warmup, config.keep) == (0.996, "one", 0.95)
+    assert (config.feature_dropout, config.views, config.rarest) == ("complementary", 2, 0.3)

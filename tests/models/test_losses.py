@@ -13,6 +13,7 @@ from builtup.models.losses import (
     FocalTversky,
     Jaccard,
     Lovasz,
+    NoLabels,
     SoftLabels,
     SymmetricCrossEntropy,
     Tversky,
@@ -416,3 +417,13 @@ def test_f1_is_that_of_precision_and_recall_of_each_class():
         scores.append(2 * precision * recall / (precision + recall))
     torch.testing.assert_close(F1()(logits, target), 1 - torch.stack(scores).mean())
     assert str(F1()) == "F1"
+
+
+def test_no_labels_cost_nothing_and_count_for_nothing() -> None:
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    target = torch.zeros(1, 2, 2, dtype=torch.long)
+    loss = NoLabels()
+    value = loss(logits, target)
+    value.backward()
+    assert float(value.detach()) == loss.count(target) == 0 and str(loss) == "no labels"
+    assert logits.grad is not None and not logits.grad.any()

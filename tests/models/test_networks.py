@@ -46,3 +46,22 @@ def test_a_frozen_encoder_stays_as_it_is_and_the_rest_is_learnt():
     optimizer.step()
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]) is name.startswith("encoder."), name
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "options"),
+    [("enc_dec_unpool", "vgg16_bn", {"dropout": 0.1}), ("single_stage", "resnet38", {"width": 4})],
+)
+def test_networks_of_classes_alone_have_their_encoder(architecture, encoder, options):
+    network = create_network(architecture, encoder, in_channels=2, num_classes=3, **options)
+    assert network.eval()(torch.rand(1, 2, 32, 32)).shape == (1, 3, 32, 32)
+    for wrong in ({"encoder": "resnet50"}, {"heads": ("height",)}, {"freeze_encoder": True}):
+        given = {"encoder": encoder, "in_channels": 2, "num_classes": 3, **wrong}
+        with pytest.raises(ConfigError, match=f"it has the encoder {encoder}, learnt whole"):
+            create_network(architecture, **given)
+
+
+def test_weights_that_cannot_be_had_by_name_are_refused():
+    given = {"in_channels": 3, "num_classes": 2, "pretrained": True, "width": 4}
+    with pytest.raises(ConfigError, match="fetch them and give their file"):
+        create_network("single_stage", "resnet38", **given)

@@ -90,6 +90,8 @@ KNOWN: Mapping[str, Known] = {
     # of the bases in configs/train: what may be None or not
     "scale": _own(tuple | None),
     "sampler_weights": _own(tuple | None),
+    "class_weights": _own(tuple | None),
+    "keep": _own(float | tuple),
     "mean": _own(tuple | None),
     "std": _own(tuple | None),
     "speckle_looks": _own(float | tuple | None),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
+from builtup.data.class_balance import tile_weights
 from builtup.data.contract import SampleLoader
 from builtup.data.radar import Radar
 from builtup.data.samplers import TrainingBatches, ValidationBatches
@@ -145,13 +146,15 @@ def train_loader(
     height_dropout: float = 0.0,
     optical: Augmentation | None = None,
     reference_pixel: float | None = None,
+    rarest: float = 0.0,
 ) -> TileLoader:
     """Random crops of `crop` pixels from the tiles below `folder` that `val_fold` leaves.
 
     `val_fold` is a fold's name or index, None to hold nothing out. `batch_size` counts the
     samples of all processes. `sampler_weights` are those of a tile (without, with built-up
     pixels), or one for each of more classes, of which the largest counts that occurs; None takes
-    every tile once an epoch. `scale=None` crops without resizing, `flips`
+    every tile once an epoch; a share `rarest` of the samples is drawn by how much of a tile is of
+    the rarest class. `scale=None` crops without resizing, `flips`
     are flips and quarter turns, `radar` further augmentation. `drop_common` leaves out ground that
     other cities share with the held-out one. `max_tiles` takes that many, evenly spread.
     `threshold_fold` is another fold to keep away from, whole tiles of it. `pixel_size` (least,
@@ -197,7 +200,7 @@ def train_loader(
     batches = TrainingBatches(
         len(chosen),
         batch_size,
-        weights=None if sampler_weights is None else _weights(chosen, sampler_weights),
+        weights=tile_weights(chosen, sampler_weights, rarest),
         samples=samples_per_epoch,
         groups=[tile.tile.scene for tile in chosen] if one_scene else None,
         seed=seed,
@@ -355,19 +358,6 @@ def _of_layer(tiles: Sequence[TrainTile], listed: Path) -> list[TrainTile]:
             problem = f"has {bands} bands, a class each, and samples hold one"
             raise InputError(found[0].mask.path, problem, "learn from masks: mode=hard")
     return found
-
-
-def _weights(tiles: Sequence[TrainTile], weights: tuple[float, ...]) -> list[float]:
-    if len(weights) == 2:
-        without, with_target = weights
-        return [with_target if t.target_ratio > 0 else without for t in tiles]
-    classes = max(len(t.shares) for t in tiles)
-    if len(weights) != classes:
-        raise ConfigError(
-            f"sampler_weights = {weights!r}: give two, of a tile without and with buildings, or "
-            f"one for each of the {classes} classes"
-        )
-    return [max(w for w, share in zip(weights, t.shares, strict=True) if share > 0) for t in tiles]
 
 
 def _spread(tiles: list[TrainTile], most: int | None) -> list[TrainTile]:

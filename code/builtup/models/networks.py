@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -25,16 +25,21 @@ def create_network(
     freeze_encoder: bool = False,
     **options: Any,
 ) -> nn.Module:
-    """Our own `lwrefinenet` (encoder mobilenet_v2) and `efficient_fpn` (see
-    `builtup.models.efficient_fpn`), or what segmentation_models_pytorch has.
+    """Our own `lwrefinenet` (encoder mobilenet_v2), `efficient_fpn`, `enc_dec_unpool` (vgg16_bn)
+    and `single_stage` (resnet38), see their modules, or what segmentation_models_pytorch has.
 
     Takes (B, in_channels, H, W), sides multiples of 32, and gives (B, num_classes, H, W) logits.
     With `heads`, such as ("height",), it gives a dict of these and the logits ("classes").
-    `pretrained` is True for ImageNet's weights, a name of `builtup.models.satellite`, or "lite0"
-    of efficient_fpn; `norm` is batch or group (`builtup.models.norms`); `freeze_encoder` learns the
-    rest alone; `options` go to the network's class. Raises ConfigError for what does not exist,
-    BuiltupError where weights cannot be had.
+    `pretrained` is True for ImageNet's weights, a name of `builtup.models.satellite`, "lite0" of
+    efficient_fpn, or of enc_dec_unpool and single_stage a file of the encoder's weights; `norm` is
+    batch or group (`builtup.models.norms`); `freeze_encoder` learns the rest alone; `options` go to
+    the network's class. Raises ConfigError for what does not exist, BuiltupError where weights
+    cannot be had.
     """
+    if architecture in _OWN:
+        make = _own_network(architecture, encoder, heads, freeze_encoder)
+        given: dict[str, Any] = {"pretrained": pretrained} if pretrained else {}
+        return with_norm(make(in_channels, num_classes, **given, **options), norm)
     if architecture == "efficient_fpn":
         from builtup.models.efficient_fpn import efficient_fpn
 
@@ -69,3 +74,24 @@ def create_network(
         )
     own = LightWeightRefineNet(in_channels, num_classes, pretrained, heads)
     return with_norm(own, norm)
+
+
+#: Networks whose heads are classes alone, and the encoder that each has.
+_OWN = {"enc_dec_unpool": "vgg16_bn", "single_stage": "resnet38"}
+
+
+def _own_network(
+    architecture: str, encoder: str, heads: Sequence[str], freeze_encoder: bool
+) -> Callable[..., nn.Module]:
+    if encoder != _OWN[architecture] or heads or freeze_encoder:
+        raise ConfigError(
+            f"network {architecture}: encoder = {encoder!r}, heads = {tuple(heads)}: it has the "
+            f"encoder {_OWN[architecture]}, learnt whole, and no heads beside the classes"
+        )
+    if architecture == "enc_dec_unpool":
+        from builtup.models.enc_dec_unpool import EncDecUnpool
+
+        return EncDecUnpool
+    from builtup.models.single_stage import SingleStage
+
+    return SingleStage

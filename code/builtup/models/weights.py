@@ -8,7 +8,7 @@ import logging
 import re
 import socket
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from builtup.errors import BuiltupError, one_line
 
-__all__ = ["adapt_input", "fetch", "lite0_weights"]
+__all__ = ["adapt_input", "fetch", "lite0_weights", "load_named", "read_named"]
 
 T = TypeVar("T")
 
@@ -157,3 +157,45 @@ def _timm_name(name: str, stored: dict[str, Tensor], own: dict[str, Tensor]) -> 
     prefixes = dict.fromkeys(".".join(k.split(".")[:3]) for k in own if k.startswith("blocks."))
     place = list(prefixes)[int(number)] if int(number) < len(prefixes) else f"blocks.{number}"
     return f"{place}.{names.get(layer, layer)}.{kind}"
+
+
+# --- files by name --------------------------------------------------------------------------------
+
+
+def read_named(path: str) -> dict[str, Tensor]:
+    """The tensors of a file that a user fetched; BuiltupError where it cannot be read."""
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e:  # torch.load raises what it likes
+        raise BuiltupError(
+            f"pretrained weights {path}: cannot be read ({one_line(e, 120)}); give the file of a "
+            "state_dict, or set pretrained = False in the config"
+        ) from e
+    return state
+
+
+def load_named(
+    module: nn.Module, state: Mapping[str, Tensor], name: str, leave_out: tuple[str, ...] = ()
+) -> None:
+    """Load tensors by their names, but for those that begin with `leave_out`.
+
+    Raises BuiltupError, which lists every name that is missing, not expected or of another shape.
+    """
+    given = {k: v for k, v in state.items() if not k.startswith(leave_out)}
+    own = module.state_dict()
+    # older files lack the counters of batches
+    given |= {k: v for k, v in own.items() if k.endswith("num_batches_tracked") and k not in given}
+    wrong = {
+        "missing": sorted(own.keys() - given.keys()),
+        "not expected": sorted(given.keys() - own.keys()),
+        "of another shape": sorted(
+            k for k in own.keys() & given.keys() if own[k].shape != given[k].shape
+        ),
+    }
+    if any(wrong.values()):
+        listed = "; ".join(f"{what} {', '.join(names)}" for what, names in wrong.items() if names)
+        raise BuiltupError(
+            f"pretrained weights {name}: do not fit the network: {listed}; give weights of this "
+            "network, or set pretrained = False in the config"
+        )
+    nn.Module.load_state_dict(module, given)

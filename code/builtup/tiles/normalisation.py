@@ -10,7 +10,7 @@ from typing import Any
 
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.sensors.catalogue import DEFAULT, channel_sets, sensor_named
-from builtup.sensors.classes import Classes
+from builtup.sensors.classes import BUILT_UP, Classes
 from builtup.sensors.optical.cameras import HEIGHT
 from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
@@ -20,6 +20,7 @@ from builtup.tiles.scene_stats import FoldPart, SceneMeasures
 __all__ = [
     "STATS_JSON",
     "channel_statistics",
+    "class_names",
     "classes_entry",
     "read_classes",
     "read_sensor",
@@ -127,6 +128,12 @@ def read_classes(folder: Path) -> Classes | None:
         return Classes.with_roles(stats["class_names"], stats.get("class_roles", {}))
     except (ConfigError, ValueError, TypeError, AttributeError) as e:
         raise InputError(path, f"malformed ({e})", "run generate_tiles_stats again") from e
+
+
+def class_names(folder: str | Path) -> tuple[str, ...]:
+    """The names of the classes of the tiles in `folder`: built-up or not where none is named."""
+    classes = read_classes(Path(folder))
+    return BUILT_UP.names if classes is None else classes.names
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -41,6 +41,7 @@ reference_pixel = None  # metres: tiles of any pixel are seen in pixels of about
 sampler_weights = (1.0,) * num_classes  # of a tile the largest of the classes that it holds
 batch_size, val_batch_size = 8, 2
 num_workers = 2
+rarest = 0.0  # share of the samples drawn by how much of a tile is of the rarest class
 max_tiles = None
 
 flips = True  # and quarter turns; what follows is builtup.data.optical
@@ -125,6 +126,7 @@ def train_loader():
         channel_set=channel_set,
         height_dropout=height_dropout,
         targets=targets(),
+        rarest=rarest,
         num_workers=num_workers,
         seed=seed,
         drop_common=folds_drop,

@@ -1,0 +1,84 @@
+"""What the trainings with few pixel labels share: network and losses of B1, lessons of tags.
+
+`data_path` is a folder in which masks label the pixels of few scenes and tags.csv the cells of many
+(`weaken`); docs/weak.md says which config is which step of the ladder. A weight of 0 leaves a
+lesson out.
+"""
+
+from torch.optim import AdamW
+
+from builtup.data import cells as tagged
+from builtup.data.class_balance import median_frequency_weights
+from builtup.data.optical import Optical
+from builtup.models.losses import CrossEntropy, Dice
+from builtup.training.consistency import WeakToStrong
+from builtup.training.lessons import Lesson
+from builtup.training.schedules import poly
+from builtup.training.tagged import LogSumExp, Mean, TagLoss
+
+base = "../aerial/_aerial.py"
+
+data_path, val_fold = "input/weak_tiles", "validation"
+num_epochs, samples_per_epoch = 40, 1000
+rarest = 0.3  # share of the samples drawn by how much of a tile is of the rarest class
+
+architecture, encoder = "unet", "resnet50"
+class_weights = None  # None: by the median frequency of the tiles' pixels, within these limits
+class_weight_limits = (0.1, 10.0)
+dice = 1.0
+lr, weight_decay, encoder_rate = 2e-4, 1e-2, 0.5  # the encoder's share of the rate
+
+tags_weight, tags_r = 0.0, 20.0  # of log-sum-exp, the larger the nearer to the greatest; 0: mean
+consistency, keep, views = 0.0, 0.95, 2  # weight; least probability, one or one a class
+cutmix, feature_dropout, masked = 0.5, "single", True  # masked: by the tags
+
+
+def criterion():
+    weights = class_weights or median_frequency_weights(
+        data_path, val_fold, class_weight_limits, drop_common=folds_drop
+    )
+    loss = CrossEntropy(*weights, label_smoothing=label_smoothing)
+    return loss + dice * Dice() if dice else loss
+
+
+def cells(stream):
+    """Tagged cells; each lesson draws its own stream."""
+    return tagged.tag_loader(
+        data_path,
+        val_fold=val_fold,
+        batch_size=batch_size,
+        crop=crop,
+        channel_set=channel_set,
+        num_workers=num_workers,
+        seed=seed + stream,
+    )
+
+
+def pool():
+    return LogSumExp(tags_r) if tags_r else Mean()  # the mean is for shares
+
+
+def strong():
+    return Optical(0.5, 0.5, 0.5, 0.25, 2.0)
+
+
+def lessons(model):
+    found = []
+    if tags_weight:
+        found.append(Lesson("tags", cells(1), TagLoss(pool()), tags_weight))
+    if consistency:
+        loss = WeakToStrong(strong(), keep, views, cutmix, feature_dropout, masked, seed)
+        found.append(Lesson("consistency", cells(2), loss, consistency))
+    return found
+
+
+def optimizer(model):
+    named = list(model.named_parameters())
+    parts = [[p for name, p in named if (".encoder." in name) is of] for of in (True, False)]
+    rates = (lr * encoder_rate, lr)
+    groups = [{"params": p, "lr": rate} for p, rate in zip(parts, rates, strict=True) if p]
+    return AdamW(groups, lr=lr, weight_decay=weight_decay)
+
+
+def lr_scheduler(optimizer, total_steps):
+    return poly(optimizer, total_steps)
