@@ -168,8 +168,7 @@ def kampala(out: Path) -> Ground:
 
 def simulated_towns(out: Path) -> Ground:
     """Towns of several pixel sizes with noisy labels, and others with their clean truth."""
-    common = {"sensor": "aerial", "dates": 1, "size": SIZE, "num_workers": 2, "labels": ""}
-    del common["labels"]
+    common: dict[str, Any] = {"sensor": "aerial", "dates": 1, "size": SIZE, "num_workers": 2}
     learnt, mapped = out / "towns" / "learnt", []
     for number, pixel in enumerate(PIXELS):
         raw = out / "towns" / f"raw_{pixel}"
