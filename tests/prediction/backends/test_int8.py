@@ -140,7 +140,7 @@ def test_an_8_bit_network_is_judged_once_and_then_predicts_the_same_buildings(
         config = configs.load(root / "validate_x.py", f"backend={backend}")
         prepared = plan(config)
         stream = prepared.loaded.stream
-        assert prepared.record.backend == stream.backend == backend
+        assert prepared.record().backend == stream.backend == backend
         work = TileWork(prepared.selection, stream, 0.5, Classes.of("ab"), scored=True)
         levels[backend] = predict_tiles(work, work.selection.tiles, quiet=True).matrix
     apart = np.abs(levels["torch"] - levels["openvino-int8"]).sum() / levels["torch"].sum()
@@ -224,8 +224,8 @@ def test_a_run_goes_on_with_the_backend_that_auto_chose(
     folder.mkdir()
     monkeypatch.setattr(choose, "_race", lambda *sides: ("openvino", "measured"))
     first = plan(configs.load(root / "validate_x.py", "backend=auto"))
-    assert first.record.backend == "openvino"
-    first.record.write(folder)
+    assert first.record().backend == "openvino"
+    first.record().write(folder)
     monkeypatch.setattr(choose, "_fastest", lambda *sides: "torch")
     on = f"resume_from={folder}"
     assert plan(configs.load(root / "validate_x.py", f"backend=auto {on}")).previous == folder
