@@ -8,22 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from builtup import __version__, logs, option_lists
+from builtup import __version__, logs, option_lists, options
 from builtup.jobs.on_cluster import data_step, on_cluster
-from builtup.options import (
-    HELP_SETTINGS,
-    PATH,
-    Group,
-    averaging,
-    io,
-    launching,
-    leaving_out,
-    polygon_options,
-    results,
-    simulating,
-    tiling,
-    work,
-)
+from builtup.options import PATH, io, results
 
 if TYPE_CHECKING:
     from builtup.jobs.steps import Summary
@@ -46,7 +33,7 @@ def main() -> None:
         cli(standalone_mode=False)
 
 
-@click.group(cls=Group, context_settings=HELP_SETTINGS)
+@click.group(cls=options.Group)
 @click.version_option(__version__, prog_name="builtup")
 def cli() -> None:
     """Maps of buildings and settlements from Sentinel-1 radar."""
@@ -80,7 +67,7 @@ def inspect(input_path: Path) -> None:
 
 
 @cli.command()
-@simulating
+@option_lists.simulating
 def simulate(**options: Any) -> None:
     """Write a data set of simulated towns: Sentinel-1 scenes, or orthomosaics."""
     from builtup.simulate.dataset import simulate as run
@@ -134,7 +121,7 @@ def rasterize(**options: Any) -> None:
 
 @cli.command("generate_tiles")
 @io("output/train/images_3b", "input/train_tiles/images", "scenes or masks", "tiles")
-@tiling(512, 32)
+@options.tiling(512, 32)
 @data_step
 def generate_tiles(**options: Any) -> None:
     """Cut scenes or masks into training tiles."""
@@ -145,7 +132,7 @@ def generate_tiles(**options: Any) -> None:
 
 @cli.command("generate_test_tiles")
 @io("output/test/images_3b", "input/test_tiles/images", "scenes", "tiles")
-@tiling(1024, 256)
+@options.tiling(1024, 256)
 @data_step
 def generate_test_tiles(**options: Any) -> None:
     """Cut scenes into overlapping tiles for inference."""
@@ -176,32 +163,37 @@ def weaken(**options: Any) -> None:
     _report(run(**options))
 
 
-def _launch(script_path: Path, config_path: Path, overrides: str, **options: Any) -> None:
+def _check_overrides(config_path: Path, overrides: str, **_: Any) -> None:
+    """Refuse names that no config has at once: what follows takes seconds to import."""
     from builtup.config.load import check_overrides
 
-    check_overrides(config_path, overrides)  # what follows takes seconds to import
+    check_overrides(config_path, overrides)
+
+
+def _launch(script_path: Path, **options: Any) -> None:
+    _check_overrides(**options)
     from builtup.config.launch import run_script
 
-    run_script(script_path, config_path=config_path, overrides=overrides, **options)
+    run_script(script_path, **options)
 
 
 @cli.command("main")
 @click.option("--script_path", type=PATH, default=TRAINING, help="a file with run(config)")
-@launching
+@options.launching
 def main_command(**options: Any) -> None:
     """Run a script (training, inference) with a config."""
     _launch(**options)
 
 
 @cli.command()
-@launching
+@options.launching
 def train(**options: Any) -> None:
     """Train a network: `main` with the script of trainings."""
     _launch(Path(TRAINING), **options)
 
 
 @cli.command()
-@launching
+@options.launching
 def infer(**options: Any) -> None:
     """Predict with a trained network: `main` with the script of inferences."""
     _launch(Path(INFERENCE), **options)
@@ -219,7 +211,7 @@ def merge_tiles(**options: Any) -> None:
 
 @cli.command("all_agg_by_city")
 @results
-@averaging
+@options.averaging
 @data_step
 def all_agg_by_city(**options: Any) -> None:
     """Average the dates of each city and threshold the mean."""
@@ -230,7 +222,7 @@ def all_agg_by_city(**options: Any) -> None:
 
 @cli.command()
 @results
-@polygon_options
+@options.polygon_options
 @data_step
 def polygonize(**options: Any) -> None:
     """Turn city masks into polygons."""
@@ -242,8 +234,8 @@ def polygonize(**options: Any) -> None:
 @cli.command("to_submission")
 @results
 @option_lists.handing_in
-@averaging
-@polygon_options
+@options.averaging
+@options.polygon_options
 @data_step
 def to_submission(**options: Any) -> None:
     """Merge tiles, aggregate by city and polygonise; or the classes of each scene in a tar."""
@@ -307,12 +299,10 @@ def self_train(**options: Any) -> None:
 
 
 @cli.command("cross_validate")
-@leaving_out
+@option_lists.leaving_out
 def cross_validate(**options: Any) -> None:
     """Leave every city (or block of ground) out in turn, and say how sure the mean is."""
-    from builtup.config.load import check_overrides
-
-    check_overrides(options["config_path"], options["overrides"])
+    _check_overrides(**options)
     from builtup.studies.cross_validate import cross_validate as run
 
     logs.say(run(**options))
@@ -322,9 +312,7 @@ def cross_validate(**options: Any) -> None:
 @option_lists.searching
 def search(**options: Any) -> None:
     """Try settings that a config names, end trials that promise little, and say which are best."""
-    from builtup.config.load import check_overrides
-
-    check_overrides(options["config_path"], options["overrides"])
+    _check_overrides(**options)
     from builtup.report.search_page import search_page
     from builtup.runs import tracking
     from builtup.studies.search import search as run
@@ -383,7 +371,7 @@ def demo(**options: Any) -> None:
 
 @cli.command()
 @option_lists.predicting
-@work
+@options.work
 @on_cluster("output_path")  # reads scenes from URLs itself, window by window
 def predict(**options: Any) -> None:
     """Map new scenes with a trained model: probabilities, masks, polygons."""

@@ -27,11 +27,13 @@ __all__ = [
     "handing_in",
     "holding_out",
     "importing",
+    "leaving_out",
     "predicting",
     "pseudo_labelling",
     "reporting",
     "searching",
     "self_training",
+    "simulating",
     "tracing",
     "validating",
     "weakening",
@@ -40,6 +42,38 @@ __all__ = [
 
 _LAYOUTS = ["dronedeploy", "chips", "open_cities", "spacenet", "vaihingen", "potsdam", "loveda"]
 _SOURCE = click.Choice(["scene", "city"])
+
+simulating = listed(
+    ("output_path", PATH, "output/simulated", "folder for the splits"),
+    (
+        *("sensor", click.Choice(["sentinel1", "aerial"]), "sentinel1"),
+        "radar in the UNOSAT layout, or orthomosaics in DroneDeploy's",
+    ),
+    ("cities", FROM_0, 6, "cities of the training split"),
+    ("test_cities", FROM_0, 3, "cities of the test split"),
+    ("dates", COUNT, 2, "dates of each city; from the air: scenes, each above other ground"),
+    ("size", click.IntRange(64), 1024, "pixels along a side"),
+    ("pixel", str, "", "metres of a pixel from the air, 0.05 to 1; 0.25 by default (radar: 10)"),
+    (
+        *("georeference", click.Choice(["utm", "none"]), "utm"),
+        "of orthomosaics: a CRS, or none as some have it",
+    ),
+    ("seed", int, 0, "any whole number: other towns"),
+    ("footprints", str, "", "a file of building polygons; a plan by default"),
+    (
+        *("labels", click.Choice(["builtup", "footprints"]), "builtup"),
+        "what the polygons show: built-up ground, or each building",
+    ),
+    (
+        *("variety", click.Choice(["plain", "wide", "mixed"]), "plain"),
+        "how far towns, land, seasons and sensors differ",
+    ),
+    (
+        *("shift", click.Choice(["", "style", "climate", "season", "sensor"]), ""),
+        "cities of another kind; none by default",
+    ),
+    ("num_workers", COUNT, 2, "processes on this machine"),
+)
 
 importing = listed(
     (
@@ -130,6 +164,15 @@ comparing = listed(
     ("runs", str, ..., "parent runs, configs or folders, separated by ;"),
     ("level", click.FloatRange(0.5, 0.999), 0.95, "probability of the intervals"),
     ("output", str, "", "a folder; output/compare by default"),
+)
+
+leaving_out = listed(
+    ("config_path", PATH, ..., "a config of configs/train"),
+    ("folds", str, "", "names separated by ; and all by default"),
+    ("seeds", str, "", 'separated by ; such as "0;1;2"; the config\'s by default'),
+    ("overrides", str, "", 'settings to replace, "num_epochs=3"; none by default'),
+    ("num_gpus", COUNT, 1, "processes a fold"),
+    ("output", str, "", "a folder; output/cross_validation/<config> by default"),
 )
 
 searching = listed(

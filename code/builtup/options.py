@@ -21,7 +21,6 @@ from builtup.errors import BuiltupError
 __all__ = [
     "COUNT",
     "FROM_0",
-    "HELP_SETTINGS",
     "PATH",
     "PROBABILITY",
     "Command",
@@ -32,19 +31,15 @@ __all__ = [
     "averaging",
     "io",
     "launching",
-    "leaving_out",
     "listed",
     "polygon_options",
     "results",
-    "simulating",
     "tiling",
     "work",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
-#: Of every command.
-HELP_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 
 class OrNothing(click.ParamType):
@@ -141,6 +136,10 @@ class Group(click.Group):
     """The commands; `builtup --quiet prepare` is `builtup prepare --quiet`."""
 
     command_class = Command
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.context_settings.update(help_option_names=["-h", "--help"], show_default=True)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The options before the name of a command."""
@@ -337,45 +336,4 @@ launching = listed(
     ("num_gpus", COUNT, 1, "processes, on a CPU too"),
     ("nodes", COUNT, 1, "machines: docs/scaling.md"),
     ("overrides", str, "", 'settings to replace, "num_epochs=3 seed=1"; none by default'),
-)
-
-simulating = listed(
-    ("output_path", PATH, "output/simulated", "folder for the splits"),
-    (
-        *("sensor", click.Choice(["sentinel1", "aerial"]), "sentinel1"),
-        "radar in the UNOSAT layout, or orthomosaics in DroneDeploy's",
-    ),
-    ("cities", FROM_0, 6, "cities of the training split"),
-    ("test_cities", FROM_0, 3, "cities of the test split"),
-    ("dates", COUNT, 2, "dates of each city; from the air: scenes, each above other ground"),
-    ("size", click.IntRange(64), 1024, "pixels along a side"),
-    ("pixel", str, "", "metres of a pixel from the air, 0.05 to 1; 0.25 by default (radar: 10)"),
-    (
-        *("georeference", click.Choice(["utm", "none"]), "utm"),
-        "of orthomosaics: a CRS, or none as some have it",
-    ),
-    ("seed", int, 0, "any whole number: other towns"),
-    ("footprints", str, "", "a file of building polygons; a plan by default"),
-    (
-        *("labels", click.Choice(["builtup", "footprints"]), "builtup"),
-        "what the polygons show: built-up ground, or each building",
-    ),
-    (
-        *("variety", click.Choice(["plain", "wide", "mixed"]), "plain"),
-        "how far towns, land, seasons and sensors differ",
-    ),
-    (
-        *("shift", click.Choice(["", "style", "climate", "season", "sensor"]), ""),
-        "cities of another kind; none by default",
-    ),
-    ("num_workers", COUNT, 2, "processes on this machine"),
-)
-
-leaving_out = listed(
-    ("config_path", PATH, ..., "a config of configs/train"),
-    ("folds", str, "", "names separated by ; and all by default"),
-    ("seeds", str, "", 'separated by ; such as "0;1;2"; the config\'s by default'),
-    ("overrides", str, "", 'settings to replace, "num_epochs=3"; none by default'),
-    ("num_gpus", COUNT, 1, "processes a fold"),
-    ("output", str, "", "a folder; output/cross_validation/<config> by default"),
 )
