@@ -201,9 +201,9 @@ pseudo_labelling = listed(
     ("output_path", PATH, "output/pseudo", "folder for the tiles and their labels"),
     (
         "mode",
-        click.Choice(["soft", "hard", "negatives"]),
+        click.Choice(["soft", "hard", "tags", "negatives"]),
         "soft",
-        "probabilities, classes where they are sure, or scenes that are sure to be empty",
+        "probabilities, classes where sure, the same of those tagged, or scenes sure to be empty",
     ),
     ("source", _SOURCE, "scene", "each scene's own map, or that of its city, of all dates"),
     ("low", click.FloatRange(0, 1), 0.2, "hard, negatives: most probability of the background"),
@@ -215,6 +215,9 @@ pseudo_labelling = listed(
         0.2,
         "mode=negatives: probability that the presence head stays below",
     ),
+    ("keep", click.FloatRange(0, 1), 0.9, "mode=tags: least probability of a class"),
+    ("per_class", str, "", 'mode=tags: the same by class, "car=0.8;tree=0.7"; keep by default'),
+    ("tags_path", str, "", "mode=tags: the cells' tags; tags.csv of tiles_path by default"),
     ("gt_path", str, "", "polygons or masks to compare labels with; none by default"),
 )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from builtup.errors import BuiltupError, InputError
-from builtup.maps.label_rules import LabelRule, largest_mapped
+from builtup.errors import BuiltupError, ConfigError, InputError
+from builtup.maps.label_rules import LabelRule, by_tags, largest_mapped, least_by_class
 from builtup.runs.prediction_tags import PredictionTags
 from builtup.sensors.classes import Classes
 
@@ -16,8 +17,10 @@ TWO = Classes.of(("background", "building"))
 THREE = Classes.of(("ground", "building", "tree"))
 
 
-def rule(mode: str, low: float = 0.2, high: float = 0.8, presence: float = 0.2) -> LabelRule:
-    return LabelRule(mode, "scene", low, high, None, presence)
+def rule(
+    mode: str, low: float = 0.2, high: float = 0.8, presence: float = 0.2, **more: Any
+) -> LabelRule:
+    return LabelRule(mode, "scene", low, high, None, presence, **more)
 
 
 def levels(*rows: list[int]) -> np.ndarray:
@@ -64,7 +67,9 @@ def test_the_largest_probability_is_that_of_the_mapped_class_where_it_is_known()
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "tags"}, "mode=tags: unknown; use soft, hard or negatives"),
+        ({"mode": "some"}, "mode=some: unknown; use soft, hard, tags or negatives"),
+        ({"keep": 1.5}, "keep=1.5: expected a probability"),
+        ({"per_class": {"car": 0.5}}, "per_class: is of mode=tags"),
         ({"low": 0.9}, "low below high"),
         ({"presence": 0.0}, "presence=0: expected a probability above 0"),
     ],
@@ -72,6 +77,68 @@ def test_the_largest_probability_is_that_of_the_mapped_class_where_it_is_known()
 def test_rules_that_make_no_sense_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(BuiltupError, match=message):
         rule(**{"mode": "soft", **options})  # type: ignore[arg-type]
+
+
+def allowed(*columns: str) -> np.ndarray:
+    """(K, 1, W): of each pixel a digit a class, 1 where it may be."""
+    return np.array([[int(c) for c in column] for column in columns], bool).T[:, None]
+
+
+def test_tags_take_absent_classes_out_of_the_probabilities() -> None:
+    # ground .5, building .3, tree .2 of each pixel but the last two, that have none or no map
+    values = levels([127] * 5 + [254, 255], [76] * 5 + [0, 255], [51] * 5 + [0, 255])
+    may = allowed("111", "011", "101", "001", "000", "011", "111")
+    label, share = by_tags(values, THREE, may)
+    assert label.tolist() == [[0, 1, 0, 2, 255, 255, 255]]
+    expected = [127 / 254, 76 / 127, 127 / 178, 1.0]
+    assert share[0, :4] == pytest.approx(expected)
+
+
+def test_the_only_class_that_tags_leave_is_certain() -> None:
+    label, share = by_tags(levels([254], [0], [0]), THREE, allowed("010"))
+    assert (label[0, 0], share[0, 0]) == (1, 1.0)
+
+
+def test_tags_of_two_classes_in_one_band() -> None:
+    # .8 building: where it is absent ground, for certain; where ground is absent building
+    values = levels([203, 203, 203, 50])
+    label, share = by_tags(values, TWO, allowed("11", "10", "01", "11"))
+    assert label.tolist() == [[1, 0, 1, 0]]
+    assert share[0] == pytest.approx([203 / 254, 1, 1, 204 / 254])
+    first = Classes.of(("building", "ground"))
+    assert by_tags(values, first, allowed("11", "01", "10", "11"))[0].tolist() == [[0, 1, 0, 1]]
+
+
+def test_it_is_what_the_teacher_of_a_training_says() -> None:
+    import torch
+
+    from builtup.training.consistency import masked_by_tags
+
+    generator = np.random.default_rng(0)
+    values = generator.integers(1, 255, (3, 4, 5), dtype=np.uint8)
+    tags = torch.tensor([[1.0, 0.0, float("nan")]])
+    masked = masked_by_tags(
+        torch.from_numpy(values / values.sum(0))[None], tags, torch.ones(1, 4, 5, dtype=torch.bool)
+    )[0].numpy()
+    label, share = by_tags(values, THREE, np.broadcast_to([[[1]], [[0]], [[1]]], (3, 4, 5)) == 1)
+    assert np.array_equal(label, masked.argmax(0))
+    np.testing.assert_allclose(share, masked.max(0), rtol=1e-6)
+
+
+def test_a_class_may_have_a_probability_of_its_own() -> None:
+    own = rule("tags", keep=0.9, per_class=least_by_class("tree=0.7; building = 0.5"))
+    assert own.least(THREE).tolist() == [0.9, 0.5, 0.7]
+    assert rule("tags").least(THREE).tolist() == [0.9] * 3
+    with pytest.raises(ConfigError, match="per_class: no class car; choose from ground, building"):
+        rule("tags", per_class={"car": 0.5}).least(THREE)
+    for text in ("car", "car=2", "=0.5", "car:0.5"):
+        with pytest.raises(ConfigError, match="expected classes and probabilities, such as car"):
+            least_by_class(text)
+
+
+def test_what_other_modes_depend_on_has_no_word_of_tags() -> None:
+    assert "keep" not in rule("hard").settings
+    assert rule("tags", per_class={"tree": 0.5}).settings["per_class"] == {"tree": 0.5}
 
 
 def test_negatives_need_a_presence_head_and_two_classes() -> None:

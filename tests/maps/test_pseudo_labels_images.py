@@ -1,4 +1,4 @@
-"""Pseudo-labels of images: any number of classes, no CRS, means of runs, negatives."""
+"""Pseudo-labels of images: any number of classes, no CRS, means of runs, negatives, tags."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from aerial_data import NAMES, add_site
 from builtup.data.loaders import train_loader
-from builtup.errors import InputError
+from builtup.errors import BuiltupError, InputError
 from builtup.geo.probability import NODATA
+from builtup.geo.windows import Window
 from builtup.maps.ensemble import ensemble
 from builtup.maps.pseudo_labels import pseudo_labels
 from builtup.runs.results import PredictionTags, write_tags
@@ -23,6 +24,8 @@ from builtup.tiles.cut import generate_tiles
 from builtup.tiles.normalisation import read_classes
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.table import read_tile_stats
+from builtup.tiles.tags import CellTags
+from builtup.tiles.tags import write_tags as write_cells
 from builtup.training.pseudo_record import PseudoRecord
 
 Levels = NDArray[np.uint8]
@@ -233,3 +236,73 @@ def test_predictions_that_say_nothing_of_presence_are_refused(data: Path) -> Non
         with pytest.raises(InputError, match="its network has no presence head") as e:
             label(data, "two", mode="negatives", on_error=how)
         assert "\n" not in str(e.value) and not (data / "pseudo").exists()
+
+
+# --- tags -----------------------------------------------------------------------------------------
+
+
+def tag(root: Path, *cells: tuple[str, Window, tuple[float, ...]]) -> None:
+    """Write tags.csv beside the tiles, of scenes, cells in them and tags."""
+    rows = [
+        CellTags(f"{site}_scene", w, tags, f"{site}_scene_{w.x}_{w.y}") for site, w, tags in cells
+    ]
+    write_cells(root / "tiles" / "tags.csv", rows, NAMES)
+
+
+def test_labels_by_tags_are_of_what_is_there_and_sure(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    upper, lower = Window(0, 0, 50, 112), Window(50, 0, 46, 60)
+    tag(data, ("alpha", upper, (1, 0, 1)), ("alpha", lower, (float("nan"), 1, 0)))
+    with caplog.at_level(logging.INFO):
+        record = label(data, "three", mode="tags", keep=0.7, gt_path=str(data / "masks"))
+    assert "1 of 2 scenes have no tags" in caplog.text and "labels, tags:" in caplog.text
+    (mask,), levels = layer(data, "masks"), maps(data, "three").astype(int)
+    assert (mask[50:, 60:] == 255).all() and (mask[:4] == 255).all()
+    places = (slice(4, 50), slice(0, 112), (0, 2)), (slice(50, 96), slice(0, 60), (0, 1))
+    for rows, columns, present in places:
+        own = levels[list(present), rows, columns]
+        sure = own.max(0) >= 0.7 * own.sum(0)
+        expected = np.where(sure, np.array(present)[own.argmax(0)], 255)
+        assert np.array_equal(mask[rows, columns], expected) and 0.1 < sure.mean() < 1
+    assert (record.scenes, record.mode, record.keep, record.per_class) == (1, "tags", 0.7, {})
+    assert record.stages is not None and list(record.stages) == ["raw", "tags", "kept"]
+    accuracy = {name: of["accuracy"] or 0.0 for name, of in record.stages.items()}
+    assert accuracy["kept"] > accuracy["raw"] and record.stages["kept"]["labelled"] != 1
+    assert not (data / "pseudo" / "masks" / "beta").exists()
+
+
+def test_labels_by_tags_are_done_again_when_these_change(data: Path) -> None:
+    whole = Window(0, 0, 96, 112)
+    tag(data, ("alpha", whole, (1, 0, 1)), ("beta", whole, (1, 1, 1)))
+    paths = [data / "pseudo" / "masks" / s / f"{s}_scene_mask.tif" for s in SITES]
+    label(data, "three", mode="tags")
+    before = [path.stat().st_mtime_ns for path in paths]
+    label(data, "three", mode="tags")
+    assert [path.stat().st_mtime_ns for path in paths] == before
+    tag(data, ("alpha", whole, (1, 0, 0)), ("beta", whole, (1, 1, 1)))
+    label(data, "three", mode="tags")
+    after = [path.stat().st_mtime_ns for path in paths]
+    assert after[0] > before[0] and after[1] == before[1]
+    (mask,) = layer(data, "masks")
+    assert (mask[4:] == 0).all()
+    label(data, "three", mode="tags", per_class="tree=0.5")
+    assert paths[1].stat().st_mtime_ns > after[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "problem"),
+    [
+        ({}, None, "tags.csv: tags cannot be read"),
+        ({}, "scene,x,y,width,height,tile_id,church\n", "tags of church, which is no class"),
+        ({"per_class": "church=0.5"}, None, "per_class: no class church"),
+    ],
+)
+def test_tags_that_do_not_fit_leave_nothing_behind(
+    data: Path, options: dict[str, Any], text: str | None, problem: str
+) -> None:
+    if text is not None:
+        (data / "tiles" / "tags.csv").write_text(text)
+    with pytest.raises(BuiltupError, match=problem) as e:
+        label(data, "three", mode="tags", **options)
+    assert "\n" not in str(e.value) and not (data / "pseudo").exists()

@@ -23,22 +23,32 @@ from rasterio.io import DatasetReader, DatasetWriter
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import Grid
-from builtup.geo.probability import IGNORE, NODATA, SCALE, describe_probability
+from builtup.geo.probability import IGNORE, NODATA, describe_probability
 from builtup.geo.rasters import create_raster, gdal_env, open_on, read_window
 from builtup.geo.windows import Window, aligned
 from builtup.jobs.files import atomic_path, write_text_atomically
 from builtup.jobs.steps import Job, Step, Summary, is_done, run_step
-from builtup.maps.label_rules import HARD, NEGATIVES, SOFT, LabelRule, largest_mapped
+from builtup.maps.label_counts import LabelCounts, mean_of, quality_of, stages_of
+from builtup.maps.label_rules import (
+    HARD,
+    NEGATIVES,
+    SOFT,
+    TAGS,
+    LabelRule,
+    by_tags,
+    largest_mapped,
+    least_by_class,
+)
+from builtup.maps.label_tags import SceneTags, classes_of_maps, tags_of_scenes
 from builtup.maps.label_truth import Truths, open_truth
 from builtup.maps.masked_scenes import require_on
 from builtup.maps.teachers import inference_of, teacher_of
 from builtup.runs.lineage import tuned_ground
 from builtup.runs.results import PredictionTags, Results, read_tags, resolve_results, scene_rasters
-from builtup.scoring.counts import confusion, scores
-from builtup.scoring.tables import as_json
 from builtup.sensors.radar.names import plain_id
 from builtup.tiles.cut import write_list
 from builtup.tiles.masks import mask_profile
+from builtup.tiles.tags import TAGS_CSV
 from builtup.tiles.tile import TILES_CSV, Tile, by_scene, read_list, scene_grid
 from builtup.training.pseudo_record import PseudoRecord
 
@@ -46,11 +56,13 @@ __all__ = ["pseudo_labels"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("pseudo_labels", 2, spawn_above=40_000_000)
+STEP = Step("pseudo_labels", 3, spawn_above=40_000_000)
 #: Layers of the output: images are those of the tiles, masks hold classes, soft probabilities.
 IMAGES, MASKS = "images", "masks"
 #: What was counted of each scene, and the list of the scenes that mode negatives looked at.
 COUNTS, LISTED = ".counts", "negatives.csv"
+#: The labels, and in mode tags what they were before: as the map decides, and as tags allow.
+LABELS, RAW, ALLOWED = "kept", "raw", "tags"
 #: Rows and columns that are read at once.
 WINDOW = (256, 4096)
 
@@ -59,13 +71,14 @@ WINDOW = (256, 4096)
 class _Work:
     """A scene to label: its grid, the maps that tell it, how, and where truth is known.
 
-    `truth` are polygons, or a mask of the scene.
+    `truth` are polygons, or a mask of the scene; `cells` are its tags, in mode tags.
     """
 
     grid: Grid
     tags: PredictionTags
     rule: LabelRule
     truth: Path | None
+    cells: SceneTags | None = None
 
 
 def pseudo_labels(
@@ -80,6 +93,9 @@ def pseudo_labels(
     high: float = 0.8,
     max_std: float | None = None,
     presence: float = 0.2,
+    keep: float = 0.9,
+    per_class: str = "",
+    tags_path: str = "",
     gt_path: str = "",
     num_workers: int = 2,
     on_error: str = "stop",
@@ -95,16 +111,27 @@ def pseudo_labels(
     With `source="city"` the maps are those of all dates of a city, and 255 where their standard
     deviation is above `max_std`. Mode negatives keeps the scenes that are empty by a presence
     head (its largest probability below `presence`) and of which no pixel is above `low`; the others
-    are left out, and all are listed in negatives.csv. `gt_path` is a split with polygons, or a
-    folder of masks, that the labels are compared with. Raises InputError where a scene was not
-    predicted, or its map does not lie on it.
+    are left out, and all are listed in negatives.csv. Mode tags labels the scenes of which
+    `tags_path` (tags.csv of `tiles_path`, as `weaken` wrote it) has cells: the class that is the
+    most probable of those that a cell's tags allow, where its probability among these is at least
+    `keep`, or what `per_class` ("car=0.8;tree=0.7") says of it; 255 elsewhere, and in cells without
+    tags. `gt_path` is a split with polygons, or a folder of masks, that the labels are compared
+    with. Raises InputError where a scene was not predicted, or its map or its tags do not lie on
+    it.
     """
-    rule = LabelRule(mode, source, low, high, max_std, presence)
+    rule = LabelRule(mode, source, low, high, max_std, presence, keep, least_by_class(per_class))
     results = resolve_results(input_path, run_id)
     listed = tiles_path / IMAGES / TILES_CSV
     scenes = by_scene(read_list(listed))
     tags = {path: read_tags(path) for path in scene_rasters(results)}
     predicted = {of.scene: (path, of) for path, of in tags.items()}
+    cells: Mapping[str, SceneTags] = {}
+    if mode == TAGS:
+        classes = classes_of_maps(results, [of for s, (_, of) in predicted.items() if s in scenes])
+        rule.least(classes)  # names that are none are refused before anything is read
+        grids = {plain_id(scene): scene_grid(tiles) for scene, tiles in scenes.items()}
+        cells = tags_of_scenes(Path(tags_path or tiles_path / TAGS_CSV), classes, grids)
+        scenes = {scene: of for scene, of in scenes.items() if plain_id(scene) in cells}
     truths = Truths(gt_path)
     jobs: list[Job] = []
     problems: list[BuiltupError] = []
@@ -113,7 +140,9 @@ def pseudo_labels(
             if scene not in predicted:
                 raise _not_predicted(results, scene)
             truth = truths.of(scene, tiles[0].city)
-            jobs.append(_job(tiles, *predicted[scene], results, output_path, rule, truth))
+            own = cells.get(plain_id(scene))
+            map_of = predicted[scene]
+            jobs.append(_job(tiles, *map_of, results, output_path, rule, truth, own))
         except BuiltupError as e:
             problems.append(e)
     summary = run_step(
@@ -154,6 +183,7 @@ def _job(
     output: Path,
     rule: LabelRule,
     truth: Path | None,
+    cells: SceneTags | None,
 ) -> Job:
     inputs = [raster]
     if rule.source == "city":
@@ -171,9 +201,14 @@ def _job(
         name=tiles[0].scene,
         inputs=(*inputs, *(() if truth is None else (truth,))),
         outputs=(*outputs, output / COUNTS / f"{plain_id(tiles[0].scene)}.json"),
-        settings={**vars(rule), "threshold": tags.threshold, "presence_of": tags.presence},
+        settings={
+            **rule.settings,
+            "threshold": tags.threshold,
+            "presence_of": tags.presence,
+            **({} if cells is None else {"cells": cells.settings()}),
+        },
         pixels=grid.pixels,
-        context=_Work(grid, tags, rule, truth),
+        context=_Work(grid, tags, rule, truth, cells),
     )
 
 
@@ -193,9 +228,7 @@ def _label(job: Job) -> dict[str, int]:
     rule, classes = work.rule, work.tags.class_set
     *rasters, counts_path = job.outputs
     empty = rule.mode != NEGATIVES or _is_empty(job)
-    valid = told = kept = mapped = 0
-    sums = np.zeros(len(classes.bands), np.int64)
-    matrix = np.zeros((len(classes), len(classes)), np.int64)
+    counts = LabelCounts(classes)
     with gdal_env(), ExitStack() as stack:
         maps = [stack.enter_context(open_on(path, work.grid)) for path in _maps(job)]
         truth = (
@@ -206,33 +239,33 @@ def _label(job: Job) -> dict[str, int]:
         outs = [stack.enter_context(_new_layer(path, work)) for path in rasters]
         for window in aligned(work.grid.width, work.grid.height, WINDOW):
             known, levels = _levels(maps, window, rule)
-            mask = rule.masks(levels, classes, work.tags.threshold)
+            stages = _labels(work, levels, window)
+            mask = stages[LABELS]
             if not empty:
                 mask[:] = IGNORE
             outs[0].write(mask, 1, window=window.rasterio)
             for out in outs[1:]:
                 out.write(levels, window=window.rasterio)
-            labelled = levels[0] != NODATA
-            valid += int(known.sum())
-            told += int(labelled.sum())
-            kept += int(np.count_nonzero(mask != IGNORE))
-            mapped += int(np.count_nonzero(mask == classes.mapped_index))
-            sums += levels[:, labelled].sum(axis=1, dtype=np.int64)
+            counts.add(known, levels, mask)
             if truth is not None:
-                matrix += confusion(truth(window), mask, len(classes))
-    if valid == 0:
+                counts.compare(truth(window), stages)
+    if counts.valid == 0:
         raise InputError(job.inputs[0], f"no valid pixel on scene {job.name}", "check its place")
-    counts: dict[str, Any] = {
-        "valid": valid,
-        "told": told,
-        "kept": kept,
-        "mapped": mapped,
-        "sums": sums.tolist(),
-    }
-    if truth is not None:
-        counts["confusion"] = matrix.tolist()
-    write_text_atomically(counts_path, json.dumps(counts) + "\n")
+    write_text_atomically(counts_path, json.dumps(counts.as_json()) + "\n")
     return {}
+
+
+def _labels(work: _Work, levels: NDArray[np.uint8], window: Window) -> dict[str, NDArray[np.uint8]]:
+    """The labels (h, w) of a window's probabilities; in mode tags also what they were before, where
+    tags say anything."""
+    rule, classes, threshold = work.rule, work.tags.class_set, work.tags.threshold
+    if work.cells is None:
+        return {LABELS: rule.masks(levels, classes, threshold)}
+    allowed = work.cells.allowed(window)
+    raw = np.where(allowed.any(axis=0), classes.decide(levels, threshold), np.uint8(IGNORE))
+    label, share = by_tags(levels, classes, allowed)
+    sure = share >= np.append(rule.least(classes), np.inf)[np.minimum(label, len(classes))]
+    return {RAW: raw, ALLOWED: label, LABELS: np.where(sure, label, np.uint8(IGNORE))}
 
 
 @contextmanager
@@ -336,50 +369,28 @@ def _record(
 ) -> PseudoRecord:
     valid, kept, mapped = (sum(c[name] for c in counts) for name in ("valid", "kept", "mapped"))
     teacher, learnt = teacher_of(results)
-    hard, empty = rule.mode != SOFT, rule.mode == NEGATIVES
     works: list[_Work] = [job.context for job in done]
+    classes = works[0].tags.class_set
+    of_low, of_tags = (HARD, NEGATIVES), rule.mode == TAGS
     return PseudoRecord(
         teacher=teacher,
         inference=inference_of(results),
         learnt=learnt,
         mode=rule.mode,
         source=rule.source,
-        low=rule.low if hard else None,
+        low=rule.low if rule.mode in of_low else None,
         high=rule.high if rule.mode == HARD else None,
         max_std=rule.max_std,
-        presence=rule.presence if empty else None,
+        presence=rule.presence if rule.mode == NEGATIVES else None,
+        keep=rule.keep if of_tags else None,
+        per_class=rule.per_class if of_tags else None,
         threshold=fmean(work.tags.threshold for work in works),
         tuned_on=tuned_ground(results.folder, results.run_id).names,
         scenes=len(done),
         left_out=looked_at - len(done),
         kept=kept / max(valid, 1),
         built_up=mapped / max(kept, 1),
-        mean=_mean(counts),
-        quality=_quality(works, counts),
+        mean=mean_of(counts),
+        quality=quality_of([w.tags.base_city for w in works], counts, classes, LABELS),
+        stages=stages_of(counts, classes) if of_tags else None,
     )
-
-
-def _mean(counts: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
-    """The mean probability of each band over all pixels that have one."""
-    total = SCALE * max(1, sum(of["told"] for of in counts))
-    return tuple(float(part) / total for part in np.sum([of["sums"] for of in counts], axis=0))
-
-
-def _quality(
-    works: Sequence[_Work], counts: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, float | None]] | None:
-    """F1, precision and recall of the labels by city and pooled; None where no truth is known."""
-    cities: dict[str, NDArray[np.int64]] = {}
-    for work, counted in zip(works, counts, strict=True):
-        if "confusion" in counted:
-            city, matrix = work.tags.base_city, np.array(counted["confusion"], np.int64)
-            cities[city] = cities[city] + matrix if city in cities else matrix
-    if not cities:
-        return None
-    cities["pooled"] = np.sum(list(cities.values()), axis=0)
-    quality = {}
-    for city, matrix in cities.items():
-        found = scores(matrix, works[0].tags.class_set)
-        quality[city] = as_json({name: found[name] for name in ("f1", "precision", "recall")})
-        log.info("%s: F1 of the labels against the truth %.3f", city, found["f1"])
-    return quality

@@ -21,14 +21,16 @@ class PseudoRecord(Record):
     """How pseudo-labels were made.
 
     `teacher` is the training run of the network that gave them and `inference` the run of its maps;
-    `learnt` the ground that it has learnt from, None where that cannot be known. `mode` is soft or
-    hard, `source` scene or city; `low`, `high` and `max_std` are probabilities. `threshold` is that
+    `learnt` the ground that it has learnt from, None where that cannot be known. `mode` is soft,
+    hard, tags or negatives, `source` scene or city; `low`, `high`, `max_std`, `keep` and
+    `per_class` are probabilities. `threshold` is that
     of the teacher's maps, chosen on `tuned_on`. `kept` is the share of the valid pixels that have a
     label, `built_up` the mapped class's among them, `scenes` how many; in mode negatives `left_out`
     were not sure to be empty, by the probability `presence` of a presence head or by their pixels.
     `mean` is the teacher's mean probability over the valid pixels: of the mapped class, or of each
     of more than two. `quality` are scores of the
-    labels against ground truth, by city and pooled, where that was given.
+    labels against ground truth, by city and pooled, where that was given; in mode tags `stages` are
+    those of what the maps say (raw), of what tags leave of it (tags), and of the labels (kept).
     """
 
     NAME: ClassVar[str] = "pseudo.json"
@@ -44,6 +46,8 @@ class PseudoRecord(Record):
     high: float | None = None
     max_std: float | None = None
     presence: float | None = None
+    keep: float | None = None
+    per_class: Mapping[str, float] | None = None
     threshold: float | None = None
     tuned_on: tuple[str, ...] = ()
     scenes: int = 0
@@ -52,6 +56,7 @@ class PseudoRecord(Record):
     built_up: float = 0.0
     mean: tuple[float, ...] = ()
     quality: Mapping[str, Mapping[str, float | None]] | None = None
+    stages: Mapping[str, Mapping[str, float | None]] | None = None
 
     @classmethod
     def _parsed(cls, key: str, value: Any) -> Any:
