@@ -200,3 +200,43 @@ from openvino.tools.ovc.telemetry_utils import tm
 assert tm.__name__ == "openvino_telemetry", tm
 """
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ, cwd=ROOT / "code")
+
+
+TWO_NETWORKS = """
+import faulthandler, signal, subprocess, torch
+from torch import nn
+from builtup.models.channels import Channels
+from builtup.models.segmenter import Segmenter
+from builtup.prediction.backends.openvino import Compiled, convert
+from builtup.prediction.backends.probabilities import Probabilities
+
+faulthandler.enable()
+signal.signal(signal.SIGCHLD, lambda *_: None)
+model = Segmenter(Channels("db_3b", (0.1,) * 3, (5.0,) * 3), nn.Conv2d(3, 2, 3, padding=1))
+network = convert(Probabilities(model.eval()).eval(), 32)
+first, second = Compiled(network), Compiled(network)
+for one in (first, second):
+    one(torch.ones(1, 2, 32, 32))
+del first, second, one
+subprocess.run(["true"], check=True)
+print("alive")
+"""
+
+
+def test_signals_are_heard_when_two_networks_are_gone(openvino: None) -> None:
+    # on a CPU with AMX a segmentation fault, where each had a core of its own
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_NETWORKS], cwd=ROOT / "code", capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "alive"), done.stderr[-500:]
+
+
+def test_whoever_asks_for_a_core_meanwhile_gets_the_one(openvino: None) -> None:
+    import openvino as ov
+
+    kind = ov.Core
+    with backend.one_core() as core:
+        assert ov.Core() is core
+    assert ov.Core is kind
+    with backend.one_core() as again:
+        assert again is core

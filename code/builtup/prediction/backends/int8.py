@@ -27,6 +27,7 @@ from builtup.models.channels import inputs_of, required_of, sensor_of_model
 from builtup.prediction.backends.openvino import (
     cache_folder,
     network_digest,
+    one_core,
     openvino_model,
     read_network,
     require_openvino,
@@ -302,7 +303,7 @@ def quantise(network: Any, windows: Sequence[NDArray[np.float32]]) -> Any:
     # weights of 7 bits: with 8, sums of 16 bits overflow on CPUs without VNNI, and the network
     # that was judged on one machine would be another on the next
     advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
-    with _silent_off_a_terminal():
+    with _silent_off_a_terminal(), one_core():
         return nncf.quantize(
             network,
             nncf.Dataset([np.nan_to_num(w, nan=NODATA_POWER)[None] for w in windows]),

@@ -7,11 +7,15 @@ windows of a batch go through one after the other, or side by side where there a
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
 import logging
+import os
 import sys
+from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,6 +39,7 @@ __all__ = [
     "compiled",
     "convert",
     "network_digest",
+    "one_core",
     "openvino_model",
     "read_network",
     "require_openvino",
@@ -66,6 +71,29 @@ def require_openvino() -> Any:
     return openvino
 
 
+@contextlib.contextmanager
+def one_core() -> Iterator[Any]:
+    """The core of this process, which whoever asks openvino for one gets meanwhile as well.
+
+    On CPUs with AMX a core gives its thread another stack for signals, and puts the earlier one
+    back when it goes. Where two go in the order in which they came, that earlier one is freed
+    memory, and the next signal (a child that ends, SIGTERM) is a segmentation fault.
+    """
+    openvino = require_openvino()
+    kind, core = openvino.Core, _core(os.getpid())
+    openvino.Core = lambda *_: core
+    try:
+        yield core
+    finally:
+        openvino.Core = kind
+
+
+@cache
+def _core(process: int) -> Any:
+    """The core of `process`: a forked one has none of its parent's threads."""
+    return require_openvino().Core()
+
+
 class Compiled:
     """Probabilities from power, as `Probabilities` gives them, by a network of OpenVINO's."""
 
@@ -81,7 +109,8 @@ class Compiled:
         self.window = int(network.input(0).shape[-1])
         self._shape = tuple(network.output(0).shape)[1:]
         self._tensor = ov.Tensor
-        self._requests = ov.AsyncInferQueue(ov.Core().compile_model(network, "CPU", settings))
+        with one_core() as core:
+            self._requests = ov.AsyncInferQueue(core.compile_model(network, "CPU", settings))
 
     def __call__(self, power: Tensor) -> Tensor:
         """Probabilities (B, bands, window, window) of power (B, inputs, window, window)."""
@@ -210,7 +239,8 @@ def read_network(folder: Path) -> Any | None:
     if not file.is_file():
         return None
     try:
-        return require_openvino().Core().read_model(file)
+        with one_core() as core:
+            return core.read_model(file)
     except RuntimeError as e:
         log.warning("%s: cannot be read (%s), made again", file, one_line(e, 100))
         return None
