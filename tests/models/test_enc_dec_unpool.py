@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from builtup.errors import BuiltupError
+from builtup.errors import BuiltupError, ConfigError
 from builtup.models.enc_dec_unpool import EncDecUnpool
 
 
@@ -64,3 +64,14 @@ def test_weights_are_read_by_name_and_what_does_not_fit_is_listed(tmp_path: Path
     assert "of another shape features.37.bias" in said and "\n" not in said
     with pytest.raises(BuiltupError, match="cannot be read"):
         EncDecUnpool(3, 2, str(tmp_path / "none.pth"))
+
+
+def test_a_narrow_one_has_all_layers_in_proportion_and_no_weights() -> None:
+    narrow = EncDecUnpool(3, 2, width=8)
+    convolutions = [m for m in narrow.modules() if isinstance(m, nn.Conv2d)]
+    widths = [8] * 2 + [16] * 2 + [32] * 3 + [64] * 6
+    widths += [64] * 3 + [64, 64, 32, 32, 32, 16, 16, 8, 8, 2]
+    assert [m.out_channels for m in convolutions] == widths
+    assert narrow(torch.rand(2, 3, 32, 32)).shape == (2, 2, 32, 32)
+    with pytest.raises(ConfigError, match="width = 8: expected 1 or more, and with pretrained 64"):
+        EncDecUnpool(3, 2, True, width=8)

@@ -61,6 +61,18 @@ def test_networks_of_classes_alone_have_their_encoder(architecture, encoder, opt
             create_network(architecture, **given)
 
 
+def test_the_small_network_has_no_encoder_of_another_name_and_no_weights():
+    network = create_network(
+        "small_unet", "plain", in_channels=3, num_classes=4, heads=("height",), widths=(4, 8)
+    )
+    found = network.eval()(torch.rand(1, 3, 32, 32))
+    assert found["classes"].shape == (1, 4, 32, 32) and found["height"].shape == (1, 1, 32, 32)
+    for wrong in ({"encoder": "resnet50"}, {"pretrained": True}, {"freeze_encoder": True}):
+        given = {"encoder": "plain", "in_channels": 3, "num_classes": 2, **wrong}
+        with pytest.raises(ConfigError, match="it has the encoder plain, learnt whole"):
+            create_network("small_unet", **given)
+
+
 def test_weights_that_cannot_be_had_by_name_are_refused():
     given = {"in_channels": 3, "num_classes": 2, "pretrained": True, "width": 4}
     with pytest.raises(ConfigError, match="fetch them and give their file"):

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from torchvision.models import VGG16_BN_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
+from builtup.errors import ConfigError
 from builtup.models.weights import adapt_input, fetch, load_named, read_named
 
 __all__ = ["EncDecUnpool"]
 
+#: Channels of VGG16-BN's first convolutions: those of its weights.
+WIDTH = 64
 #: Channels of the decoder's convolutions at strides 16, 8, 4, 2 and 1.
 _DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,))
 
@@ -23,9 +26,12 @@ _DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,))
 class _Encoder(nn.Module):
     """VGG16-BN's convolutions, by torchvision's names, which keep the places of what is pooled."""
 
-    def __init__(self, in_channels: int, pretrained: bool | str) -> None:
+    def __init__(self, in_channels: int, pretrained: bool | str, width: int) -> None:
         super().__init__()
-        self.features = make_layers(cfgs["D"], batch_norm=True)
+        layers = [of if isinstance(of, str) else of * width // WIDTH for of in cfgs["D"]]
+        self.features = make_layers(layers, batch_norm=True)
+        first = self.features[0]
+        assert isinstance(first, nn.Conv2d)
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 layer.return_indices = True
@@ -40,8 +46,6 @@ class _Encoder(nn.Module):
             )
             name = pretrained if isinstance(pretrained, str) else "vgg16_bn"
             load_named(self, state, name, leave_out=("classifier.",))
-        first = self.features[0]
-        assert isinstance(first, nn.Conv2d)
         self.features[0] = adapt_input(first, in_channels, keep_weights=bool(pretrained))
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor], list[tuple[int, ...]]]:
@@ -61,8 +65,10 @@ class EncDecUnpool(nn.Module):
     """29.4 M parameters; input (B, in_channels, H, W) of any size from 32, output logits.
 
     Odd sizes come back as they were. `dropout` is that share of the values of each block of the
-    decoder. `pretrained` is True (torchvision's ImageNet weights, fetched) or a file of VGG16-BN's
-    weights by torchvision's names; what is missing or not expected is listed in a BuiltupError.
+    decoder. `width` are the channels of the first convolutions, others in proportion; other ones
+    than 64 are learnt from nothing. `pretrained` is True (torchvision's ImageNet weights, fetched)
+    or a file of VGG16-BN's weights by torchvision's names; what is missing or not expected is
+    listed in a BuiltupError.
     """
 
     stride = 32
@@ -73,19 +79,25 @@ class EncDecUnpool(nn.Module):
         num_classes: int,
         pretrained: bool | str = False,
         dropout: float = 0.5,
+        width: int = WIDTH,
     ) -> None:
         super().__init__()
-        self.encoder = _Encoder(in_channels, pretrained)
-        blocks, inputs = [], 512
+        if width < 1 or (pretrained and width != WIDTH):
+            raise ConfigError(
+                f"network enc_dec_unpool: width = {width}: expected 1 or more, and with pretrained "
+                f"{WIDTH}, that of the weights"
+            )
+        self.encoder = _Encoder(in_channels, pretrained, width)
+        blocks, inputs = [], 512 * width // WIDTH
         for widths in _DECODER:
             layers: list[nn.Module] = []
-            for width in widths:
+            for outputs in (max(1, of * width // WIDTH) for of in widths):
                 layers += [
-                    nn.Conv2d(inputs, width, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
+                    nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(outputs),
                     nn.ReLU(inplace=True),
                 ]
-                inputs = width
+                inputs = outputs
             blocks.append(nn.Sequential(*layers, nn.Dropout(dropout)))
         self.decoder = nn.ModuleList(blocks)
         self.classify = nn.Conv2d(inputs, num_classes, 3, padding=1)

@@ -25,8 +25,9 @@ def create_network(
     freeze_encoder: bool = False,
     **options: Any,
 ) -> nn.Module:
-    """Our own `lwrefinenet` (encoder mobilenet_v2), `efficient_fpn`, `enc_dec_unpool` (vgg16_bn)
-    and `single_stage` (resnet38), see their modules, or what segmentation_models_pytorch has.
+    """Our own `lwrefinenet` (encoder mobilenet_v2), `small_unet` (plain), `efficient_fpn`,
+    `enc_dec_unpool` (vgg16_bn) and `single_stage` (resnet38), see their modules, or what
+    segmentation_models_pytorch has.
 
     Takes (B, in_channels, H, W), sides multiples of 32, and gives (B, num_classes, H, W) logits.
     With `heads`, such as ("height",), it gives a dict of these and the logits ("classes").
@@ -40,6 +41,15 @@ def create_network(
         make = _own_network(architecture, encoder, heads, freeze_encoder)
         given: dict[str, Any] = {"pretrained": pretrained} if pretrained else {}
         return with_norm(make(in_channels, num_classes, **given, **options), norm)
+    if architecture == "small_unet":
+        if encoder != "plain" or pretrained or freeze_encoder:
+            raise ConfigError(
+                f"network small_unet: encoder = {encoder!r}, pretrained = {pretrained!r}: it has "
+                "the encoder plain, learnt whole, from nothing"
+            )
+        from builtup.models.small import SmallUNet
+
+        return with_norm(SmallUNet(in_channels, num_classes, heads=heads, **options), norm)
     if architecture == "efficient_fpn":
         from builtup.models.efficient_fpn import efficient_fpn
 

@@ -22,7 +22,8 @@ data_path, val_fold = "input/weak_tiles", "validation"
 num_epochs, samples_per_epoch = 40, 1000
 rarest = 0.3  # share of the samples drawn by how much of a tile is of the rarest class
 
-architecture, encoder = "unet", "resnet50"
+architecture, encoder = "unet", "resnet50"  # or "small_unet", "plain", for a CPU
+widths = None  # of small_unet
 class_weights = None  # None: by the median frequency of the tiles' pixels, within these limits
 class_weight_limits = (0.1, 10.0)
 dice = 1.0
@@ -33,6 +34,11 @@ consistency, keep, views = 0.0, 0.95, 2  # weight; least probability, one or one
 cutmix, feature_dropout, masked = 0.5, "single", True  # masked: by the tags
 
 
+def options():
+    of_unet = {"encoder_depth": encoder_depth, "decoder_channels": decoder_channels}
+    return of_unet | {"widths": widths}
+
+
 def criterion():
     weights = class_weights or median_frequency_weights(
         data_path, val_fold, class_weight_limits, drop_common=folds_drop
@@ -41,8 +47,8 @@ def criterion():
     return loss + dice * Dice() if dice else loss
 
 
-def cells(stream):
-    """Tagged cells; each lesson draws its own stream."""
+def cells(stream, samples=None):
+    """Tagged cells; each lesson draws its own stream. Without `samples` each once an epoch."""
     return tagged.tag_loader(
         data_path,
         val_fold=val_fold,
@@ -51,6 +57,7 @@ def cells(stream):
         channel_set=channel_set,
         num_workers=num_workers,
         seed=seed + stream,
+        samples_per_epoch=samples,
     )
 
 

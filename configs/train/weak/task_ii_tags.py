@@ -14,6 +14,7 @@ pretrained = False  # or a file of ResNet-38d's weights
 width = 16
 background = None  # the number of a class that is nothing in particular, where there is one
 plain = False  # True: class activation maps
+samples_per_epoch = None  # each cell once
 self_masks, self_since = 1.0, 5  # weight of the network's own masks, and epochs of tags before
 
 
@@ -22,7 +23,7 @@ def options():
 
 
 def train_loader():
-    return cells(0)
+    return cells(0, samples_per_epoch)
 
 
 def criterion():
