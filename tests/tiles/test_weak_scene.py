@@ -9,10 +9,13 @@ from builtup.tiles.tile import by_scene, read_list, read_tile
 from builtup.tiles.weak_scene import (
     IMAGES,
     MASKS,
+    count_job,
+    count_scene,
+    hide_job,
+    hide_scene,
     read_counts,
-    scene_job,
     shown_tiles,
-    weaken_scene,
+    weak_scene,
 )
 from tile_data import add_scene, tile_all
 
@@ -23,19 +26,14 @@ def test_cells_are_put_together_from_tiles_and_counted(tmp_path):
     lists = {kind: by_scene(read_list(folder / kind / "tiles.csv")) for kind in (IMAGES, MASKS)}
     (scene,) = lists[IMAGES]
     layers = {kind: tuple(of[scene]) for kind, of in lists.items()} | {"height": ()}
-    job = scene_job(
-        *(scene, layers, tmp_path / "out"),
-        weak=True,
-        cell=40,
-        context=6,
-        classes=BUILT_UP,
-        tags={},
-    )
-    assert weaken_scene(job) == {"cells": 6}
-    for tile in shown_tiles(job, tmp_path / "out", IMAGES):
+    of = weak_scene(layers, weak=True, cell=40, context=6, classes=BUILT_UP, tags={})
+    hidden = hide_job(scene, of, tmp_path / "out")
+    assert hide_scene(hidden) == {"cells": 6}
+    for tile in shown_tiles(hidden, IMAGES):
         np.testing.assert_array_equal(read_tile(tile), image[:, *tile.window.slices])
-    for tile in shown_tiles(job, tmp_path / "out", MASKS):
+    for tile in shown_tiles(hidden, MASKS):
         assert (read_tile(tile, 1) == 255).all()
-    cells = job.context.cells
-    wanted = [np.bincount(mask[w.slices].ravel(), minlength=256)[:2] for w in cells]
+    job = count_job(scene, of, tmp_path / "out", 40)
+    count_scene(job)
+    wanted = [np.bincount(mask[w.slices].ravel(), minlength=256)[:2] for w in of.cells]
     np.testing.assert_array_equal(read_counts(job), wanted)

@@ -128,6 +128,7 @@ def test_again_nothing_is_done(root, tmp_path):
     before = {p: p.read_bytes() for p in tmp_path.rglob("*.csv")}
     assert run(root, tmp_path).done == 0
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*.csv")}
+    assert run(root, tmp_path, context=4).done == 2  # the scenes of N2: none is counted again
 
 
 def written(tmp_path, text):
@@ -212,5 +213,6 @@ def test_a_class_without_a_pixel_of_n1_is_refused(tmp_path):
         except InputError as e:
             refused += 1
             assert "the class building has tags, and occurs in no pixel label of N1" in str(e)
-            assert not (tmp_path / str(seed) / "tags.csv").exists()
+            left = [p for p in (tmp_path / str(seed)).rglob("*") if p.is_file()]
+            assert all(".cells" in p.parts for p in left)  # counts: no mask, no list, no tags
     assert 0 < refused < 6

@@ -31,10 +31,13 @@ __all__ = [
     "Counts",
     "Layers",
     "WeakScene",
+    "count_job",
+    "count_scene",
+    "hide_job",
+    "hide_scene",
     "read_counts",
-    "scene_job",
     "shown_tiles",
-    "weaken_scene",
+    "weak_scene",
 ]
 
 COUNTS = ".cells"
@@ -60,40 +63,51 @@ class WeakScene:
     tags: Mapping[str, str]
 
 
-def scene_job(
-    scene: str,
+def weak_scene(
     layers: Mapping[str, tuple[Tile, ...]],
-    output: Path,
     *,
     weak: bool,
     cell: int,
     context: int,
     classes: Classes,
     tags: Mapping[str, str],
-) -> Job:
-    """The job of a scene; of a `weak` one its pixel labels are hidden and its cells are shown."""
+) -> WeakScene:
+    """A scene and its cells; of a `weak` one these are shown, with `context` pixels around them."""
     grid = scene_grid(layers[IMAGES])
     cells = tuple(cells_of(grid.width, grid.height, cell))
     shown = tuple(_with_context(window, context, grid) for window in cells) if weak else ()
-    first = layers[IMAGES][0]
-    made = [output / MASKS / first.city / f"{plain_id(scene)}_mask.tif"] if weak else []
-    made += [
-        output / layer / f"{plain_id(scene)}_tiles"
-        for layer in (IMAGES, HEIGHT)
-        if weak and layers[layer] and layers[layer][0].materialized
-    ]
-    files = dict.fromkeys(tile.path for tiles in layers.values() for tile in tiles)
+    return WeakScene(grid, layers, cells, shown, classes, tags)
+
+
+def count_job(scene: str, of: WeakScene, output: Path, cell: int) -> Job:
+    """The job that counts the pixel labels of a scene's cells."""
     return Job(
         name=scene,
-        inputs=tuple(files),
-        outputs=(*made, output / COUNTS / f"{plain_id(scene)}.json"),
+        inputs=tuple(dict.fromkeys(tile.path for tile in of.layers[MASKS] or of.layers[IMAGES])),
+        outputs=(output / COUNTS / f"{plain_id(scene)}.json",),
+        settings={"cell": cell, "classes": list(of.classes.names)},
+        pixels=of.grid.pixels,
+        context=of,
+    )
+
+
+def hide_job(scene: str, of: WeakScene, output: Path) -> Job:
+    """The job that hides the pixel labels of a weak scene, and cuts its cells out where tiles are
+    files of their own."""
+    layers = [layer for layer in (IMAGES, HEIGHT) if of.layers[layer]]
+    cut = [layer for layer in layers if of.layers[layer][0].materialized]
+    first = of.layers[IMAGES][0]
+    mask = output / MASKS / first.city / f"{plain_id(scene)}_mask.tif"
+    return Job(
+        name=scene,
+        inputs=tuple(dict.fromkeys(t.path for layer in layers for t in of.layers[layer])),
+        outputs=(mask, *(output / layer / f"{plain_id(scene)}_tiles" for layer in cut)),
         settings={
-            "cell": cell,
-            "context": context if weak else None,
-            "classes": list(classes.names),
+            "shown": [[w.x, w.y, w.width, w.height] for w in of.shown],
+            "tags": dict(of.tags),
         },
-        pixels=grid.pixels,
-        context=WeakScene(grid, layers, cells, shown, classes, tags),
+        pixels=of.grid.pixels,
+        context=of,
     )
 
 
@@ -104,19 +118,22 @@ def _with_context(cell: Window, context: int, grid: Grid) -> Window:
     return Window(y, x, below - y, right - x)
 
 
-def weaken_scene(job: Job) -> dict[str, int]:
-    """Count the classes of a scene's cells; of N2 write the mask of nothing and the tiles."""
+def count_scene(job: Job) -> None:
+    """Count the classes of a scene's cells; without masks there is nothing to count."""
     work: WeakScene = job.context
-    *made, counts = job.outputs
     with gdal_env():
-        for path in made:
-            if path.suffix == ".tif":
-                _write_unknown(path, work)
-            else:
-                _cut_cells(path, work.layers[path.parent.name], work.shown)
         rows = [_counted(work, window) for window in work.cells] if work.layers[MASKS] else []
-    write_text_atomically(counts, json.dumps(rows) + "\n")
-    return {"cells": len(work.cells)} if work.shown else {}
+    write_text_atomically(job.outputs[0], json.dumps(rows) + "\n")
+
+
+def hide_scene(job: Job) -> dict[str, int]:
+    """Write the mask of nothing, and the tiles that show cells."""
+    work: WeakScene = job.context
+    with gdal_env():
+        _write_unknown(job.outputs[0], work)
+        for path in job.outputs[1:]:
+            _cut_cells(path, work.layers[path.parent.name], work.shown)
+    return {"cells": len(work.cells)}
 
 
 def _write_unknown(path: Path, work: WeakScene) -> None:
@@ -170,16 +187,19 @@ def _counted(work: WeakScene, window: Window) -> list[int]:
 
 def read_counts(job: Job) -> Counts:
     """Pixels of each class (cells, classes) that a job counted; no rows without masks."""
-    rows = json.loads(job.outputs[-1].read_text(encoding="utf-8"))
+    rows = json.loads(job.outputs[0].read_text(encoding="utf-8"))
     return np.array(rows, np.int64).reshape(len(rows), len(job.context.classes))
 
 
-def shown_tiles(job: Job, output: Path, layer: str) -> list[Tile]:
-    """The tiles of a layer of a scene of N2: its cells with what surrounds them."""
+def shown_tiles(job: Job, layer: str) -> list[Tile]:
+    """The tiles of a layer of a weak scene: its cells with what surrounds them.
+
+    `job` is that of `hide_job`.
+    """
     work: WeakScene = job.context
     if layer == HEIGHT and not work.layers[HEIGHT]:
         return []
-    first, made = work.layers[IMAGES][0], {path.parent.name: path for path in job.outputs[1:-1]}
+    first, made = work.layers[IMAGES][0], {path.parent.name: path for path in job.outputs[1:]}
     tiles = []
     for w in work.shown:
         path = job.outputs[0] if layer == MASKS else work.layers[layer][0].path

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,13 @@ from builtup.tiles.weak_scene import (
     Counts,
     Layers,
     WeakScene,
+    count_job,
+    count_scene,
+    hide_job,
+    hide_scene,
     read_counts,
-    scene_job,
     shown_tiles,
-    weaken_scene,
+    weak_scene,
 )
 from builtup.tiles.weak_split import N1, N2, UNLABELLED, VALIDATION, percentages, split_scenes
 
@@ -46,7 +50,8 @@ __all__ = ["PRESENCE", "SHARES", "weaken"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("weaken", 1)
+#: Pixels are counted before anything is hidden: what is refused leaves no masks behind.
+COUNT, STEP = Step("weaken_counts", 1), Step("weaken", 2)
 #: What tags are counted as: 1 and 0, or the share of each class.
 PRESENCE, SHARES = "presence", "shares"
 SPLIT_CSV = "split.csv"
@@ -97,9 +102,9 @@ def weaken(
         seed,
         input_path,
     )
-    jobs = [
-        scene_job(
-            *(scene, layers, output_path),
+    works = {
+        scene: weak_scene(
+            layers,
             weak=roles[scene] in {N2, UNLABELLED},
             cell=cell,
             context=context,
@@ -107,8 +112,9 @@ def weaken(
             tags=mask_tags,
         )
         for scene, layers in scenes.items()
-    ]
-    summary = run_step(STEP, jobs, weaken_scene, num_workers=num_workers, on_error=on_error)
+    }
+    jobs = [count_job(scene, of, output_path, cell) for scene, of in works.items()]
+    summary = run_step(COUNT, jobs, count_scene, num_workers=num_workers, on_error=on_error)
     if summary.skipped:
         raise summary.skipped[0]  # a scene less is another split
     counts = {job.name: read_counts(job) for job in jobs}
@@ -120,7 +126,12 @@ def weaken(
         _say_contradictions(tags, jobs, known, counts, classes)
     weak = {name: own for name, own in known.items() if roles[name] == N2}
     _require_taught(input_path, roles, counts, weak, classes)
-    _write(output_path, jobs, roles, weak, classes)
+    # all that is to be refused has been: from here on the folder changes
+    hidden = [hide_job(scene, of, output_path) for scene, of in works.items() if of.shown]
+    written = run_step(STEP, hidden, hide_scene, num_workers=num_workers, on_error=on_error)
+    if written.skipped:
+        raise written.skipped[0]
+    _write(output_path, works, {job.name: job for job in hidden}, roles, weak, classes)
     generate_tiles_stats(
         input_path=output_path,
         output_path=output_path,
@@ -135,7 +146,19 @@ def weaken(
         "%s: scenes: %s (N1 learns from pixels, N2 from tags)",
         *(output_path, ", ".join(f"{count} {role}" for role, count in sorted(of_role.items()))),
     )
-    return summary
+    return _together(summary, written)
+
+
+def _together(counted: Summary, written: Summary) -> Summary:
+    """What both steps did, as that of one: all scenes are counted, some written."""
+    done = max(counted.done, written.done)
+    return replace(
+        written,
+        done=done,
+        up_to_date=counted.done + counted.up_to_date - done,
+        pixels=max(counted.pixels, written.pixels),
+        seconds=counted.seconds + written.seconds,
+    )
 
 
 def _ground(scene: str, images: Sequence[Tile]) -> str:
@@ -294,17 +317,18 @@ def _require_taught(
 
 def _write(
     output: Path,
-    jobs: Sequence[Job],
+    works: Mapping[str, WeakScene],
+    hidden: Mapping[str, Job],
     roles: Mapping[str, str],
     weak: Mapping[str, Sequence[CellTags]],
     classes: Classes,
 ) -> None:
     """The lists of all layers, the tags, and the split."""
     lists: dict[str, list[Tile]] = {IMAGES: [], MASKS: [], HEIGHT: []}
-    for job in jobs:
-        work: WeakScene = job.context
+    for scene, work in works.items():
         for layer, tiles in work.layers.items():
-            lists[layer] += shown_tiles(job, output, layer) if work.shown else list(tiles)
+            job = hidden.get(scene)
+            lists[layer] += list(tiles) if job is None else shown_tiles(job, layer)
     for layer, listed in lists.items():
         if listed:
             write_list(output / layer / TILES_CSV, listed)
