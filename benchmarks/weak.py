@@ -50,8 +50,8 @@ from builtup.tiles.weaken import weaken
 from builtup.training.pseudo_record import PseudoRecord
 
 WEAK = "configs/train/weak"
-#: The size of all trainings: 300 steps of 8 crops, in epochs that the single stage counts.
-LENGTH = "num_epochs=10 samples_per_epoch=240 num_workers=0 validate=False"
+#: The size of all trainings: 200 steps of 8 crops, in epochs that the single stage counts.
+LENGTH = "num_epochs=10 samples_per_epoch=160 num_workers=0 validate=False"
 SMALL = "architecture=small_unet encoder=plain widths=16,32,64,96 crop=128 lr=0.002"
 FINE = "num_epochs=2 samples_per_epoch=240 num_workers=0 validate=False crop=128 lr=0.0002"
 NARROW = "crop=128 lr=0.002 width={width}"

@@ -1,4 +1,4 @@
-"""Imports and pseudo-labels of images, killed at random moments and run again: the same bytes."""
+"""Imports, pseudo-labels and weakened tiles, killed at random moments and run again: same bytes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from builtup.maps.pseudo_labels import pseudo_labels
 from builtup.runs.results import PredictionTags, write_tags
 from builtup.sensors.optical.import_scenes import import_scenes
 from builtup.tiles.cut import generate_tiles
+from builtup.tiles.tags import CellTags, cells_of
+from builtup.tiles.tags import write_tags as write_cells
+from builtup.tiles.weaken import weaken
 from forks import processes_with
 from helpers import write_raster
 from kills import outputs, strike
@@ -34,7 +37,7 @@ SITES = ("alpha", "beta", "gamma")
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Any]:
-    modules = ("sensors.optical.import_scenes", "maps.pseudo_labels")
+    modules = ("sensors.optical.import_scenes", "maps.pseudo_labels", "tiles.weaken")
     with processes_with(*(f"builtup.{name}" for name in modules)) as context:
         yield context
 
@@ -94,9 +97,17 @@ def test_a_killed_import_goes_on_to_the_same_bytes(
     assert sum(name.endswith("_mask.tif") for name in made) == 3
 
 
-@pytest.mark.parametrize("classes", [2, 3])
+def tile(root: Path, *layers: str, materialize: bool = False) -> None:
+    for layer in layers:
+        generate_tiles(
+            input_path=root / layer, output_path=root / "tiles" / layer,
+            tile_size=128, overlap=16, materialize=materialize, num_workers=1,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "classes"), [("soft", 2), ("soft", 3), ("tags", 3)])
 def test_killed_pseudo_labels_of_images_go_on_to_the_same_bytes(
-    classes: int, processes: Any, tmp_path: Path
+    mode: str, classes: int, processes: Any, tmp_path: Path
 ) -> None:
     raw = tmp_path / "maps" / "raw"
     raw.mkdir(parents=True)
@@ -113,11 +124,26 @@ def test_killed_pseudo_labels_of_images_go_on_to_the_same_bytes(
         with rasterio.open(path, "w", driver="GTiff", nodata=NODATA, **size) as out:
             out.write(levels)
             write_tags(out, tags.of_kind("scene"))
-    generate_tiles(
-        input_path=tmp_path / "images", output_path=tmp_path / "tiles" / "images",
-        tile_size=128, overlap=16, materialize=False, num_workers=1,
-    )  # fmt: skip
+    tile(tmp_path, "images")
+    cells = [
+        CellTags(f"{site}_scene", window, (1, window.x % 100 > 0, 1), "shown")
+        for site in SITES
+        for window in cells_of(SIZE[1], SIZE[0], 50)
+    ]
+    write_cells(tmp_path / "tiles" / "tags.csv", cells, NAMES)
     options = {"input_path": str(tmp_path / "maps"), "tiles_path": tmp_path / "tiles"}
-    options["source"] = "scene"
+    options |= {"source": "scene", "mode": mode, "keep": 0.6}
     made = same_bytes_after_kills(processes, pseudo_labels, tmp_path, options)
-    assert sum(name.endswith("_soft.tif") for name in made) == 3
+    assert sum(name.endswith("_mask.tif") for name in made) == 3
+    assert sum(name.endswith("_soft.tif") for name in made) == (3 if mode == "soft" else 0)
+
+
+def test_killed_weakening_goes_on_to_the_same_bytes(processes: Any, tmp_path: Path) -> None:
+    for number, site in enumerate(SITES):
+        add_site(tmp_path, site, seed=number, shape=(140, 190))
+    tile(tmp_path, "images", "masks", "height", materialize=True)
+    options = {"input_path": tmp_path / "tiles", "cell": 50, "context": 7, "shares": "33;34;33"}
+    made = same_bytes_after_kills(processes, weaken, tmp_path, options)
+    assert sum(name.endswith("_mask.tif") for name in made) == 1
+    shown = [name for name in made if "/tile_" in name]
+    assert len(shown) == (2 * len(cells_of(190, 140, 50)))

@@ -8,6 +8,7 @@ lesson out.
 from torch.optim import AdamW
 
 from builtup.data import cells as tagged
+from builtup.data import loaders
 from builtup.data.class_balance import median_frequency_weights
 from builtup.data.optical import Optical
 from builtup.models.losses import CrossEntropy, Dice
@@ -29,6 +30,7 @@ class_weight_limits = (0.1, 10.0)
 dice = 1.0
 lr, weight_decay, encoder_rate = 2e-4, 1e-2, 0.5  # the encoder's share of the rate
 
+pseudo_path, pseudo_weight = "", 1.0  # labels of `pseudo_labels mode=tags`, taught beside
 tags_weight, tags_r = 0.0, 20.0  # of log-sum-exp, the larger the nearer to the greatest; 0: mean
 consistency, keep, views = 0.0, 0.95, 2  # weight; least probability, one or one a class
 cutmix, feature_dropout, masked = 0.5, "single", True  # masked: by the tags
@@ -69,8 +71,24 @@ def strong():
     return Optical(0.5, 0.5, 0.5, 0.25, 2.0)
 
 
+def pseudo():
+    return loaders.train_loader(
+        pseudo_path,
+        val_fold=None,
+        batch_size=batch_size,
+        crop=crop,
+        scale=scale,
+        sampler_weights=sampler_weights,
+        channel_set=channel_set,
+        num_workers=num_workers,
+        seed=seed + 3,
+    )
+
+
 def lessons(model):
     found = []
+    if pseudo_path:
+        found.append(Lesson("pseudo", pseudo(), CrossEntropy(), pseudo_weight))
     if tags_weight:
         found.append(Lesson("tags", cells(1), TagLoss(pool()), tags_weight))
     if consistency:

@@ -1,0 +1,75 @@
+"""The tables of the ladder of weak labels, and the pieces that the radar's are learnt on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import weak
+import weak_radar
+
+from builtup.geo.windows import Window
+
+
+def scored(miou: float) -> dict[str, float]:
+    return {"miou": miou, "class/building/iou": 2 * miou}
+
+
+TABLE = {
+    "B1": {0: scored(0.2), 1: scored(0.4)},
+    "M4": {0: scored(0.3), 1: scored(0.35)},
+    "upper bound": {0: scored(0.4), 1: scored(0.4)},
+}
+
+
+def test_the_gap_is_that_of_each_seed() -> None:
+    # (.3 − .2) / (.4 − .2); the second seed has no gap
+    assert weak.gaps(TABLE, "M4", "miou") == "+50 %, –"
+    assert weak.gaps(TABLE, "B1", "miou") == "–"
+    assert weak.gaps({"M4": TABLE["M4"]}, "M4", "miou") == "–"
+
+
+def test_a_row_is_the_mean_over_seeds_and_its_spread() -> None:
+    figures = {"mIoU": "miou", "building IoU": "class/building/iou", "car IoU": "class/car/iou"}
+    rows = weak.rows_of(TABLE, figures)
+    assert rows[0] == ["", "mIoU", "building IoU", "car IoU", "of the gap in mIoU, by seed"]
+    assert rows[1] == ["B1", ".300 ± .141", ".600 ± .283", "–", "–"]
+
+
+def test_labels_are_told_stage_by_stage() -> None:
+    one = {"labelled": 1.0, "macro_iou": 0.5, "accuracy": 0.75, "iou": 0.25}
+    rows = weak.label_rows([{"raw": one, "tags": one, "kept": {**one, "labelled": 0.5}}])
+    assert rows[1] == ["as the map decides", "1.000", ".500", ".750", ".250"]
+    assert rows[3][:2] == ["and .9 sure", ".500"]
+
+
+def test_a_row_that_learns_from_maps_depends_on_their_network() -> None:
+    ground = weak.Ground(*(Path(name) for name in ("weak", "upper", "tagged", "scored")))
+    records = weak.Records(Path("none.json"))
+    one, other = (weak.Learner(ground, seed, "", records, Path()) for seed in (0, 1))
+    assert weak.ROWS["M1"].settings in one.key("M3") and one.key("M1") in one.key("M3")
+    assert one.key("M3") != other.key("M3")
+
+
+@pytest.mark.parametrize("known", [weak.ROWS, weak_radar.STEPS])
+def test_an_unknown_row_ends_the_script(known: dict[str, object]) -> None:
+    with pytest.raises(SystemExit, match="M9: unknown; known are B1, upper bound"):
+        weak.chosen(known, ["M9"])
+    assert list(weak.chosen(known, ["M4"])) == ["M4"]
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_no_piece_is_near_the_block_that_is_left_out(block: int) -> None:
+    found = weak_radar.pieces(block)
+    row, column = divmod(block, 2)
+    top, left = row * weak_radar.ROW, column * weak_radar.COLUMN
+    below, right = (900, 512) if row else (weak_radar.ROW, 512)
+    right = 512 if column else weak_radar.COLUMN
+    near = Window(top - 32, left - 32, below - top + 64, right - left + 64)
+    assert len(found) == len(set(found)) > 50
+    assert all(near.intersection(window) is None for window in found)
+    assert all(window.y + 64 <= 900 and window.x + 64 <= 512 for window in found)
