@@ -155,7 +155,7 @@ def _aerial(
         learner = Learner(ground, seed, arguments.overrides, records, out / f"seed_{seed}")
         for name in rows:
             key = f"{ground.scored} | {name} | {learner.key(name)}"
-            folder = out / "maps" / "".join(c if c.isalnum() else "_" for c in key)
+            folder = learner.folder / "maps" / name.replace(" ", "_")  # for as long as it is scored
             made = partial(_mapped, partial(learner.network, name), ground.scored, folder)
             table.setdefault(name, {})[seed] = records(key, made)
         if any(row.teacher for row in rows.values()):

@@ -75,7 +75,8 @@ def without_weights(path):
     settings = configs.load(path).read_settings()
     known = "pretrained" in settings
     # which are otherwise those of the data
-    weights = " class_weights=(1,1,1,1,1,1)" if path in WEAK and "class_weights" in settings else ""
+    of_data = path in WEAK and settings.get("class_weights", ()) is None
+    weights = " class_weights=(1,1,1,1,1,1)" if of_data else ""
     return configs.load(path, (OFFLINE if known else "data_path=nowhere") + weights)
 
 
