@@ -170,6 +170,14 @@ def _check_overrides(config_path: Path, overrides: str, **_: Any) -> None:
     check_overrides(config_path, overrides)
 
 
+def _begin_study(**options: Any) -> None:
+    """Let imports of trainings begin beside our own, where the overrides are none to refuse."""
+    _check_overrides(**options)
+    from builtup.studies import training_process
+
+    training_process.warm_up()
+
+
 def _launch(script_path: Path, **options: Any) -> None:
     _check_overrides(**options)
     from builtup.config.launch import run_script
@@ -302,7 +310,7 @@ def self_train(**options: Any) -> None:
 @option_lists.leaving_out
 def cross_validate(**options: Any) -> None:
     """Leave every city (or block of ground) out in turn, and say how sure the mean is."""
-    _check_overrides(**options)
+    _begin_study(**options)
     from builtup.studies.cross_validate import cross_validate as run
 
     logs.say(run(**options))
@@ -312,7 +320,7 @@ def cross_validate(**options: Any) -> None:
 @option_lists.searching
 def search(**options: Any) -> None:
     """Try settings that a config names, end trials that promise little, and say which are best."""
-    _check_overrides(**options)
+    _begin_study(**options)
     from builtup.report.search_page import search_page
     from builtup.runs import tracking
     from builtup.studies.search import search as run

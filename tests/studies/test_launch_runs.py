@@ -1,13 +1,8 @@
-"""A fold's training: known by its key, gone on with after a kill, ended with its parent."""
+"""A fold's training: known by its key, gone on with after a kill, pruned while it runs."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -67,21 +62,6 @@ def test_a_killed_training_goes_on_where_it_was(
     assert "38SBB_Beta" in text
 
 
-def test_a_fold_s_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
-    note = tmp_path / "pid"
-    code = f"import os, time, pathlib; pathlib.Path({str(note)!r}).write_text(str(os.getpid()))"
-    child = os.fork()
-    if child == 0:
-        runs._run([sys.executable, "-c", f"{code}; time.sleep(600)"], "run")
-        os._exit(0)
-    try:
-        grandchild = int(_wait_for(lambda: note.is_file() and note.read_text()))
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    assert _wait_for(lambda: not _alive(grandchild))
-
-
 def test_runs_that_a_killed_process_left_running_are_said_to_be_killed(
     done: str, cities: Path, project: Path, in_process: list[str]
 ) -> None:
@@ -102,19 +82,6 @@ def test_runs_that_a_killed_process_left_running_are_said_to_be_killed(
     assert own.get_run(text.split()[-1]).info.status == "FINISHED"
 
 
-def _alive(pid: int) -> bool:
-    state = Path(f"/proc/{pid}/stat")
-    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def _wait_for(ready: Any, seconds: float = 60) -> Any:
-    for _ in range(int(seconds * 20)):
-        if found := ready():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not happen")
-
-
 def test_a_failed_training_is_one_line_that_names_the_fold(
     cities: Path, project: Path, in_process: list[str]
 ) -> None:
@@ -126,23 +93,45 @@ def test_a_failed_training_is_one_line_that_names_the_fold(
         cross_validate(config_path=path, folds="Alpha")
 
 
-def test_a_training_that_is_watched_ends_when_it_is_told_so(
-    monkeypatch: pytest.MonkeyPatch, project: Path
+def test_a_pruned_training_closes_its_run_and_is_not_begun_again_in_vain(
+    cities: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "LOOK_EVERY", 0.05)
+    """A real process, ended once it has learnt a while; what came then ends the next at once."""
+    task = plan(cities / "tiny.py", "Alpha", "", "num_epochs=400 lr=0.0123")[0][0]
     looks: list[str] = []
 
-    def third(run_id: str) -> bool:
+    def has_learnt(run_id: str) -> bool:
         looks.append(run_id)
-        return len(looks) == 3
+        return len(runs.history_of(run_id, "train/loss")) > 3
 
-    watched = runs._Watched(third, "run")
-    sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
-    assert runs._run(sleeping, "run", watched) == -signal.SIGTERM
-    assert watched.ended and looks == ["run"] * 3
-    patient = runs._Watched(lambda run_id: False, "run")
-    assert runs._run([sys.executable, "-c", "pass"], "run", patient) == 0
-    assert not patient.ended
+    first = runs.train_fold(task, "", 1, has_learnt)
+    assert first.pruned and not first.kept
+    run = tracking.find_run(first.run_id)
+    assert (run.info.status, run.data.tags["pruned"]) == ("KILLED", "true")
+    assert run.info.end_time is not None and "error" not in run.data.tags
+    assert (first.folder / "checkpoints" / "last.pt").is_file()
+    started = train_in_threads(monkeypatch)
+    again = runs.train_fold(task, "", 1, has_learnt)
+    assert again.pruned and started == [] and looks[-1] == again.run_id
+    tags = tracking.find_run(again.run_id).data.tags
+    assert (tags[runs.RESUMED], tags["pruned"]) == (first.run_id, "true")
+    batches = "cfg/batches_per_epoch"
+    assert runs.parameter_of(again.run_id, batches) == run.data.params[batches] != ""
+
+
+def test_a_training_pruned_when_it_had_learnt_all_is_not_gone_on_with(
+    cities: Path, project: Path, in_process: list[str]
+) -> None:
+    """It ended in the same second: there is no epoch left, and its scores were no other's."""
+    task = plan(cities / "tiny.py", "Alpha", "", "num_epochs=1 lr=0.0321")[0][0]
+    first = runs.train_fold(task, "", 1)
+    own = tracking.client()
+    own.set_terminated(first.run_id, "KILLED")
+    own.set_tag(first.run_id, runs.PRUNED, "true")
+    second = runs.train_fold(task, "", 1)
+    assert len(in_process) == 2 and not any("resume_from" in text for text in in_process)
+    assert not second.kept and second.run_id != first.run_id
+    assert tracking.find_run(first.run_id).info.status == "KILLED"
 
 
 def test_a_history_goes_on_where_a_run_goes_on_from_another(project: Path) -> None:

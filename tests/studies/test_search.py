@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +24,8 @@ from builtup.runs.records import Summary
 from builtup.runs.study_records import FAILED, FINISHED, PRUNED, SearchRecord
 from builtup.studies import launch_runs
 from builtup.studies.search import search
-from tiny_folds import children
+from helpers import ROOT
+from tiny_folds import children, train_in_threads
 
 SPACE = """
 base = "tiny.py"
@@ -54,9 +60,9 @@ class Played:
     started: list[Mapping[str, str]] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
 
-    def __call__(self, command: list[str], run_id: str, watched: Any = None) -> int:
+    def __call__(self, arguments: list[str], run_id: str, watched: Any = None) -> int:
         own = tracking.client()
-        options = dict(zip(command[4::2], command[5::2], strict=True))
+        options = dict(zip(arguments[1::2], arguments[2::2], strict=True))
         self.started.append(dict(split_overrides(options["--overrides"])))
         own.log_param(run_id, "cfg/batches_per_epoch", BATCHES)
         scores = self.scores[len(self.started) - 1]
@@ -158,6 +164,80 @@ def test_a_killed_search_goes_on_with_what_is_missing(
     assert tracking.find_run(text.split()[-1]).info.status == "FINISHED"
     assert play().started == []
     assert search(**options) == text  # nothing is missing
+
+
+#: A training that waits in the second epoch of the second trial, where it is asked to.
+WAITING = """
+import os
+import time
+from pathlib import Path
+
+
+class Waiting(torch.optim.lr_scheduler.LambdaLR):
+    def step(self, *args):
+        super().step(*args)
+        if "TINY_WAIT" in os.environ and self.last_epoch == 7:
+            notes = Path(os.environ["TINY_WAIT"])
+            if (notes / "first").exists():
+                (notes / "second").write_text(str(os.getpid()))
+                time.sleep(600)
+            (notes / "first").touch()
+
+
+def lr_scheduler(optimizer):
+    return Waiting(optimizer, lambda n: 1.0)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_search_killed_in_a_real_trial_goes_on_with_it(
+    cities: Path,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    how: signal.Signals,
+) -> None:
+    """Three trials; of the second the first epoch is kept, no trial is lost or counted twice."""
+    path = tmp_path / "searched.py"
+    (tmp_path / "tiny.py").write_text((cities / "tiny.py").read_text() + WAITING)
+    path.write_text(SPACE)
+    seed = {"SIGTERM": 11, "SIGKILL": 12}[how.name]  # else the other's trainings would be kept
+    options = {"config_path": path, "output": str(tmp_path / "study"), "trials": 3, "seed": seed}
+    given = [f"--{name}={value}" for name, value in options.items()]
+    searching = subprocess.Popen(
+        [sys.executable, "-m", "builtup", "search", *given, "--overrides=pruner=none"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "code"), "TINY_WAIT": str(tmp_path)},
+    )
+    note = tmp_path / "second"
+    while not (note.is_file() and note.read_text()):
+        assert searching.poll() is None, "the search ended before its second trial"
+        time.sleep(0.05)
+    searching.send_signal(how)
+    assert searching.wait() == (-how if how == signal.SIGKILL else 128 + how)
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{note.read_text()}").exists():  # its training ends with it
+        assert time.monotonic() < deadline, "its training goes on"
+        time.sleep(0.05)
+    started = train_in_threads(monkeypatch)
+    search(**options, overrides="pruner=none")
+    record = SearchRecord.read(tmp_path / "study")
+    assert [(line.number, line.state) for line in record.trials] == [
+        (0, FINISHED),
+        (2, FINISHED),  # the second again
+        (3, FINISHED),
+    ]
+    assert record.killed == 1 and len(started) == 2
+    assert "resume_from=" in started[0] and "resume_from=" not in started[1]
+    again = tracking.find_run(record.trials[1].runs[0])
+    killed = tracking.find_run(again.data.tags["resumed_from"])
+    assert killed.info.status == "KILLED" and killed.data.tags["trial"] == "1"
+    assert [p.step for p in history(killed)] == [5]
+    assert [p.step for p in history(again)] == [10, 15, 20]
+    assert len(record.trials[1].validations) == 4
+
+
+def history(run: Any) -> list[Any]:
+    return list(tracking.client().get_metric_history(run.info.run_id, "val/iou"))
 
 
 def test_a_study_can_have_more_trials_later(

@@ -155,8 +155,8 @@ def train_in_threads(patch: pytest.MonkeyPatch) -> list[str]:
 
     started: list[str] = []
 
-    def run(command: list[str], run_id: str, watched: Any = None) -> int:
-        options = dict(zip(command[4::2], command[5::2], strict=True))
+    def run(arguments: list[str], run_id: str, watched: Any = None) -> int:
+        options = dict(zip(arguments[1::2], arguments[2::2], strict=True))
         started.append(options["--overrides"])
         failed: list[BaseException] = []
         thread = threading.Thread(target=_train, args=(options, run_id, failed))

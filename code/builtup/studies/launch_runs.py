@@ -7,21 +7,17 @@ watches a training may end it early: its run is KILLED then, with the tag `prune
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import logging
 import os
 import shlex
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import builtup
 from builtup.config.load import Config
 from builtup.config.settings import KNOWN
 from builtup.config.shipped import PROJECT
@@ -31,6 +27,7 @@ from builtup.runs import tracking
 from builtup.runs.manifest import DataManifest
 from builtup.runs.records import Summary
 from builtup.runs.study_records import ground_of_search
+from builtup.studies.training_process import run_command
 from builtup.tiles.folds import FOLDS_JSON
 from builtup.tiles.normalisation import STATS_JSON
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
@@ -49,6 +46,7 @@ __all__ = [
     "Watch",
     "data_digest",
     "history_of",
+    "parameter_of",
     "train_fold",
     "training_key",
 ]
@@ -58,8 +56,8 @@ log = logging.getLogger(__name__)
 EXPERIMENT = "Trainings"
 PARENT, KEY, PRUNED = "mlflow.parentRunId", tracking.FOLD_KEY, "pruned"
 RESUMED = "resumed_from"
-#: Seconds between two looks at a training that is watched.
-LOOK_EVERY = 1.0
+#: Exit status of a training that was ended before it began.
+_ENDED = -signal.SIGTERM
 #: Asked about a run while it trains: whether it shall end now.
 Watch = Callable[[str], bool]
 SCRIPT = PROJECT / "code" / "scripts" / "training.py"
@@ -149,8 +147,8 @@ def train_fold(
     """Train, or keep what was trained, under a parent or on its own ("").
 
     With an unfinished run of the same key it goes on from its last checkpoint. Raises
-    TrainingFailed, in one line. `watch` is asked
-    every second whether the training shall end early; one that has ended meanwhile is finished.
+    TrainingFailed, in one line. `watch` is asked every second whether the training shall end early,
+    and before one that goes on; one that has ended meanwhile is finished.
     """
     own = tracking.client()
     earlier = _earlier(task.key)
@@ -167,14 +165,17 @@ def train_fold(
             _adopt(run, parent_id)
             _mark_ground(folder, str(task.config.tuned_by))
             return FoldRun(run.info.run_id, folder, kept=True)
-    resume_from = next((r.info.run_id for r in earlier if _last_checkpoint(r)), "")
+    resume_from = next((r.info.run_id for r in earlier if _can_go_on(r, task)), "")
     tags = _tags(task, parent_id) | ({RESUMED: resume_from} if resume_from else {})
     run = own.create_run(_experiment(own), run_name=task.name, tags=tags)
     run_id = str(run.info.run_id)
     log.info("%s: %s", task.name, f"going on from run {resume_from}" if resume_from else "training")
     overrides = task.overrides + (f" resume_from={resume_from}" if resume_from else "")
     watched = None if watch is None else _Watched(watch, run_id)
-    status = _run(_command(task, overrides, num_gpus), run_id, watched)
+    if resume_from and watched is not None and watched.shall_end():  # by what it had reached
+        status = _ENDED
+    else:
+        status = _run(_arguments(task, overrides, num_gpus), run_id, watched)
     run = own.get_run(run_id)
     if status != 0 and watched is not None and watched.ended:
         own.set_terminated(run_id, "KILLED")
@@ -215,6 +216,17 @@ def history_of(run_id: str, metric: str) -> dict[int, float]:
         found = points | found
         run_id = own.get_run(run_id).data.tags.get(RESUMED, "")
     return dict(sorted(found.items()))
+
+
+def parameter_of(run_id: str, name: str) -> str:
+    """A parameter of a run, or of the one that it goes on from where it has not begun; or ""."""
+    own = tracking.client()
+    while run_id:
+        data = own.get_run(run_id).data
+        if name in data.params:
+            return str(data.params[name])
+        run_id = data.tags.get(RESUMED, "")
+    return ""
 
 
 def _tags(task: FoldTask, parent_id: str) -> dict[str, str]:
@@ -270,13 +282,24 @@ def _trained_folder(run: Run, task: FoldTask) -> Path | None:
     checkpoint = _last_checkpoint(run)
     if checkpoint is None:
         return None
-    # killed between its last epoch and its end
-    if load_state(checkpoint)["progress"]["epoch"] < task.config.num_epochs:
+    if not _has_learnt_all(checkpoint, task):  # else killed between its last epoch and its end
         return None
     if task.config.soup and not (folder / "weights" / "soup.pt").is_file():
         return None
     tracking.client().set_terminated(run.info.run_id, "FINISHED")
     return folder
+
+
+def _has_learnt_all(checkpoint: Path, task: FoldTask) -> bool:
+    return bool(load_state(checkpoint)["progress"]["epoch"] >= task.config.num_epochs)
+
+
+def _can_go_on(run: Run, task: FoldTask) -> bool:
+    """Whether a run left something to learn: one that was pruned in its last second did not."""
+    checkpoint = _last_checkpoint(run)
+    if checkpoint is None:
+        return False
+    return PRUNED not in run.data.tags or not _has_learnt_all(checkpoint, task)
 
 
 def _last_checkpoint(run: Run) -> Path | None:
@@ -318,59 +341,23 @@ def _mark_ground(folder: Path, tuned_by: str) -> None:
         replace(summary, settings_tuned_on=tuple(sorted(ground))).write(folder)
 
 
-def _command(task: FoldTask, overrides: str, num_gpus: int) -> list[str]:
+def _arguments(task: FoldTask, overrides: str, num_gpus: int) -> list[str]:
     return [
-        *(sys.executable, "-m", "builtup", "main"),
-        *("--script_path", str(SCRIPT)),
+        *("main", "--script_path", str(SCRIPT)),
         *("--config_path", str(task.config_path)),
         *("--num_gpus", str(num_gpus)),
         *("--overrides", overrides),
     ]
 
 
-def _run(command: list[str], run_id: str, watched: _Watched | None = None) -> int:
+def _run(arguments: list[str], run_id: str, watched: _Watched | None = None) -> int:
     """Run a training as a process that ends when this one does, or when who watches it says so."""
-    paths = [str(Path(builtup.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **{k: v for k, v in os.environ.items() if k != "MLFLOW_EXPERIMENT_ID"},
         "MLFLOW_RUN_ID": run_id,
         "MLFLOW_TRACKING_URI": tracking.client().tracking_uri,
-        "PYTHONPATH": os.pathsep.join(paths),
     }
     if watched is not None and not os.environ.get(VERBOSE):
         environment[QUIET] = "1"  # who watches says what matters
-    log.debug("%s", shlex.join(command))
-    process = subprocess.Popen(command, env=environment, preexec_fn=_end_with_parent())
-    try:
-        while watched is not None:
-            try:
-                return process.wait(LOOK_EVERY)
-            except subprocess.TimeoutExpired:
-                if watched.shall_end():
-                    return _end(process)
-        return process.wait()
-    except BaseException:
-        _end(process)
-        raise
-
-
-def _end(process: subprocess.Popen[bytes]) -> int:
-    """End a training, which closes its run as KILLED; its exit status."""
-    process.terminate()
-    try:
-        return process.wait(timeout=60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """On Linux: let the kernel end the child when this process is killed."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def ask() -> None:
-        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-    return ask
+    log.debug("builtup %s", shlex.join(arguments))
+    return run_command(arguments, environment, None if watched is None else watched.shall_end)

@@ -28,6 +28,7 @@ from builtup.studies.launch_runs import (
     FoldTask,
     TrainingFailed,
     history_of,
+    parameter_of,
     train_fold,
 )
 from builtup.studies.search_board import Board, sentence_of
@@ -246,9 +247,10 @@ class _Gauge:
             if self._before is None:
                 self._before = history_of(run_id, self.trial.of.metric)
             points = tracking.client().get_metric_history(run_id, self.trial.of.metric)
-            if not points or not self._knows_interval(run_id):
+            history = self._before | {p.step: p.value for p in points}
+            if not history or not self._knows_interval(run_id):
                 return False
-            return any(self._reports(self._before | {p.step: p.value for p in points}))
+            return any(self._reports(history))
         except mlflow_errors() as e:  # the database was busy: asked again soon
             log.debug("run %s is not looked at: %s", run_id, e)
             return False
@@ -274,6 +276,6 @@ class _Gauge:
 
     def _knows_interval(self, run_id: str) -> bool:
         if not self._interval:
-            batches = tracking.find_run(run_id).data.params.get("cfg/batches_per_epoch", 0)
+            batches = parameter_of(run_id, "cfg/batches_per_epoch") or 0
             self._interval = int(batches) * self.task.config.val_interval
         return self._interval > 0
