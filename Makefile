@@ -60,7 +60,7 @@ demo-aerial: setup ## the same from the air: orthomosaics with heights, six clas
 	@$(PY) -m builtup demo --sensor aerial
 
 test: venv ## run the tests
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: venv ## ruff and mypy
 	@$(VENV)/bin/ruff check .
