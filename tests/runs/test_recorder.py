@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import mlflow
 import pytest
 
 from builtup.errors import OutputError, RunError
@@ -145,6 +148,38 @@ def test_what_may_pass_is_waited_for_and_what_may_not_is_one_line(
     with pytest.raises(RunError, match="changing param values"):
         module._patiently(refuse)
     assert store.calls == 1
+
+
+def told_to_end(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """SIGTERM arrives while a run is being closed."""
+    end = module._end_run
+
+    def late(run_id: str, status: str) -> None:
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGTERM)
+        end(run_id, status)
+
+    monkeypatch.setattr(module, "_end_run", late)
+
+
+def test_a_run_is_closed_before_a_late_sigterm_is_heard(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # of several processes that fail the first ends the others, among them the one that records
+    told_to_end(monkeypatch, 1)
+    with pytest.raises(RunError, match="its own"), recording("Inferences", "failed") as failed:
+        raise RunError("its own")
+    assert tracking.client().get_run(failed.run_id).info.status == "FAILED"
+    with pytest.raises(SystemExit), recording("Inferences", "finished") as finished:
+        pass
+    assert tracking.client().get_run(finished.run_id).info.status == "FINISHED"
+
+
+def test_a_second_late_sigterm_ends_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told_to_end(monkeypatch, 2)
+    with pytest.raises(SystemExit), recording("Inferences", "stubborn"):
+        raise RunError("its own")
+    mlflow.end_run()
 
 
 def test_a_killed_loader_is_one_line_that_names_the_way_on(project: Path) -> None:

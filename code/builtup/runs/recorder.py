@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from builtup.errors import BuiltupError, RunError, one_line
@@ -226,32 +227,35 @@ def recording(
     run = _start_run(experiment, name, run_id)
     recorder = Recorder(run)
     status = "FAILED"
-    try:
-        with _terminable():
+    with _terminable() as closing:
+        try:
             _make(recorder.folder)
             log.info("MLflow run %s, artifacts in %s", recorder.run_id, recorder.folder)
             yield recorder
             recorder.finish()
-        status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
-        recorder.keep()
-        raise
-    except Exception as e:
-        with suppress(*mlflow_errors()):
-            mlflow.set_tag("error", shortened(one_line(e)))
-        try:
-            recorder.finish(patience=0)  # its checkpoints may be gone on with
-        except BuiltupError as later:
-            log.warning("%s", one_line(later))
-        if _is_killed_loader(e):
-            raise RunError(
-                f"{one_line(e, 200).rstrip('. ')}: too little memory, as a rule; go on with "
-                f"resume_from={recorder.run_id} and fewer num_workers, or a smaller batch_size"
-            ) from e
-        raise
-    finally:
-        _end_run(recorder.run_id, status)
+            status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit):
+            closing()
+            status = "KILLED"
+            recorder.keep()
+            raise
+        except Exception as e:
+            closing()
+            with suppress(*mlflow_errors()):
+                mlflow.set_tag("error", shortened(one_line(e)))
+            try:
+                recorder.finish(patience=0)  # its checkpoints may be gone on with
+            except BuiltupError as later:
+                log.warning("%s", one_line(later))
+            if _is_killed_loader(e):
+                raise RunError(
+                    f"{one_line(e, 200).rstrip('. ')}: too little memory, as a rule; go on with "
+                    f"resume_from={recorder.run_id} and fewer num_workers, or a smaller batch_size"
+                ) from e
+            raise
+        finally:
+            closing()
+            _end_run(recorder.run_id, status)
 
 
 def _is_killed_loader(e: Exception) -> bool:
@@ -328,13 +332,24 @@ def _make(folder: Path) -> None:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that the run is closed."""
+def _terminable() -> Iterator[Callable[[], None]]:
+    """Let SIGTERM unwind the stack, so that the run is closed; after a call of what is yielded it
+    waits for that (a second one does not): of several processes, one that failed as well is ended
+    while it says so."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    is_closing, late = threading.Event(), threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if late.is_set() or not is_closing.is_set():
+            sys.exit(128 + number)
+        late.set()
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
-        yield
+        yield is_closing.set
     finally:
         signal.signal(signal.SIGTERM, before)
+    if late.is_set():
+        sys.exit(128 + signal.SIGTERM)
