@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +113,55 @@ def test_a_student_learns_from_maps_of_imported_images(
     stamps = {p: p.stat().st_mtime_ns for p in out.rglob("*.tif")}
     assert run(teacher, tmp_path / "in", out) == student and len(in_process) == 1
     assert stamps == {p: p.stat().st_mtime_ns for p in out.rglob("*.tif")}
+
+
+class Stopped(BaseException):
+    """As an interrupt, which no step takes for bad input."""
+
+
+def test_a_killed_self_training_on_images_goes_on_where_it_was(
+    project: Path, teacher: Path, tmp_path: Path, in_process: list[str]
+) -> None:
+    """Killed while it maps, stopped after its labels: what there is stays, the rest is the same."""
+    for number, site in enumerate((*SITES, "gamma")):
+        add_site(tmp_path / "in", site, seed=number, height=False)
+    out = tmp_path / "out"
+    begin = (
+        "import sys; from pathlib import Path; "
+        "from builtup.studies.self_train import self_train; "
+        "model, images, out, student, overrides = sys.argv[1:]; "
+        "self_train(model=model, input_path=images, output_path=Path(out), student=student, "
+        "overrides=overrides, num_workers=1, tta='flips')"
+    )
+    given = (teacher, tmp_path / "in", out, ROOT / "configs" / "selftrain" / "aerial.py", SHORT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "code")}
+    killed = subprocess.Popen([sys.executable, "-c", begin, *map(str, given)], env=environment)
+    while len(list(out.glob("teacher/raw/*_prob.tif"))) < 2:  # the first is done and noted
+        assert killed.poll() is None, "it ended before it had mapped a scene"
+        time.sleep(0.01)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    first = min(out.glob("teacher/raw/*_prob.tif"), key=lambda path: path.stat().st_mtime_ns)
+    stamp = first.stat().st_mtime_ns
+
+    def stop(*summaries: Any) -> None:
+        if summaries[0].step == "pseudo_labels":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(teacher, tmp_path / "in", out, tell=stop)
+    assert in_process == [] and first.stat().st_mtime_ns == stamp
+    made = {p: p.stat().st_mtime_ns for p in out.rglob("*.tif")}
+    student = run(teacher, tmp_path / "in", out)
+    assert made.items() <= {p: p.stat().st_mtime_ns for p in out.rglob("*.tif")}.items()
+    assert len(in_process) == 1 and Summary.read(tracking.run_artifacts(student)).finished
+    run(teacher, tmp_path / "in", tmp_path / "whole")
+    labels = [labels_below(folder / "pseudo") for folder in (tmp_path / "whole", out)]
+    assert labels[0] == labels[1] and len(labels[0]) == 6  # masks and soft of three scenes
+
+
+def labels_below(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.tif")}
 
 
 def test_plain_pictures_are_imported_first(
