@@ -224,6 +224,15 @@ def test_levels_by_area_by_hand():
     assert resize_levels(gap, (1, 1)).tolist() == [[255]]
 
 
+def test_levels_of_several_classes_are_resized_one_by_one():
+    levels = torch.randint(0, 255, (3, 6, 8), dtype=torch.uint8)
+    levels[:, :2] = 255
+    resized = resize_levels(levels, (3, 4))
+    assert resized.shape == (3, 3, 4) and (resized[:, 0] == 255).all()
+    for one, of_all in zip(levels, resized, strict=True):
+        assert torch.equal(resize_levels(one, (3, 4)), of_all)
+
+
 def test_a_soft_mask_is_resized_by_area_and_a_hard_one_to_the_nearest():
     mask = tv_tensors.Mask(torch.tensor([[0, 1, 1, 1]] * 4, dtype=torch.uint8) * 100)
     assert ResizePower(2, soft=True)(mask).tolist() == [[50, 100]] * 2

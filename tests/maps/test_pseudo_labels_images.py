@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import torch
 from numpy.typing import NDArray
 
 from aerial_data import NAMES, add_site
 from builtup.data.loaders import train_loader
+from builtup.data.optical import Optical
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.probability import NODATA
 from builtup.geo.windows import Window
@@ -120,14 +122,30 @@ def test_what_is_written_is_a_folder_of_tiles_with_the_classes_of_the_maps(data:
     assert classes is not None and classes.names == NAMES
 
 
-def test_a_training_refuses_soft_labels_of_many_bands(data: Path) -> None:
+def test_a_training_reads_a_band_a_class(data: Path) -> None:
+    """Crops turned, sheared and resized hold what the rasters say, unknown in all bands or none."""
     label(data, "three")
     pseudo = data / "pseudo"
     generate_tiles_stats(input_path=pseudo, output_path=pseudo, gap="4", num_workers=1)
     options: dict[str, Any] = {"val_fold": None, "batch_size": 2, "crop": 32, "scale": None}
-    with pytest.raises(InputError, match="has 3 bands, a class each, and samples hold one"):
-        train_loader(pseudo, layer="soft", sampler_weights=None, **options)
-    train_loader(pseudo, sampler_weights=None, **options)
+    options["sampler_weights"] = None
+    told = {tuple(pixel) for s in SITES for pixel in layer(data, "soft", s).reshape(3, -1).T}
+    for more in ({}, {"optical": Optical(rotate=20, shear=5)}):
+        soft = train_loader(pseudo, layer="soft", seed=1, **options, **more)
+        for batch in soft:
+            assert batch["mask"].shape == (2, 3, 32, 32) and batch["image"].shape[-2:] == (32, 32)
+            pixels = batch["mask"].movedim(1, -1).reshape(-1, 3)
+            unknown = pixels == 255
+            assert torch.equal(unknown.any(1), unknown.all(1)) and not unknown.all()
+            assert {tuple(pixel) for pixel in pixels.tolist()} <= told | {(255, 255, 255)}
+    resized = train_loader(pseudo, layer="soft", pixel_size=(1.5, 2.0), **options)
+    for batch in resized:
+        sums = batch["mask"].int().sum(1)[(batch["mask"] != 255).all(1)]
+        assert batch["mask"].shape == (2, 3, 32, 32) and (sums - 254).abs().max() <= 3
+    hard = next(iter(train_loader(pseudo, **options)))
+    assert hard["mask"].shape == (2, 32, 32)
+    with pytest.raises(InputError, match=r"has 4 bands, and samples hold one"):
+        train_loader(pseudo, layer="images", **options)
 
 
 def test_hard_labels_of_three_classes_are_where_one_is_sure(data: Path) -> None:

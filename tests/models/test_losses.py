@@ -352,9 +352,36 @@ def test_a_temperature_softens_both_sides():
     assert str(SoftLabels(2.0)) == "KL(temperature 2)" and str(SoftLabels()) == "KL()"
 
 
-def test_soft_labels_are_of_two_classes_and_a_temperature_above_0():
-    with pytest.raises(ConfigError, match="of two classes, not 3"):
+def test_soft_labels_of_three_classes_are_the_divergence_by_hand():
+    """(½, ½, 0) against a third each: 2 · ½ ln(½ / ⅓) = ln 1.5; with a temperature times T²."""
+    target = torch.tensor([[127, 255], [127, 0], [0, 254]]).reshape(1, 3, 1, 2)  # one is unknown
+    even = torch.zeros(1, 3, 1, 2, dtype=torch.float64, requires_grad=True)
+    loss = SoftLabels()(even, target)
+    assert float(loss) == pytest.approx(math.log(1.5))
+    loss.backward()  # q − p of the pixel that is known
+    assert even.grad[0, :, 0].T.tolist() == [pytest.approx([-1 / 6, -1 / 6, 1 / 3]), [0.0] * 3]
+    assert float(SoftLabels(2.0)(even, target)) == pytest.approx(4 * math.log(1.5))
+    # levels that do not sum to 254 are of a whole all the same
+    short = torch.tensor([126, 126, 0]).reshape(1, 3, 1, 1)
+    assert float(SoftLabels()(even[..., :1], short)) == pytest.approx(math.log(1.5))
+    nothing = SoftLabels()(even, torch.full((1, 3, 1, 2), 255))
+    assert float(nothing) == 0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_soft_labels_of_two_bands_are_those_of_one(temperature):
+    logits = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    level = torch.arange(24).reshape(2, 3, 4) * 11
+    loss = SoftLabels(temperature)
+    both = torch.stack([254 - level, level], 1)
+    assert float(loss(logits, both)) == pytest.approx(float(loss(logits, level)), rel=1e-6)
+
+
+def test_soft_labels_are_of_the_network_s_classes_and_a_temperature_above_0():
+    with pytest.raises(ConfigError, match="labels of 2 classes, a network of 3"):
         SoftLabels()(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64))
+    with pytest.raises(ConfigError, match="labels of 3 classes, a network of 2"):
+        SoftLabels()(torch.zeros(1, 2, 2, 2), torch.zeros(1, 3, 2, 2, dtype=torch.int64))
     with pytest.raises(ConfigError, match="expected a temperature above 0"):
         SoftLabels(0.0)
 

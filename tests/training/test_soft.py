@@ -121,6 +121,79 @@ def test_mixup_mixes_images_and_targets_alike_and_says_the_same_again() -> None:
     assert found.count < 4 and float(one.min()) >= 0 and float(one.max()) <= 3
 
 
+class ConstantOfThree(nn.Module):
+    """The same probabilities everywhere."""
+
+    def __init__(self, *p: float) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor(p).log())
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = self.logits[None, :, None, None]
+        return logits.expand(len(image), -1, *image.shape[-2:])
+
+
+def bands(*pixels: tuple[int, ...]) -> dict[str, Tensor]:
+    """A sample of one pixel for each, of levels of each class."""
+    mask = torch.tensor(pixels, dtype=torch.uint8)[:, :, None, None]
+    image = torch.arange(len(pixels), dtype=torch.float32)[:, None, None, None]
+    return {"image": image, "mask": mask, "index": torch.arange(len(pixels))}
+
+
+def divergence(p: list[float], q: list[float]) -> float:
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a)
+
+
+def test_of_three_classes_each_has_a_band() -> None:
+    """254 · (½, ¼, ¼) is 127, 63.5, 63.5: two pixels of 64 and 63, and one that is unknown."""
+    student = ConstantOfThree(0.2, 0.3, 0.5)
+    found = SoftLesson()(teaching(student), bands((127, 64, 63), (255, 255, 255), (127, 63, 64)))
+    expected = [
+        divergence([a / 254 for a in p], [0.2, 0.3, 0.5]) for p in ((127, 64, 63), (127, 63, 64))
+    ]
+    assert found.count == 2 and float(found.loss) == pytest.approx(sum(expected) / 2, abs=1e-6)
+    sure = SoftLesson(keep=0.6)(teaching(student), bands((127, 64, 63), (154, 50, 50)))
+    assert sure.count == 1
+    average = ConstantOfThree(0.5, 0.25, 0.25)
+    mixed = SoftLesson(ema=0.5)(teaching(student, average), bands((0, 127, 127)))
+    assert float(mixed.loss) == pytest.approx(
+        divergence([0.25, 0.375, 0.375], [0.2, 0.3, 0.5]), abs=1e-6
+    )
+
+
+def test_debiasing_of_three_classes_takes_each_one_s_logarithm_off_by_hand() -> None:
+    """(½, ½, 0) with a mean of (.64, .16, .2): ½ / .8 and ½ / .4 at λ = ½, which is 1 : 2."""
+    lesson = SoftLesson(debias=0.5, prior=(0.64, 0.16, 0.2), momentum=1.0)
+    found = lesson(teaching(ConstantOfThree(0.25, 0.5, 0.25)), bands((127, 127, 0)))
+    assert lesson.mean == pytest.approx((0.64, 0.16, 0.2))
+    floor = 0.5 / 254 / 0.2**0.5  # no level is quite 0
+    total = 0.5 / 0.8 + 0.5 / 0.4 + floor
+    expected = [0.5 / 0.8 / total, 0.5 / 0.4 / total, floor / total]
+    assert expected[:2] == pytest.approx([1 / 3, 2 / 3], abs=2e-3)
+    assert float(found.loss) == pytest.approx(divergence(expected, [0.25, 0.5, 0.25]), abs=1e-6)
+    again = SoftLesson(debias=0.5, momentum=0.75)
+    again(teaching(ConstantOfThree(0.25, 0.5, 0.25)), bands((254, 0, 0), (0, 254, 0), (255,) * 3))
+    assert again.mean == pytest.approx((0.5, 0.5, 0.0))
+    with pytest.raises(ConfigError, match="expected 3 shares, one for each band"):
+        SoftLesson(debias=0.5, prior=0.2)(teaching(Constant()), bands((127, 127, 0)))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"keep": 0.7}, {"ema": 0.25}, {"mixup": 0.4, "seed": 3}, {"debias": 0.5}]
+)
+def test_two_bands_say_what_one_says(options: dict[str, Any]) -> None:
+    levels = (10, 100, 200, 254)
+    lesson = {**options, **({"prior": (0.7, 0.3)} if "debias" in options else {})}
+    of_one = {**options, **({"prior": 0.3} if "debias" in options else {})}
+    both = SoftLesson(**lesson)(
+        teaching(Constant(0.7), Constant(0.2), 0.25), bands(*((254 - v, v) for v in levels))
+    )
+    one = SoftLesson(**of_one)(teaching(Constant(0.7), Constant(0.2), 0.25), batch(*levels))
+    # of two, the logit that is shifted is floored at both ends
+    assert float(both.loss) == pytest.approx(float(one.loss), abs=2e-3 if options else 1e-6)
+    assert both.count == one.count
+
+
 def test_what_is_unknown_in_one_of_a_mixed_pair_is_unknown() -> None:
     data = batch(0, 255)
     lessons = [SoftLesson(mixup=1.0, seed=seed) for seed in range(12)]

@@ -43,7 +43,7 @@ from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
 from builtup.tiles.partition import exclusive_cores
 from builtup.tiles.table import TrainTile
-from builtup.tiles.tile import Tile, read_tile
+from builtup.tiles.tile import Tile, band_count, read_tile
 
 #: Masks kept as they were decoded, and the largest of them: 64 MB in all.
 KEPT_TILES, KEPT_PIXELS = 256, 512 * 512
@@ -75,7 +75,8 @@ class TrainTiles(Dataset[Sample]):
     Images hold the bands that are read of `sensor`. Patches of other dates come from `tiles`, or
     from `mixable` where that is given. Crops begin at multiples of `cell` pixels of their scene, so
     that those of so many cells hold whole ones, flipped or turned. `pixels` says as how large ones
-    a tile's pixels are seen. Masks are of classes, or with `soft` of levels of a probability.
+    a tile's pixels are seen. Masks are of classes, or with `soft` of levels of a probability:
+    (H, W) where their files have one band, as of two classes, else (K, H, W), a band a class.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class TrainTiles(Dataset[Sample]):
         self.layers = layers or Layers()
         self.optical = optical
         self.resize = ResizePower(crop.size, soft=soft)
+        self.mask_bands = band_count(self.tiles[0].mask) if soft and self.tiles else 1
         self.augment = augment
         self.radar = radar or Radar()
         self.sensor = sensor
@@ -140,7 +142,12 @@ class TrainTiles(Dataset[Sample]):
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None]:
         """Image, mask and height, if wanted, of a window, as far as the fold allows."""
         allowed = self.folds.training_allowed(tile, self.val_fold)
-        return _read(tile, self.sensor, window, allowed, hidden=True, with_height=self.layers.read)
+        return _read(
+            *(tile, self.sensor, window, allowed),
+            hidden=True,
+            with_height=self.layers.read,
+            mask_bands=self.mask_bands,
+        )
 
     def _window(self, one: TrainTile) -> Window:
         """A random crop of the tile, moved up and left to where cells of its scene begin."""
@@ -161,7 +168,7 @@ class TrainTiles(Dataset[Sample]):
         parts: tuple[Tensor, ...] = (tv_tensors.Image(image), tv_tensors.Mask(mask))
         if height is not None:  # apart from the bands: where it is unknown, they need not be
             parts = (*parts, tv_tensors.Image(height))
-        if mask.shape != (self.crop.size, self.crop.size):
+        if mask.shape[-2:] != (self.crop.size, self.crop.size):
             parts = self.resize(*parts)
         if self.augment is not None:
             parts = self.augment(*parts)
@@ -171,7 +178,7 @@ class TrainTiles(Dataset[Sample]):
     def _mix(
         self, tile: TrainTile, window: Window, image: NDArray[Any], mask: NDArray[Any]
     ) -> None:
-        """Put a patch of another date into image (B, h, w) and mask (h, w) of the window."""
+        """Put a patch of another date into image (B, h, w) and mask of the window."""
         others = self.dates.get(tile.tile.tile_id)
         if not others or float(torch.rand(())) >= self.radar.mix_dates:
             return
@@ -179,8 +186,8 @@ class TrainTiles(Dataset[Sample]):
         patch = random_patch(window)
         rows, columns = patch.relative_to(window).slices
         allowed = self.folds.training_allowed(other, self.val_fold)
-        image[:, rows, columns], mask[rows, columns], _ = _read(
-            other, self.sensor, patch, allowed, hidden=True
+        image[:, rows, columns], mask[..., rows, columns], _ = _read(
+            other, self.sensor, patch, allowed, hidden=True, mask_bands=self.mask_bands
         )
 
 
@@ -262,8 +269,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
     In a loader process they are stacked in memory that it shares with the one that trains.
     """
-    height = max(s["mask"].shape[0] for s in samples)
-    width = max(s["mask"].shape[1] for s in samples)
+    height, width = (max(s["mask"].shape[axis] for s in samples) for axis in (-2, -1))
     padded = [pad_sample(s["image"], s["mask"], height, width) for s in samples]
     batch: Batch = {
         "image": default_collate([image for image, _ in padded]),
@@ -290,9 +296,10 @@ def _read(
     *,
     hidden: bool = False,
     with_height: bool = False,
+    mask_bands: int = 1,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None]:
     """Image (B, h, w), mask (h, w) and, if wanted, height (1, h, w) of a window of the tile, which
-    may reach over its edges.
+    may reach over its edges. Of several `mask_bands` the mask is (K, h, w).
 
     Outside the tile nothing is known: NaN, and 255 in the mask. Where `used` is false the mask is
     255, and with `hidden` image and height NaN: a network learns from backscatter without labels
@@ -304,25 +311,27 @@ def _read(
     shape, bands = (window.height, window.width), len(sensor.read)
     height = np.full((1, *shape), np.nan, np.float32) if with_height else None
     if part == window:
-        image, mask = np.empty((bands, *shape), np.float32), np.empty(shape, np.uint8)
+        image = np.empty((bands, *shape), np.float32)
+        mask = np.empty((mask_bands, *shape), np.uint8)
     else:
-        image, mask = np.full((bands, *shape), np.nan, np.float32), np.full(shape, IGNORE, np.uint8)
+        image = np.full((bands, *shape), np.nan, np.float32)
+        mask = np.full((mask_bands, *shape), IGNORE, np.uint8)
     if part is not None:
         rows, columns = part.relative_to(window).slices
         inside = image[:, rows, columns]
         _seen(tile.tile, sensor, part, inside)
-        _bands(tile.mask, [1], part, mask[None, rows, columns])
+        _bands(tile.mask, list(range(1, mask_bands + 1)), part, mask[:, rows, columns])
         layers = [inside]
         if height is not None and tile.height is not None:
             layers.append(height[:, rows, columns])
             _bands(tile.height, [1], part, layers[1])
         if used is not None:
             unused = ~used[part.slices]
-            mask[rows, columns][unused] = IGNORE
+            mask[:, rows, columns][:, unused] = IGNORE
             if hidden:
                 for layer in layers:
                     layer[:, unused] = np.nan
-    return image, mask, height
+    return image, mask if mask_bands > 1 else mask[0], height
 
 
 def _seen(tile: Tile, sensor: Sensor, window: Window, out: NDArray[np.float32]) -> None:

@@ -25,7 +25,7 @@ from builtup.tiles.folds import Folds
 from builtup.tiles.leakage import check_folds, require_same_data, training_tiles
 from builtup.tiles.normalisation import read_sensor
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
-from builtup.tiles.tile import TILES_CSV, read_tiles
+from builtup.tiles.tile import TILES_CSV, band_count, read_tiles
 
 if TYPE_CHECKING:
     from builtup.data.datasets import Augmentation, TrainTiles, ValidationTiles
@@ -349,14 +349,11 @@ def _of_layer(tiles: Sequence[TrainTile], listed: Path) -> list[TrainTile]:
             f"lists {len(found)} of the {len(tiles)} tiles of {TILE_STATS_CSV}",
             "make the layer again, of the same tiles",
         )
-    if found:
-        from builtup.geo.rasters import open_raster  # masks need no look at them
-
-        with open_raster(found[0].mask.path) as raster:
-            bands = raster.count
+    if found and listed.parent.name != SOFT:  # of which samples hold all bands
+        bands = band_count(found[0].mask)
         if bands > 1:
-            problem = f"has {bands} bands, a class each, and samples hold one"
-            raise InputError(found[0].mask.path, problem, "learn from masks: mode=hard")
+            problem = f"has {bands} bands, and samples hold one"
+            raise InputError(found[0].mask.path, problem, "give a layer of one band")
     return found
 
 

@@ -72,13 +72,13 @@ class Optical:
             _require("cutout", holes, good, "(most squares, largest side from 0 to 1)")
 
     def move(self, layers: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`image` (B, H, W) and `mask` (H, W), and where there is one `height` (1, H, W), moved.
+        """`image` (B, H, W) and `mask` (…, H, W), and where there is one `height` (1, H, W), moved.
 
         What comes in from outside is NaN, and 255 in the mask; no-data is moved with the rest.
         """
         if not (self.shift or self.rotate or self.shear) or float(torch.rand(())) >= MOVED:
             return layers
-        height, width = layers["mask"].shape
+        height, width = layers["mask"].shape[-2:]
         angle, down, right = (
             _even(self.rotate),
             _even(self.shift) * height,
@@ -165,8 +165,10 @@ def warp(values: Tensor, angle: float, translate: list[float], shear: list[float
 
 
 def warp_mask(mask: Tensor, angle: float, translate: list[float], shear: list[float]) -> Tensor:
-    """A mask (H, W) moved as `warp` moves, each pixel that of the nearest; 255 from outside."""
-    return _affine(mask[None], angle, translate, shear, nearest=True, fill=IGNORE)[0]
+    """A mask (…, H, W) moved as `warp` moves, each pixel that of the nearest; 255 from outside."""
+    bands = mask.reshape(-1, *mask.shape[-2:])
+    moved = _affine(bands, angle, translate, shear, nearest=True, fill=IGNORE)
+    return moved.reshape(mask.shape)
 
 
 def _affine(

@@ -176,7 +176,10 @@ def resize_levels(levels: Tensor, size: tuple[int, int]) -> Tensor:
     """Levels of a probability (H, W) uint8, 255 unknown, by area: their sum stays, times the areas.
 
     Known pixels are averaged among themselves; a pixel of which less than half is known is 255.
+    Of several classes (K, H, W) each is resized so.
     """
+    if levels.ndim == 3:
+        return torch.stack([resize_levels(level, size) for level in levels])
     known = levels != IGNORE
     share = _by_area(known.double(), size)
     total = _by_area(torch.where(known, levels, 0).double(), size)
@@ -237,15 +240,15 @@ def dihedral() -> v2.Transform:
 
 
 def ignore_gaps(image: Tensor, mask: Tensor) -> Tensor:
-    """The mask (H, W) with 255 wherever the image (C, H, W) has no data."""
+    """The mask (…, H, W) with 255 wherever the image (C, H, W) has no data."""
     if math.isfinite(image.sum().item()):  # mostly so, and told ten times as fast as by isnan
         return mask
     return mask.masked_fill(torch.isnan(image).any(dim=0), IGNORE)
 
 
 def pad_sample(image: Tensor, mask: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Fill up to the right and below: NaN in the image (C, H, W), 255 in the mask (H, W)."""
-    below, right = height - mask.shape[0], width - mask.shape[1]
+    """Fill up to the right and below: NaN in the image (C, H, W), 255 in the mask (…, H, W)."""
+    below, right = height - mask.shape[-2], width - mask.shape[-1]
     if not below and not right:
         return image, mask
     pad = (0, right, 0, below)

@@ -189,12 +189,12 @@ class SymmetricCrossEntropy(_PerPixel):
 
 
 class SoftLabels(Loss):
-    """KL(target ‖ network) of two classes, averaged over the valid pixels.
+    """KL(target ‖ network), averaged over the valid pixels.
 
-    The target is the probability of class `mapped` as 8-bit rasters have it: level v means v/254,
-    255 is ignored. With a `temperature` T both sides' logits are divided by T and the loss is
-    times T², as in Hinton et al., Distilling the Knowledge in a Neural Network, 2015. Raises
-    ConfigError for another number of classes.
+    The target is the probability of class `mapped` of two (N, H, W), or of each class (N, K, H, W),
+    as 8-bit rasters have it: level v means v/254, 255 is ignored. With a `temperature` T logits of
+    both sides are divided by T and the loss is times T², as in Hinton et al., Distilling the
+    Knowledge in a Neural Network, 2015. Raises ConfigError for another number of classes.
     """
 
     def __init__(self, temperature: float = 1.0, *, mapped: int = 1) -> None:
@@ -208,14 +208,16 @@ class SoftLabels(Loss):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar, float32 or as exact as the logits."""
-        if logits.shape[1] != 2:
-            raise ConfigError(f"{self}: of two classes, not {logits.shape[1]}")
+        of_all = target.ndim == logits.ndim
+        if logits.shape[1] != (bands := target.shape[1] if of_all else 2):
+            raise ConfigError(f"{self}: labels of {bands} classes, a network of {logits.shape[1]}")
         log_q = (_exact(logits) / self.temperature).log_softmax(1)
-        valid = target != IGNORE
-        level = torch.where(valid, target, 0).to(log_q.dtype) / SCALE
-        p = torch.stack([1 - level, level], 1).pow(1 / self.temperature)
-        p = p / p.sum(1, keepdim=True)
-        if self.mapped == 0:
+        known = target != IGNORE
+        valid = known.all(1) if of_all else known
+        level = torch.where(known, target, 0).to(log_q.dtype) / SCALE
+        p = (level if of_all else torch.stack([1 - level, level], 1)).pow(1 / self.temperature)
+        p = p / p.sum(1, keepdim=True).clamp(min=1e-9)
+        if self.mapped == 0 and not of_all:
             log_q = log_q.flip(1)
         divergence = (torch.xlogy(p, p) - p * log_q).sum(1)
         total = torch.where(valid, divergence, 0.0).sum()

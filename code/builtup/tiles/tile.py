@@ -28,6 +28,7 @@ __all__ = [
     "TILES_CSV",
     "YEAR",
     "Tile",
+    "band_count",
     "by_scene",
     "check_tiles",
     "open_tile_grid",
@@ -220,6 +221,12 @@ def read_tile(
     with _opened(tile) as dataset:
         values = read_window(dataset, part, indexes)
         return as_nan(values, dataset.nodata) if values.dtype.kind == "f" else values
+
+
+def band_count(tile: Tile) -> int:
+    """How many bands a tile's file has."""
+    with _opened(tile) as dataset:
+        return int(dataset.count)
 
 
 def read_bands(
