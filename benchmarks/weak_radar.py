@@ -1,8 +1,8 @@
 """The ladder of weak labels on San Francisco, tags built-up or not: `weak.py --part radar`.
 
 Each of the four blocks is left out in turn, with the gap of `new_ground.py`. What remains is cut
-into pieces, of which 10 % have pixel labels, 70 % tags of cells of 320 m and 20 % validate; the
-pieces on both sides of a border between these are learnt from as far as the gap of folds allows.
+into pieces as far from one another, of which 10 % have pixel labels, 70 % tags of cells of 320 m
+and 20 % validate.
 Tags are built-up or not, or shares: those of the pixels, or those of a coarse layer whose cells are
 partly exchanged (`coarse_shares.exchanged`). The counts of the four maps are pooled.
 """
@@ -39,7 +39,8 @@ from builtup.tiles.weaken import weaken
 
 CONFIG = "configs/train/weak/radar.py"
 LENGTH = "num_workers=0 validate=False"
-#: Pixels of a piece, of a cell and around it, and between the block and what is learnt from.
+#: Pixels of a piece, of a cell and around it, and between pieces, and the block and what is learnt
+#: from: the gap of folds.
 PIECE, CELL, CONTEXT, GAP = 64, 32, 16, 32
 SHARES, ALL = "10;70;20", "80;0;20"
 
@@ -187,8 +188,8 @@ def pieces(block: int) -> list[Window]:
     held = Window(top - GAP, left - GAP, bottom - top + 2 * GAP, right - left + 2 * GAP)
     places = (
         Window(y, x, PIECE, PIECE)
-        for y in range(0, height - PIECE + 1, PIECE)
-        for x in range(0, width - PIECE + 1, PIECE)
+        for y in range(0, height - PIECE + 1, PIECE + GAP)
+        for x in range(0, width - PIECE + 1, PIECE + GAP)
     )
     return [window for window in places if held.intersection(window) is None]
 

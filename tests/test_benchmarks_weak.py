@@ -70,6 +70,6 @@ def test_no_piece_is_near_the_block_that_is_left_out(block: int) -> None:
     below, right = (900, 512) if row else (weak_radar.ROW, 512)
     right = 512 if column else weak_radar.COLUMN
     near = Window(top - 32, left - 32, below - top + 64, right - left + 64)
-    assert len(found) == len(set(found)) > 50
+    assert len(found) == len(set(found)) > 20
     assert all(near.intersection(window) is None for window in found)
     assert all(window.y + 64 <= 900 and window.x + 64 <= 512 for window in found)

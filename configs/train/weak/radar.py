@@ -30,6 +30,7 @@ def train_loader():
         num_workers=num_workers,
         seed=seed,
         samples_per_epoch=samples_per_epoch,
+        drop_common=folds_drop,
     )
 
 
