@@ -35,3 +35,15 @@ def test_pretrained_without_a_network_is_one_clear_line(monkeypatch):
     with pytest.raises(BuiltupError, match=r"resnet18: cannot be fetched.*pretrained = False") as e:
         smp_network("unet", "resnet18", in_channels=3, num_classes=2, pretrained=True)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("encoder", ["mit_b0", "tu-convnext_atto"])
+def test_ground_without_data_gives_gradients_that_are_finite(encoder):
+    torch.manual_seed(0)
+    network = smp_network("unet", encoder, in_channels=3, num_classes=2).train()
+    bands, truth = torch.randn(2, 3, 64, 64), torch.randint(0, 2, (2, 64, 64))
+    bands[0, ..., :40], truth[0, :, :40] = 0, 255
+    bands[1], truth[1] = 0, 255
+    loss = torch.nn.functional.cross_entropy(network(bands), truth, ignore_index=255)
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)

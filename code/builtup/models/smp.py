@@ -78,6 +78,8 @@ def smp_network(
             classes=num_classes,
             **options,
         )
+        if pretrained is not True:
+            _draw_zero_biases(network.get_submodule("encoder"))
         return network
 
     network = fetch(encoder, create) if pretrained is True else create()
@@ -90,6 +92,20 @@ def smp_network(
     encoder_of: Any = network.get_submodule("encoder")
     of_sample = sample_heads(heads, encoder_of.out_channels[-1])
     return network if of_sample is None else _WithSamples(network, of_sample)
+
+
+def _draw_zero_biases(encoder: nn.Module) -> None:
+    """Draw zero biases of convolutions as PyTorch does, in an encoder that norms its layers.
+
+    Ground without data is 0 in each channel. With no bias it stays 0 from layer to layer, and each
+    layer norm there multiplies gradients by 1/√eps: NaN in the first step of a training.
+    """
+    if not any(isinstance(module, nn.LayerNorm) for module in encoder.modules()):
+        return
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None and not module.bias.any():
+            bound = module.weight[0].numel() ** -0.5
+            nn.init.uniform_(module.bias, -bound, bound)
 
 
 _PARTS = ("encoder", "decoder", "segmentation_head")
