@@ -10,6 +10,7 @@ import torch
 from builtup.jobs.allocator import keep_freed_memory
 from builtup.jobs.steps import Job
 from builtup.models.channels import Channels
+from builtup.models.networks import create_network
 from builtup.models.segmenter import Segmenter
 from builtup.models.small import SmallUNet
 from builtup.prediction.cascade import Cascade, predict_source
@@ -24,18 +25,26 @@ CLASSES = Classes.of(("ground", "building", "clutter", "vegetation", "water", "c
 
 
 def load(
-    image: str, output: str, fold: str, stride: int, widths: list[int], threads: int, batch: int
+    image: str, output: str, fold: str, stride: int, network: str, threads: int, batch: int
 ) -> Any:
-    """A network of random weights: a U-Net of `widths`, or one convolution where there are none."""
+    """A network of random weights, by the name that `made` knows."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    number = len(CLASSES)
-    network = SmallUNet(3, number, tuple(widths)) if widths else torch.nn.Conv2d(3, number, 1)
-    model = Segmenter(Channels("linear_3b", (0.1,) * 3, (0.5,) * 3), network)
+    model = Segmenter(Channels("linear_3b", (0.1,) * 3, (0.5,) * 3), made(network))
     overlap = 512 - 512 // stride if stride else 64
     how = {"window": 512, "overlap": overlap, "batch_size": batch, "device": "cpu"}
     stream = make_stream(model, classes=CLASSES, blend="gaussian", **how)
     return stream, Cascade.of(fold, 1 / 3, 2.0, (), CLASSES), Path(image), Path(output)
+
+
+def made(network: str) -> torch.nn.Module:
+    """One convolution, the small U-Net, or that of configs/train/aerial/unet_mobilenet.py."""
+    number = len(CLASSES)
+    if network == "convolution":
+        return torch.nn.Conv2d(3, number, 1)
+    if network == "small":
+        return SmallUNet(3, number, (32, 64, 128, 256))
+    return create_network("unet", network, in_channels=3, num_classes=number)
 
 
 def run(state: Any) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def write_raster(path: Path, tags: dict[str, str]) -> Path:
         ("beirut_prob", {"BUILTUP_KIND": "prob"}, "prob"),
         ("beirut_prob", None, "scene"),  # unreadable: reading it says so
         ("beirut", None, ""),
+        (".beirut.94a99db1-1.partial.draft", {"BUILTUP_KIND": "classes"}, ""),  # of a killed one
     ],
 )
 def test_what_a_raster_is_its_name_or_its_tags_say(

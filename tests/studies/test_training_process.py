@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ def run(config):
     (here / "told").write_text(f"{os.getpid()} {os.environ['TOLD']} {sys.argv[1:]}")
     time.sleep(config.seed)
 """
+
+
+@pytest.fixture(autouse=True)
+def begun_anew() -> Iterator[None]:
+    """Python keeps one server of forks for all: other tests' has other imports."""
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    server._stop()
+    yield
+    server._stop()
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ class _Scene:
 def _find_scenes(results: Results) -> list[_Scene]:
     scenes = []
     with gdal_env():
-        for path in sorted(results.raw.glob("*.tif")):
+        for path in sorted(results.raw.glob("[!.]*.tif")):
             with open_raster(path) as dataset:
                 raw = dataset.tags()
             if not raw.get("BUILTUP_SCENE"):

@@ -194,7 +194,7 @@ def _tags(path: Path) -> Mapping[str, str]:
     """What a result says of itself; a shapefile has its mask say it."""
     if path.is_dir():
         raw = path if path.name == RAW else path / RAW
-        rasters = sorted(raw.rglob("*.tif"))
+        rasters = sorted(raw.rglob("[!.]*.tif"))
         if not rasters:
             raise InputError(path, "holds no raster of results", "give a folder of predictions")
         return read_tags(rasters[0]).as_gdal()

@@ -147,7 +147,7 @@ def _require_own(folder: Path, run_id: str) -> None:
 
 def _require_own_rasters(folder: Path, run_id: str) -> None:
     """As `_require_own`, by the rasters: a prediction that was killed has left others there."""
-    for path in sorted((folder / RAW).glob("*.tif")):
+    for path in sorted((folder / RAW).glob("[!.]*.tif")):
         with open_raster(path) as dataset:
             said = dataset.tags().get("BUILTUP_RUN_ID", "")
         if said and run_id not in said.split(","):
@@ -231,7 +231,10 @@ def kind_of(path: Path) -> str:
 
     The names of radar's rasters tell it, and any other raster's tag BUILTUP_KIND. One that is
     named like a scene's probability and cannot be read is taken for one: reading it then says so.
+    Drafts, whose names begin with a dot, are nothing: a prediction that was killed leaves them.
     """
+    if path.name.startswith("."):
+        return ""
     name = SceneName.parse(path)
     if name is not None:
         return "scene" if name.kind == "prob" else ""

@@ -48,7 +48,9 @@ _IMPORTS = (
 
 def warm_up() -> None:
     """Let the imports of trainings begin, in a process of their own; returns at once."""
-    if isinstance(_context(), ForkServerContext):
+    context = _context()
+    if isinstance(context, ForkServerContext):
+        context.set_forkserver_preload(list(_IMPORTS))  # one server for all: others set theirs
         with _found_by_others():
             forkserver.ensure_running()
 
@@ -91,9 +93,7 @@ def _end(process: BaseProcess) -> int:
 def _context() -> ForkServerContext | SpawnContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_IMPORTS))
-    return context
+    return multiprocessing.get_context("forkserver")
 
 
 @contextmanager
