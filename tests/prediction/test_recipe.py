@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,27 @@ def test_a_network_of_other_bands_or_classes_is_refused(
     other = write_trained(tmp_path / "other", network)
     with pytest.raises(BuiltupError, match=message):
         made(other)
+
+
+@pytest.mark.parametrize(
+    ("layer", "settings", "follows"),
+    [
+        ("torch.nn.BatchNorm2d(3)", {}, True),
+        ("torch.nn.BatchNorm2d(3)", {"adapt": "none"}, True),
+        ("torch.nn.GroupNorm(1, 3)", {}, False),
+        ("torch.nn.GroupNorm(1, 3)", {"adapt": "none"}, False),
+    ],
+)
+def test_thresholds_follow_shares_only_where_far_ground_can_be_told(
+    tmp_path: Path, layer: str, settings: dict[str, str], follows: bool
+) -> None:
+    network = f"torch.nn.Sequential({layer}, torch.nn.Conv2d(3, 2, 1))"
+    folder = write_trained(tmp_path / "trained", network)
+    summary = json.loads((folder / "summary.json").read_text()) | {"share": 0.2}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert made(folder, **settings).share == (0.2 if follows else None)
+    eight = replace(made(folder, **settings), recipe=Recipe(backend="openvino-int8", **settings))
+    assert eight.share == (0.2 if follows and settings else None)
 
 
 class Cluster:

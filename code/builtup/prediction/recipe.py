@@ -181,10 +181,13 @@ class Loaded:
     @property
     def share(self) -> float | None:
         """The share of the mapped class in training where thresholds of maps follow their own: of
-        two classes by radar, on which it was measured. None where it is not known."""
+        two classes by radar, on which it was measured, and where `adapt` tells far ground from
+        near or is told not to. None elsewhere: on far ground shares are estimated badly."""
         trained = self.trained
         follows = trained.classes.by_threshold and sensor_of_model(trained.model) is DEFAULT
-        return trained.share if follows else None
+        told = self.adapt.is_on or not Adapt.parse(self.recipe.adapt).is_on
+        known = told and bool(norm_layers(trained.model))
+        return trained.share if follows and known else None
 
     @property
     def model_threshold(self) -> float:
