@@ -24,7 +24,7 @@ from builtup.geo.grid import Grid
 from builtup.geo.probability import NODATA
 from builtup.geo.windows import Window, blend_weights, tiling
 from builtup.jobs.steps import Job
-from builtup.prediction.cascade import LEVELS, Cascade, Source, predict_source
+from builtup.prediction.cascade import LEVELS, Cascade, Source, fitting, predict_source
 from builtup.prediction.fold import Folding
 from builtup.prediction.network import predict_array
 from builtup.prediction.windows import Stream
@@ -115,33 +115,38 @@ class Made:
 
 
 def whole_array(made: Made, kind: str, alpha: float, scales: list[float]) -> Bytes:
-    """The spec on arrays: each p_d at full size, in floats, folded in numpy."""
-    _, height, width = made.scene.shape
-    p_of: list[NDArray[np.float64]] = []
+    """The spec on whole arrays, in floats and numpy: what the coarser scales gave is brought to the
+    next one's pixels."""
+    folded: NDArray[np.float64] | None = None
+    weight, before = np.zeros(()), 0.0
     for scale in scales:
         small, step = made.scene, 1.0
         while step > scale:
             small, step = halved(small), step / 2
-        levels = in_floats(small, made.stream)
-        known = (~np.isnan(small).any(axis=0)).astype(float)
-        values = levels * known
-        rows, columns = ((np.arange(n) + 0.5) * scale - 0.5 for n in (height, width))
-        total, weight = (
-            sampled(array, rows, columns) for array in (values, known[None].repeat(len(values), 0))
-        )
-        p_of.append(np.where(weight > 1e-6, total / np.maximum(weight, 1e-6), np.nan))
-    folded = np.zeros_like(p_of[0])
-    for d, p in enumerate(p_of):
-        known = ~np.isnan(p)
+        known = (~np.isnan(small).any(axis=0)).astype(float)[None]
+        stream = made.stream if scale == 1 else fitting(made.stream, Zoom(made.grid, scale).grid)
+        p = in_floats(small, stream)
+        if folded is None:
+            first = 1 if kind == "vote" else 1 / (1 + alpha)
+            folded, weight, before = p * known * first, known * first, scale
+            continue
+        rows, columns = ((np.arange(n) + 0.5) * before / scale - 0.5 for n in small.shape[1:])
+        folded, weight = (sampled(array, rows, columns) for array in (folded, weight))
+        before = scale
         if kind == "vote":
-            step_on = alpha * folded + np.nan_to_num(p)
-            folded = np.where(known, onehot(step_on), folded)
-            last = step_on / (1 + alpha) if d else p
+            seen = weight > 1e-6
+            coarse = folded / np.maximum(weight, 1e-6)
+            both = np.where(seen, (alpha * onehot(coarse) + p) / (1 + alpha), p)
+            folded = np.where(known > 0, both, coarse)
+            weight = ((known > 0) | seen).astype(float)
+            folded = folded * weight
         else:
-            folded = (alpha * folded + p) / (1 + alpha)
-    result = last if kind == "vote" else folded / folded.sum(axis=0)
+            folded = (alpha * folded + p * known) / (1 + alpha)
+            weight = (alpha * weight + known) / (1 + alpha)
+    assert folded is not None
     valid = ~np.isnan(made.scene).any(axis=0)
-    return np.where(valid, np.round(254 * np.nan_to_num(result)), NODATA).astype(np.uint8)
+    result = folded / np.maximum(weight, 1e-9)
+    return np.where(valid, np.round(254 * result), NODATA).astype(np.uint8)
 
 
 def in_floats(scene: Float, stream: Stream) -> NDArray[np.float64]:

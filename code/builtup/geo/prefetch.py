@@ -17,15 +17,15 @@ Result = TypeVar("Result")
 
 @contextmanager
 def running_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], depth: int = 1
+    function: Callable[[Item], Result], items: Iterable[Item], depth: int = 1, threads: int = 1
 ) -> Iterator[Iterator[Result]]:
-    """`map(function, items)`, with the next `depth` results computed in a thread.
+    """`map(function, items)`, with the next `depth` results computed in a thread, or in several.
 
-    It begins when the context is entered. What `function` raises is raised in its turn. The thread
-    has ended when the context is left, also by an error: what it reads may be closed then.
+    It begins when the context is entered. What `function` raises is raised in its turn. The threads
+    have ended when the context is left, also by an error: what they read may be closed then.
     """
     rest = iter(items)
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(threads) as thread:
         coming = deque(thread.submit(function, item) for item in islice(rest, depth))
         try:
             yield _in_turn(thread, function, rest, coming)

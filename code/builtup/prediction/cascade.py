@@ -2,42 +2,42 @@
 
     the scene ── by halves (zoom.py) ── predict_raster at each scale ── levels/<scale>/<scene>
                                                                               │ 8 bits, own size
-                         raw/<scene>: blocks of 512, each scale brought to the scene's own size
-                                      and folded (fold.py)
+                         raw/<scene>: block by block, what the coarser scales gave is brought to the
+                                      pixels of the next and folded with it (fold.py)
 
-Every scale is predicted by the same windows of the same network, so at ε = 2 the coarser ones cost
-a third of the finest. Levels stay: a prediction that was killed goes on with the next one, another
-fold or alpha predicts nothing again, and `cascade_fit` learns its weights from them.
+Every scale is predicted by the same network, so at ε = 2 the coarser ones cost a third of the
+finest; their windows are as large as need be (`fitting`). Levels stay: a prediction that was killed
+goes on with the next one, another fold or alpha predicts nothing again, and `cascade_fit` learns
+its weights from them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rasterio.io import DatasetReader
-from torch import Tensor
 
 from builtup.errors import ConfigError
 from builtup.geo.grid import Grid
 from builtup.geo.prefetch import running_ahead
-from builtup.geo.probability import NODATA, SCALE
-from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
-from builtup.geo.windows import Window, aligned
+from builtup.geo.probability import NODATA
+from builtup.geo.rasters import create_cog, gdal_env, open_raster
+from builtup.geo.windows import Window, aligned, even_offsets
 from builtup.jobs.files import scratch_directory
 from builtup.jobs.steps import Job, Step, describe_input, is_done, record_done
 from builtup.prediction.decoders import Opening
-from builtup.prediction.fold import FOLDS, Folding, Level
+from builtup.prediction.fold import FOLDS, Folding, Parts, folded_bytes
 from builtup.prediction.progress import Advance
 from builtup.prediction.raster import CACHE_BYTES, GridLimits, Predicted, predict_raster
 from builtup.prediction.windows import Stream
-from builtup.prediction.zoom import Halves, Zoom, cascade_scales, make_halves, shares
+from builtup.prediction.zoom import Halves, Zoom, cascade_scales, make_halves
 from builtup.runs.results import PredictionTags, read_tags, write_tags
 from builtup.runs.scale_weights import ScaleWeights
 from builtup.sensors.classes import Classes
@@ -45,17 +45,21 @@ from builtup.sensors.classes import Classes
 __all__ = [
     "LEVELS",
     "Cascade",
-    "LevelPart",
     "Source",
+    "fitting",
     "level_job",
     "predict_source",
 ]
 
 #: Where the levels lie, beside raw/.
 LEVELS = "levels"
-LEVEL = Step("predict_level", 1)
-#: Rows and columns of the blocks that are folded: half of one of the COG's.
-BLOCK = (256, 512)
+LEVEL = Step("predict_level", 2)
+#: Rows and columns of the blocks that are folded: a quarter of one of the COG's.
+BLOCK = (128, 512)
+#: Bytes of GDAL's cache meanwhile: coarse blocks are part of many blocks of the scene.
+CACHE = 64_000_000
+#: Windows that are fitted to a level have a side that is a multiple of this, as networks like it.
+_SIDES = 32
 #: What a scene's raster depends on, and the levels that it is folded from do not.
 _FOLDED = frozenset({"fold", "fold_tuned_on"})
 
@@ -264,6 +268,8 @@ def _predict_level(
     advance: Advance,
 ) -> Predicted:
     grid = zoom.grid
+    if zoom.scale != 1 and stream.backend == "torch":  # others are made for one size
+        stream = fitting(stream, grid)
     return predict_raster(
         zoom.opening(halves),
         grid,
@@ -277,6 +283,18 @@ def _predict_level(
         advance=advance,
         overviews=False,
     )
+
+
+def fitting(stream: Stream, grid: Grid) -> Stream:
+    """As many windows as ever, and no larger than they must be to overlap: a coarse level is a few
+    windows wide, 1,024 pixels three of 512 with an overlap of 64, which three of 384 cover."""
+
+    def side(length: int) -> int:
+        count = len(even_offsets(length, stream.window, stream.overlap))
+        least = -(-(length + (count - 1) * stream.overlap) // count)
+        return min(stream.window, -(-least // _SIDES) * _SIDES)
+
+    return replace(stream, window=max(side(grid.width), side(grid.height)))
 
 
 # --- folding ------------------------------------------------------------------------------------
@@ -295,10 +313,11 @@ def _fold(
     grid = source.grid
     area = None if source.area is None else source.area.on(grid)
     profile: dict[str, Any] = {"count": bands, "dtype": "uint8", "nodata": NODATA}
-    blocks = list(aligned(grid.width, grid.height, BLOCK))
+    blocks = _blocks(grid)
+    reading, threads = Lock(), torch.get_num_threads()
     any_valid = False
     with (
-        gdal_env(GDAL_CACHEMAX=source.cache),
+        gdal_env(GDAL_CACHEMAX=max(source.cache, CACHE)),
         create_cog(final, grid, **profile) as out,
         ExitStack() as stack,
     ):
@@ -308,79 +327,40 @@ def _fold(
         at_full = zooms[-1].scale == 1
         read = None if at_full else stack.enter_context(source.opening())
 
-        def take(window: Window) -> tuple[list[LevelPart], NDArray[np.bool_] | None]:
-            parts = [LevelPart.read(r, z, window) for r, z in zip(rasters, zooms, strict=True)]
-            if read is None:
-                return parts, None
-            return parts, np.logical_and.reduce(~np.isnan(read(window)), axis=0)
+        def take(window: Window) -> NDArray[np.uint8]:
+            with reading:
+                parts = Parts.read(rasters, zooms, window)
+                power = None if read is None else read(window)
+            valid = None if power is None else np.logical_and.reduce(~np.isnan(power), axis=0)
+            values = folded_bytes(folding, parts, valid)
+            if area is not None:
+                values = np.where(area.holds(window), values, np.uint8(NODATA))
+            return values
 
-        with running_ahead(take, blocks) as taken:
-            for window, (parts, valid) in zip(blocks, taken, strict=True):
-                values = _folded(folding, parts, valid)
-                if area is not None:
-                    values = np.where(area.holds(window), values, np.uint8(NODATA))
+        ahead = {"depth": 2 * threads, "threads": threads}
+        with one_thread_each(), running_ahead(take, blocks, **ahead) as taken:
+            for window, values in zip(blocks, taken, strict=True):
                 any_valid = any_valid or bool((values != NODATA).any())
                 out.write(values, window=window.rasterio)
     return any_valid
 
 
-def _folded(
-    folding: Folding, parts: Sequence[LevelPart], valid: NDArray[np.bool_] | None
-) -> NDArray[np.uint8]:
-    """round(254 · P), 255 where the scene is not valid (the finest level knows), or none knows."""
-    known: Tensor | None = torch.zeros((), dtype=torch.bool)
-
-    def levels() -> Iterator[Level]:
-        nonlocal known
-        for part in parts:
-            p, own = part.at_full_size()
-            known = None if known is None or own is None else known | own
-            yield p, own
-        if valid is None:
-            known = own
-
-    scaled = (folding.fold(levels()) * SCALE).round_().clamp_(0, SCALE)
-    if valid is not None:
-        seen = torch.from_numpy(valid)
-        known = seen if known is None else known & seen
-    if known is not None:
-        scaled.masked_fill_(~known, float(NODATA))
-    values: NDArray[np.uint8] = scaled.to(torch.uint8).numpy()
-    return values
+def _blocks(grid: Grid) -> list[Window]:
+    """Those of a block of the COG after each other, so that it is decoded once."""
+    _, columns = BLOCK
+    return [
+        Window(whole.y + part.y, whole.x, part.height, part.width)
+        for whole in aligned(grid.width, grid.height, (columns, columns))
+        for part in aligned(whole.width, whole.height, BLOCK)
+    ]
 
 
-@dataclass(frozen=True)
-class LevelPart:
-    """What a window of the scene is made from, of a level: `values` (bands, h, w) in 8 bits.
-
-    `columns` and `rows` are the shares that its pixels have in those of the window; None where
-    they are the same.
-    """
-
-    values: NDArray[np.uint8]
-    columns: NDArray[np.float32] | None = None
-    rows: NDArray[np.float32] | None = None
-
-    @classmethod
-    def read(cls, raster: DatasetReader, zoom: Zoom, window: Window) -> LevelPart:
-        """Read what a window needs."""
-        if zoom.scale == 1:
-            return cls(read_window(raster, window))
-        x, columns = shares(window.x, window.width, zoom.scale, raster.width)
-        y, rows = shares(window.y, window.height, zoom.scale, raster.height)
-        part = Window(y, x, rows.shape[1], columns.shape[1])
-        return cls(read_window(raster, part), columns, rows)
-
-    def at_full_size(self) -> Level:
-        """Probabilities in the window, and where they are known, by those around that are."""
-        p = torch.from_numpy(self.values).to(torch.float32).div_(SCALE)
-        valid = self.values[0] != NODATA
-        known = None if valid.all() else torch.from_numpy(valid)
-        if self.columns is None or self.rows is None:
-            return p, known
-        down, across = torch.from_numpy(self.rows), torch.from_numpy(self.columns.T)
-        if known is None:
-            return down @ (p @ across), None
-        weight = down @ known.to(p.dtype) @ across
-        values = down @ ((p * known) @ across)
-        return values.div_(weight.clamp(min=1e-6)), weight > 1e-6
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """PyTorch's work in the thread that calls it: many short calls only wait for other threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

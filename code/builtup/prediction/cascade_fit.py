@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from builtup.errors import BuiltupError, InputError
 from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
@@ -25,8 +26,8 @@ from builtup.geo.probability import IGNORE
 from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.windows import aligned
 from builtup.jobs.steps import MANIFESTS
-from builtup.prediction.cascade import BLOCK, LEVELS, LevelPart
-from builtup.prediction.fold import LEAST, by_class
+from builtup.prediction.cascade import BLOCK, LEVELS
+from builtup.prediction.fold import LEAST, Parts, by_class
 from builtup.prediction.zoom import Zoom
 from builtup.runs.records import InferenceRecord
 from builtup.runs.results import PredictionTags, Results, read_tags, resolve_results, scene_rasters
@@ -42,6 +43,8 @@ Float = NDArray[np.float64]
 PIXELS = 200_000
 #: Pull of the weights to those of plain prediction: it decides where pixels do not.
 PULL = 1e-4
+#: Pixels count that are known in every scale, but for rounding.
+WHOLE = 0.999
 
 
 @dataclass(frozen=True)
@@ -178,15 +181,19 @@ def _of_scene(
             counted = torch.from_numpy(truth != IGNORE)
             places = np.arange(truth.size).reshape(truth.shape)
             counted &= torch.from_numpy((places % step) == 0)
-            levels = []
-            for raster, zoom in zip(rasters, zooms, strict=True):
-                p, known = LevelPart.read(raster, zoom, window).at_full_size()
-                levels.append(p)
-                counted = counted if known is None else counted & known
+            held: list[Tensor] = []  # logs of each level, and the share that is known of it
+            parts = Parts.read(rasters, zooms, window)
+            for level, enlarge in zip(parts.levels(), parts.enlarged, strict=True):
+                log_p = by_class(level.p, mapped).clamp(min=LEAST).log()
+                known = torch.ones(log_p.shape[1:]) if level.known is None else level.known.float()
+                held.append(torch.cat((log_p * known, known[None])))
+                if enlarge is not None:  # as they are folded: through the scales between
+                    held = [enlarge(values) for values in held]
+            for values in held:
+                counted &= values[-1] > WHOLE
             if bool(counted.any()):
-                chosen = [by_class(p[:, counted], mapped).clamp(min=LEAST).log() for p in levels]
-                stacked = torch.stack(chosen).permute(2, 0, 1).contiguous().numpy()
-                yield stacked, truth[counted.numpy()]
+                stacked = torch.stack([values[:-1, counted] for values in held]).permute(2, 0, 1)
+                yield stacked.contiguous().numpy(), truth[counted.numpy()]
 
 
 # --- weights ------------------------------------------------------------------------------------

@@ -1,31 +1,50 @@
 """Folding the probabilities of one scene at several scales into one.
 
-From the coarsest scale to the finest, p_d being a scale's probabilities at the scene's own size:
+From the coarsest scale to the finest, P being what the coarser ones gave, brought to the pixels of
+the next, and p_d that one's own probabilities:
 
-    vote     P ← α · onehot(argmax P) + p_d, in the end divided by 1 + α: what the coarser map says
-             decides where the finer margin is below α, and nowhere else (α = ⅓, as in the seed)
+    vote     P ← α · onehot(argmax P) + p_d, divided by 1 + α: what the coarser map says decides
+             where the finer margin is below α, and nowhere else (α = ⅓, as in the seed)
     soft     P ← (α · P + p_d) / (1 + α): a mean whose weights fall with the scale
     mean     the plain mean
     logits   softmax of Σ w · log p_d, with a weight for each scale and class that was fitted on
              scenes whose truth is known (`builtup.prediction.cascade_fit`)
 
-With α = 0 vote and soft are the finest scale's probabilities, to the byte. Of two classes P stays
-the mapped one's probability, with the threshold as ever: vote takes "the coarser map says" to be
-P ≥ threshold, so a pixel of p is mapped from p ≥ t · (1 + α) − α on where the coarser map has the
-class, and from p ≥ t · (1 + α) on where it has not. What a scale does not know takes no part.
+So a scale is worked on in its own pixels, and all the coarser ones together cost a third of the
+finest. With α = 0 vote and soft are the finest scale's probabilities, to the byte. Of two classes P
+stays the mapped one's probability, with the threshold as ever: vote takes "the coarser map says" to
+be P ≥ threshold, so a pixel of p is mapped from p ≥ t · (1 + α) − α on where the coarser map has
+the class, and from p ≥ t · (1 + α) on where it has not. What a scale does not know takes no part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
 from torch import Tensor
 
 from builtup.errors import ConfigError
+from builtup.geo.probability import NODATA, SCALE
+from builtup.geo.rasters import read_window
+from builtup.geo.windows import Window
+from builtup.prediction.zoom import Zoom, shares
 
-__all__ = ["ALPHA", "FOLDS", "LEAST", "Folding", "Level", "by_class"]
+__all__ = [
+    "ALPHA",
+    "FOLDS",
+    "LEAST",
+    "Enlarge",
+    "Folding",
+    "Level",
+    "Parts",
+    "by_class",
+    "folded_bytes",
+]
 
 FOLDS = ("vote", "soft", "mean", "logits")
 #: The share of the coarser map, as the options have it.
@@ -33,8 +52,42 @@ ALPHA = 0.3333
 #: Half a step of 8 bits: no probability is taken for 0.
 LEAST = 0.5 / 254
 
-#: Probabilities (classes, h, w) float32 and where they are known (h, w) bool, or None: everywhere.
-Level = tuple[Tensor, Tensor | None]
+#: Less than this share of a pixel is known by chance of rounding.
+_HAIR = 1e-6
+
+
+@dataclass(frozen=True)
+class Enlarge:
+    """From the pixels (h, w) of a scale to those of the next: the shares that its `rows` (H, h) and
+    `columns` (w, W) have in them, each pixel's with a sum of 1."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """(…, H, W) of (…, h, w)."""
+        return self.rows @ (values @ self.columns)
+
+    def onto(self, p: Tensor, own: float, values: Tensor, by: float) -> Tensor:
+        """own · p + by · enlarged values, all of them (bands, …), in one go."""
+        rows = self.rows.expand(len(values), -1, -1)
+        return torch.baddbmm(p, rows, values @ self.columns, beta=own, alpha=by)
+
+    def known(self, values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Enlarged from what is `known` (h, w) of the values, and where that gives anything."""
+        weight = self(known.to(values.dtype))
+        return self(values * known).div_(weight.clamp(min=_HAIR)), weight > _HAIR
+
+
+@dataclass(frozen=True)
+class Level:
+    """Probabilities `p` (bands, h, w) float32 of a scale, and where they are `known` (h, w) bool
+    (None: everywhere); `enlarge` brings what the coarser scales gave to its pixels, None where they
+    have them already."""
+
+    p: Tensor
+    known: Tensor | None = None
+    enlarge: Enlarge | None = None
 
 
 @dataclass(frozen=True)
@@ -58,66 +111,110 @@ class Folding:
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha={self.alpha:g}: a share of the coarser map is from 0 to 1")
 
-    def fold(self, levels: Iterable[Level]) -> Tensor:
-        """Probabilities (bands, h, w) of levels from the coarsest to the finest."""
+    def fold(self, levels: Iterable[Level], last: Enlarge | None = None) -> Level:
+        """The levels from the coarsest to the finest as one, in the pixels of the finest, or in
+        those to which `last` brings it."""
         if self.kind == "vote":
-            return self._vote(levels)
+            return self._vote(levels, last)
         if self.kind == "logits":
-            return self._logits(levels)
-        return self._mean(levels)
+            return self._logits(levels, last)
+        return self._mean(levels, last)
 
-    def _vote(self, levels: Iterable[Level]) -> Tensor:
+    def _vote(self, levels: Iterable[Level], last: Enlarge | None) -> Level:
         rest = iter(levels)
-        voted, seen = next(rest)
-        for p, known in rest:
-            both = torch.add(p, self._said(voted), alpha=self.alpha).div_(1 + self.alpha)
+        voted = next(rest)
+        for level in rest:
+            before = _enlarged(voted, level.enlarge)
+            p = self._joined(level.p, before.p)
+            seen = before.known
             if seen is not None:  # where no coarser scale says anything
-                both = torch.where(seen, both, p)
-            if known is not None:
-                both = torch.where(known, both, voted)
-                seen = None if seen is None else seen | known
+                p = torch.where(seen, p, level.p)
+            if level.known is not None:
+                p = torch.where(level.known, p, before.p)
+                seen = None if seen is None else seen | level.known
             else:
                 seen = None
-            voted = both
-        return voted
+            voted = Level(p, seen)
+        return _enlarged(voted, last)
 
-    def _said(self, p: Tensor) -> Tensor:
-        """1 for the class that a pixel has, 0 for the others, by band."""
+    def _joined(self, p: Tensor, coarse: Tensor) -> Tensor:
+        """(p + α for the class that the coarser map gives a pixel) / (1 + α)."""
+        own = p * (1 / (1 + self.alpha))
+        share = self.alpha / (1 + self.alpha)
         if len(p) == 1:
-            return (p >= self.threshold).to(p.dtype)
-        said = p == p.amax(dim=0)  # ten times as fast as argmax along this dimension
-        before = said[0].clone()
-        for band in said[1:]:  # of classes that are alike the first
-            band &= ~before
-            before |= band
-        return said.to(p.dtype)
+            return own.add_(coarse >= self.threshold, alpha=share)
+        best = coarse.amax(dim=0)  # ten times as fast as argmax along this dimension
+        free: Tensor | None = None
+        for band, values in zip(own, coarse, strict=True):
+            said = values == best
+            if free is None:
+                free = ~said
+            else:  # of classes that are alike the first
+                said &= free
+                free &= ~said
+            band.add_(said, alpha=share)
+        return own
 
-    def _mean(self, levels: Iterable[Level]) -> Tensor:
+    def _mean(self, levels: Iterable[Level], last: Enlarge | None) -> Level:
         """The mean by weight, which falls by α / (1 + α) with each scale, or is the same for all.
 
         P ← (α · P + p) / (1 + α) begins with P = 0, and its weights add up to less than 1.
         """
-        before, own = 1.0, 1.0
+        by, own = 1.0, 1.0
         if self.kind == "soft":
-            before, own = self.alpha / (1 + self.alpha), 1 / (1 + self.alpha)
-        total: Tensor | None = None
-        weight = torch.zeros(())
-        for p, known in levels:
-            part = torch.tensor(own) if known is None else own * known
-            weight = before * weight + part
-            total = part * p if total is None else total.mul_(before).add_(part * p)
-        assert total is not None
-        return total.div_(weight.clamp(min=1e-12))
+            by, own = self.alpha / (1 + self.alpha), 1 / (1 + self.alpha)
+        total, weight = torch.zeros(()), torch.zeros(())
+        for level in levels:
+            known = level.known
+            p = level.p if known is None else level.p * known
+            if not total.ndim:
+                total = own * p
+            elif level.enlarge is None:
+                total = (own * p).add_(total, alpha=by)
+            else:
+                total = level.enlarge.onto(p, own, total, by)
+            if weight.ndim and level.enlarge is not None:
+                weight = level.enlarge(weight)
+            weight = by * weight + own * (torch.ones(()) if known is None else known)
+        if last is not None:
+            total, weight = last(total), last(weight) if weight.ndim else weight
+        return Level(total.div_(weight.clamp(min=1e-12)), weight > _HAIR if weight.ndim else None)
 
-    def _logits(self, levels: Iterable[Level]) -> Tensor:
-        score: Tensor | float = 0.0
-        for (p, known), weights in zip(levels, self.weights, strict=True):
-            of_class = torch.tensor(weights, dtype=p.dtype)[:, None, None]
-            logs = of_class * by_class(p, self.mapped).clamp(min=LEAST).log()
-            score = score + (logs if known is None else logs.mul_(known))
-        assert isinstance(score, Tensor)
+    def _logits(self, levels: Iterable[Level], last: Enlarge | None) -> Level:
+        """What a scale does not know adds nothing to the score."""
+        score: Tensor | None = None
+        seen: Tensor | None = torch.zeros((), dtype=torch.bool)
+        for level, weights in zip(levels, self.weights, strict=True):
+            of_class = torch.tensor(weights, dtype=level.p.dtype)[:, None, None]
+            logs = of_class * by_class(level.p, self.mapped).clamp(min=LEAST).log()
+            if level.known is not None:
+                logs.mul_(level.known)
+            if score is not None:
+                logs.add_(score if level.enlarge is None else level.enlarge(score))
+            score, seen = logs, _seen(seen, level)
+        assert score is not None
+        if last is not None:
+            score, seen = last(score), _seen(seen, Level(score, torch.zeros(()) > 0, last))
         folded = score.softmax(dim=0)
-        return folded[self.mapped][None] if len(folded) == 2 else folded
+        return Level(folded[self.mapped][None] if len(folded) == 2 else folded, seen)
+
+
+def _enlarged(level: Level, enlarge: Enlarge | None) -> Level:
+    """A level in the pixels of the next, from those around that are known."""
+    if enlarge is None:
+        return level
+    if level.known is None:
+        return Level(enlarge(level.p))
+    return Level(*enlarge.known(level.p, level.known))
+
+
+def _seen(before: Tensor | None, level: Level) -> Tensor | None:
+    """Where a level or one before it says anything; None: everywhere."""
+    if before is None or level.known is None:
+        return None
+    if before.ndim and level.enlarge is not None:
+        before = level.enlarge(before.float()) > _HAIR
+    return before | level.known
 
 
 def by_class(p: Tensor, mapped: int) -> Tensor:
@@ -125,3 +222,80 @@ def by_class(p: Tensor, mapped: int) -> Tensor:
     if len(p) > 1:
         return p
     return torch.cat((1 - p, p) if mapped == 1 else (p, 1 - p))
+
+
+# --- from files -----------------------------------------------------------------------------------
+
+
+def folded_bytes(
+    folding: Folding, parts: Parts, valid: NDArray[np.bool_] | None
+) -> NDArray[np.uint8]:
+    """round(254 · P), 255 where the scene is not valid (the finest level knows), or none knows."""
+    levels = list(parts.levels())
+    folded = folding.fold(levels, parts.last)
+    known = levels[-1].known if valid is None else torch.from_numpy(valid)
+    if folded.known is not None:
+        known = folded.known if known is None else known & folded.known
+    scaled = folded.p.mul_(SCALE).round_()
+    if known is not None:
+        scaled.masked_fill_(~known, float(NODATA))
+    values: NDArray[np.uint8] = scaled.to(torch.uint8).numpy()
+    return values
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a window of the scene is made from: of each level, from the coarsest, `values`
+    (bands, h, w) in 8 bits; how each is `enlarged` to the pixels of the next, None where it has
+    them; and how the `last` is to those of the scene.
+
+    Levels finer than the scene are brought to its pixels at once, by the shares in `reduced`.
+    """
+
+    values: Sequence[NDArray[np.uint8]]
+    enlarged: Sequence[Enlarge | None]
+    reduced: Sequence[Enlarge | None]
+
+    @property
+    def last(self) -> Enlarge | None:
+        """What brings the finest level to the scene's pixels."""
+        return self.enlarged[-1]
+
+    @classmethod
+    def read(cls, rasters: Sequence[DatasetReader], zooms: Sequence[Zoom], window: Window) -> Parts:
+        """Read what a window of the scene needs."""
+        values, enlarged, reduced = [], [], []
+        scale, part = 1.0, window  # of the next finer level, and of it
+        for raster, zoom in zip(reversed(rasters), reversed(zooms), strict=True):
+            ratio = zoom.scale / scale
+            shared = None
+            if ratio != 1:
+                needed, shared = _needed(part, ratio, raster)
+            else:
+                needed = part
+            values.append(read_window(raster, needed))
+            enlarged.append(shared if ratio < 1 else None)
+            reduced.append(shared if ratio > 1 else None)
+            if ratio < 1:
+                scale, part = zoom.scale, needed
+        return cls(values[::-1], enlarged[::-1], reduced[::-1])
+
+    def levels(self) -> Iterator[Level]:
+        """Probabilities of each level."""
+        before: Enlarge | None = None
+        for values, enlarged, reduced in zip(self.values, self.enlarged, self.reduced, strict=True):
+            p = torch.true_divide(torch.from_numpy(values), SCALE)
+            valid = values[0] != NODATA
+            known = None if valid.all() else torch.from_numpy(valid)
+            if reduced is not None:
+                p, known = (reduced(p), None) if known is None else reduced.known(p, known)
+            yield Level(p, known, before)
+            before = enlarged
+
+
+def _needed(window: Window, ratio: float, raster: DatasetReader) -> tuple[Window, Enlarge]:
+    """The pixels of a raster that a window is made of, whose pixels are `ratio` of them wide."""
+    x, columns = shares(window.x, window.width, ratio, raster.width)
+    y, rows = shares(window.y, window.height, ratio, raster.height)
+    needed = Window(y, x, rows.shape[1], columns.shape[1])
+    return needed, Enlarge(torch.from_numpy(rows), torch.from_numpy(columns.T))
