@@ -24,9 +24,10 @@ from builtup.geo.grid import Grid
 from builtup.geo.probability import NODATA
 from builtup.geo.windows import Window, blend_weights, tiling
 from builtup.jobs.steps import Job
-from builtup.prediction.cascade import LEVELS, Cascade, Source, fitting, predict_source
+from builtup.prediction.cascade import LEVELS, Cascade, fitting, predict_source
 from builtup.prediction.fold import Folding
 from builtup.prediction.network import predict_array
+from builtup.prediction.raster import Source
 from builtup.prediction.windows import Stream
 from builtup.prediction.zoom import Zoom, cascade_scales, halved
 from builtup.runs.results import PredictionTags
@@ -382,3 +383,25 @@ def test_a_level_is_predicted_at_its_own_size(tmp_path: Path) -> None:
         with rasterio.open(tmp_path / LEVELS / f"{scale:g}" / "s_prob.tif") as level:
             assert Grid.of(level) == Zoom(made.grid, scale).grid
             assert level.overviews(1) == []
+
+
+@pytest.mark.parametrize("kind", ["vote", "soft", "mean"])
+@pytest.mark.parametrize("number", [2, 6])
+def test_folded_as_it_comes_it_is_what_levels_on_disk_give(
+    tmp_path: Path, kind: str, number: int
+) -> None:
+    """The first prediction folds windows of the network, the second blocks of the levels' files."""
+    made = Made(tmp_path, scene_of(8, 700, 420), number, window=96)
+    cascade = Cascade(Folding(kind, 1 / 3))
+    first = made.predict(cascade)
+    (tmp_path / "raw" / "s_prob.tif").unlink()
+    second = made.predict(cascade)
+    assert made.done.windows == 0 and made.done.valid
+    np.testing.assert_array_equal(first, second)
+
+
+def test_windows_of_a_coarse_level_are_as_large_as_they_must_be() -> None:
+    stream = Stream(lambda power: power[:, :1], window=512, overlap=64)
+    sides = {side: fitting(stream, grid_of(side, side)).window for side in (300, 512, 1024, 4096)}
+    assert sides == {300: 320, 512: 512, 1024: 384, 4096: 512}
+    assert fitting(stream, grid_of(1024, 2048)).window == 480

@@ -13,39 +13,28 @@ its weights from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
-from typing import Any, Protocol
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from builtup.errors import ConfigError
 from builtup.geo.grid import Grid
-from builtup.geo.prefetch import running_ahead
-from builtup.geo.probability import NODATA
-from builtup.geo.rasters import create_cog, gdal_env, open_raster
-from builtup.geo.windows import Window, aligned, even_offsets
+from builtup.geo.windows import even_offsets
 from builtup.jobs.files import scratch_directory
 from builtup.jobs.steps import Job, Step, describe_input, is_done, record_done
-from builtup.prediction.decoders import Opening
-from builtup.prediction.fold import FOLDS, Folding, Parts, folded_bytes
+from builtup.prediction.fold import FOLDS, Folding
+from builtup.prediction.folded_raster import CACHE, FoldedRaster
 from builtup.prediction.progress import Advance
-from builtup.prediction.raster import CACHE_BYTES, GridLimits, Predicted, predict_raster
-from builtup.prediction.windows import Stream
+from builtup.prediction.raster import CACHE_BYTES, Predicted, Source, predict_raster
+from builtup.prediction.windows import Stream, Write
 from builtup.prediction.zoom import Halves, Zoom, cascade_scales, make_halves
-from builtup.runs.results import PredictionTags, read_tags, write_tags
+from builtup.runs.results import PredictionTags, read_tags
 from builtup.runs.scale_weights import ScaleWeights
 from builtup.sensors.classes import Classes
 
 __all__ = [
     "LEVELS",
     "Cascade",
-    "Source",
     "fitting",
     "level_job",
     "predict_source",
@@ -54,10 +43,6 @@ __all__ = [
 #: Where the levels lie, beside raw/.
 LEVELS = "levels"
 LEVEL = Step("predict_level", 2)
-#: Rows and columns of the blocks that are folded: a quarter of one of the COG's.
-BLOCK = (128, 512)
-#: Bytes of GDAL's cache meanwhile: coarse blocks are part of many blocks of the scene.
-CACHE = 64_000_000
 #: Windows that are fitted to a level have a side that is a multiple of this, as networks like it.
 _SIDES = 32
 #: What a scene's raster depends on, and the levels that it is folded from do not.
@@ -146,31 +131,6 @@ class Cascade:
         return [Zoom(grid, scale) for scale in sorted(scales)]
 
 
-class Limits(Protocol):
-    """What a prediction is limited to, such as an area."""
-
-    def on(self, grid: Grid) -> GridLimits | None:
-        """It on a grid; None where it does not meet it."""
-        ...
-
-
-@dataclass(frozen=True)
-class Source:
-    """A raster that can be read by windows.
-
-    `opening` opens what reads windows of it, (inputs, h, w) float32, NaN where invalid; `halves`
-    are the openings of its own average overviews, where it has them. `name` begins what is said of
-    it, GDAL's cache holds `cache` bytes while it is read, outside of `area` all is no-data.
-    """
-
-    opening: Opening[Window]
-    grid: Grid
-    name: str
-    cache: int = CACHE_BYTES
-    area: Limits | None = None
-    halves: Halves | None = None
-
-
 def level_job(job: Job, scale: float) -> Job:
     """The job of one level of the scene whose raster is the first output of `job`."""
     raster = job.outputs[0]
@@ -229,25 +189,40 @@ def _predict_cascade(
     work = sum(zoom.scale**2 for zoom in zooms)
     before = work - sum(zoom.scale**2 for zoom, _ in todo)
     advance(round(source.grid.pixels * before / work))
-    windows = 0
-    if todo:
-        inputs = [describe_input(path) for path in job.inputs]
-        factor = max(zoom.factor for zoom, _ in todo)
-        with scratch_directory(job.outputs[0]) as folder:
-            opening, grid = source.opening, source.grid
-            halves = make_halves(opening, grid, stream.inputs, factor, folder, source.halves)
-            for zoom, of in todo:
-                of.forget()
-                seen = quicklook if zoom.scale == zooms[-1].scale else None
-                count = _sharing(advance, zoom, work)
-                done = _predict_level(source, zoom, halves, stream, of, tags, seen, count)
-                windows += done.windows
-                record_done(LEVEL, of, inputs)
     paths = [of.outputs[0] for of in jobs]
-    said = [own for path in paths if (own := read_tags(path).presence) is not None]
-    tags = replace(tags, presence=max(said, default=None))
-    folding = replace(cascade.folding, threshold=tags.threshold, mapped=tags.class_set.mapped_index)
-    valid = _fold(source, zooms, paths, folding, job.outputs[0], tags, stream.bands)
+    mapped = tags.class_set.mapped_index
+    folding = replace(cascade.folding, threshold=tags.threshold, mapped=mapped)
+    how = (folding, job.outputs[0], stream.bands)
+    windows = 0
+    with ExitStack() as stack:
+        inputs = [describe_input(path) for path in job.inputs] if todo else []
+        halves: Halves = {}
+        if todo:
+            folder = stack.enter_context(scratch_directory(job.outputs[0]))
+            factor = max(zoom.factor for zoom, _ in todo)
+            halves = make_halves(
+                source.opening, source.grid, stream.inputs, factor, folder, source.halves
+            )
+        fold: FoldedRaster | None = None
+        for zoom, of in todo:
+            of.forget()
+            finest = zoom.scale == zooms[-1].scale
+            if finest and zoom.scale == 1:  # folded as it comes: the network leaves time for it
+                fold = stack.enter_context(FoldedRaster.opened(source, zooms, paths[:-1], *how))
+            done = _predict_level(
+                *(source, zoom, halves, stream, of, tags, quicklook if finest else None),
+                _sharing(advance, zoom, work),
+                None if fold is None else fold.put,
+            )
+            windows += done.windows
+            record_done(LEVEL, of, inputs)
+        valid = fold is not None and done.valid
+        if fold is None:
+            fold = stack.enter_context(FoldedRaster.opened(source, zooms, paths, *how))
+            valid = fold.all()
+        said = [own for path in paths if (own := read_tags(path).presence) is not None]
+        tags = replace(tags, presence=max(said, default=None))
+        fold.describe(tags)
     return Predicted(windows, source.grid.pixels, valid, tags.presence)
 
 
@@ -266,6 +241,7 @@ def _predict_level(
     tags: PredictionTags,
     quicklook: Path | None,
     advance: Advance,
+    put: Write | None,
 ) -> Predicted:
     grid = zoom.grid
     if zoom.scale != 1 and stream.backend == "torch":  # others are made for one size
@@ -277,11 +253,12 @@ def _predict_level(
         job.outputs[0],
         replace(tags, width=grid.width, height=grid.height),
         name=source.name,
-        cache=source.cache if zoom.factor == 1 else CACHE_BYTES,
+        cache=max(source.cache, CACHE if put else 0) if zoom.factor == 1 else CACHE_BYTES,
         area=None if source.area is None else source.area.on(grid),
         quicklook=quicklook,
         advance=advance,
         overviews=False,
+        put=put,
     )
 
 
@@ -295,72 +272,3 @@ def fitting(stream: Stream, grid: Grid) -> Stream:
         return min(stream.window, -(-least // _SIDES) * _SIDES)
 
     return replace(stream, window=max(side(grid.width), side(grid.height)))
-
-
-# --- folding ------------------------------------------------------------------------------------
-
-
-def _fold(
-    source: Source,
-    zooms: Sequence[Zoom],
-    paths: Sequence[Path],
-    folding: Folding,
-    final: Path,
-    tags: PredictionTags,
-    bands: int,
-) -> bool:
-    """Write the folded raster; whether any of its pixels is valid."""
-    grid = source.grid
-    area = None if source.area is None else source.area.on(grid)
-    profile: dict[str, Any] = {"count": bands, "dtype": "uint8", "nodata": NODATA}
-    blocks = _blocks(grid)
-    reading, threads = Lock(), torch.get_num_threads()
-    any_valid = False
-    with (
-        gdal_env(GDAL_CACHEMAX=max(source.cache, CACHE)),
-        create_cog(final, grid, **profile) as out,
-        ExitStack() as stack,
-    ):
-        write_tags(out, tags)
-        out.descriptions = tags.class_set.bands
-        rasters = [stack.enter_context(open_raster(path)) for path in paths]
-        at_full = zooms[-1].scale == 1
-        read = None if at_full else stack.enter_context(source.opening())
-
-        def take(window: Window) -> NDArray[np.uint8]:
-            with reading:
-                parts = Parts.read(rasters, zooms, window)
-                power = None if read is None else read(window)
-            valid = None if power is None else np.logical_and.reduce(~np.isnan(power), axis=0)
-            values = folded_bytes(folding, parts, valid)
-            if area is not None:
-                values = np.where(area.holds(window), values, np.uint8(NODATA))
-            return values
-
-        ahead = {"depth": 2 * threads, "threads": threads}
-        with one_thread_each(), running_ahead(take, blocks, **ahead) as taken:
-            for window, values in zip(blocks, taken, strict=True):
-                any_valid = any_valid or bool((values != NODATA).any())
-                out.write(values, window=window.rasterio)
-    return any_valid
-
-
-def _blocks(grid: Grid) -> list[Window]:
-    """Those of a block of the COG after each other, so that it is decoded once."""
-    _, columns = BLOCK
-    return [
-        Window(whole.y + part.y, whole.x, part.height, part.width)
-        for whole in aligned(grid.width, grid.height, (columns, columns))
-        for part in aligned(whole.width, whole.height, BLOCK)
-    ]
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """PyTorch's work in the thread that calls it: many short calls only wait for other threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

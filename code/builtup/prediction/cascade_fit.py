@@ -26,8 +26,9 @@ from builtup.geo.probability import IGNORE
 from builtup.geo.rasters import gdal_env, open_raster, read_window
 from builtup.geo.windows import aligned
 from builtup.jobs.steps import MANIFESTS
-from builtup.prediction.cascade import BLOCK, LEVELS
-from builtup.prediction.fold import LEAST, Parts, by_class
+from builtup.prediction.cascade import LEVELS
+from builtup.prediction.fold import LEAST, by_class
+from builtup.prediction.folded_raster import BLOCK, Parts
 from builtup.prediction.zoom import Zoom
 from builtup.runs.records import InferenceRecord
 from builtup.runs.results import PredictionTags, Results, read_tags, resolve_results, scene_rasters

@@ -19,20 +19,13 @@ the class, and from p ≥ t · (1 + α) on where it has not. What a scale does n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from rasterio.io import DatasetReader
 from torch import Tensor
 
 from builtup.errors import ConfigError
-from builtup.geo.probability import NODATA, SCALE
-from builtup.geo.rasters import read_window
-from builtup.geo.windows import Window
-from builtup.prediction.zoom import Zoom, shares
 
 __all__ = [
     "ALPHA",
@@ -41,9 +34,7 @@ __all__ = [
     "Enlarge",
     "Folding",
     "Level",
-    "Parts",
     "by_class",
-    "folded_bytes",
 ]
 
 FOLDS = ("vote", "soft", "mean", "logits")
@@ -142,11 +133,11 @@ class Folding:
         own = p * (1 / (1 + self.alpha))
         share = self.alpha / (1 + self.alpha)
         if len(p) == 1:
-            return own.add_(coarse >= self.threshold, alpha=share)
-        best = coarse.amax(dim=0)  # ten times as fast as argmax along this dimension
+            return own.add_(coarse >= self.threshold - _HAIR, alpha=share)
+        best = coarse.amax(dim=0).sub_(_HAIR)  # ten times as fast as argmax along this dimension
         free: Tensor | None = None
         for band, values in zip(own, coarse, strict=True):
-            said = values == best
+            said = values >= best
             if free is None:
                 free = ~said
             else:  # of classes that are alike the first
@@ -222,80 +213,3 @@ def by_class(p: Tensor, mapped: int) -> Tensor:
     if len(p) > 1:
         return p
     return torch.cat((1 - p, p) if mapped == 1 else (p, 1 - p))
-
-
-# --- from files -----------------------------------------------------------------------------------
-
-
-def folded_bytes(
-    folding: Folding, parts: Parts, valid: NDArray[np.bool_] | None
-) -> NDArray[np.uint8]:
-    """round(254 · P), 255 where the scene is not valid (the finest level knows), or none knows."""
-    levels = list(parts.levels())
-    folded = folding.fold(levels, parts.last)
-    known = levels[-1].known if valid is None else torch.from_numpy(valid)
-    if folded.known is not None:
-        known = folded.known if known is None else known & folded.known
-    scaled = folded.p.mul_(SCALE).round_()
-    if known is not None:
-        scaled.masked_fill_(~known, float(NODATA))
-    values: NDArray[np.uint8] = scaled.to(torch.uint8).numpy()
-    return values
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a window of the scene is made from: of each level, from the coarsest, `values`
-    (bands, h, w) in 8 bits; how each is `enlarged` to the pixels of the next, None where it has
-    them; and how the `last` is to those of the scene.
-
-    Levels finer than the scene are brought to its pixels at once, by the shares in `reduced`.
-    """
-
-    values: Sequence[NDArray[np.uint8]]
-    enlarged: Sequence[Enlarge | None]
-    reduced: Sequence[Enlarge | None]
-
-    @property
-    def last(self) -> Enlarge | None:
-        """What brings the finest level to the scene's pixels."""
-        return self.enlarged[-1]
-
-    @classmethod
-    def read(cls, rasters: Sequence[DatasetReader], zooms: Sequence[Zoom], window: Window) -> Parts:
-        """Read what a window of the scene needs."""
-        values, enlarged, reduced = [], [], []
-        scale, part = 1.0, window  # of the next finer level, and of it
-        for raster, zoom in zip(reversed(rasters), reversed(zooms), strict=True):
-            ratio = zoom.scale / scale
-            shared = None
-            if ratio != 1:
-                needed, shared = _needed(part, ratio, raster)
-            else:
-                needed = part
-            values.append(read_window(raster, needed))
-            enlarged.append(shared if ratio < 1 else None)
-            reduced.append(shared if ratio > 1 else None)
-            if ratio < 1:
-                scale, part = zoom.scale, needed
-        return cls(values[::-1], enlarged[::-1], reduced[::-1])
-
-    def levels(self) -> Iterator[Level]:
-        """Probabilities of each level."""
-        before: Enlarge | None = None
-        for values, enlarged, reduced in zip(self.values, self.enlarged, self.reduced, strict=True):
-            p = torch.true_divide(torch.from_numpy(values), SCALE)
-            valid = values[0] != NODATA
-            known = None if valid.all() else torch.from_numpy(valid)
-            if reduced is not None:
-                p, known = (reduced(p), None) if known is None else reduced.known(p, known)
-            yield Level(p, known, before)
-            before = enlarged
-
-
-def _needed(window: Window, ratio: float, raster: DatasetReader) -> tuple[Window, Enlarge]:
-    """The pixels of a raster that a window is made of, whose pixels are `ratio` of them wide."""
-    x, columns = shares(window.x, window.width, ratio, raster.width)
-    y, rows = shares(window.y, window.height, ratio, raster.height)
-    needed = Window(y, x, rows.shape[1], columns.shape[1])
-    return needed, Enlarge(torch.from_numpy(rows), torch.from_numpy(columns.T))

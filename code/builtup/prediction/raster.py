@@ -18,12 +18,13 @@ from builtup.geo.rasters import create_cog, gdal_env
 from builtup.geo.windows import Window
 from builtup.prediction.decoders import Opening, decoding
 from builtup.prediction.progress import Advance
-from builtup.prediction.windows import Stream, predict_stream, windows_of
+from builtup.prediction.windows import Stream, Write, predict_stream, windows_of
+from builtup.prediction.zoom import Halves
 from builtup.runs.results import QUICKLOOK, PredictionTags, write_tags
 from builtup.sensors.catalogue import DEFAULT, sensor_named
 from builtup.sensors.quicklook import Quicklook
 
-__all__ = ["CACHE_BYTES", "GridLimits", "Predicted", "predict_raster"]
+__all__ = ["CACHE_BYTES", "GridLimits", "Limits", "Predicted", "Source", "predict_raster"]
 
 #: Bytes of GDAL's cache: enough for the blocks that neighbouring windows of tiled files share.
 CACHE_BYTES = 16_000_000
@@ -39,6 +40,31 @@ class GridLimits(Protocol):
     def holds(self, window: Window) -> NDArray[np.bool_]:
         """(height, width): the pixels of a window whose centre lies in it."""
         ...
+
+
+class Limits(Protocol):
+    """What a prediction is limited to, such as an area."""
+
+    def on(self, grid: Grid) -> GridLimits | None:
+        """It on a grid; None where it does not meet it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """A raster that can be read by windows.
+
+    `opening` opens what reads windows of it, (inputs, h, w) float32, NaN where invalid; `halves`
+    are the openings of its own average overviews, where it has them. `name` begins what is said of
+    it, GDAL's cache holds `cache` bytes while it is read, outside of `area` all is no-data.
+    """
+
+    opening: Opening[Window]
+    grid: Grid
+    name: str
+    cache: int = CACHE_BYTES
+    area: Limits | None = None
+    halves: Halves | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +93,14 @@ def predict_raster(
     quicklook: Path | None = None,
     advance: Advance = lambda pixels: None,
     overviews: bool = True,
+    put: Write | None = None,
 ) -> Predicted:
     """Predict a raster on `grid` into the COG `final` of 8-bit probabilities, whole or not at all.
 
     `opening` opens what reads windows of it, (inputs, h, w) float32, NaN where invalid; GDAL's
     cache holds `cache` bytes meanwhile. Outside of `area` all is no-data. A `quicklook` of what was
     read stands there before the raster does. What only programs read can do without `overviews`.
+    `put` is given all that is written, in the thread that writes.
     Raises InputError, which begins with `name`, where no pixel is valid, and as reading does.
     """
     profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
@@ -96,6 +124,8 @@ def predict_raster(
                 values = np.where(area.holds(window), values, np.uint8(NODATA))
             valid = valid or bool((values != NODATA).any())
             out.write(values, window=window.rasterio)
+            if put is not None:
+                put(window, values)
             advance(window.height * window.width)
 
         wanted = None if area is None else area.meets

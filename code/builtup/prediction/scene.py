@@ -33,10 +33,10 @@ from builtup.prediction.adapt import (
     sampled,
     spread_windows,
 )
-from builtup.prediction.cascade import Source, predict_source
+from builtup.prediction.cascade import predict_source
 from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.progress import Advance
-from builtup.prediction.raster import CACHE_BYTES, Predicted, predict_raster
+from builtup.prediction.raster import CACHE_BYTES, Predicted, Source, predict_raster
 from builtup.prediction.recipe import Recipe, load
 from builtup.prediction.windows import Stream
 from builtup.runs.prediction_tags import CONFIDENCE, PredictionTags

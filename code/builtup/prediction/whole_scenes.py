@@ -26,9 +26,10 @@ from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window, aligned
 from builtup.jobs.steps import Job, Step, describe_input, is_done, record_done
 from builtup.prediction.adapt import ADAPTED
-from builtup.prediction.cascade import Cascade, Source, predict_source
+from builtup.prediction.cascade import Cascade, predict_source
 from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.progress import Advance, progress
+from builtup.prediction.raster import Source
 from builtup.prediction.tiles import Tally, TileWork, score_tile
 from builtup.runs.results import RAW, scene_stem, write_tags
 from builtup.sensors.radar.names import plain_id
