@@ -387,21 +387,21 @@ def test_a_level_is_predicted_at_its_own_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["vote", "soft", "mean"])
 @pytest.mark.parametrize("number", [2, 6])
-def test_folded_as_it_comes_it_is_what_levels_on_disk_give(
-    tmp_path: Path, kind: str, number: int
+def test_a_pixel_does_not_depend_on_the_block_that_it_is_folded_in(
+    tmp_path: Path, kind: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first prediction folds windows of the network, the second blocks of the levels' files."""
     made = Made(tmp_path, scene_of(8, 700, 420), number, window=96)
     cascade = Cascade(Folding(kind, 1 / 3))
     first = made.predict(cascade)
-    (tmp_path / "raw" / "s_prob.tif").unlink()
-    second = made.predict(cascade)
-    assert made.done.windows == 0 and made.done.valid
-    np.testing.assert_array_equal(first, second)
+    monkeypatch.setattr("builtup.prediction.folded_raster.BLOCK", (37, 149))
+    np.testing.assert_array_equal(made.predict(cascade), first)
 
 
 def test_windows_of_a_coarse_level_are_as_large_as_they_must_be() -> None:
     stream = Stream(lambda power: power[:, :1], window=512, overlap=64)
-    sides = {side: fitting(stream, grid_of(side, side)).window for side in (300, 512, 1024, 4096)}
-    assert sides == {300: 320, 512: 512, 1024: 384, 4096: 512}
-    assert fitting(stream, grid_of(1024, 2048)).window == 480
+    sides = {side: fitting(stream, grid_of(side, side)).window for side in (300, 512, 1024, 2048)}
+    assert sides == {300: 320, 512: 512, 1024: 544, 2048: 576}
+    # eight windows
+    assert fitting(stream, grid_of(1024, 2048)).window == 576
+    tiny = Stream(lambda power: power[:, :1], window=32, overlap=8)
+    assert fitting(tiny, grid_of(75, 55)).window == 32

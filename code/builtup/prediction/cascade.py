@@ -13,7 +13,6 @@ its weights from them.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,10 +22,10 @@ from builtup.geo.windows import even_offsets
 from builtup.jobs.files import scratch_directory
 from builtup.jobs.steps import Job, Step, describe_input, is_done, record_done
 from builtup.prediction.fold import FOLDS, Folding
-from builtup.prediction.folded_raster import CACHE, FoldedRaster
+from builtup.prediction.folded_raster import fold_levels
 from builtup.prediction.progress import Advance
 from builtup.prediction.raster import CACHE_BYTES, Predicted, Source, predict_raster
-from builtup.prediction.windows import Stream, Write
+from builtup.prediction.windows import Stream
 from builtup.prediction.zoom import Halves, Zoom, cascade_scales, make_halves
 from builtup.runs.results import PredictionTags, read_tags
 from builtup.runs.scale_weights import ScaleWeights
@@ -189,40 +188,25 @@ def _predict_cascade(
     work = sum(zoom.scale**2 for zoom in zooms)
     before = work - sum(zoom.scale**2 for zoom, _ in todo)
     advance(round(source.grid.pixels * before / work))
-    paths = [of.outputs[0] for of in jobs]
-    mapped = tags.class_set.mapped_index
-    folding = replace(cascade.folding, threshold=tags.threshold, mapped=mapped)
-    how = (folding, job.outputs[0], stream.bands)
     windows = 0
-    with ExitStack() as stack:
-        inputs = [describe_input(path) for path in job.inputs] if todo else []
-        halves: Halves = {}
-        if todo:
-            folder = stack.enter_context(scratch_directory(job.outputs[0]))
-            factor = max(zoom.factor for zoom, _ in todo)
-            halves = make_halves(
-                source.opening, source.grid, stream.inputs, factor, folder, source.halves
-            )
-        fold: FoldedRaster | None = None
-        for zoom, of in todo:
-            of.forget()
-            finest = zoom.scale == zooms[-1].scale
-            if finest and zoom.scale == 1:  # folded as it comes: the network leaves time for it
-                fold = stack.enter_context(FoldedRaster.opened(source, zooms, paths[:-1], *how))
-            done = _predict_level(
-                *(source, zoom, halves, stream, of, tags, quicklook if finest else None),
-                _sharing(advance, zoom, work),
-                None if fold is None else fold.put,
-            )
-            windows += done.windows
-            record_done(LEVEL, of, inputs)
-        valid = fold is not None and done.valid
-        if fold is None:
-            fold = stack.enter_context(FoldedRaster.opened(source, zooms, paths, *how))
-            valid = fold.all()
-        said = [own for path in paths if (own := read_tags(path).presence) is not None]
-        tags = replace(tags, presence=max(said, default=None))
-        fold.describe(tags)
+    if todo:
+        inputs = [describe_input(path) for path in job.inputs]
+        factor = max(zoom.factor for zoom, _ in todo)
+        with scratch_directory(job.outputs[0]) as folder:
+            opening, grid = source.opening, source.grid
+            halves = make_halves(opening, grid, stream.inputs, factor, folder, source.halves)
+            for zoom, of in todo:
+                of.forget()
+                seen = quicklook if zoom.scale == zooms[-1].scale else None
+                count = _sharing(advance, zoom, work)
+                done = _predict_level(source, zoom, halves, stream, of, tags, seen, count)
+                windows += done.windows
+                record_done(LEVEL, of, inputs)
+    paths = [of.outputs[0] for of in jobs]
+    said = [own for path in paths if (own := read_tags(path).presence) is not None]
+    tags = replace(tags, presence=max(said, default=None))
+    folding = replace(cascade.folding, threshold=tags.threshold, mapped=tags.class_set.mapped_index)
+    valid = fold_levels(source, zooms, paths, folding, job.outputs[0], tags, stream.bands)
     return Predicted(windows, source.grid.pixels, valid, tags.presence)
 
 
@@ -241,7 +225,6 @@ def _predict_level(
     tags: PredictionTags,
     quicklook: Path | None,
     advance: Advance,
-    put: Write | None,
 ) -> Predicted:
     grid = zoom.grid
     if zoom.scale != 1 and stream.backend == "torch":  # others are made for one size
@@ -253,22 +236,27 @@ def _predict_level(
         job.outputs[0],
         replace(tags, width=grid.width, height=grid.height),
         name=source.name,
-        cache=max(source.cache, CACHE if put else 0) if zoom.factor == 1 else CACHE_BYTES,
+        cache=source.cache if zoom.factor == 1 else CACHE_BYTES,
         area=None if source.area is None else source.area.on(grid),
         quicklook=quicklook,
         advance=advance,
         overviews=False,
-        put=put,
     )
 
 
 def fitting(stream: Stream, grid: Grid) -> Stream:
-    """As many windows as ever, and no larger than they must be to overlap: a coarse level is a few
-    windows wide, 1,024 pixels three of 512 with an overlap of 64, which three of 384 cover."""
+    """With windows of the size, from three quarters to nine eighths of the stream's, that covers a
+    level with the least work: 1,024 pixels take nine windows of 512 that overlap by 64, or four of
+    544."""
+    longer, window = max(grid.width, grid.height), stream.window
 
-    def side(length: int) -> int:
-        count = len(even_offsets(length, stream.window, stream.overlap))
-        least = -(-(length + (count - 1) * stream.overlap) // count)
-        return min(stream.window, -(-least // _SIDES) * _SIDES)
+    def work(side: int) -> int:
+        if side <= stream.overlap:
+            return longer**4  # never
+        across, down = (
+            len(even_offsets(length, side, stream.overlap)) for length in (grid.width, grid.height)
+        )
+        return across * down * side**2
 
-    return replace(stream, window=max(side(grid.width), side(grid.height)))
+    least, most = (-(-n // _SIDES) * _SIDES for n in (min(longer, 3 * window // 4), window))
+    return replace(stream, window=min(range(least, most + window // 8 + 1, _SIDES), key=work))

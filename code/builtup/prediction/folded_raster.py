@@ -1,15 +1,15 @@
 """The folded raster of a scene, made block by block from levels of several scales.
 
 A block needs the part of each level that lies below it and around (`Parts`), in 8 bits; what the
-coarser ones gave is brought to the pixels of the next (`builtup.prediction.fold`). The finest level
-need not lie in a file: its windows are folded as the network gives them.
+coarser ones gave is brought to the pixels of the next (`builtup.prediction.fold`). All of this is
+done when all levels are there: while the network computes both would wait for the same cores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rasterio.io import DatasetReader, DatasetWriter
+from rasterio.io import DatasetReader
 
 from builtup.geo.grid import Grid
 from builtup.geo.prefetch import running_ahead
@@ -25,12 +25,11 @@ from builtup.geo.probability import NODATA, SCALE
 from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window, aligned
 from builtup.prediction.fold import Enlarge, Folding, Level
-from builtup.prediction.raster import GridLimits, Source
-from builtup.prediction.windows import Read
+from builtup.prediction.raster import Source
 from builtup.prediction.zoom import Zoom, shares
 from builtup.runs.results import PredictionTags, write_tags
 
-__all__ = ["BLOCK", "CACHE", "FoldedRaster", "Parts", "blocks_of", "folded_bytes"]
+__all__ = ["BLOCK", "CACHE", "Parts", "blocks_of", "fold_levels", "folded_bytes"]
 
 #: Rows and columns of the blocks that are folded: a quarter of one of the COG's.
 BLOCK = (128, 512)
@@ -41,90 +40,60 @@ CACHE = 64_000_000
 _UP = 1.7e-4
 
 
-@dataclass(frozen=True)
-class FoldedRaster:
-    """The folded raster of a scene, open for writing, and the levels that it is made from: all, or
-    all but the finest, which then comes by `put`.
+def fold_levels(
+    source: Source,
+    zooms: Sequence[Zoom],
+    paths: Sequence[Path],
+    folding: Folding,
+    final: Path,
+    tags: PredictionTags,
+    bands: int,
+) -> bool:
+    """Write the folded raster of levels in files, a COG; whether any of its pixels is valid.
 
-    A pixel is the same to the bit, whatever block it is folded in.
+    Several blocks at a time; a pixel is the same to the bit, whatever block it is folded in.
     """
+    grid = source.grid
+    area = None if source.area is None else source.area.on(grid)
+    profile: dict[str, Any] = {"count": bands, "dtype": "uint8", "nodata": NODATA}
+    blocks = list(blocks_of(grid.width, grid.height))
+    reading, threads, any_valid = Lock(), torch.get_num_threads(), False
+    with (
+        gdal_env(GDAL_CACHEMAX=max(source.cache, CACHE)),
+        create_cog(final, grid, **profile) as out,
+        ExitStack() as stack,
+    ):
+        write_tags(out, tags)
+        out.descriptions = tags.class_set.bands
+        rasters = [stack.enter_context(open_raster(path)) for path in paths]
+        at_full = zooms[-1].scale == 1
+        read = None if at_full else stack.enter_context(source.opening())
 
-    folding: Folding
-    zooms: Sequence[Zoom]
-    rasters: Sequence[DatasetReader]
-    out: DatasetWriter
-    area: GridLimits | None
-    read: Read | None  # of the scene, where no level knows what of it is valid
-    reading: Lock = field(default_factory=Lock)
+        def folded(window: Window) -> NDArray[np.uint8]:
+            with reading:
+                parts = Parts.read(rasters, zooms, window)
+                power = None if read is None else read(window)
+            valid = None if power is None else np.logical_and.reduce(~np.isnan(power), axis=0)
+            values = folded_bytes(folding, parts, valid)
+            if area is not None:
+                values = np.where(area.holds(window), values, np.uint8(NODATA))
+            return values
 
-    @classmethod
-    @contextmanager
-    def opened(
-        cls,
-        source: Source,
-        zooms: Sequence[Zoom],
-        paths: Sequence[Path],
-        folding: Folding,
-        final: Path,
-        bands: int,
-    ) -> Iterator[FoldedRaster]:
-        """Levels in `paths` to the COG `final`, which is whole in the end."""
-        grid = source.grid
-        profile: dict[str, Any] = {"count": bands, "dtype": "uint8", "nodata": NODATA}
-        with (
-            gdal_env(GDAL_CACHEMAX=max(source.cache, CACHE)),
-            create_cog(final, grid, **profile) as out,
-            ExitStack() as stack,
-        ):
-            rasters = [stack.enter_context(open_raster(path)) for path in paths]
-            at_full = zooms[-1].scale == 1
-            read = None if at_full else stack.enter_context(source.opening())
-            area = None if source.area is None else source.area.on(grid)
-            yield cls(folding, zooms, rasters, out, area, read)
-
-    def describe(self, tags: PredictionTags) -> None:
-        """Write what the raster says of itself."""
-        write_tags(self.out, tags)
-        self.out.descriptions = tags.class_set.bands
-
-    def put(self, window: Window, finest: NDArray[np.uint8]) -> None:
-        """Fold and write a window of which the finest level is given, in the thread that calls."""
-        torch.set_num_threads(1)  # of this thread: short calls only wait for others
-        for part in blocks_of(window):
-            rows, columns = part.relative_to(window).slices
-            values = self._values(part, finest[:, rows, columns])
-            self.out.write(values, window=part.rasterio)
-
-    def all(self) -> bool:
-        """Fold and write everything, several blocks at a time; whether any pixel is valid."""
-        threads, any_valid = torch.get_num_threads(), False
-        blocks = list(blocks_of(Window(0, 0, self.out.height, self.out.width)))
         ahead = {"depth": 2 * threads, "threads": threads}
-        with one_thread_each(), running_ahead(self._values, blocks, **ahead) as folded:
-            for window, values in zip(blocks, folded, strict=True):
+        with one_thread_each(), running_ahead(folded, blocks, **ahead) as results:
+            for window, values in zip(blocks, results, strict=True):
                 any_valid = any_valid or bool((values != NODATA).any())
-                self.out.write(values, window=window.rasterio)
-        return any_valid
-
-    def _values(self, window: Window, finest: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        with self.reading:
-            parts = Parts.read(self.rasters, self.zooms, window, finest)
-            power = None if self.read is None else self.read(window)
-        valid = None if power is None else np.logical_and.reduce(~np.isnan(power), axis=0)
-        values = folded_bytes(self.folding, parts, valid)
-        if self.area is not None and finest is None:
-            values = np.where(self.area.holds(window), values, np.uint8(NODATA))
-        return values
+                out.write(values, window=window.rasterio)
+    return any_valid
 
 
-def blocks_of(window: Window) -> Iterator[Window]:
-    """Parts of a window, at most BLOCK; those of a block of the COG after each other, so that what
+def blocks_of(width: int, height: int) -> Iterator[Window]:
+    """Blocks of a raster, at most BLOCK; those of a block of the COG after each other, so that what
     lies in it is decoded once."""
     _, side = BLOCK
-    for whole in aligned(window.width, window.height, (side, side)):
+    for whole in aligned(width, height, (side, side)):
         for part in aligned(whole.width, whole.height, BLOCK):
-            y, x = window.y + whole.y + part.y, window.x + whole.x + part.x
-            yield Window(y, x, part.height, part.width)
+            yield Window(whole.y + part.y, whole.x + part.x, part.height, part.width)
 
 
 @contextmanager
@@ -173,28 +142,17 @@ class Parts:
         return self.enlarged[-1]
 
     @classmethod
-    def read(
-        cls,
-        rasters: Sequence[DatasetReader],
-        zooms: Sequence[Zoom],
-        window: Window,
-        finest: NDArray[np.uint8] | None = None,
-    ) -> Parts:
-        """Read what a window of the scene needs; the `finest` level, of the scene's own pixels, may
-        be given instead."""
+    def read(cls, rasters: Sequence[DatasetReader], zooms: Sequence[Zoom], window: Window) -> Parts:
+        """Read what a window of the scene needs."""
         values: list[NDArray[np.uint8]] = []
         enlarged: list[Enlarge | None] = []
         reduced: list[Enlarge | None] = []
         scale, part = 1.0, window  # of the next finer level, and of it
-        last: tuple[DatasetReader | None, ...] = () if finest is None else (None,)
-        for raster, zoom in zip(reversed((*rasters, *last)), reversed(zooms), strict=True):
+        for raster, zoom in zip(reversed(rasters), reversed(zooms), strict=True):
             ratio, needed, shared = zoom.scale / scale, part, None
             if ratio != 1:
                 needed, shared = _needed(part, ratio, zoom.grid)
-            if raster is not None:
-                values.append(read_window(raster, needed))
-            elif finest is not None:
-                values.append(finest)
+            values.append(read_window(raster, needed))
             enlarged.append(shared if ratio < 1 else None)
             reduced.append(shared if ratio > 1 else None)
             if ratio < 1:

@@ -18,7 +18,7 @@ from builtup.geo.rasters import create_cog, gdal_env
 from builtup.geo.windows import Window
 from builtup.prediction.decoders import Opening, decoding
 from builtup.prediction.progress import Advance
-from builtup.prediction.windows import Stream, Write, predict_stream, windows_of
+from builtup.prediction.windows import Stream, predict_stream, windows_of
 from builtup.prediction.zoom import Halves
 from builtup.runs.results import QUICKLOOK, PredictionTags, write_tags
 from builtup.sensors.catalogue import DEFAULT, sensor_named
@@ -93,14 +93,12 @@ def predict_raster(
     quicklook: Path | None = None,
     advance: Advance = lambda pixels: None,
     overviews: bool = True,
-    put: Write | None = None,
 ) -> Predicted:
     """Predict a raster on `grid` into the COG `final` of 8-bit probabilities, whole or not at all.
 
     `opening` opens what reads windows of it, (inputs, h, w) float32, NaN where invalid; GDAL's
     cache holds `cache` bytes meanwhile. Outside of `area` all is no-data. A `quicklook` of what was
     read stands there before the raster does. What only programs read can do without `overviews`.
-    `put` is given all that is written, in the thread that writes.
     Raises InputError, which begins with `name`, where no pixel is valid, and as reading does.
     """
     profile: dict[str, Any] = {"count": stream.bands, "dtype": "uint8", "nodata": NODATA}
@@ -124,8 +122,6 @@ def predict_raster(
                 values = np.where(area.holds(window), values, np.uint8(NODATA))
             valid = valid or bool((values != NODATA).any())
             out.write(values, window=window.rasterio)
-            if put is not None:
-                put(window, values)
             advance(window.height * window.width)
 
         wanted = None if area is None else area.meets
