@@ -13,6 +13,7 @@ them by their value, then work.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -67,6 +68,11 @@ def tempered(histogram: Histogram, temperature: float) -> Histogram:
     logit = np.log(np.maximum(_LEVEL, 1e-9) / np.maximum(SCALE - _LEVEL, 1e-9)) / temperature
     level = np.rint(SCALE / (1 + np.exp(-logit))).astype(np.int64)
     return np.bincount(level, weights=histogram, minlength=LEVELS).astype(np.int64)
+
+
+def exact_prior_shift(histogram: Histogram, threshold: float, share: float) -> float:
+    """`prior_shift`, raised as far as the share says."""
+    return prior_shift(histogram, threshold, share, raised=math.inf)
 
 
 def expected_share(histogram: Histogram, threshold: float, share: float) -> float:
@@ -140,6 +146,7 @@ RULES: Mapping[str, Rule] = {
     "fixed": fixed,
     "half": half,
     "prior shift": prior_shift,
+    "exact prior shift": exact_prior_shift,
     "expected share": expected_share,
     "valley": valley,
     "otsu": otsu,

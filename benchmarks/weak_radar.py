@@ -251,5 +251,5 @@ def _scored(
 
 def _map(run: str, split: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    recipe = Recipe(model=run, adapt="none", threshold="0.5")
+    recipe = Recipe(model=run)  # as users do: the threshold follows the share
     predict(recipe, PredictOptions(str(split), output_path=str(folder), num_workers=1))

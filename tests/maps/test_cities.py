@@ -109,9 +109,9 @@ def test_one_date_gives_its_own_mask_at_the_given_threshold(tmp_path: Path) -> N
     assert read_tags(tmp_path / "raw" / "38SLF_Alpha.tif").threshold == 0.3
 
 
-# of 1,000 pixels 300 look built-up: the share is 1/6 where it was 1/2 (as test_prior_shift
-# reckons), so that it takes odds of 5 : 1 to be mapped, and .8 are 4 : 1
-UNLIKE = np.repeat([51, 203], [700, 300]).reshape(20, 50)
+# of 1,000 pixels 700 look built-up: the share is 5/6 where it was 1/2 (as test_prior_shift
+# reckons), so that odds of 1 : 5 are enough to be mapped, and .2 are 1 : 4
+UNLIKE = np.repeat([51, 203], [300, 700]).reshape(20, 50)
 
 
 def test_a_threshold_follows_the_share_of_the_city(
@@ -121,13 +121,13 @@ def test_a_threshold_follows_the_share_of_the_city(
     write_date(tmp_path, "20150101", UNLIKE, share=0.5)
     aggregate(tmp_path)
     tags = read_tags(tmp_path / "raw" / "38SLF_Alpha.tif")
-    assert tags.threshold == pytest.approx(5 / 6, abs=0.01) and tags.share == 0.5
-    assert not read(tmp_path).any()
-    assert "38SLF_Alpha 0.8" in caplog.text and "(the network's 0.500, where 50.0 %" in caplog.text
+    assert tags.threshold == pytest.approx(1 / 6, abs=0.01) and tags.share == 0.5
+    assert read(tmp_path).all()
+    assert "38SLF_Alpha 0.1" in caplog.text and "(the network's 0.500, where 50.0 %" in caplog.text
     aggregate(tmp_path, threshold="0.5")
     tags = read_tags(tmp_path / "raw" / "38SLF_Alpha.tif")
     assert tags.threshold == 0.5 and tags.share is None
-    assert read(tmp_path).sum() == 300
+    assert read(tmp_path).sum() == 700
 
 
 def test_a_city_adapted_to_keeps_its_threshold(tmp_path: Path) -> None:

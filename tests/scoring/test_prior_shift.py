@@ -35,7 +35,10 @@ def test_expectation_maximisation_ends_where_the_likelihood_is_greatest() -> Non
     found = histogram(dict(zip(levels.tolist(), (700, 300), strict=True)))
     assert estimated_share(found, 0.5) == pytest.approx(1 / 6, abs=0.005)
     # odds of the threshold rise by (1/2 : 1/2) / (1/6 : 5/6) = 5, from 1 to 5
-    assert prior_shift(found, 0.5, 0.5) == pytest.approx(5 / 6, abs=0.01)
+    assert prior_shift(found, 0.5, 0.5, raised=np.inf) == pytest.approx(5 / 6, abs=0.01)
+    # but are no more than doubled, while as much more of the class lowers them to a fifth
+    assert prior_shift(found, 0.5, 0.5) == pytest.approx(2 / 3)
+    assert prior_shift(found[::-1], 0.5, 0.5) == pytest.approx(1 / 6, abs=0.01)
 
 
 def test_nothing_to_go_by_leaves_the_threshold() -> None:

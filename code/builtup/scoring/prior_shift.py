@@ -2,6 +2,12 @@
 
 Saerens, Latinne and Decaestecker (2002), Adjusting the outputs of a classifier to new a priori
 probabilities: a simple procedure, Neural Computation 14.
+
+The posterior of a half is the decision of least error, not of the greatest F1: that lies below it,
+at half of the F1 that can be had (Lipton, Elkan and Naryanaswamy 2014, Optimal thresholding of
+classifiers to maximize F1 measure). So where a class is much rarer than in training its exact
+threshold maps too little, and loses nearly all where a network is less sure than it should be. It
+is lowered as far as the share says, and raised by a factor of its odds, RAISED, at most.
 """
 
 from __future__ import annotations
@@ -18,6 +24,8 @@ _TOLERANCE, _ITERATIONS = 1e-6, 1000
 #: A map has less than this share of a class, or of the rest, where its probabilities tell nothing
 #: apart: the estimate then runs to 0 or 1.
 NOTHING = 0.005
+#: The most by which the odds of a threshold are raised (docs/results.md, thresholds by rule).
+RAISED = 2.0
 _PROBABILITY = np.arange(LEVELS) / SCALE
 
 
@@ -38,8 +46,11 @@ def estimated_share(histogram: NDArray[np.integer], share: float) -> float:
     return found
 
 
-def prior_shift(histogram: NDArray[np.integer], threshold: float, share: float) -> float:
-    """The threshold that is `threshold` once probabilities have the scene's share for a prior.
+def prior_shift(
+    histogram: NDArray[np.integer], threshold: float, share: float, raised: float = RAISED
+) -> float:
+    """The threshold that is `threshold` once probabilities have the scene's share for a prior, its
+    odds at most `raised` times as high.
 
     `share` is that of the class in training. It is `threshold` where the estimated share is the
     same, where that is all of the map or nothing, and where nothing can be estimated.
@@ -49,5 +60,6 @@ def prior_shift(histogram: NDArray[np.integer], threshold: float, share: float) 
     found = estimated_share(histogram, share)
     if not NOTHING <= found <= 1 - NOTHING:
         return threshold
-    odds = threshold / (1 - threshold) * (share / (1 - share)) / (found / (1 - found))
+    more = (share / (1 - share)) / (found / (1 - found))
+    odds = threshold / (1 - threshold) * min(more, raised)
     return odds / (1 + odds)
