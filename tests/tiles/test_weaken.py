@@ -88,6 +88,20 @@ def test_pixel_labels_are_those_of_n1_and_validation_alone(root, tmp_path):
     assert scored == {name for name, role in of.items() if role == "validation"}
 
 
+def test_another_split_of_the_folder_leaves_nothing_of_the_one_before(root, tmp_path):
+    """Hidden masks and cut cells of an earlier seed stayed, named by no list."""
+    for seed in range(4):
+        run(root, tmp_path / "again", seed=seed)
+        run(root, tmp_path / str(seed), seed=seed)
+        for pattern in ("masks/**/*.tif", "images/*_tiles/*", "masks/**/*.json"):
+            again, once = (
+                sorted(str(p.relative_to(out)) for p in out.glob(pattern))
+                for out in (tmp_path / "again", tmp_path / str(seed))
+            )
+            assert again == once and once, pattern
+    assert len({tuple(roles(tmp_path / str(seed)).items()) for seed in range(4)}) > 1
+
+
 def test_tags_change_with_neither_tiles_nor_seed(root, tmp_path):
     seen = {}
     for seed in range(6):

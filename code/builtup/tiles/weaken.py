@@ -11,8 +11,10 @@ says where in its cell a class lies; or they are given, by hand or by a coarse s
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,7 @@ import numpy as np
 from builtup.errors import ConfigError, InputError
 from builtup.geo.cell_means import cell_means
 from builtup.jobs.files import write_text_atomically
-from builtup.jobs.steps import Job, Step, Summary, run_step
+from builtup.jobs.steps import MANIFESTS, Job, Step, Summary, run_step
 from builtup.sensors.classes import BUILT_UP, Classes
 from builtup.sensors.radar.names import plain_id
 from builtup.tiles.cut import write_list
@@ -132,6 +134,7 @@ def weaken(
     if written.skipped:
         raise written.skipped[0]
     _write(output_path, works, {job.name: job for job in hidden}, roles, weak, classes)
+    _remove_others(output_path, hidden)
     generate_tiles_stats(
         input_path=output_path,
         output_path=output_path,
@@ -310,6 +313,21 @@ def _require_taught(
             )
         if not seen[i]:
             log.warning("%s: no pixel label of N1 is of the class %s (%s)", folder, name, of_n1)
+
+
+def _remove_others(output: Path, hidden: Sequence[Job]) -> None:
+    """Remove what an earlier split hid and this one does not: no list names it any more."""
+    kept = {job.manifest for job in hidden}
+    for manifest in sorted((output / MASKS).glob(f"*/{MANIFESTS}/*.json")):
+        made = json.loads(manifest.read_text("utf-8"))
+        if made["step"] != STEP.name or manifest in kept:
+            continue
+        mask, *folders = (out["name"] for out in made["outputs"])
+        for layer in (IMAGES, HEIGHT):
+            for name in folders:
+                shutil.rmtree(output / layer / name, ignore_errors=True)
+        (manifest.parent.parent / mask).unlink(missing_ok=True)
+        manifest.unlink()
 
 
 # --- what covers all scenes -----------------------------------------------------------------------
