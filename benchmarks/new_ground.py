@@ -250,14 +250,15 @@ class Table:
 
     def _losses(self, method: str, pairs: Sequence[str]) -> list[list[str]]:
         known = [pair for pair in pairs if self.runs[method].get(pair)]
-        rows = [["rule", "mean", "worst", *known]]
+        rows = [["rule", "mean", "worst", "worst map", *known]]
         for rule in rule_names():
-            losses = []
+            losses, single = [], []
             for pair in known:
-                seeds = self.runs[method][pair].values()
-                losses.append(statistics.fmean(loss_of_rule(rule, maps_of(s)) for s in seeds))
-            worst = _number(max(losses))
-            rows.append([rule, _number(statistics.fmean(losses)), worst, *map(_number, losses)])
+                of_seeds = [maps_of(runs) for runs in self.runs[method][pair].values()]
+                losses.append(statistics.fmean(loss_of_rule(rule, maps) for maps in of_seeds))
+                single += [loss_of_rule(rule, [one]) for maps in of_seeds for one in maps]
+            told = (statistics.fmean(losses), max(losses), max(single), *losses)
+            rows.append([rule, *map(_number, told)])
         return rows
 
     def _verdicts(self, shifts: Sequence[str]) -> list[str]:

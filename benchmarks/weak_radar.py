@@ -51,11 +51,13 @@ LEAST = 0.01
 
 @dataclass(frozen=True)
 class Step:
-    """A row: settings, how cells are tagged (or `layer`, its share of wrong cells), who learns."""
+    """A row: settings, how cells of so many pixels are tagged (or `layer`, its share of wrong
+    cells), who learns."""
 
     settings: str = ""
     tags: str = "presence"
     shares: str = SHARES
+    cell: int = CELL
     layer: float | None = None
     teacher: str = ""
 
@@ -71,7 +73,13 @@ STEPS: dict[str, Step] = {
         "feature_dropout=complementary"
     ),
     "M1, shares": Step("tags_weight=0.5 tags_r=0.0", tags="shares"),
-    "M1, shares of a layer, 10 % wrong": Step("tags_weight=0.5 tags_r=0.0", layer=0.1),
+    **{
+        f"M1, shares of {10 * cell} m, {wrong:.0%} wrong".replace("%", " %"): Step(
+            "tags_weight=0.5 tags_r=0.0", cell=cell, layer=wrong
+        )
+        for cell in (10, 25, 100)
+        for wrong in (0.1, 0.2)
+    },
 }
 FIGURES = {"F1": "f1", "IoU": "iou"}
 
@@ -146,14 +154,15 @@ class Block:
         step = STEPS[name]
         how: dict[str, Any] = {"tags": step.tags}
         kind = f"{step.tags}_{step.shares.split(';')[0]}"
+        cell = min(step.cell, PIECE)  # of a larger one a piece shows a part
         if step.layer is not None:
             ((_, _, truth),) = self.pair.source.arrays()
-            path = self.folder / f"layer_{step.layer:g}.tif"
-            shares = exchanged(truth, CELL, step.layer, self.seed)
-            _write_shares(path, truth, self.pair.source, CELL, shares)
+            path = self.folder / f"layer_{step.cell}_{step.layer:g}.tif"
+            shares = exchanged(truth, step.cell, step.layer, self.seed)
+            _write_shares(path, truth, self.pair.source, step.cell, shares)
             how, kind = {"tags": str(path)}, path.stem
         weaken(
-            input_path=self.tiles, output_path=self.folder / kind, cell=CELL, context=CONTEXT,
+            input_path=self.tiles, output_path=self.folder / kind, cell=cell, context=CONTEXT,
             shares=step.shares, seed=self.drawn(), num_workers=1, **how,
         )  # fmt: skip
         return self.folder / kind
