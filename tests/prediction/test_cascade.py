@@ -405,3 +405,6 @@ def test_windows_of_a_coarse_level_are_as_large_as_they_must_be() -> None:
     assert fitting(stream, grid_of(1024, 2048)).window == 576
     tiny = Stream(lambda power: power[:, :1], window=32, overlap=8)
     assert fitting(tiny, grid_of(75, 55)).window == 32
+    dense = Stream(lambda power: power[:, :1], window=128, overlap=64)
+    assert {fitting(dense, grid_of(n, n)).window for n in (1, 3, 62, 64)} == {96}
+    assert fitting(replace(dense, window=48, overlap=40), grid_of(90, 3)).window == 48

@@ -248,15 +248,14 @@ def fitting(stream: Stream, grid: Grid) -> Stream:
     """With windows of the size, from three quarters to nine eighths of the stream's, that covers a
     level with the least work: 1,024 pixels take nine windows of 512 that overlap by 64, or four of
     544."""
-    longer, window = max(grid.width, grid.height), stream.window
+    window, overlap = stream.window, stream.overlap
 
     def work(side: int) -> int:
-        if side <= stream.overlap:
-            return longer**4  # never
         across, down = (
-            len(even_offsets(length, side, stream.overlap)) for length in (grid.width, grid.height)
+            len(even_offsets(length, side, overlap)) for length in (grid.width, grid.height)
         )
         return across * down * side**2
 
-    least, most = (-(-n // _SIDES) * _SIDES for n in (min(longer, 3 * window // 4), window))
-    return replace(stream, window=min(range(least, most + window // 8 + 1, _SIDES), key=work))
+    least = -(-min(max(grid.width, grid.height), 3 * window // 4) // _SIDES) * _SIDES
+    sides = range(least, window + window // 8 + 1, _SIDES)
+    return replace(stream, window=min((n for n in sides if n > overlap), key=work, default=window))
