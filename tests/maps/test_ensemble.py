@@ -21,6 +21,7 @@ from builtup.maps import ensemble as module
 from builtup.maps.ensemble import ensemble
 from builtup.maps.ensemble_weights import weighted_mean
 from builtup.maps.submission import to_submission
+from builtup.runs.records import EnsembleRecord
 from builtup.runs.results import PredictionTags, read_tags, write_tags
 from helpers import CRS, TRANSFORM, write_polygons
 
@@ -297,6 +298,16 @@ def test_weights_are_fitted_on_the_polygons_of_the_scene_s_year(tmp_path: Path) 
         average(tmp_path / name, *runs, **fit)
         record = json.loads((tmp_path / name / "mean" / "ensemble.json").read_text())
         assert record["members"][0]["weight"] > 0.9
+
+
+def test_a_mean_of_a_mean_names_the_runs_behind_it(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / name, [[value]]) for name, value in zip("ab", (0, 200), strict=True)
+    ]
+    average(tmp_path / "first", *runs)
+    average(tmp_path, tmp_path / "first" / "mean", runs[1])
+    record = EnsembleRecord.find(tmp_path / "mean")
+    assert record is not None and [m.run_id for m in record.members] == ["a,b", "b"]
 
 
 # --- blank members, fitted thresholds -------------------------------------------------------------

@@ -13,7 +13,7 @@ from builtup.geo.probability import NODATA
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.maps.ensemble_weights import SharedScene
 from builtup.runs.lineage import tuned_ground
-from builtup.runs.records import prediction_record
+from builtup.runs.records import EnsembleRecord, prediction_record
 from builtup.runs.results import (
     PredictionTags,
     Results,
@@ -49,7 +49,13 @@ class Member:
 
     @property
     def run_id(self) -> str:
-        """The inference run, which a folder's rasters name; several, by commas, of an ensemble."""
+        """The inference run, which a folder's rasters name; several, by commas, of an ensemble.
+
+        The rasters of an ensemble name its members as they were given, which may be folders.
+        """
+        record = prediction_record(self.results.folder)
+        if isinstance(record, EnsembleRecord):
+            return ",".join(dict.fromkeys(record.runs))
         return self.results.run_id or next(iter(self.scenes.values())).tags.run_id
 
 
