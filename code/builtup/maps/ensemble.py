@@ -77,7 +77,7 @@ def ensemble(
     runs lack is averaged over the others. With `drop_blank` a run that is nowhere confident of the
     mapped class in a scene, where all others are somewhere, has no part in it. Images from the air
     get their maps, as `predict` makes them. Raises BuiltupError, in one line, where grids, classes,
-    thresholds or temperatures do not agree.
+    thresholds or temperatures do not agree, or `output_path` is the folder of a member.
     """
     names = [name.strip() for name in input_paths.split(";") if name.strip()]
     if len(names) < 2:
@@ -86,6 +86,7 @@ def ensemble(
         )
     members = [read_member(name) for name in names]
     check_alike(members)
+    _require_apart(members, output_path)
     fitted: tuple[str, ...] = ()
     if weights == "fit":
         shares, fitted = fit_weights(names, shared_scenes(members), gt_path)
@@ -119,6 +120,16 @@ def _left_out(jobs: Iterable[Job]) -> dict[str, tuple[str, ...]]:
 
 
 # --- what is averaged ---------------------------------------------------------------------------
+
+
+def _require_apart(members: Sequence[Member], output_path: Path) -> None:
+    """Raise BuiltupError where the mean would take the place of what it is made of."""
+    for m in members:
+        if m.results.folder.resolve() == output_path.resolve():
+            raise BuiltupError(
+                f"output_path={output_path}: holds the predictions of {m.name}, which the mean "
+                "would replace; give another folder"
+            )
 
 
 def _require_weight(members: Sequence[Member], weights: Sequence[int], given: str) -> None:
