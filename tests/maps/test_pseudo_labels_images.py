@@ -249,6 +249,18 @@ def test_where_no_scene_is_empty_nothing_is_labelled(tmp_path: Path) -> None:
     assert not (tmp_path / "pseudo" / "images").exists()
 
 
+def test_where_no_scene_is_empty_any_more_none_is_offered_for_learning(tmp_path: Path) -> None:
+    empty_scenes(tmp_path)
+    label(tmp_path, "maps", mode="negatives")
+    pseudo = tmp_path / "pseudo"
+    lists = [pseudo / "images/tiles.csv", pseudo / "masks/tiles.csv", pseudo / "pseudo.json"]
+    assert all(path.is_file() for path in lists)
+    with pytest.raises(InputError, match="none of 4 scenes is empty"):
+        label(tmp_path, "maps", mode="negatives", presence=0.05)
+    assert not any(path.exists() for path in lists)
+    assert ",yes" not in (pseudo / "negatives.csv").read_text()
+
+
 def test_predictions_that_say_nothing_of_presence_are_refused(data: Path) -> None:
     for how in ("stop", "skip"):
         with pytest.raises(InputError, match="its network has no presence head") as e:

@@ -121,8 +121,7 @@ def pseudo_labels(
     """
     rule = LabelRule(mode, source, low, high, max_std, presence, keep, least_by_class(per_class))
     results = resolve_results(input_path, run_id)
-    listed = tiles_path / IMAGES / TILES_CSV
-    scenes = by_scene(read_list(listed))
+    scenes = by_scene(read_list(tiles_path / IMAGES / TILES_CSV))
     tags = {path: read_tags(path) for path in scene_rasters(results)}
     predicted = {of.scene: (path, of) for path, of in tags.items()}
     cells: Mapping[str, SceneTags] = {}
@@ -339,7 +338,9 @@ def _negatives(
         "%d of %d scenes are kept as empty: presence below %g and no pixel above %g (%s)",
         *(len(chosen), len(done), rule.presence, rule.low, output / LISTED),
     )
-    if not chosen:
+    if not chosen:  # lists of an earlier call would offer labels that its scenes no longer have
+        for name in (f"{IMAGES}/{TILES_CSV}", f"{MASKS}/{TILES_CSV}", PseudoRecord.NAME):
+            (output / name).unlink(missing_ok=True)
         raise InputError(
             results.raw,
             f"none of {len(done)} scenes is empty: presence below {rule.presence:g} and no pixel "
