@@ -206,7 +206,12 @@ pseudo_labelling = listed(
         "probabilities, classes where sure, the same of those tagged, or scenes sure to be empty",
     ),
     ("source", _SOURCE, "scene", "each scene's own map, or that of its city, of all dates"),
-    ("low", click.FloatRange(0, 1), 0.2, "hard, negatives: most probability of the background"),
+    (
+        "low",
+        click.FloatRange(0, 1),
+        0.2,
+        "hard, negatives: background up to this probability",
+    ),
     ("high", click.FloatRange(0, 1), 0.8, "mode=hard: least probability of a building, or class"),
     ("max_std", PROBABILITY, "", "most standard deviation of dates, 0 to 1; any by default"),
     (

@@ -70,13 +70,18 @@ def test_the_largest_probability_is_that_of_the_mapped_class_where_it_is_known()
         ({"mode": "some"}, "mode=some: unknown; use soft, hard, tags or negatives"),
         ({"keep": 1.5}, "keep=1.5: expected a probability"),
         ({"per_class": {"car": 0.5}}, "per_class: is of mode=tags"),
-        ({"low": 0.9}, "low below high"),
+        ({"mode": "hard", "low": 0.9}, "low below high"),
+        ({"high": 1.5}, "high=1.5: expected probabilities"),
         ({"presence": 0.0}, "presence=0: expected a probability above 0"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(BuiltupError, match=message):
         rule(**{"mode": "soft", **options})  # type: ignore[arg-type]
+
+
+def test_negatives_have_no_high_that_low_must_be_below() -> None:
+    assert rule("negatives", low=0.9, presence=0.9).is_empty(228, 0.5)
 
 
 def allowed(*columns: str) -> np.ndarray:

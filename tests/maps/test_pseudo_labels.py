@@ -201,7 +201,7 @@ def test_nothing_is_done_twice(data: Path) -> None:
     [
         ({"mode": "softest"}, "mode=softest: unknown; use soft, hard, tags or negatives"),
         ({"source": "town"}, "source=town: unknown; use scene or city"),
-        ({"low": 0.8, "high": 0.2}, "low below high"),
+        ({"mode": "hard", "low": 0.8, "high": 0.2}, "low below high"),
         ({"max_std": 0.1}, "max_std: is of the dates of a city"),
     ],
 )

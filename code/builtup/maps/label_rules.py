@@ -66,7 +66,9 @@ class LabelRule:
                     f"{name}={getattr(self, name)}: unknown; use {', '.join(known[:-1])} or "
                     f"{known[-1]}"
                 )
-        if not 0 <= self.low < self.high <= 1:
+        if not (0 <= self.low <= 1 and 0 <= self.high <= 1):
+            raise BuiltupError(f"low={self.low:g}, high={self.high:g}: expected probabilities")
+        if self.mode == HARD and self.low >= self.high:
             raise BuiltupError(
                 f"low={self.low:g}, high={self.high:g}: expected probabilities, low below high"
             )
