@@ -313,7 +313,7 @@ def test_a_mean_of_a_mean_names_the_runs_behind_it(tmp_path: Path) -> None:
 def test_the_mean_does_not_take_the_place_of_a_member(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, [[value]]) for name, value in (("mean", 0), ("b", 200))]
     before = (runs[0] / "raw" / SCENE).read_bytes()
-    with pytest.raises(BuiltupError, match="holds the predictions of .*; give another folder"):
+    with pytest.raises(BuiltupError, match=r"holds the predictions of .*; give another folder"):
         average(tmp_path, *runs)
     assert (runs[0] / "raw" / SCENE).read_bytes() == before
     assert not (runs[0] / "ensemble.json").exists()
