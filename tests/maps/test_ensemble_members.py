@@ -105,3 +105,18 @@ def test_weights_and_threshold_are_fitted_on_masks(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "mean" / "raw" / "yard_prob.tif") as found:
         assert found.read(1).tolist() == [list(right)]
     assert 30 / 254 < read_tags(tmp_path / "mean" / "raw" / "yard_prob.tif").threshold <= 200 / 254
+
+
+@pytest.mark.parametrize("how", [{"weights": "fit"}, {"threshold": "fit"}])
+def test_masks_of_scenes_that_nobody_predicted_are_refused(
+    tmp_path: Path, how: dict[str, str]
+) -> None:
+    runs = [write_image(tmp_path / name, levels((9, 9)), NAMES[:2]) for name in "ab"]
+    mask = np.ones((1, 1), np.uint8)
+    write_raster(tmp_path / "masks" / "park" / "park_mask.tif", mask, None, None, nodata=255)
+    with pytest.raises(InputError, match=r"\(yard\); predict the scenes of its polygons or") as e:
+        ensemble(
+            input_paths=f"{runs[0]};{runs[1]}", output_path=tmp_path / "mean",
+            gt_path=str(tmp_path / "masks"), num_workers=1, **how,
+        )  # fmt: skip
+    assert "\n" not in str(e.value) and not (tmp_path / "mean").exists()

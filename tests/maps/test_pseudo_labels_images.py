@@ -200,6 +200,13 @@ def test_a_map_whose_probabilities_were_not_kept_is_named(data: Path) -> None:
         label(data, "three")
 
 
+def test_truth_of_other_scenes_is_refused(data: Path, tmp_path: Path) -> None:
+    add_site(tmp_path / "others", "gamma", height=False)
+    with pytest.raises(InputError, match="no ground truth of any scene that is labelled") as e:
+        label(data, "two", gt_path=str(tmp_path / "others" / "masks"))
+    assert "\n" not in str(e.value) and not (data / "pseudo").exists()
+
+
 # --- negatives ------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ from builtup.scoring.counts import level_histogram
 from builtup.scoring.curves import choose_threshold
 from builtup.scoring.scored_area import SCORED_AREA, truth_below
 from builtup.sensors.classes import BUILT_UP
+from builtup.sensors.radar.names import plain_id
 
 __all__ = [
     "SharedScene",
@@ -105,7 +106,7 @@ def fit_weights(
         pixels += own_pixels
         cities |= {scene.tags.city} if own_pixels else set()
     if not pixels:
-        raise _no_truth(gt_path)
+        raise _no_truth(gt_path, scenes)
     weights = brier_weights(squares / pixels, products / pixels)
     log.info(
         "weights fitted on %s: %s",
@@ -163,7 +164,7 @@ def fit_threshold(
             histogram += level_histogram(mean, built)
             cities |= {scene.tags.city} if built.size else set()
     if not histogram.sum():
-        raise _no_truth(gt_path)
+        raise _no_truth(gt_path, scenes)
     best = choose_threshold(histogram)
     if best is None:
         raise InputError(Path(gt_path), "no building where all runs predict", "give a threshold")
@@ -200,9 +201,16 @@ def _truths(option: str, gt_path: str) -> Truths:
     return Truths(gt_path)
 
 
-def _no_truth(gt_path: str) -> InputError:
-    problem = "no ground truth where all runs predict"
-    return InputError(Path(gt_path), problem, "give the split of the predicted cities")
+def _no_truth(gt_path: str, scenes: Sequence[SharedScene]) -> InputError:
+    if not scenes:
+        return InputError(Path(gt_path), "no scene is in all runs", "predict the same with all")
+    names = [plain_id(scene.tags.scene) for scene in scenes]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return InputError(
+        Path(gt_path),
+        f"no ground truth where all runs predict ({', '.join(names[:3])}{more})",
+        "predict the scenes of its polygons or masks with all runs",
+    )
 
 
 def _truth_of(scene: SharedScene, truths: Truths) -> Path | None:

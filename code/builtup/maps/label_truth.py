@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,15 @@ class Truths:
         if self.folder is None or scene in self.masks:
             return self.masks.get(scene)
         return next(iter(truths_below(self.folder, current_key(city))), None)
+
+    def require(self, found: Iterable[Path | None]) -> None:
+        """Raise InputError where there is a folder, but what was `found` for scenes is nothing."""
+        if self.folder is not None and not any(found):
+            raise InputError(
+                self.folder,
+                "no ground truth of any scene that is labelled",
+                "give their polygons or masks, or no gt_path",
+            )
 
 
 @contextmanager

@@ -116,8 +116,8 @@ def pseudo_labels(
     most probable of those that a cell's tags allow, where its probability among these is at least
     `keep`, or what `per_class` ("car=0.8;tree=0.7") says of it; 255 elsewhere, and in cells without
     tags. `gt_path` is a split with polygons, or a folder of masks, that the labels are compared
-    with. Raises InputError where a scene was not predicted, or its map or its tags do not lie on
-    it.
+    with. Raises InputError where a scene was not predicted, its map or tags do not lie on it, or
+    `gt_path` knows none of the scenes.
     """
     rule = LabelRule(mode, source, low, high, max_std, presence, keep, least_by_class(per_class))
     results = resolve_results(input_path, run_id)
@@ -144,6 +144,8 @@ def pseudo_labels(
             jobs.append(_job(tiles, *map_of, results, output_path, rule, truth, own))
         except BuiltupError as e:
             problems.append(e)
+    if jobs:
+        truths.require(job.context.truth for job in jobs)
     summary = run_step(
         STEP, jobs, _label, num_workers=num_workers, on_error=on_error, problems=problems
     )
