@@ -120,3 +120,15 @@ def test_masks_of_scenes_that_nobody_predicted_are_refused(
             gt_path=str(tmp_path / "masks"), num_workers=1, **how,
         )  # fmt: skip
     assert "\n" not in str(e.value) and not (tmp_path / "mean").exists()
+
+
+def test_a_run_that_is_left_out_has_no_part_in_the_presence(tmp_path: Path) -> None:
+    said = {"a": (200, 0.8), "blank": (0, 0.1), "c": (200, 0.6)}
+    runs = [
+        write_image(tmp_path / name, np.full((1, 1, 1), level, np.uint8), NAMES[:2], presence)
+        for name, (level, presence) in said.items()
+    ]
+    out = tmp_path / "mean"
+    ensemble(input_paths=";".join(map(str, runs)), output_path=out, drop_blank=True, num_workers=1)
+    tags = read_tags(out / "raw" / "yard_prob.tif")
+    assert tags.presence == pytest.approx(0.7) and str(runs[1]) not in tags.run_id

@@ -51,7 +51,7 @@ __all__ = ["Member", "ensemble"]
 
 log = logging.getLogger(__name__)
 
-STEP = Step("ensemble", 1)
+STEP = Step("ensemble", 2)
 #: Side of the blocks that are worked on, and of those of the COGs.
 BLOCK = 512
 
@@ -182,7 +182,8 @@ class _Work:
         runs = tuple(self.runs[i] for i in kept)
         scenes = tuple(self.scenes[i] for i in kept)
         weights = tuple(self.weights[i] for i in kept)
-        return _Work(scenes, weights, runs, replace(self.tags, run_id=",".join(runs)))
+        left = _Work(scenes, weights, runs, replace(self.tags, run_id=",".join(runs)))
+        return replace(left, tags=replace(left.tags, presence=left.presence))
 
     @property
     def presence(self) -> float | None:
