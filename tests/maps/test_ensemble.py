@@ -308,6 +308,7 @@ def test_a_mean_of_a_mean_names_the_runs_behind_it(tmp_path: Path) -> None:
     average(tmp_path, tmp_path / "first" / "mean", runs[1])
     record = EnsembleRecord.find(tmp_path / "mean")
     assert record is not None and [m.run_id for m in record.members] == ["a,b", "b"]
+    assert record.runs == ("a", "b")
 
 
 def test_the_mean_does_not_take_the_place_of_a_member(tmp_path: Path) -> None:
@@ -340,8 +341,9 @@ def test_drop_blank_leaves_out_the_one_that_finds_nothing(
     with caplog.at_level(logging.INFO):
         kept = average(tmp_path, *runs, drop_blank=True)
     assert kept.tolist() == [[105, 75]]
+    assert "s1a_38SLF_20150101: left out, blank where the others are not" in caplog.text
     assert record_of(tmp_path)["left_out"] == {"s1a_38SLF_{}_20150101": [str(tmp_path / "blank")]}
-    assert "runs were left out of 1 scenes as blank" in caplog.text
+    assert "runs were left out of 1 of 1 scenes as blank" in caplog.text
     assert read_tags(tmp_path / "mean" / "raw" / SCENE).run_id == f"{runs[0]},{runs[2]}"
     again = average(tmp_path, *runs, drop_blank=True)  # done already: the record says the same
     assert (again == kept).all() and "left_out" in record_of(tmp_path)
@@ -370,3 +372,5 @@ def test_a_threshold_is_fitted_to_the_mean_on_ground_with_polygons(tmp_path: Pat
     assert record_of(tmp_path)["tuned_on"] == ["38SLF_Alpha"]
     with pytest.raises(BuiltupError, match="threshold=fit: no ground truth; give gt_path"):
         average(tmp_path, *runs, threshold="fit")
+    with pytest.raises(BuiltupError, match="threshold=best: not a number; use mean, fit, or one"):
+        average(tmp_path, *runs, threshold="best")

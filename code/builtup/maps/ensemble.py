@@ -7,7 +7,7 @@ order of the runs nor on how the work is cut, and where all agree it is what the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,12 +99,12 @@ def ensemble(
     _require_weight(members, shares, weights)
     jobs = _jobs(members, shares, level, output_path, drop_blank)
     summary = run_step(STEP, jobs, _average, num_workers=num_workers, on_error=on_error)
-    left_out = _left_out(job for job in jobs if is_done(STEP, job))
+    left_out = _left_out([job for job in jobs if is_done(STEP, job)])
     _record(output_path, members, shares, level, fitted, chosen, left_out)
     return summary
 
 
-def _left_out(jobs: Iterable[Job]) -> dict[str, tuple[str, ...]]:
+def _left_out(jobs: Sequence[Job]) -> dict[str, tuple[str, ...]]:
     """The scenes in which runs had no part, with these runs: what rasters do not name was blank."""
     found: dict[str, tuple[str, ...]] = {}
     for job in jobs:
@@ -113,9 +113,10 @@ def _left_out(jobs: Iterable[Job]) -> dict[str, tuple[str, ...]]:
         if work.drop_blank and (blank := [r for r in work.runs if not part >= {*r.split(",")}]):
             found[job.name] = tuple(blank)
     for scene, runs in found.items():
-        log.info("%s: left out, blank where the others are not: %s", scene, ", ".join(runs))
+        blank_ones = ", ".join(runs)
+        log.info("%s: left out, blank where the others are not: %s", plain_id(scene), blank_ones)
     if found:
-        log.info("runs were left out of %d scenes as blank", len(found))
+        log.info("runs were left out of %d of %d scenes as blank", len(found), len(jobs))
     return found
 
 
@@ -152,7 +153,7 @@ def _threshold(text: str, members: Sequence[Member], weights: Sequence[int]) -> 
             named = some(f"{m.threshold:.3f} ({m.name})" for m in members)
             log.info("threshold %.3f: the mean, by weight, of %s", mean, named)
         return mean
-    given = parse_threshold(text, "mean, or ")
+    given = parse_threshold(text, "mean, fit, or ")
     if given is not None:
         return given
     if len(set(own)) > 1:
@@ -216,7 +217,7 @@ def _jobs(
             if scene_id in m.scenes and weight > 0
         ]
         if len(parts) < sum(weight > 0 for weight in weights):
-            log.info("%s: in %d of %d runs", scene_id, len(parts), len(members))
+            log.info("%s: in %d of %d runs", plain_id(scene_id), len(parts), len(members))
         scenes, shares, own = zip(*parts, strict=True)
         # a mean is no member's probability: its threshold follows no share of theirs
         tags = named(of.tags for of in scenes)

@@ -55,7 +55,7 @@ class Member:
         """
         record = prediction_record(self.results.folder)
         if isinstance(record, EnsembleRecord):
-            return ",".join(dict.fromkeys(record.runs))
+            return ",".join(record.runs)
         return self.results.run_id or next(iter(self.scenes.values())).tags.run_id
 
 

@@ -357,8 +357,8 @@ class EnsembleRecord(Record):
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """The inference runs that it is the mean of."""
-        return tuple(run for member in self.members for run in member.runs)
+        """The inference runs that it is the mean of, each once."""
+        return tuple(dict.fromkeys(run for member in self.members for run in member.runs))
 
 
 def prediction_record(folder: Path) -> EnsembleRecord | InferenceRecord | None:

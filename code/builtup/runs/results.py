@@ -176,12 +176,11 @@ def local_copy(run_id: str, needed: str = RAW) -> Path:
 def _require_raw(folder: Path) -> Path:
     if folder.name == RAW and folder.is_dir() and not (folder / RAW).exists():
         return folder.parent
+    remedy = "give a folder of predictions, or the run_id of an inference"
     if not folder.is_dir():
-        raise InputError(folder, "no such folder", "give a folder of predictions, or a run_id")
+        raise InputError(folder, "no such folder", remedy)
     if not (folder / RAW).is_dir():
-        raise InputError(
-            folder, "no folder raw/ in it", "give a folder of predictions, or a run_id"
-        )
+        raise InputError(folder, "no folder raw/ in it", remedy)
     return folder
 
 
