@@ -88,7 +88,9 @@ def test_the_input_path_wins_and_may_be_the_raw_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_predictions_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no folder raw/ in it; give a folder of predictions, or the run_id of"):
+    with pytest.raises(
+        InputError, match="no folder raw/ in it; give a folder of predictions, or the run_id of"
+    ):
         resolve_results(str(tmp_path), "")
     with pytest.raises(InputError, match="no such folder"):
         resolve_results(str(tmp_path / "nowhere"), "")

@@ -63,6 +63,13 @@ def test_a_map_that_is_valid_where_its_probability_is_not_is_refused(tmp_path: P
         city.levels(WHOLE, np.ones((8, 8), bool))
 
 
+def test_of_images_it_is_told_that_masks_score_them(tmp_path: Path) -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    rasters = write_city(tmp_path, mask, mask, BUILTUP_SENSOR="rgb")
+    with pytest.raises(InputError, match=r"no ground truth .*; validate scores .* gt_layer=masks"):
+        find_truths([rasters], tmp_path)
+
+
 def test_polygons_are_looked_for_below_the_split(tmp_path: Path) -> None:
     mask = np.zeros((8, 8), np.uint8)
     rasters = write_city(tmp_path, mask, mask)

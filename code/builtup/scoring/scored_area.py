@@ -59,8 +59,11 @@ def find_truths(
     InputError where a city's polygons stand twice, or where no city has any.
     """
     known, unknown = [], []
+    remedy = "give the split that holds <City>_<year>/<TILE>_<City>.shp"
     for rasters in cities:
         tags = read_tags(rasters.mask)
+        if tags.sensor:  # of a camera, whose scenes have masks
+            remedy = "validate scores images by masks: gt_layer=masks, gt_path the folder above it"
         truth = truth_below(root, rasters.city, tags.year if tags.city == rasters.city else "")
         if truth is not None:
             known.append((rasters, truth))
@@ -70,7 +73,7 @@ def find_truths(
         raise InputError(
             root,
             f"no ground truth of any predicted city ({', '.join(unknown)})",
-            "give the split that holds <City>_<year>/<TILE>_<City>.shp",
+            remedy,
         )
     return known, unknown
 
