@@ -132,3 +132,15 @@ def test_a_run_that_is_left_out_has_no_part_in_the_presence(tmp_path: Path) -> N
     ensemble(input_paths=";".join(map(str, runs)), output_path=out, drop_blank=True, num_workers=1)
     tags = read_tags(out / "raw" / "yard_prob.tif")
     assert tags.presence == pytest.approx(0.7) and str(runs[1]) not in tags.run_id
+
+
+def test_images_whose_probabilities_were_not_kept_are_to_be_predicted_again(
+    tmp_path: Path,
+) -> None:
+    run = write_image(tmp_path / "a", np.ones((1, 1, 1), np.uint8), NAMES[:2])
+    path = run / "raw" / "yard_prob.tif"
+    tags = read_tags(path).of_kind("classes")
+    with rasterio.open(path.rename(run / "raw" / "yard.tif"), "r+") as dataset:
+        write_tags(dataset, tags)
+    with pytest.raises(InputError, match="predict the images again with probabilities=true"):
+        read_member(str(run))

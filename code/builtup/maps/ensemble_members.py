@@ -17,6 +17,7 @@ from builtup.runs.records import EnsembleRecord, prediction_record
 from builtup.runs.results import (
     PredictionTags,
     Results,
+    kind_of,
     read_tags,
     resolve_results,
     scene_rasters,
@@ -69,7 +70,12 @@ def read_member(name: str) -> Member:
             scene = _read_scene(path)
             scenes[scene.tags.scene or path.stem] = scene
     if not scenes:
-        raise InputError(results.raw, "no probability raster of a scene", "run merge_tiles first")
+        rasters = sorted(results.raw.glob("*.tif"))
+        of_images = any(kind_of(path) == "classes" and read_tags(path).sensor for path in rasters)
+        remedy = "run merge_tiles first"
+        if of_images:
+            remedy = "predict the images again with probabilities=true"
+        raise InputError(results.raw, "no probability raster of a scene", remedy)
     thresholds = {scene.tags.threshold for scene in scenes.values()}
     if len(thresholds) > 1:
         raise InputError(
