@@ -260,7 +260,11 @@ def test_where_no_scene_is_empty_any_more_none_is_offered_for_learning(tmp_path:
     empty_scenes(tmp_path)
     label(tmp_path, "maps", mode="negatives")
     pseudo = tmp_path / "pseudo"
-    lists = [pseudo / "images/tiles.csv", pseudo / "masks/tiles.csv", pseudo / "pseudo.json"]
+    generate_tiles_stats(
+        input_path=pseudo, output_path=pseudo, folds="blocks", gap="4", num_workers=1
+    )
+    names = ("images/tiles.csv", "masks/tiles.csv", "pseudo.json", "tile_stats.csv")
+    lists = [pseudo / name for name in names]
     assert all(path.is_file() for path in lists)
     with pytest.raises(InputError, match="none of 4 scenes is empty"):
         label(tmp_path, "maps", mode="negatives", presence=0.05)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,9 +43,9 @@ class Truths:
             return self.masks.get(scene)
         return next(iter(truths_below(self.folder, current_key(city))), None)
 
-    def require(self, found: Iterable[Path | None]) -> None:
-        """Raise InputError where there is a folder, but what was `found` for scenes is nothing."""
-        if self.folder is not None and not any(found):
+    def require(self, found: Sequence[Path | None]) -> None:
+        """Raise InputError where there is a folder, and in it was `found` nothing for any scene."""
+        if self.folder is not None and found and not any(found):
             raise InputError(
                 self.folder,
                 "no ground truth of any scene that is labelled",

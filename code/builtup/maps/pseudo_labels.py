@@ -48,6 +48,7 @@ from builtup.runs.results import PredictionTags, Results, read_tags, resolve_res
 from builtup.sensors.radar.names import plain_id
 from builtup.tiles.cut import write_list
 from builtup.tiles.masks import mask_profile
+from builtup.tiles.table import TILE_STATS_CSV
 from builtup.tiles.tags import TAGS_CSV
 from builtup.tiles.tile import TILES_CSV, Tile, by_scene, read_list, scene_grid
 from builtup.training.pseudo_record import PseudoRecord
@@ -140,12 +141,10 @@ def pseudo_labels(
                 raise _not_predicted(results, scene)
             truth = truths.of(scene, tiles[0].city)
             own = cells.get(plain_id(scene))
-            map_of = predicted[scene]
-            jobs.append(_job(tiles, *map_of, results, output_path, rule, truth, own))
+            jobs.append(_job(tiles, *predicted[scene], results, output_path, rule, truth, own))
         except BuiltupError as e:
             problems.append(e)
-    if jobs:
-        truths.require(job.context.truth for job in jobs)
+    truths.require([job.context.truth for job in jobs])
     summary = run_step(
         STEP, jobs, _label, num_workers=num_workers, on_error=on_error, problems=problems
     )
@@ -341,7 +340,8 @@ def _negatives(
         *(len(chosen), len(done), rule.presence, rule.low, output / LISTED),
     )
     if not chosen:  # lists of an earlier call would offer labels that its scenes no longer have
-        for name in (f"{IMAGES}/{TILES_CSV}", f"{MASKS}/{TILES_CSV}", PseudoRecord.NAME):
+        lists = (f"{IMAGES}/{TILES_CSV}", f"{MASKS}/{TILES_CSV}", TILE_STATS_CSV)
+        for name in (*lists, PseudoRecord.NAME):
             (output / name).unlink(missing_ok=True)
         raise InputError(
             results.raw,
