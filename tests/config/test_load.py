@@ -48,14 +48,16 @@ def test_a_config_builds_on_its_base_and_the_base_sees_its_settings(write: Any) 
     assert loaded.build("model")[1] == 0.2
 
 
-def test_bases_go_three_levels_deep_and_no_further(write: Any) -> None:
+def test_bases_go_four_levels_deep_and_no_further(write: Any) -> None:
+    """Ours go three; a user's own file stands on any of them."""
     write("a.py", BASE)
     write("b.py", 'base = "a.py"\nlr = 0.2')
     path = write("c.py", 'base = "b.py"\nnum_epochs = 7')
     assert (config.load(path).lr, config.load(path).num_epochs) == (0.2, 7)
     assert config.load(write("d.py", 'base = "c.py"')).num_epochs == 7
-    with pytest.raises(ConfigError, match=r"e\.py: base goes deeper than 3 levels"):
-        config.load(write("e.py", 'base = "d.py"'))
+    assert config.load(write("e.py", 'base = "d.py"')).num_epochs == 7
+    with pytest.raises(ConfigError, match=r"f\.py: base goes deeper than 4 levels"):
+        config.load(write("f.py", 'base = "e.py"'))
 
 
 @pytest.mark.parametrize(

@@ -115,22 +115,22 @@ def test_a_config_without_a_space_is_refused(tmp_path: Path) -> None:
         require_space(load(path), "")
 
 
-def test_a_search_may_stand_on_a_config_of_three_bases_and_no_more(tmp_path: Path) -> None:
-    for i in range(6):
+def test_a_search_may_stand_on_a_config_of_four_bases_and_no_more(tmp_path: Path) -> None:
+    for i in range(7):
         base = (
             f'base = "{i - 1}.py"\n'
             if i
             else "lr = 0.1\n\n\ndef optimizer(model):\n    return lr\n"
         )
         (tmp_path / f"{i}.py").write_text(base)
-    for i in (4, 5):
+    for i in (5, 6):
         space = f"\n\ndef space(trial):\n    return {LR}\n"
         (tmp_path / f"of_{i}.py").write_text(f'base = "{i - 1}.py"{space}')
-    assert len(load(tmp_path / "of_4.py").chain) == 5
+    assert len(load(tmp_path / "of_5.py").chain) == 6
+    with pytest.raises(ConfigError, match="base goes deeper than 5 levels"):
+        load(tmp_path / "of_6.py")
     with pytest.raises(ConfigError, match="base goes deeper than 4 levels"):
-        load(tmp_path / "of_5.py")
-    with pytest.raises(ConfigError, match="base goes deeper than 3 levels"):
-        load(tmp_path / "4.py")
+        load(tmp_path / "5.py")
 
 
 def test_a_space_asks_for_a_trial_and_nothing_else(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Configs: Python files of constants (the settings) and functions (what must be built).
 
-    base = "baseline_lwrefinenet.py"        # another file's names first; three levels at most
+    base = "baseline_lwrefinenet.py"        # another file's names first; four levels at most
     lr = 0.05                               # a setting: number, text, true/false, None or a tuple
 
     def optimizer(model):                   # a builder: gets by name what was built before it
@@ -60,7 +60,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-MAX_BASES = 3
+#: Bases of a file: ours have three at most, and a user's own may stand on any of them.
+MAX_BASES = 4
 
 
 class MissingSetting(ConfigError, AttributeError):
