@@ -46,6 +46,14 @@ def test_a_vote_passes_on_a_class_and_no_probability() -> None:
     assert int(Folding("vote", THIRD).fold(levels[2:]).p.argmax()) == 1
 
 
+def test_of_classes_that_are_alike_the_first_is_what_the_coarser_map_says() -> None:
+    alike = pixel(0.2, 0.4, 0.4)
+    folded = Folding("vote", THIRD).fold([alike, pixel(0.3, 0.3, 0.4)]).p
+    assert values(folded * (1 + THIRD)) == [0.3, 0.6333, 0.4]
+    all_alike = Folding("vote", THIRD).fold([pixel(0.25, 0.25, 0.25, 0.25)] * 2).p
+    assert values(all_alike * (1 + THIRD)) == [0.5833, 0.25, 0.25, 0.25]
+
+
 def test_soft_is_the_recursion_of_the_spec_made_to_sum_to_one() -> None:
     levels = [pixel(0.2, 0.8), pixel(0.6, 0.4), pixel(0.9, 0.1)]
     p = torch.zeros(2)

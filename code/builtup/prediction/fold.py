@@ -135,16 +135,13 @@ class Folding:
         if len(p) == 1:
             return own.add_(coarse >= self.threshold - _HAIR, alpha=share)
         best = coarse.amax(dim=0).sub_(_HAIR)  # ten times as fast as argmax along this dimension
-        free: Tensor | None = None
-        for band, values in zip(own, coarse, strict=True):
-            said = values >= best
-            if free is None:
-                free = ~said
-            else:  # of classes that are alike the first
-                said &= free
-                free &= ~said
-            band.add_(said, alpha=share)
-        return own
+        said = coarse >= best
+        if int(said.count_nonzero()) > best.numel():  # of classes that are alike the first
+            taken = said[0].clone()
+            for band in said[1:]:
+                band &= ~taken
+                taken |= band
+        return own.add_(said, alpha=share)
 
     def _mean(self, levels: Iterable[Level], last: Enlarge | None) -> Level:
         """The mean by weight, which falls by α / (1 + α) with each scale, or is the same for all.
