@@ -34,7 +34,7 @@ __all__ = ["BLOCK", "CACHE", "Parts", "blocks_of", "fold_levels", "folded_bytes"
 #: Rows and columns of the blocks that are folded: a quarter of one of the COG's.
 BLOCK = (128, 512)
 #: Bytes of GDAL's cache meanwhile: coarse blocks are part of many blocks of the scene.
-CACHE = 64_000_000
+CACHE = 48_000_000
 #: Means of 8 bits often lie half-way between two numbers, and where they are taken from decides to
 #: which side they are rounded off; a pixel must not depend on the block that it is folded in.
 _UP = 1.7e-4
@@ -79,7 +79,7 @@ def fold_levels(
                 values = np.where(area.holds(window), values, np.uint8(NODATA))
             return values
 
-        ahead = {"depth": 2 * threads, "threads": threads}
+        ahead = {"depth": threads, "threads": threads}
         with one_thread_each(), running_ahead(folded, blocks, **ahead) as results:
             for window, values in zip(blocks, results, strict=True):
                 any_valid = any_valid or bool((values != NODATA).any())
