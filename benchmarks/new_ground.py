@@ -132,9 +132,9 @@ class Records:
         if again or key not in self.values:
             print(f"… {key}", file=sys.stderr, flush=True)
             made = make()
-            # another process may have added its own meanwhile
+            # another process may have added its own meanwhile, or made anew what is held here
             kept = json.loads(self.path.read_text()) if self.path.is_file() else {}
-            self.values = kept | self.values | {key: made}
+            self.values = self.values | kept | {key: made}
             write_text_atomically(self.path, json.dumps(self.values) + "\n")
         return self.values[key]
 

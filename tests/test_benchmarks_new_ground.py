@@ -290,3 +290,12 @@ def test_a_network_is_trained_once_for_all_ways(
     assert set(table.runs) == {"x, none", "x, auto"}
     table.add_network(Recipes("x.py"), pair, 0, ["none", "auto"], ["auto"])
     assert [way for way, _ in mapped] == ["none", "auto", "auto"]
+
+
+def test_what_another_process_made_anew_is_not_put_back(tmp_path: Path) -> None:
+    first, second = Records(tmp_path / "runs.json"), Records(tmp_path / "runs.json")
+    first("a", lambda: {"f1": 0.1})
+    late = Records(tmp_path / "runs.json")
+    second("a", lambda: {"f1": 0.2}, again=True)
+    late("b", lambda: {"f1": 0.3})
+    assert Records(tmp_path / "runs.json").values == {"a": {"f1": 0.2}, "b": {"f1": 0.3}}
