@@ -146,13 +146,26 @@ def test_rasters_folders_and_runs_are_traced_too(project: Path) -> None:
     assert trace(run_id=training).startswith(f"training    run {training}")
 
 
+def copied_run(run_id: str) -> str:
+    """Another finished run with the tags and artifacts of one."""
+    own = tracking.client()
+    run = own.get_run(run_id)
+    tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
+    other = str(own.create_run(run.info.experiment_id, tags=tags).info.run_id)
+    own.log_artifacts(other, run.info.artifact_uri.removeprefix("file://"))
+    own.set_terminated(other)
+    return other
+
+
 def test_an_ensemble_leads_to_each_of_its_runs(project: Path, tmp_path: Path) -> None:
     inference = tracking.newest_run("Inferences").info.run_id
     shutil.copytree(polygons().parent, tmp_path / "mean" / "raw")
-    members = [{"run_id": inference}, {"run_id": inference}]
+    other = copied_run(inference)
+    members = [{"run_id": run} for run in (inference, other, inference)]  # each is named once
     (tmp_path / "mean" / "ensemble.json").write_text(json.dumps({"members": members}))
     text = trace(input_path=str(tmp_path / "mean"))
-    assert f"mean of 2 runs: {inference}, {inference}" in text
+    tracking.client().delete_run(other)  # the newest of the project is another test's
+    assert f"mean of 2 runs: {inference}, {other}" in text
     assert text.count("inference   run") == 2
 
 
