@@ -35,6 +35,8 @@ __all__ = ["BLOCK", "CACHE", "Parts", "blocks_of", "fold_levels", "folded_bytes"
 BLOCK = (128, 512)
 #: Bytes of GDAL's cache meanwhile: coarse blocks are part of many blocks of the scene.
 CACHE = 48_000_000
+#: Blocks that are folded at a time, at most: each takes memory, and they are read one by one.
+THREADS = 4
 #: Means of 8 bits often lie half-way between two numbers, and where they are taken from decides to
 #: which side they are rounded off; a pixel must not depend on the block that it is folded in.
 _UP = 1.7e-4
@@ -57,7 +59,7 @@ def fold_levels(
     area = None if source.area is None else source.area.on(grid)
     profile: dict[str, Any] = {"count": bands, "dtype": "uint8", "nodata": NODATA}
     blocks = list(blocks_of(grid.width, grid.height))
-    reading, threads, any_valid = Lock(), torch.get_num_threads(), False
+    reading, threads, any_valid = Lock(), min(torch.get_num_threads(), THREADS), False
     with (
         gdal_env(GDAL_CACHEMAX=max(source.cache, CACHE)),
         create_cog(final, grid, **profile) as out,
