@@ -319,8 +319,11 @@ def _remove_others(output: Path, hidden: Sequence[Job]) -> None:
     """Remove what an earlier split hid and this one does not: no list names it any more."""
     kept = {job.manifest for job in hidden}
     for manifest in sorted((output / MASKS).glob(f"*/{MANIFESTS}/*.json")):
-        made = json.loads(manifest.read_text("utf-8"))
-        if made["step"] != STEP.name or manifest in kept:
+        try:
+            made = json.loads(manifest.read_text("utf-8"))
+        except ValueError:
+            continue  # nobody's, and not for us to remove
+        if made.get("step") != STEP.name or manifest in kept:
             continue
         mask, *folders = (out["name"] for out in made["outputs"])
         for layer in (IMAGES, HEIGHT):
