@@ -259,7 +259,7 @@ predicting = listed(
     ("blend", str, "ramp", "weights of overlapping windows: ramp, mean or gaussian"),
     (
         *("fold", str, ""),
-        "several scales to one: vote, soft, mean, or logits:<a run of cascade_fit>; one by default",
+        "several scales to one: vote, soft, mean, logits (fitted to the model, or logits:<where>)",
     ),
     ("scales", Numbers(), "", '"1/4;1/2;1"; by the size of scene and window by default'),
     ("exponent", float, 2.0, "times the pixels along a side from one of these scales to the next"),

@@ -335,15 +335,14 @@ def test_the_work_is_a_third_more_and_edges() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            ("", 0.3, 2.0, (0.5, 1.0)),
-            "scales=0.5;1: say how they are folded, fold=vote, soft, mean",
-        ),
         (("vote", 0.3, 1.0, ()), "exponent=1: must be above 1"),
         (("vote", 0.3, 2.0, (0.5, 2.0)), "fold=vote goes from coarse to 1, never above"),
         (("mean", 0.3, 2.0, (0.0, 1.0)), "scales=0;1: a scale is above 0"),
         (("mean", 0.3, 2.0, (0.5, 0.5)), "one of them is given twice"),
-        (("logits", 0.3, 2.0, ()), "fold=logits: whose weights"),
+        (
+            ("logits", 0.3, 2.0, ()),
+            "fold=logits: no weights of scales were fitted to this model; run cascade_fit",
+        ),
         (("most", 0.3, 2.0, ()), "fold=most: unknown"),
     ],
 )
@@ -369,6 +368,24 @@ def test_fitted_weights_come_with_their_scales_and_belong_to_their_classes(tmp_p
         Cascade.of(f"logits:{tmp_path}", 1 / 3, 2.0, (0.25, 1.0), BUILT_UP)
     with pytest.raises(ConfigError, match="weights of the classes background, building, not"):
         Cascade.of(f"logits:{tmp_path}", 1 / 3, 2.0, (), Classes.of(SIX))
+
+
+def test_a_model_s_own_weights_fold_its_scales(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    soft = Cascade.of("", 1 / 3, 2.0, (0.5, 1.0), BUILT_UP, tmp_path)
+    assert str(soft) == "soft, alpha 0.333333, scales 0.5;1"
+    assert "several scales: fold=soft, without fitted weights" in caplog.text
+    weights = ScaleWeights(
+        scales=(0.5, 1.0), classes=BUILT_UP.names, weights=((0.2, 0.3), (0.8, 0.9))
+    )
+    weights.write(tmp_path)
+    own = f"logits {weights.digest}"
+    assert str(Cascade.of("logits", 1 / 3, 2.0, (), BUILT_UP, tmp_path)) == own
+    assert str(Cascade.of("", 1 / 3, 2.0, (0.5, 1.0), BUILT_UP, tmp_path)) == own
+    assert "several scales: fold=logits, as its weights were fitted to this model" in caplog.text
+    assert Cascade.of("", 1 / 3, 2.0, (), BUILT_UP, tmp_path) is None  # one scale stays one
 
 
 def test_a_cascade_says_what_its_pixels_depend_on() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
+import mlflow
 import numpy as np
 import pytest
 import rasterio
@@ -67,8 +69,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def predict(root: Path, **options: Any) -> None:
-    settings = {"model": str(root / "trained"), "input_path": str(root / "test"), **CUT}
-    map_scenes(**settings, output_path=str(root / "out"), num_workers=1, **options)
+    own = {"model": str(root / "trained"), "output_path": str(root / "out"), **options}
+    map_scenes(input_path=str(root / "test"), num_workers=1, **CUT, **own)
 
 
 def test_weights_are_fitted_on_levels_and_used_without_predicting_again(root: Path) -> None:
@@ -88,6 +90,25 @@ def test_weights_are_fitted_on_levels_and_used_without_predicting_again(root: Pa
     assert [p.stat().st_mtime_ns for p in (root / "out" / "levels").rglob("*.tif")] == before
     said = (root / "out" / "inference.json").read_text()
     assert f"logits {found.digest}" in said and '"fold_tuned_on"' in said
+
+
+def test_the_run_of_the_network_keeps_its_weights(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = mlflow.MlflowClient()
+    run = store.create_run("0", tags={"config": "tiny"})
+    folder = Path(unquote(urlparse(run.info.artifact_uri).path))
+    write_trained(folder)
+    predict(root, model=run.info.run_id, fold="soft", scales=(0.5, 1.0))
+    assert "use fold=logits" in (said := cascade_fit(input_path="out", gt_path=root / "masks"))
+    assert "logits:" not in said
+    assert ScaleWeights.read(folder) == (found := ScaleWeights.read(root / "out"))
+    predict(root, model=run.info.run_id, fold="logits")  # wherever it predicts
+    assert f"logits {found.digest}" in (root / "out" / "inference.json").read_text()
+    assert "another network" not in caplog.text
+    write_trained(root / "other", "torch.nn.Conv2d(3, 2, 1)")
+    predict(root, model=str(root / "other"), output_path=str(root / "own"), fold=f"logits:{folder}")
+    assert "its weights were fitted to another network; run cascade_fit again" in caplog.text
 
 
 def test_what_cannot_be_fitted_is_named(root: Path) -> None:

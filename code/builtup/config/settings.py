@@ -120,7 +120,7 @@ KNOWN: Mapping[str, Known] = {
     "stride": _inference(int | None),  # steps of window // stride instead of an overlap
     "blend": _inference(str, STUDY),
     "by": _inference(str),  # tiles, or scenes: whole ones, which several scales need
-    "fold": _inference(str),  # of several scales: vote, soft, mean, logits:<where they were fitted>
+    "fold": _inference(str),  # of several scales: vote, soft, mean, logits, logits:<a fit>
     "scales": _inference(tuple),  # by the sizes of scene and window where there are none
     "exponent": _inference(float),
     "alpha": _inference(float),

@@ -13,6 +13,7 @@ its weights from them.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from builtup.geo.grid import Grid
 from builtup.geo.windows import even_offsets
 from builtup.jobs.files import scratch_directory
 from builtup.jobs.steps import Job, Step, describe_input, is_done, record_done
-from builtup.prediction.fold import FOLDS, Folding
+from builtup.prediction.fold import Folding
 from builtup.prediction.folded_raster import fold_levels
 from builtup.prediction.progress import Advance
 from builtup.prediction.raster import CACHE_BYTES, Predicted, Source, predict_raster
@@ -39,6 +40,8 @@ __all__ = [
     "predict_source",
 ]
 
+log = logging.getLogger(__name__)
+
 #: Where the levels lie, beside raw/.
 LEVELS = "levels"
 LEVEL = Step("predict_level", 2)
@@ -53,7 +56,7 @@ class Cascade:
     """At which scales scenes are predicted, and how they are folded.
 
     Without `scales` they are ε^−D … 1, ε being the `exponent` (above 1), as `cascade_scales` has
-    them. `fitted` is where the weights of logits come from. Raises ConfigError for scales that make
+    them. `fitted` are the weights of logits. Raises ConfigError for scales that make
     no sense.
     """
 
@@ -77,38 +80,45 @@ class Cascade:
 
     @classmethod
     def of(
-        cls, fold: str, alpha: float, exponent: float, scales: tuple[float, ...], classes: Classes
+        cls,
+        fold: str,
+        alpha: float,
+        exponent: float,
+        scales: tuple[float, ...],
+        classes: Classes,
+        own: Path | None = None,
     ) -> Cascade | None:
-        """By the options of a prediction; None where `fold` is empty, which is one scale.
+        """By the options of a prediction; None where it has one scale: no `fold`, no `scales`.
 
-        Raises ConfigError for options that make no sense, InputError for weights that cannot be
-        read.
+        The weights of logits are the model's, in `own`, the artifacts of its run, where no other
+        place is named. Scales without a fold are folded by them, and by soft where the model has
+        none. Raises ConfigError for options that make no sense, InputError for weights that cannot
+        be read.
         """
+        kept = own is not None and (own / ScaleWeights.NAME).is_file()
+        if scales and not fold:
+            fold = "logits" if kept else "soft"
+            why = "as its weights were fitted to this model" if kept else "without fitted weights"
+            log.info("several scales: fold=%s, %s", fold, why)
         kind, _, where = fold.partition(":")
         if not kind:
-            if scales:
-                said = ";".join(f"{scale:g}" for scale in scales)
-                raise ConfigError(
-                    f"scales={said}: say how they are folded, fold={', '.join(FOLDS[:-1])} or "
-                    "logits:<where cascade_fit was run>"
-                )
             return None
         if kind != "logits":
             return cls(Folding(fold, alpha), scales, exponent)
-        if not where:
+        if not where and not kept:
             raise ConfigError(
-                "fold=logits: whose weights? Use fold=logits:<a folder of predictions or an "
-                "inference run on which cascade_fit was run>"
+                "fold=logits: no weights of scales were fitted to this model; run cascade_fit on "
+                "predictions of it, or use fold=logits:<where cascade_fit was run>"
             )
-        fitted = ScaleWeights.named(where)
+        fitted = ScaleWeights.named(where or str(own))
         if fitted.classes != classes.names:
             raise ConfigError(
                 f"fold={fold}: weights of the classes {', '.join(fitted.classes)}, not "
                 f"{', '.join(classes.names)}; {fitted.REMEDY}"
             )
         if scales and tuple(sorted(scales)) != fitted.scales:
-            own = ";".join(f"{scale:g}" for scale in fitted.scales)
-            raise ConfigError(f"fold={fold}: weights of the scales {own}; leave scales out")
+            theirs = ";".join(f"{scale:g}" for scale in fitted.scales)
+            raise ConfigError(f"fold={fold}: weights of the scales {theirs}; leave scales out")
         return cls(Folding(kind, alpha, fitted.weights), fitted.scales, exponent, fitted)
 
     def __str__(self) -> str:

@@ -30,6 +30,7 @@ from builtup.prediction.cascade import LEVELS
 from builtup.prediction.fold import LEAST, by_class
 from builtup.prediction.folded_raster import BLOCK, Parts
 from builtup.prediction.zoom import Zoom
+from builtup.runs import tracking
 from builtup.runs.records import InferenceRecord
 from builtup.runs.results import PredictionTags, Results, read_tags, resolve_results, scene_rasters
 from builtup.runs.scale_weights import ScaleWeights
@@ -61,9 +62,11 @@ class _Scene:
 def cascade_fit(*, input_path: str = "", run_id: str = "", gt_path: Path) -> str:
     """Fit the weights of scales and classes; write scale_weights.json beside the predictions.
 
-    The predictions are those of `input_path`, else of `run_id`, else of the newest finished run;
-    `gt_path` is a folder of masks of their scenes. Returns a table to print. Raises InputError
-    where there are no levels of several scales, or no masks of their scenes.
+    The run of the network that made them gets it as well: it is then what `fold=logits` of that
+    model means, wherever it predicts. The predictions are those of `input_path`, else of `run_id`,
+    else of the newest finished run; `gt_path` is a folder of masks of their scenes. Returns a table
+    to print. Raises InputError where there are no levels of several scales, or no masks of their
+    scenes.
     """
     results = resolve_results(input_path, run_id)
     scenes = _scenes(results, gt_path)
@@ -89,10 +92,24 @@ def cascade_fit(*, input_path: str = "", run_id: str = "", gt_path: Path) -> str
         plain=round(plain, 6),
     )
     found.write(results.folder)
-    return _table(found, results.folder / ScaleWeights.NAME)
+    kept = record is not None and _keep(results.folder, found, record.training_run)
+    return _table(found, "logits" if kept else f"logits:{results.folder}")
 
 
-def _table(found: ScaleWeights, path: Path) -> str:
+def _keep(fitted_in: Path, found: ScaleWeights, run_id: str) -> bool:
+    """Put the weights among the artifacts of a training run; False where the store has no such."""
+    try:
+        run = tracking.find_run(run_id)
+    except BuiltupError:
+        return False
+    if (folder := tracking.artifact_folder(run)) is not None:
+        found.write(folder)
+    else:
+        tracking.client().log_artifact(run_id, str(fitted_in / ScaleWeights.NAME))
+    return True
+
+
+def _table(found: ScaleWeights, fold: str) -> str:
     head = ["scale", *found.classes]
     rows = [
         [f"{scale:g}", *(f"{w:.3f}" for w in row)]
@@ -101,7 +118,7 @@ def _table(found: ScaleWeights, path: Path) -> str:
     lines = ["  ".join(cells) for cells in (head, *rows)]
     said = (
         f"cross-entropy {found.loss:.4f}, of the finest scale alone {found.plain:.4f}, on "
-        f"{found.pixels} pixels of {', '.join(found.tuned_on)}; use fold=logits:{path.parent}"
+        f"{found.pixels} pixels of {', '.join(found.tuned_on)}; use fold={fold}"
     )
     return "\n".join([*lines, said])
 

@@ -117,7 +117,7 @@ def _check_by(config: Config, loaded: Loaded, selection: Selection, pixels: Pixe
             raise ConfigError("save_raw_predictions=False: by='scenes' writes what it scores")
     elif loaded.cascade is not None:
         raise ConfigError(
-            f"fold={loaded.recipe.fold}: several scales need whole scenes, not tiles; set "
+            f"fold={loaded.cascade.folding.kind}: several scales need whole scenes, not tiles; set "
             "by='scenes'"
         )
 

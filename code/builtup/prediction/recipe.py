@@ -245,8 +245,9 @@ def ready(recipe: Recipe, trained: Trained) -> Loaded:
         say(text, recipe.adapt)
     temperature = _temperature(recipe.temperature, trained)
     scaled = (recipe.fold, recipe.alpha, recipe.exponent, recipe.scales)
-    cascade = Cascade.of(*scaled, trained.classes)
+    cascade = Cascade.of(*scaled, trained.classes, trained.folder)
     weights = weights_digest(trained.model.state_dict())
+    _check_fitted(cascade, weights)
     own = trained.settings.get("amp") is not False
     made = partial(
         make_stream,
@@ -266,6 +267,13 @@ def ready(recipe: Recipe, trained: Trained) -> Loaded:
     )
     stream = within_memory(f"model={recipe.model}", made)
     return Loaded(recipe, stream, trained, weights, temperature, str(stream.device), cascade)
+
+
+def _check_fitted(cascade: Cascade | None, weights: str) -> None:
+    """Say where the weights of scales were fitted to another network."""
+    fitted = None if cascade is None else cascade.fitted
+    if fitted is not None and fitted.network not in {"", weights}:
+        log.warning("fold=logits: its weights were fitted to another network; %s", fitted.REMEDY)
 
 
 def _quantised(recipe: Recipe, trained: Trained, temperature: float | None) -> Path | None:
