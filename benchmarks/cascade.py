@@ -1,6 +1,6 @@
 """What predicting at several scales costs: memory as the scene grows, and time beside one scale.
 
-    python benchmarks/cascade.py [--only memory,time] [--runs 3] [--small 4096] [--large 12288]
+    python benchmarks/cascade.py [--only memory,time,ways] [--runs 3] [--small 4096] [--large 12288]
         [--network mobilenet_v2|small]
 
 Six classes, windows of 512, ε = 2. Memory is the peak above the loaded process, with a network of
@@ -8,7 +8,9 @@ one convolution, so that what is seen is ours: at most 400 MB, and at most 1.1 t
 large scene. Time is that of the U-Net of configs/train/aerial (MobileNetV2) with two threads on the
 small scene, cascade and plain in alternation: at most 1.45 times, where the levels alone are a
 third more; `--network small` times a network that is several times as fast, so that folding counts
-for more. Exit status 1 where a bar is missed. All of it lies under output/bench/cascade and is
+for more. `ways` prints what each way of benchmarks/aerial.py costs: Mpx/s and memory above the
+loaded process, of the same U-Net on the small scene, stride 2 and three scales; it has no bar. Exit
+status 1 where a bar is missed. All of it lies under output/bench/cascade and is
 removed.
 """
 
@@ -34,6 +36,16 @@ from builtup.jobs.files import atomic_path
 MOST_MB, MOST_GROWTH, MOST_TIMES = 400.0, 1.1, 1.45
 #: Cuts by which memory is measured: the fold and the stride (0: an overlap of 64).
 CUTS = (("soft", 0), ("vote", 2), ("", 0))
+#: The ways of benchmarks/aerial.py: the fold, empty for one scale, and the stride.
+WAYS = {
+    "one window a pixel": ("", 1),
+    "stride 2, Gaussian": ("", 2),
+    "vote": ("vote", 2),
+    "soft": ("soft", 2),
+    "fitted logits": ("logits", 2),
+    "mean of scales": ("mean", 2),
+}
+SCALES = (0.25, 0.5, 1.0)
 #: Networks that are timed, the first where none is named.
 NETWORKS = ("mobilenet_v2", "small")
 
@@ -43,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--only", default="memory,time")
+    parser.add_argument("--only", default="memory,time,ways")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--small", type=int, default=4096)
     parser.add_argument("--large", type=int, default=12288)
@@ -57,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             figures["memory"] = _memory(options.root, (small, large), options.runs, misses)
         if "time" in options.only:
             figures["time"] = _time(options.root, small, options.network, options.runs, misses)
+        if "ways" in options.only:
+            figures["ways"] = _ways(options.root, small, options.network, options.runs)
     print(json.dumps(figures))
     for miss in misses:
         print(f"missed: {miss}", file=sys.stderr)
@@ -107,11 +121,33 @@ def _time(
     return rows
 
 
-def _side(root: Path, scene: Path, fold: str, stride: int, network: str, threads: int) -> Side:
+def _ways(root: Path, scene: Path, network: str, runs: int) -> list[dict[str, Any]]:
+    rows = []
+    for way, (fold, stride) in WAYS.items():
+        scales = SCALES if fold else ()
+        side = _side(root, scene, fold, stride, network, 2, scales)
+        measured = [measure_clean(side) for _ in range(runs)]
+        rate = spread([one.rate for one in measured])
+        memory = spread([one.memory_mb for one in measured]).median
+        print(f"{way}: {rate.median:.2f} Mpx/s ({rate.low:.2f}–{rate.high:.2f}), {memory:.0f} MB")
+        rows.append({"what": way, "mpx_per_second": rate.median, "memory_mb": memory})
+    return rows
+
+
+def _side(
+    root: Path,
+    scene: Path,
+    fold: str,
+    stride: int,
+    network: str,
+    threads: int,
+    scales: Sequence[float] = (),
+) -> Side:
     output = root / "out"
     arguments = {
         "image": str(scene), "output": str(output), "fold": fold, "stride": stride,
         "network": network, "threads": threads, "batch": 1 if network == "convolution" else 4,
+        "scales": list(scales),
     }  # fmt: skip
     return Side("builtup", HERE / "ours" / "cascade.py", arguments, scratch=output)
 

@@ -29,3 +29,14 @@ def test_it_measures_and_leaves_nothing(
     assert row["what"] == "vote, stride 2" and len(row["memory_mb"]) == 2
     assert status == 1 and "MB, more than 1" in err
     assert not root.exists()
+
+
+def test_each_way_has_its_speed_and_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "code"))
+    monkeypatch.setattr(cascade, "WAYS", {"fitted logits": ("logits", 2)})
+    sizes = ["--small", "600", "--large", "600", "--runs", "1", "--only", "ways"]
+    assert cascade.main([*sizes, "--network", "small", "--root", str(tmp_path / "bench")]) == 0
+    (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["ways"]
+    assert row["what"] == "fitted logits" and row["mpx_per_second"] > 0 and row["memory_mb"] > 0

@@ -14,6 +14,7 @@ from builtup.models.networks import create_network
 from builtup.models.segmenter import Segmenter
 from builtup.models.small import SmallUNet
 from builtup.prediction.cascade import Cascade, predict_source
+from builtup.prediction.fold import Folding
 from builtup.prediction.network import make_stream
 from builtup.prediction.scene import stored_source
 from builtup.runs.results import PredictionTags
@@ -25,16 +26,28 @@ CLASSES = Classes.of(("ground", "building", "clutter", "vegetation", "water", "c
 
 
 def load(
-    image: str, output: str, fold: str, stride: int, network: str, threads: int, batch: int
+    image: str,
+    output: str,
+    fold: str,
+    stride: int,
+    network: str,
+    threads: int,
+    batch: int,
+    scales: list[float],
 ) -> Any:
-    """A network of random weights, by the name that `made` knows."""
+    """A network of random weights, by the name that `made` knows; weights of logits are equal."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = Segmenter(Channels("linear_3b", (0.1,) * 3, (0.5,) * 3), made(network))
     overlap = 512 - 512 // stride if stride else 64
     how = {"window": 512, "overlap": overlap, "batch_size": batch, "device": "cpu"}
     stream = make_stream(model, classes=CLASSES, blend="gaussian", **how)
-    return stream, Cascade.of(fold, 1 / 3, 2.0, (), CLASSES), Path(image), Path(output)
+    if fold == "logits":
+        equal = ((1 / len(scales),) * len(CLASSES),) * len(scales)
+        cascade: Cascade | None = Cascade(Folding(fold, 1 / 3, equal), tuple(scales))
+    else:
+        cascade = Cascade.of(fold, 1 / 3, 2.0, tuple(scales), CLASSES)
+    return stream, cascade, Path(image), Path(output)
 
 
 def made(network: str) -> torch.nn.Module:
