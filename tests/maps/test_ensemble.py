@@ -249,6 +249,23 @@ def test_fitted_weights_prefer_the_run_that_is_right_and_name_its_city(tmp_path:
     assert record["tuned_on"] == record["weights_tuned_on"] == ["38SLF_Alpha"]
 
 
+def test_a_run_that_has_seen_the_ground_of_the_fit_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    truth = np.zeros((20, 20), np.uint8)
+    truth[4:12, 4:12] = 1
+    runs = [write_run(tmp_path / name, np.where(truth, 230, 20)) for name in ("seen", "new")]
+    (runs[0] / "inference.json").unlink()
+    EnsembleRecord(members=(), threshold=0.5, tuned_on=("38SLF_Alpha",)).write(runs[0])
+    write_town(tmp_path / "gt")
+    average(tmp_path, *runs, weights="fit", gt_path=str(tmp_path / "gt"))
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert said == [
+        f"weights=fit: {runs[0]} was tuned on 38SLF_Alpha, and looks better there than it is; fit "
+        "the weights on ground that no run has seen"
+    ]
+
+
 def test_a_run_that_the_fit_leaves_out_and_that_alone_holds_a_scene_is_named(
     tmp_path: Path,
 ) -> None:

@@ -90,6 +90,7 @@ def ensemble(
     fitted: tuple[str, ...] = ()
     if weights == "fit":
         shares, fitted = fit_weights(names, shared_scenes(members), gt_path)
+        _warn_of_seen(members, fitted)
     else:
         shares = parse_weights(weights, len(members))
     if threshold == "fit":
@@ -102,6 +103,17 @@ def ensemble(
     left_out = _left_out([job for job in jobs if is_done(STEP, job)])
     _record(output_path, members, shares, level, fitted, chosen, left_out)
     return summary
+
+
+def _warn_of_seen(members: Sequence[Member], fitted: Sequence[str]) -> None:
+    """Name the runs whose networks have seen the truth that weights were fitted on."""
+    for m in members:
+        if seen := [city for city in fitted if m.ground.on(city)]:
+            log.warning(
+                "weights=fit: %s was tuned on %s, and looks better there than it is; fit the "
+                "weights on ground that no run has seen",
+                *(m.name, ", ".join(seen)),
+            )
 
 
 def _left_out(jobs: Sequence[Job]) -> dict[str, tuple[str, ...]]:

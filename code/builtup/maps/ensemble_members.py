@@ -13,7 +13,7 @@ from builtup.geo.probability import NODATA
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.maps.ensemble_weights import SharedScene
 from builtup.runs.lineage import tuned_ground
-from builtup.runs.records import EnsembleRecord, prediction_record
+from builtup.runs.records import EnsembleRecord, Tuned, prediction_record
 from builtup.runs.results import (
     PredictionTags,
     Results,
@@ -39,14 +39,20 @@ class Scene:
 
 @dataclass(frozen=True)
 class Member:
-    """A run: its scenes by scene id, its threshold, and the temperature applied, if any."""
+    """A run: its scenes by scene id, its threshold, the temperature applied, if any, and the ground
+    that it has seen."""
 
     name: str
     results: Results
     scenes: Mapping[str, Scene]
     threshold: float
     temperature: float | None
-    tuned_on: tuple[str, ...]
+    ground: Tuned
+
+    @property
+    def tuned_on(self) -> tuple[str, ...]:
+        """That ground by name: a mean knows one mark, the stronger."""
+        return (*self.ground.names, *self.ground.transductive)
 
     @property
     def run_id(self) -> str:
@@ -84,8 +90,7 @@ def read_member(name: str) -> Member:
     record = prediction_record(results.folder)
     temperature = None if record is None else record.temperature
     ground = tuned_ground(results.folder, results.run_id)
-    tuned = (*ground.names, *ground.transductive)  # a mean knows one mark, the stronger
-    return Member(name, results, scenes, thresholds.pop(), temperature, tuned)
+    return Member(name, results, scenes, thresholds.pop(), temperature, ground)
 
 
 def _read_scene(path: Path) -> Scene:
