@@ -1,11 +1,12 @@
 """What tags of many scenes add to pixel labels of few: docs/results.md.
 
-    python benchmarks/weak.py [--part aerial|radar] [--seeds "0;1;2"] [--only "…;…"]
+    python benchmarks/weak.py [--part aerial|radar|towns] [--seeds "0;1;2"] [--only "…;…"]
         [--on validation]
 
 `aerial`: 30 simulated scenes, of which 10 % have pixel labels, 70 % tags of cells of 25 m, and 20 %
-validate; six further scenes are mapped and scored by their clean truth. `radar`: San Francisco's
-blocks (`weak_radar.py`), each left out in turn, tags built-up or not. Every row is the
+validate; six further scenes are mapped and scored by their clean truth. `radar` and `towns`
+(`weak_radar.py`): San Francisco's blocks, each left out in turn, and simulated towns of another
+style, tags built-up or not. Every row is the
 same ladder (docs/weak.md), on networks that a CPU learns in minutes; a seed draws the split, too.
 Beside the scores stands which part of the way from B1 to the upper bound a row has gone,
 (M − B1) / (upper − B1). `--on validation` scores the scenes that validate instead: those on which
@@ -111,7 +112,7 @@ class Ground:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--part", choices=("aerial", "radar"), default="aerial")
+    parser.add_argument("--part", choices=("aerial", "radar", "towns"), default="aerial")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--only", default="", help="names of rows, separated by ;")
     parser.add_argument("--on", choices=("test", "validation"), default="test")
@@ -122,11 +123,12 @@ def main() -> None:
     use_project_database()
     records = Records(arguments.output / "runs.json")
     seeds = [int(word) for word in arguments.seeds.split(";")]
-    if arguments.part == "radar":
+    if (part := arguments.part) != "aerial":
         from weak_radar import radar_tables
 
         names = [word for word in arguments.only.split(";") if word]
-        text = radar_tables(seeds, names, arguments.overrides, records, arguments.output / "radar")
+        out = arguments.output / part
+        text = radar_tables(part, seeds, names, arguments.overrides, records, out)
     else:
         table, labels = _aerial(arguments, seeds, records)
         text = markdown(rows_of(table, FIGURES))

@@ -1,15 +1,20 @@
-"""The ladder of weak labels on San Francisco, tags built-up or not: `weak.py --part radar`.
+"""The ladder of weak labels on radar, tags built-up or not: `weak.py --part radar` and `towns`.
 
-Each of the four blocks is left out in turn, with the gap of `new_ground.py`. What remains is cut
-into pieces as far from one another, of which 20 % have pixel labels, 60 % tags of cells of 320 m
-and 20 % validate; where those with pixel labels have next to no building, others are drawn.
-Tags are built-up or not, or shares: those of the pixels, or those of a coarse layer whose cells are
-partly exchanged (`coarse_shares.exchanged`). The counts of the four maps are pooled.
+`radar`: each of San Francisco's four blocks is left out in turn, with the gap of `new_ground.py`.
+What remains is cut into pieces as far from one another, of which 20 % have pixel labels, 60 % tags
+of cells of 320 m and 20 % validate; where those with pixel labels have next to no building, others
+are drawn. `towns`: 20 simulated towns of another style (`simulate shift=style`), of which 10 % have
+pixel labels, 70 % tags and 20 % validate, and four others that are mapped. Tags are built-up or
+not, or shares: those of the pixels, or those of a coarse layer whose cells are partly exchanged
+(`coarse_shares.exchanged`). The counts of all maps are pooled.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,19 +26,20 @@ import rasterio
 from aerial import spread
 from coarse_shares import _write_shares, exchanged
 from new_ground import Records
-from new_ground_data import COLUMN, ROW, SF, Ground, Grounds, Pair, count_maps
+from new_ground_data import COLUMN, ROW, SF, Ground, Grounds, Pair, _prepared, count_maps
 from weak import chosen, gaps
 
 from builtup import train
 from builtup.errors import BuiltupError
 from builtup.geo.windows import Window
-from builtup.jobs.files import atomic_path
+from builtup.jobs.files import atomic_path, write_text_atomically
 from builtup.maps.pseudo_labels import pseudo_labels
 from builtup.prediction.predict import PredictOptions, predict
 from builtup.prediction.recipe import Recipe
 from builtup.scoring.counts import PixelCounts, f1, iou
 from builtup.scoring.tables import markdown
 from builtup.sensors.radar.merge import generate_3b_images
+from builtup.simulate.dataset import simulate
 from builtup.tiles.cut import generate_tiles
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.weak_split import N1, split_scenes
@@ -45,6 +51,8 @@ LENGTH = "num_workers=0 validate=False"
 #: from: the gap of folds.
 PIECE, CELL, CONTEXT, GAP = 64, 32, 16, 32
 SHARES, ALL = "20;60;20", "80;0;20"
+#: Towns that are learnt from and mapped, pixels of a side, and how many of them have what.
+TOWNS, TESTS, SIZE, TOWN_SEED, TOWN_SHARES = 20, 4, 384, 51, "10;70;20"
 #: A split whose pixel labels are less built-up is drawn anew.
 LEAST = 0.01
 
@@ -52,11 +60,11 @@ LEAST = 0.01
 @dataclass(frozen=True)
 class Step:
     """A row: settings, how cells of so many pixels are tagged (or `layer`, its share of wrong
-    cells), who learns."""
+    cells), whether all have pixel labels, and whose maps teach."""
 
     settings: str = ""
     tags: str = "presence"
-    shares: str = SHARES
+    upper: bool = False
     cell: int = CELL
     layer: float | None = None
     teacher: str = ""
@@ -64,7 +72,7 @@ class Step:
 
 STEPS: dict[str, Step] = {
     "B1": Step(),
-    "upper bound": Step(shares=ALL),
+    "upper bound": Step(upper=True),
     "M1": Step("tags_weight=0.5"),
     "M3": Step("tags_weight=0.5", teacher="M1"),
     "M4": Step("tags_weight=0.5 consistency=1.0"),
@@ -82,51 +90,169 @@ STEPS: dict[str, Step] = {
     },
 }
 FIGURES = {"F1": "f1", "IoU": "iou"}
+#: Columns of a list of tags that are not classes.
+CELL_COLUMNS = {"scene", "x", "y", "width", "height", "tile_id"}
 
 
 def radar_tables(
-    seeds: Iterable[int], names: Sequence[str], overrides: str, records: Records, out: Path
+    part: str,
+    seeds: Iterable[int],
+    names: Sequence[str],
+    overrides: str,
+    records: Records,
+    out: Path,
 ) -> str:
-    """The table of the rows that are named (all where none is), and that of M3's labels."""
-    pair = Grounds(out, {}).pairs(["San Francisco, blocks"])[0]
+    """The table of the rows that are named (all where none is), on one of GROUNDS."""
     table: dict[str, dict[int, Mapping[str, Any]]] = {}
-    steps = chosen(STEPS, names)
+    figures, steps = dict(FIGURES), chosen(STEPS, names)
     for seed in seeds:
+        grounds = GROUNDS[part](out, seed)
         for name in steps:
-            counts = PixelCounts.zero()
-            for number, part in enumerate(pair.parts):
-                block = Block(out / f"seed_{seed}" / f"block_{number}", pair, number, seed)
-                key = f"radar | {block.folder} | {name} | {block.key(name, overrides)}"
-                made = partial(_scored, block, name, overrides, records, part.target)
-                counts += PixelCounts(
-                    *(np.array(of, np.int64) for of in records(key, made).values())
-                )
-            found = {"f1": float(f1(counts.cells)), "iou": float(iou(counts.cells))}
+            counts, found = PixelCounts.zero(), {}
+            for ground in grounds:
+                key = f"{part} | {ground.folder} | {name} | {ground.key(name, overrides)}"
+                made = partial(_scored, ground, name, overrides, records)
+                own = PixelCounts(*(np.array(of, np.int64) for of in records(key, made).values()))
+                counts += own
+                if len(grounds) > 1:
+                    figures[ground.target.name] = ground.target.name
+                    found[ground.target.name] = float(f1(own.cells))
+            found |= {"f1": float(f1(counts.cells)), "iou": float(iou(counts.cells))}
             table.setdefault(name, {})[seed] = found
-    rows = [["San Francisco, blocks", *FIGURES, "of the gap in F1, by seed"]]
+    rows = [[part, *figures, "of the gap in F1, by seed"]]
     for name, of in table.items():
-        cells = [spread([found[key] for found in of.values()]) for key in FIGURES.values()]
+        cells = [spread([found[key] for found in of.values()]) for key in figures.values()]
         rows.append([name, *cells, gaps(table, name, "f1")])
     return markdown(rows)
 
 
 @dataclass(frozen=True)
-class Block:
-    """What remains of San Francisco without one of its blocks, in pieces."""
+class Learnt(ABC):
+    """Ground that the ladder learns from, in a folder, by a seed; and a target that it maps."""
 
     folder: Path
-    pair: Pair
-    number: int
     seed: int
+    target: Ground
+
+    @property
+    @abstractmethod
+    def split(self) -> Path:
+        """All that is learnt from, as scenes of VV and VH."""
+
+    @abstractmethod
+    def weakened(self, name: str) -> Path:
+        """The folder that a row learns from."""
 
     def key(self, name: str, overrides: str) -> str:
+        """All that a row depends on."""
         step = STEPS[name]
         own = f"{step} {overrides} {LENGTH} {PIECE} {CELL}"
         return f"{own} after {self.key(step.teacher, overrides)}" if step.teacher else own
 
+    def network(self, name: str, overrides: str, records: Records) -> str:
+        """The run of a row."""
+        step, data = STEPS[name], self.weakened(name)
+        settings = f"{step.settings} {LENGTH} {overrides} seed={self.seed} data_path='{data}'"
+        settings += f" tags_crop={max(step.cell + 2 * CONTEXT, PIECE)}"
+        if step.teacher:
+            teacher = self.network(step.teacher, overrides, records)
+            settings += f" pseudo_path='{self._labels(teacher, data)}'"
+
+        def made() -> dict[str, Any]:
+            return {"run": train(CONFIG, settings).run_id}
+
+        key = f"training | {data} | {self.key(name, overrides)}"
+        return str(records(key, made)["run"])
+
+    def _labels(self, teacher: str, data: Path) -> Path:
+        maps, labels = self.folder / "maps", self.folder / "labels"
+        shutil.rmtree(maps, ignore_errors=True)
+        _map(teacher, self.split, maps)
+        pseudo_labels(
+            input_path=str(maps), tiles_path=data, output_path=labels, mode="tags", num_workers=1
+        )
+        generate_tiles_stats(input_path=labels, output_path=labels, num_workers=1)
+        return labels
+
+
+@dataclass(frozen=True)
+class Towns(Learnt):
+    """Simulated towns of another style; others of the kind are mapped."""
+
+    @classmethod
+    def made(cls, out: Path, seed: int) -> list[Towns]:
+        simulate(
+            output_path=out / "scenes", cities=TOWNS, test_cities=TESTS, dates=1, size=SIZE,
+            seed=TOWN_SEED, shift="style", num_workers=1,
+        )  # fmt: skip
+        target = _prepared(Ground("towns", out / "scenes" / "test", out / "test"))
+        return [cls(out / f"seed_{seed}", seed, target)]
+
     @property
     def split(self) -> Path:
-        """The pieces as scenes of VV and VH."""
+        return self.folder.parent / "scenes" / "train"
+
+    @property
+    def tiles(self) -> Path:
+        """The towns, each a tile; they are prepared where they are not yet."""
+        ground = _prepared(Ground("learnt", self.split, self.folder.parent / "learnt"))
+        for layer, kind in (("images", "images_3b"), ("masks", "masks")):
+            generate_tiles(
+                input_path=ground.rasters / kind, output_path=ground.tiles / layer,
+                tile_size=SIZE, overlap=0, materialize=False, num_workers=1,
+            )  # fmt: skip
+        return ground.tiles
+
+    def weakened(self, name: str) -> Path:
+        step = STEPS[name]
+        shares = ALL if step.upper else TOWN_SHARES
+        if step.layer is None:
+            return self._weaken(f"{step.tags}_{step.cell}_{shares[:2]}", step, shares, step.tags)
+        true = self._weaken(f"shares_{step.cell}_{shares[:2]}", step, shares, "shares")
+        layer = self.folder / f"layer_{step.cell}_{step.layer:g}.csv"
+        write_text_atomically(layer, wrong_tags(true / "tags.csv", step.layer, self.seed))
+        return self._weaken(layer.stem, step, shares, str(layer))
+
+    def _weaken(self, kind: str, step: Step, shares: str, tags: str) -> Path:
+        weaken(
+            input_path=self.tiles, output_path=self.folder / kind, cell=step.cell, context=CONTEXT,
+            shares=shares, seed=self.seed, tags=tags, num_workers=1,
+        )  # fmt: skip
+        return self.folder / kind
+
+
+def wrong_tags(path: Path, wrong: float, seed: int) -> str:
+    """A list of tags, of which that share of the cells has the tags of one another."""
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    names = [name for name in rows[0] if name not in CELL_COLUMNS]
+    some = np.random.default_rng(seed).permutation(len(rows))[: round(wrong * len(rows))]
+    tags = [[rows[i][name] for name in names] for i in some]
+    for i, own in zip(some, tags[1:] + tags[:1], strict=True):
+        rows[i] |= dict(zip(names, own, strict=True))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["scene", "x", "y", *names], extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Block(Learnt):
+    """What remains of San Francisco without one of its blocks, in pieces."""
+
+    pair: Pair
+    number: int
+
+    @classmethod
+    def made(cls, out: Path, seed: int) -> list[Block]:
+        pair = Grounds(out, {}).pairs(["San Francisco, blocks"])[0]
+        return [
+            cls(out / f"seed_{seed}" / f"block_{number}", seed, part.target, pair, number)
+            for number, part in enumerate(pair.parts)
+        ]
+
+    @property
+    def split(self) -> Path:
         return self.folder / "split"
 
     @property
@@ -150,20 +276,20 @@ class Block:
         return self.folder / "tiles"
 
     def weakened(self, name: str) -> Path:
-        """The folder that a row learns from."""
         step = STEPS[name]
+        shares = ALL if step.upper else SHARES
         how: dict[str, Any] = {"tags": step.tags}
-        kind = f"{step.tags}_{step.shares.split(';')[0]}"
+        kind = f"{step.tags}_{shares[:2]}"
         cell = min(step.cell, PIECE)  # of a larger one a piece shows a part
         if step.layer is not None:
             ((_, _, truth),) = self.pair.source.arrays()
             path = self.folder / f"layer_{step.cell}_{step.layer:g}.tif"
-            shares = exchanged(truth, step.cell, step.layer, self.seed)
-            _write_shares(path, truth, self.pair.source, step.cell, shares)
+            wrong = exchanged(truth, step.cell, step.layer, self.seed)
+            _write_shares(path, truth, self.pair.source, step.cell, wrong)
             how, kind = {"tags": str(path)}, path.stem
         weaken(
             input_path=self.tiles, output_path=self.folder / kind, cell=cell, context=CONTEXT,
-            shares=step.shares, seed=self.drawn(), num_workers=1, **how,
+            shares=shares, seed=self.drawn(), num_workers=1, **how,
         )  # fmt: skip
         return self.folder / kind
 
@@ -181,29 +307,9 @@ class Block:
                 return seed
         raise BuiltupError("no split of the pieces has buildings among its pixel labels")
 
-    def network(self, name: str, overrides: str, records: Records) -> str:
-        """The run of a row."""
-        step, data = STEPS[name], self.weakened(name)
-        settings = f"{step.settings} {LENGTH} {overrides} seed={self.seed} data_path='{data}'"
-        if step.teacher:
-            teacher = self.network(step.teacher, overrides, records)
-            settings += f" pseudo_path='{self._labels(teacher, data)}'"
 
-        def made() -> dict[str, Any]:
-            return {"run": train(CONFIG, settings).run_id}
-
-        key = f"training | {data} | {self.key(name, overrides)}"
-        return str(records(key, made)["run"])
-
-    def _labels(self, teacher: str, data: Path) -> Path:
-        maps, labels = self.folder / "maps", self.folder / "labels"
-        shutil.rmtree(maps, ignore_errors=True)
-        _map(teacher, self.split, maps)
-        pseudo_labels(
-            input_path=str(maps), tiles_path=data, output_path=labels, mode="tags", num_workers=1
-        )
-        generate_tiles_stats(input_path=labels, output_path=labels, num_workers=1)
-        return labels
+#: What can be learnt from: all that one table is of.
+GROUNDS: dict[str, Any] = {"radar": Block.made, "towns": Towns.made}
 
 
 def pieces(block: int) -> list[Window]:
@@ -248,13 +354,11 @@ def _cut_piece(raster: Path, folder: Path, word: str, window: Window) -> None:
             out.update_tags(**{k: v for k, v in dataset.tags().items() if k.startswith("BUILTUP")})
 
 
-def _scored(
-    block: Block, name: str, overrides: str, records: Records, target: Ground
-) -> dict[str, Any]:
-    run = block.network(name, overrides, records)
-    folder = block.folder / "test_maps"
-    _map(run, target.split, folder)
-    counts = sum((of for _, of in count_maps(folder, target)), PixelCounts.zero())
+def _scored(ground: Learnt, name: str, overrides: str, records: Records) -> dict[str, Any]:
+    run = ground.network(name, overrides, records)
+    folder = ground.folder / "test_maps"
+    _map(run, ground.target.split, folder)
+    counts = sum((of for _, of in count_maps(folder, ground.target)), PixelCounts.zero())
     return {"matrix": counts.matrix.tolist(), "histogram": counts.histogram.tolist()}
 
 

@@ -73,3 +73,15 @@ def test_no_piece_is_near_the_block_that_is_left_out(block: int) -> None:
     assert len(found) == len(set(found)) > 20
     assert all(near.intersection(window) is None for window in found)
     assert all(window.y + 64 <= 900 and window.x + 64 <= 512 for window in found)
+
+
+def test_wrong_tags_are_those_of_one_another(tmp_path: Path) -> None:
+    rows = [f"town_{n},{32 * n},0,32,32,tile_{n},{1 - n / 10:g},{n / 10:g}" for n in range(10)]
+    path = tmp_path / "tags.csv"
+    path.write_text("\n".join(["scene,x,y,width,height,tile_id,background,building", *rows]))
+    lines = weak_radar.wrong_tags(path, 0.3, 0).splitlines()
+    assert lines[0] == "scene,x,y,background,building"
+    tags = [float(line.split(",")[-1]) for line in lines[1:]]
+    changed = [n for n, tag in enumerate(tags) if tag != n / 10]
+    assert len(changed) == 3 and sorted(tags) == [n / 10 for n in range(10)]
+    assert [line.split(",")[:3] for line in lines[1:]] == [row.split(",")[:3] for row in rows]

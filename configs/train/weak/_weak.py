@@ -33,6 +33,7 @@ lr, weight_decay, encoder_rate = 2e-4, 1e-2, 0.5  # the encoder's share of the r
 
 pseudo_path, pseudo_weight = "", 1.0  # labels of `pseudo_labels mode=tags`, taught beside
 tags_weight, tags_r = 0.0, 20.0  # of log-sum-exp, the larger the nearer to the greatest; 0: mean
+tags_crop = None  # pixels of a sample of tags, a cell and its surroundings; as crop
 consistency, keep, views = 0.0, 0.95, 2  # weight; least probability, one or one a class
 cutmix, feature_dropout, masked = 0.5, "single", True  # masked: by the tags
 
@@ -56,7 +57,7 @@ def cells(stream, samples=None):
         data_path,
         val_fold=val_fold,
         batch_size=batch_size,
-        crop=crop,
+        crop=tags_crop or crop,
         channel_set=channel_set,
         num_workers=num_workers,
         seed=seed + stream,
