@@ -1,13 +1,14 @@
 """What heads, pretrained weights and zooms are worth for buildings from drones: docs/results.md.
 
-    python benchmarks/open_cities.py [--part scenes|kampala|towns] [--seeds "0;1;2"]
-        [--networks "…;…"] [--ways "…;…"] [--only "…;…"]
+    python benchmarks/open_cities.py [--part scenes|kampala|towns|shift|banepa|ensembles]
+        [--seeds "0;1;2"] [--networks "…;…"] [--ways "…;…"] [--only "…;…"]
 
 `scenes`: one of five real scenes is left out in turn (Banepa north and south, Kampala, Vegas and
 SpaceNet-7: very different cameras and pixels). `kampala`: one quarter of Kampala is mapped by what
 the other three teach. `towns`: simulated towns of three pixel sizes, others of them mapped. Every
 network is mapped in several ways, and scored by the Jaccard index of buildings; the counts of all
-scenes that were left out are pooled, too.
+scenes that were left out are pooled, too. `shift`, `banepa` and `ensembles` are of
+`open_cities_students.py`, whose rows `--networks` names.
 
 Data: $BUILTUP_DATA/imagery/open_cities and $BUILTUP_DATA/optical. What is trained and mapped
 already is kept (`<output>/runs.json`): stop it and run it again.
@@ -78,6 +79,12 @@ GAP = 10.0
 #: Simulated towns: pixel sizes, towns of each to learn from and to map, pixels of a side.
 PIXELS, TOWNS, TESTS, SIZE, SEED = ("0.1", "0.25", "0.5"), 4, 2, 768, 31
 LAYERS = ("images", "masks")
+#: Parts of open_cities_students.py.
+MORE = ("shift", "banepa", "ensembles")
+#: By network and way, seed and what is left out, the counts.
+Table = dict[tuple[str, str], dict[int, dict[str, dict[str, Any]]]]
+#: What is left out, by name.
+Folds = list[str]
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ class Ground:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--part", choices=sorted(GROUNDS), default="scenes")
+    parser.add_argument("--part", choices=(*GROUNDS, *MORE), default="scenes")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--networks", default="", help="names, separated by ;")
     parser.add_argument("--ways", default="plain", help="names, separated by ;")
@@ -109,13 +116,42 @@ def main() -> None:
     arguments = parser.parse_args()
     use_project_database()
     out: Path = arguments.output
+    seeds = [int(word) for word in arguments.seeds.split(";")]
+    if arguments.part in MORE:
+        table, folds = _more(arguments, seeds, out)
+    else:
+        table, folds = _left_out(arguments, seeds, out)
+    text = markdown(rows_of(table, folds))
+    print(text)
+    if arguments.markdown:
+        write_text_atomically(arguments.markdown, text + "\n")
+
+
+def _more(arguments: argparse.Namespace, seeds: Sequence[int], out: Path) -> tuple[Table, Folds]:
+    """The table of `open_cities_students.py`, and what is left out in it."""
+    import open_cities_students as more
+
+    records, ways = Records(out / "runs.json"), _chosen(WAYS, arguments.ways)
+    if arguments.part == "ensembles":
+        table = more.ensembles_table(out, seeds, ways, arguments.overrides, records)
+        return table, [f"towns_{pixel.replace('.', '')}" for pixel in PIXELS]
+    ground = more.towns(out) if arguments.part == "shift" else more.banepa(out)
+    rows = list(_chosen({row: row for row in more.ROWS}, arguments.networks))
+    table = more.students_table(ground, seeds, rows, ways, arguments.overrides, records)
+    return table, [part.fold for part in ground.parts]
+
+
+def _left_out(
+    arguments: argparse.Namespace, seeds: Sequence[int], out: Path
+) -> tuple[Table, Folds]:
+    """The counts of all networks on what is left out in turn, and its names."""
     ground = GROUNDS[arguments.part](out)
     only = [word for word in arguments.only.split(";") if word]
     parts = [p for p in ground.parts if not only or any(word in p.fold for word in only)]
     records = Records(out / "runs.json")
     networks = _chosen(NETWORKS, arguments.networks)
     table: Table = {}
-    for seed in map(int, arguments.seeds.split(";")):
+    for seed in seeds:
         for name, (config, settings) in networks.items():
             overrides = f"{settings} {arguments.overrides}".strip()
             for part in parts:
@@ -126,10 +162,7 @@ def main() -> None:
                     made = partial(_mapped, trained, recipe, part, folder)
                     found = records(key, made)
                     table.setdefault((name, way), {}).setdefault(seed, {})[part.fold] = found
-    text = markdown(rows_of(table, [part.fold for part in parts]))
-    print(text)
-    if arguments.markdown:
-        write_text_atomically(arguments.markdown, text + "\n")
+    return table, [part.fold for part in parts]
 
 
 def _chosen(known: Mapping[str, Any], names: str) -> dict[str, Any]:
@@ -321,9 +354,6 @@ def _mapped(
 
 
 # --- the table ------------------------------------------------------------------------------------
-
-#: By network and way, seed and what is left out, the counts.
-Table = dict[tuple[str, str], dict[int, dict[str, dict[str, Any]]]]
 
 
 def rows_of(table: Table, folds: Sequence[str]) -> list[list[str]]:

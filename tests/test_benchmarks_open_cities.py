@@ -12,8 +12,10 @@ import rasterio
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import open_cities
+import open_cities_students
 
-from helpers import write_raster
+from builtup.config import load as configs
+from helpers import ROOT, write_raster
 
 # truth by prediction: 4 rest, 1 false, 2 missed, 3 hit: 3 of 6 in the union
 HALF = {"matrix": [[4, 1], [2, 3]], "seconds": 2.0}
@@ -46,3 +48,28 @@ def test_a_part_of_a_scene_lies_where_it_lay(tmp_path: Path) -> None:
 def test_an_unknown_network_ends_the_script() -> None:
     with pytest.raises(SystemExit, match="W-Net: unknown; known are U-Net, scratch"):
         open_cities._chosen(open_cities.NETWORKS, "U-Net, scratch;W-Net")
+
+
+def test_a_student_has_the_network_and_the_size_of_its_teacher() -> None:
+    own = {"drop_connect", "soft_path"}
+    student = configs.load(ROOT / open_cities_students.STUDENT, open_cities_students.SMALL)
+    teacher = configs.load(ROOT / open_cities.CONFIG)
+    names = {word.partition("=")[0] for word in open_cities_students.SMALL.split()} - own
+    assert {n: student.get(n) for n in names} == {n: teacher.get(n) for n in names}
+    teachers = [of for _, of in open_cities_students.STUDENTS.values()]
+    rows = open_cities_students.ROWS
+    assert all(rows.index(of) < rows.index(row) for row, of in
+               zip(open_cities_students.STUDENTS, teachers, strict=True))  # fmt: skip
+
+
+def test_an_image_in_pieces_is_the_image(tmp_path: Path) -> None:
+    size = open_cities_students.SIZE
+    mask = np.random.default_rng(0).integers(0, 2, (size, size)).astype(np.uint8)
+    write_raster(tmp_path / "whole" / "masks" / "town" / "town_mask.tif", mask[None])
+    open_cities_students._in_pieces(tmp_path / "whole", tmp_path / "cut")
+    found = np.zeros_like(mask)
+    for path in (tmp_path / "cut").glob("masks/*/*.tif"):
+        y, x = (int(word) for word in path.parent.name.split("_")[1:])
+        with rasterio.open(path) as piece:
+            found[y : y + piece.height, x : x + piece.width] = piece.read(1)
+    assert (found == mask).all() and len(list((tmp_path / "cut").glob("masks/*"))) == 9
