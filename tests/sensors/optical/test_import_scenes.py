@@ -1,4 +1,4 @@
-"""Importing data sets of pictures: what comes out, what is refused, what is said."""
+"""Importing data sets of pictures: what comes out, what is said."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from click.testing import CliRunner
 from PIL import Image
 
 from builtup.cli import cli
-from builtup.errors import BuiltupError, ConfigError, GridError, InputError
 from builtup.geo.uncompressed_reader import read_direct
 from builtup.geo.windows import Window
 from builtup.sensors.optical.import_scenes import import_scenes
@@ -291,108 +290,6 @@ def test_chips_of_numbers_and_of_colours(tmp_path):
         assert (mask[0] == (class_numbers((64, 80)) == 0)).all()
         assert tags["BUILTUP_CLASSES"] == "ground,building"
         assert "BUILTUP_METRES" not in tags
-
-
-# --- what is refused ------------------------------------------------------------------------------
-
-
-def refused(root: Path, out: Path, kind: type[BuiltupError], message: str, **options: Any) -> None:
-    """In one line, with nothing written."""
-    with pytest.raises(kind, match=message) as error:
-        run(root, out, **options)
-    assert "\n" not in str(error.value)
-    assert not [path for path in out.rglob("*") if path.is_file()]
-
-
-def test_labels_of_another_size(tmp_path):
-    write_dronedeploy(tmp_path / "raw", labels=painted(class_numbers((300, 399))))
-    message = (
-        r"one-label\.png: 399x300 pixels, its picture one-ortho\.tif has 400x300; "
-        "give labels on the picture's grid"
-    )
-    refused(tmp_path / "raw", tmp_path / "out", GridError, message)
-
-
-@pytest.mark.parametrize(
-    ("crs", "place", "message"),
-    [
-        (UTM, PLACE @ Affine.translation(4000, 0), "does not meet its picture one-ortho.tif"),
-        ("EPSG:32633", PLACE, "does not meet its picture"),
-        (None, PLACE @ Affine.translation(4000, 0), "does not meet its picture"),
-    ],
-)
-def test_an_elevation_that_does_not_meet_its_picture(tmp_path, crs, place, message):
-    root = write_dronedeploy(tmp_path / "raw")
-    write_raster(root / "elevations/one-elev.tif", elevation(), place, crs)
-    refused(root, tmp_path / "out", GridError, message)
-
-
-def test_an_elevation_with_a_place_beside_a_picture_without(tmp_path):
-    root = write_dronedeploy(tmp_path / "raw", crs=None, transform=None)
-    write_raster(root / "elevations/one-elev.tif", elevation(), PLACE, UTM)
-    refused(root, tmp_path / "out", GridError, "has a CRS, and its picture one-ortho.tif has none")
-
-
-def test_an_elevation_of_another_ratio(tmp_path):
-    root = write_dronedeploy(tmp_path / "raw", crs=None, transform=None)
-    write_raster(root / "elevations/one-elev.tif", elevation()[:, :200], None, None)
-    refused(root, tmp_path / "out", GridError, "200x300 pixels have another ratio than .* 400x300")
-
-
-def test_an_elevation_without_a_value_on_its_picture(tmp_path):
-    root = write_dronedeploy(tmp_path / "raw", heights=np.full((300, 400), -9999, np.float32))
-    refused(root, tmp_path / "out", InputError, "no elevation on its picture one-ortho.tif")
-
-
-def test_a_picture_without_a_valid_pixel(tmp_path):
-    write_dronedeploy(tmp_path / "raw", image=np.zeros((3, 300, 400), np.uint8))
-    refused(tmp_path / "raw", tmp_path / "out", InputError, "no valid pixel")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"layout": "none"}, "layout=none: unknown; choose one of dronedeploy, chips"),
-        ({"pixel": "ten"}, "pixel=ten: no size of a pixel"),
-        ({"pixel": "-1"}, "pixel=-1: no size of a pixel"),
-        ({"layout": "chips"}, "layout=chips has no classes of its own; give classes="),
-    ],
-)
-def test_wrong_options(tmp_path, options, message):
-    write_dronedeploy(tmp_path / "raw")
-    refused(tmp_path / "raw", tmp_path / "out", ConfigError, message, **options)
-
-
-def test_a_split_that_is_none(tmp_path):
-    root = write_dronedeploy(tmp_path / "raw")
-    message = r"no scene of the split test: it has no list of splits \(train.txt, …\)"
-    refused(root, tmp_path / "out", InputError, message, split="test")
-    (root / "train.txt").write_text("one\n")
-    message = "no scene of the split test: it has train"
-    refused(root, tmp_path / "out", InputError, message, split="test")
-    refused(root, tmp_path / "out", InputError, message, split="train;test")
-
-
-def test_bad_scenes_are_skipped_and_named(tmp_path):
-    root = write_dronedeploy(tmp_path / "raw", "good")
-    write_dronedeploy(root, "small", labels=painted(class_numbers((30, 40))))
-    write_dronedeploy(root, "black", image=np.zeros((3, 300, 400), np.uint8))
-    summary = run(root, tmp_path / "out", on_error="skip")
-    assert (summary.done, len(summary.skipped)) == (1, 2)
-    assert {Path(e.path).name for e in summary.skipped} == {"small-label.png", "black-ortho.tif"}
-    assert [row["scene"] for row in rows(tmp_path / "out")] == ["good"]
-    assert sorted(p.name for p in (tmp_path / "out").rglob("*.tif")) == [
-        "good_image.tif", "good_mask.tif",
-    ]  # fmt: skip
-
-
-def test_what_earlier_imports_left_is_named(tmp_path, caplog):
-    root = write_dronedeploy(tmp_path / "raw", "a")
-    write_dronedeploy(root, "b")
-    run(root, tmp_path / "out")
-    (root / "images/b-ortho.tif").unlink()
-    run(root, tmp_path / "out")
-    assert "b_image.tif: of no scene of this import; it is left as it is" in caplog.text
 
 
 # --- again, and again -----------------------------------------------------------------------------
