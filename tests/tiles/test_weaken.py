@@ -129,6 +129,24 @@ def test_not_materialised_tiles_give_the_same_tags_and_no_copies(root, tmp_path)
         np.testing.assert_array_equal(read_tile(tile), read_tile(pairs[tile.tile_id]))
 
 
+@pytest.mark.parametrize("materialize", [True, False])
+def test_small_cells_with_much_around_them_have_a_tile_each(root, tmp_path, materialize):
+    """Cells of 10 pixels whose surroundings of 16 begin at the scene's edge had one tile id."""
+    (tmp_path / "own").mkdir()
+    for folder in (root / "images_3b", root / "masks"):
+        (tmp_path / "own" / folder.name).symlink_to(folder)
+    tile_all(tmp_path / "own", materialize=materialize)
+    run(tmp_path / "own", tmp_path / "out", cell=10, context=16)
+    own = tags(tmp_path / "out")
+    assert len(own) == 2 * 7 * 9 == len({row["tile_id"] for row in own})
+    tiles = {tile.tile_id: tile for tile in read_list(tmp_path / "out/images/tiles.csv")}
+    for row in own:
+        w, x, y = tiles[row["tile_id"]].window, int(row["x"]), int(row["y"])
+        assert (w.x, w.y) == (max(0, x - 16), max(0, y - 16))
+        assert (w.x + w.width, w.y + w.height) == (min(90, x + 26), min(70, y + 26))
+        assert read_tile(tiles[row["tile_id"]]).shape[1:] == (w.height, w.width)
+
+
 def test_shares_and_a_least_share(root, tmp_path):
     run(root, tmp_path / "shares", tags="shares")
     row = tags(tmp_path / "shares")[0]

@@ -53,7 +53,7 @@ Layers = Mapping[str, tuple[Tile, ...]]
 @dataclass(frozen=True)
 class WeakScene:
     """A scene: its grid, the tiles of its layers, its cells and what shows them; empty `shown`:
-    it keeps its tiles. `tags` are those that the masks made for it bear."""
+    it keeps its tiles, else one a cell. `tags` are those that the masks made for it bear."""
 
     grid: Grid
     layers: Mapping[str, tuple[Tile, ...]]
@@ -61,6 +61,13 @@ class WeakScene:
     shown: tuple[Window, ...]
     classes: Classes
     tags: Mapping[str, str]
+
+    def tile_id(self, scene: str, cell: Window) -> str:
+        """The id of the tile that shows a cell; empty where the scene keeps its tiles.
+
+        It is of the cell: near an edge several are shown from the same pixel.
+        """
+        return f"{scene}_{cell.x}_{cell.y}" if self.shown else ""
 
 
 def weak_scene(
@@ -132,7 +139,7 @@ def hide_scene(job: Job) -> dict[str, int]:
     with gdal_env():
         _write_unknown(job.outputs[0], work)
         for path in job.outputs[1:]:
-            _cut_cells(path, work.layers[path.parent.name], work.shown)
+            _cut_cells(path, work)
     return {"cells": len(work.cells)}
 
 
@@ -147,13 +154,21 @@ def _write_unknown(path: Path, work: WeakScene) -> None:
             out.write(nothing, 1, window=window.rasterio)
 
 
-def _cut_cells(folder: Path, tiles: Sequence[Tile], shown: Sequence[Window]) -> None:
+def _cut_cells(folder: Path, work: WeakScene) -> None:
+    tiles = work.layers[folder.parent.name]
     first = tiles[0]
     with open_raster(first.path) as source, atomic_directory(folder) as out:
-        for window in shown:
+        for cell, window in zip(work.cells, work.shown, strict=True):
             own = Window(window.y - first.y, window.x - first.x, window.height, window.width)
             values = _across(tiles, window)
-            write_tile(source, own, values, out / tile_name(window.x, window.y))
+            path = out / _file_of(cell, window)
+            path.parent.mkdir()
+            write_tile(source, own, values, path)
+
+
+def _file_of(cell: Window, shown: Window) -> Path:
+    """Where the tile that shows a cell lies; cells near an edge may show from the same pixel."""
+    return Path(f"cell_{cell.x}_{cell.y}", tile_name(shown.x, shown.y))
 
 
 def _across(tiles: Sequence[Tile], window: Window) -> NDArray[np.generic]:
@@ -201,11 +216,11 @@ def shown_tiles(job: Job, layer: str) -> list[Tile]:
         return []
     first, made = work.layers[IMAGES][0], {path.parent.name: path for path in job.outputs[1:]}
     tiles = []
-    for w in work.shown:
+    for cell, w in zip(work.cells, work.shown, strict=True):
         path = job.outputs[0] if layer == MASKS else work.layers[layer][0].path
         if layer in made:
-            path = made[layer] / tile_name(w.x, w.y)
-        tile_id = f"{plain_id(job.name)}_{w.x}_{w.y}"
+            path = made[layer] / _file_of(cell, w)
+        tile_id = work.tile_id(plain_id(job.name), cell)
         own = replace(first, tile_id=tile_id, path=path, x=w.x, y=w.y)
         tiles.append(replace(own, width=w.width, height=w.height))
     return tiles

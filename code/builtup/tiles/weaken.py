@@ -53,7 +53,7 @@ __all__ = ["PRESENCE", "SHARES", "weaken"]
 log = logging.getLogger(__name__)
 
 #: Pixels are counted before anything is hidden: what is refused leaves no masks behind.
-COUNT, STEP = Step("weaken_counts", 1), Step("weaken", 2)
+COUNT, STEP = Step("weaken_counts", 1), Step("weaken", 3)
 #: What tags are counted as: 1 and 0, or the share of each class.
 PRESENCE, SHARES = "presence", "shares"
 SPLIT_CSV = "split.csv"
@@ -260,10 +260,9 @@ def _tags_of(
             share = counts / total
         values = share if tags == SHARES else np.where(np.isnan(share), np.nan, share > least_share)
     values[:, [i for i in range(len(classes)) if i not in classes.scored]] = np.nan
-    ids = [f"{scene}_{of.x}_{of.y}" for of in work.shown] or [""] * len(work.cells)
     return [
-        CellTags(scene, window, tuple(map(float, row)), tile_id)
-        for window, row, tile_id in zip(work.cells, values, ids, strict=True)
+        CellTags(scene, w, tuple(map(float, row)), work.tile_id(scene, w))
+        for w, row in zip(work.cells, values, strict=True)
     ]
 
 
