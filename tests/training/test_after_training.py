@@ -148,6 +148,19 @@ def test_the_share_of_the_mapped_class_is_that_of_the_ground_learnt_from(
     assert Summary.read(tmp_path).share == pytest.approx(labelled.mean())
 
 
+def test_the_share_of_soft_labels_is_their_mean_probability(config: Path) -> None:
+    """Levels were counted as classes, so that maps by students followed a share that was none."""
+    loaded = configs.load(config)
+    data, model = build_data(loaded), loaded.build("model")
+    share = after_training._share(model, data)
+    assert share is not None
+    dataset = cast("Any", data.train).dataset
+    dataset.soft = True  # level 1 is a probability of 1/254
+    assert after_training._share(model, data) == pytest.approx(share / 254)
+    dataset.mask_bands = 3
+    assert after_training._share(model, data) is None
+
+
 def test_without_a_validation_there_is_nothing_to_draw(config: Path, tmp_path: Path) -> None:
     recorder = finished(config, tmp_path, None)
     assert recorder.logged == {} and not (tmp_path / "curves").exists()

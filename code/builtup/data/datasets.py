@@ -103,6 +103,7 @@ class TrainTiles(Dataset[Sample]):
         self.cell = cell
         self.layers = layers or Layers()
         self.optical = optical
+        self.soft = soft
         self.resize = ResizePower(crop.size, soft=soft)
         self.mask_bands = band_count(self.tiles[0].mask) if soft and self.tiles else 1
         self.augment = augment

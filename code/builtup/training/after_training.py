@@ -18,7 +18,7 @@ from builtup.config.load import Config
 from builtup.data.datasets import TrainTiles, ValidationTiles
 from builtup.errors import ConfigError
 from builtup.geo.lengths import pixel_metres
-from builtup.geo.probability import IGNORE
+from builtup.geo.probability import IGNORE, LEVELS, SCALE
 from builtup.geo.rasters import gdal_env, open_raster
 from builtup.models.segmenter import Segmenter
 from builtup.runs import registry
@@ -175,10 +175,10 @@ def _spread(tiles: int) -> list[int]:
 
 
 def _share(model: Segmenter, data: Data) -> float | None:
-    """The share of the mapped class among the labelled pixels that training may learn from; None
-    where there are none, or where something else than classes of masks is learnt."""
+    """The share of the mapped class among the labelled pixels that training may learn from, of soft
+    labels its mean probability; None where there are none, or a band a class."""
     learnt = getattr(data.train, "dataset", None)
-    if not isinstance(learnt, TrainTiles):
+    if not isinstance(learnt, TrainTiles) or learnt.mask_bands > 1:
         return None
     dataset = ValidationTiles(
         [learnt.tiles[i] for i in _spread(len(learnt.tiles))],
@@ -192,7 +192,11 @@ def _share(model: Segmenter, data: Data) -> float | None:
     for number in range(len(dataset)):
         counts += np.bincount(dataset[number]["mask"].numpy().ravel(), minlength=IGNORE + 1)
     labelled = counts[:IGNORE].sum()
-    return float(counts[data.classes.mapped_index] / labelled) if labelled else None
+    if not labelled:
+        return None
+    if learnt.soft:
+        return float(counts[:LEVELS] @ np.arange(LEVELS) / SCALE / labelled)
+    return float(counts[data.classes.mapped_index] / labelled)
 
 
 def _metres(tiles: Sequence[Tile]) -> float | None:
