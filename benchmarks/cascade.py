@@ -10,8 +10,7 @@ small scene, cascade and plain in alternation: at most 1.45 times, where the lev
 third more; `--network small` times a network that is several times as fast, so that folding counts
 for more. `ways` prints what each way of benchmarks/aerial.py costs: Mpx/s and memory above the
 loaded process, of the same U-Net on the small scene, stride 2 and three scales; it has no bar. Exit
-status 1 where a bar is missed. All of it lies under output/bench/cascade and is
-removed.
+status 1 where a bar is missed. All of it lies under output/bench/cascade and is removed.
 """
 
 from __future__ import annotations

@@ -132,6 +132,9 @@ def _more(arguments: argparse.Namespace, seeds: Sequence[int], out: Path) -> tup
     import open_cities_students as more
 
     records, ways = Records(out / "runs.json"), _chosen(WAYS, arguments.ways)
+    unused = ["only"] if arguments.part != "ensembles" else ["only", "networks"]
+    if given := [name for name in unused if getattr(arguments, name)]:
+        sys.exit(f"error: --{given[0]}: has no meaning for --part {arguments.part}; leave it out")
     if arguments.part == "ensembles":
         table = more.ensembles_table(out, seeds, ways, arguments.overrides, records)
         return table, [f"towns_{pixel.replace('.', '')}" for pixel in PIXELS]

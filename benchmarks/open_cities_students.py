@@ -5,7 +5,7 @@ from its labels as ever and every fifth step from its maps, one option added aft
 second round from the last student's maps. `banepa`: the same from the north of a real scene to its
 south, which is scored in four blocks; the south's images are seen, so that this is transductive.
 The upper bound learns from labels of the mapped kind. `ensembles`: networks of several seeds, and
-of one seed without a fifth of the towns each, and their means.
+of one seed that each leave out one town, and their means.
 """
 
 from __future__ import annotations
@@ -223,7 +223,8 @@ def students_table(
                 for way, recipe in ways.items():
                     folder = ground.folder / "maps" / f"{row}_{part.fold}_{way}".replace(" ", "_")
                     made = partial(_counts, partial(school.network, row), recipe, part, folder)
-                    key = f"{ground.folder} | {part.fold} | {row} | {overrides} | {way} | {seed}"
+                    own = f"{row} {STUDENTS.get(row)} {SMALL}"
+                    key = f"{ground.folder} | {part.fold} | {own} | {overrides} | {way} | {seed}"
                     found = records(key, made)
                     table.setdefault((row, way), {}).setdefault(seed, {})[part.fold] = found
     return table
@@ -246,7 +247,8 @@ def ensembles_table(
     table: Table = {}
     for way, recipe in ways.items():
         for part in ground.parts:
-            place = out / "ensembles" / f"{part.fold}_{way}".replace(" ", "_")
+            name = f"{part.fold} {way} {overrides}"  # means are of what lies there
+            place = out / "ensembles" / "".join(c if c.isalnum() else "_" for c in name)
             for name, (seed, fold) in members.items():
                 network = partial(_member, ground, seed, fold, overrides, records)
                 made = partial(_counts, network, recipe, part, place / name, keep=True)

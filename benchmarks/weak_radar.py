@@ -136,6 +136,11 @@ class Learnt(ABC):
 
     @property
     @abstractmethod
+    def side(self) -> int:
+        """Pixels along a side of its scenes."""
+
+    @property
+    @abstractmethod
     def split(self) -> Path:
         """All that is learnt from, as scenes of VV and VH."""
 
@@ -153,7 +158,7 @@ class Learnt(ABC):
         """The run of a row."""
         step, data = STEPS[name], self.weakened(name)
         settings = f"{step.settings} {LENGTH} {overrides} seed={self.seed} data_path='{data}'"
-        settings += f" tags_crop={max(step.cell + 2 * CONTEXT, PIECE)}"
+        settings += f" tags_crop={max(min(step.cell + 2 * CONTEXT, self.side), PIECE)}"
         if step.teacher:
             teacher = self.network(step.teacher, overrides, records)
             settings += f" pseudo_path='{self._labels(teacher, data)}'"
@@ -187,6 +192,10 @@ class Towns(Learnt):
         )  # fmt: skip
         target = _prepared(Ground("towns", out / "scenes" / "test", out / "test"))
         return [cls(out / f"seed_{seed}", seed, target)]
+
+    @property
+    def side(self) -> int:
+        return SIZE
 
     @property
     def split(self) -> Path:
@@ -250,6 +259,10 @@ class Block(Learnt):
             cls(out / f"seed_{seed}" / f"block_{number}", seed, part.target, pair, number)
             for number, part in enumerate(pair.parts)
         ]
+
+    @property
+    def side(self) -> int:
+        return PIECE
 
     @property
     def split(self) -> Path:

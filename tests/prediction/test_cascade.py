@@ -386,6 +386,8 @@ def test_a_model_s_own_weights_fold_its_scales(
     assert str(Cascade.of("", 1 / 3, 2.0, (0.5, 1.0), BUILT_UP, tmp_path)) == own
     assert "several scales: fold=logits, as its weights were fitted to this model" in caplog.text
     assert Cascade.of("", 1 / 3, 2.0, (), BUILT_UP, tmp_path) is None  # one scale stays one
+    with pytest.raises(ConfigError, match=r"weights of the scales 0.5;1; give these, or say fold"):
+        Cascade.of("", 1 / 3, 2.0, (0.25, 1.0), BUILT_UP, tmp_path)
 
 
 def test_a_cascade_says_what_its_pixels_depend_on() -> None:

@@ -56,8 +56,7 @@ class Cascade:
     """At which scales scenes are predicted, and how they are folded.
 
     Without `scales` they are ε^−D … 1, ε being the `exponent` (above 1), as `cascade_scales` has
-    them. `fitted` are the weights of logits. Raises ConfigError for scales that make
-    no sense.
+    them. `fitted` are the weights of logits. Raises ConfigError for scales that make no sense.
     """
 
     folding: Folding
@@ -96,6 +95,7 @@ class Cascade:
         be read.
         """
         kept = own is not None and (own / ScaleWeights.NAME).is_file()
+        remedy = "leave scales out" if fold else "give these, or say fold=soft"
         if scales and not fold:
             fold = "logits" if kept else "soft"
             why = "as its weights were fitted to this model" if kept else "without fitted weights"
@@ -118,7 +118,7 @@ class Cascade:
             )
         if scales and tuple(sorted(scales)) != fitted.scales:
             theirs = ";".join(f"{scale:g}" for scale in fitted.scales)
-            raise ConfigError(f"fold={fold}: weights of the scales {theirs}; leave scales out")
+            raise ConfigError(f"fold={fold}: weights of the scales {theirs}; {remedy}")
         return cls(Folding(kind, alpha, fitted.weights), fitted.scales, exponent, fitted)
 
     def __str__(self) -> str:
