@@ -249,8 +249,9 @@ def test_fitted_weights_prefer_the_run_that_is_right_and_name_its_city(tmp_path:
     assert record["tuned_on"] == record["weights_tuned_on"] == ["38SLF_Alpha"]
 
 
+@pytest.mark.parametrize("what", ["weights", "threshold"])
 def test_a_run_that_has_seen_the_ground_of_the_fit_is_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     truth = np.zeros((20, 20), np.uint8)
     truth[4:12, 4:12] = 1
@@ -258,11 +259,11 @@ def test_a_run_that_has_seen_the_ground_of_the_fit_is_named(
     (runs[0] / "inference.json").unlink()
     EnsembleRecord(members=(), threshold=0.5, tuned_on=("38SLF_Alpha",)).write(runs[0])
     write_town(tmp_path / "gt")
-    average(tmp_path, *runs, weights="fit", gt_path=str(tmp_path / "gt"))
+    average(tmp_path, *runs, **{what: "fit"}, gt_path=str(tmp_path / "gt"))
     said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert said == [
-        f"weights=fit: {runs[0]} was tuned on 38SLF_Alpha, and looks better there than it is; fit "
-        "the weights on ground that no run has seen"
+        f"{what}=fit: {runs[0]} was tuned on 38SLF_Alpha, and looks better there than it is; fit "
+        f"the {what} on ground that no run has seen"
     ]
 
 

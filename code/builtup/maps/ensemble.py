@@ -90,11 +90,12 @@ def ensemble(
     fitted: tuple[str, ...] = ()
     if weights == "fit":
         shares, fitted = fit_weights(names, shared_scenes(members), gt_path)
-        _warn_of_seen(members, fitted)
+        _warn_of_seen("weights", members, fitted)
     else:
         shares = parse_weights(weights, len(members))
     if threshold == "fit":
         level, chosen = fit_threshold(shared_scenes(members), shares, gt_path)
+        _warn_of_seen("threshold", members, chosen)
     else:
         level, chosen = _threshold(threshold, members, shares), ()
     _require_weight(members, shares, weights)
@@ -105,14 +106,14 @@ def ensemble(
     return summary
 
 
-def _warn_of_seen(members: Sequence[Member], fitted: Sequence[str]) -> None:
-    """Name the runs whose networks have seen the truth that weights were fitted on."""
+def _warn_of_seen(what: str, members: Sequence[Member], fitted: Sequence[str]) -> None:
+    """Name the runs whose networks have seen the truth that weights or threshold were fitted on."""
     for m in members:
         if seen := [city for city in fitted if m.ground.on(city)]:
             log.warning(
-                "weights=fit: %s was tuned on %s, and looks better there than it is; fit the "
-                "weights on ground that no run has seen",
-                *(m.name, ", ".join(seen)),
+                "%s=fit: %s was tuned on %s, and looks better there than it is; fit the %s on "
+                "ground that no run has seen",
+                *(what, m.name, ", ".join(seen), what),
             )
 
 
