@@ -259,8 +259,8 @@ predicting = listed(
     ("blend", str, "ramp", "weights of overlapping windows: ramp, mean or gaussian"),
     (
         *("fold", str, ""),
-        "several scales to one: vote, soft, mean, or logits of cascade_fit (logits:<where>); of "
-        "scales by default logits, or soft where none were fitted to the model",
+        "several scales to one: vote, soft, mean, or logits of cascade_fit (logits:<where>), of "
+        "scales by default those fitted to the model",
     ),
     ("scales", Numbers(), "", '"1/4;1/2;1"; by the size of scene and window by default'),
     ("exponent", float, 2.0, "times the pixels along a side from one of these scales to the next"),

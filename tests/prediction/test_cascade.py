@@ -341,7 +341,7 @@ def test_the_work_is_a_third_more_and_edges() -> None:
         (("mean", 0.3, 2.0, (0.5, 0.5)), "one of them is given twice"),
         (
             ("logits", 0.3, 2.0, ()),
-            "fold=logits: no weights of scales were fitted to this model; run cascade_fit",
+            "fold=logits: no weights of scales were fitted to this model; say fold=soft",
         ),
         (("most", 0.3, 2.0, ()), "fold=most: unknown"),
     ],
@@ -374,9 +374,9 @@ def test_a_model_s_own_weights_fold_its_scales(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    soft = Cascade.of("", 1 / 3, 2.0, (0.5, 1.0), BUILT_UP, tmp_path)
-    assert str(soft) == "soft, alpha 0.333333, scales 0.5;1"
-    assert "several scales: fold=soft, without fitted weights" in caplog.text
+    for fold, said in (("", "scales without a fold"), ("logits", "fold=logits")):
+        with pytest.raises(ConfigError, match=f"^{said}: no weights of scales were fitted to this"):
+            Cascade.of(fold, 1 / 3, 2.0, (0.5, 1.0), BUILT_UP, tmp_path)
     weights = ScaleWeights(
         scales=(0.5, 1.0), classes=BUILT_UP.names, weights=((0.2, 0.3), (0.8, 0.9))
     )

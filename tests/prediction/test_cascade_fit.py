@@ -11,10 +11,19 @@ import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
+from numpy.typing import NDArray
+from scipy.optimize import approx_fprime
+from sklearn.metrics import jaccard_score
 
 from builtup.cli import cli
 from builtup.errors import InputError
-from builtup.prediction.cascade_fit import cascade_fit, fit_weights
+from builtup.prediction.cascade_fit import (
+    _cross_entropy,
+    _softmax,
+    _uncovered,
+    cascade_fit,
+    fit_weights,
+)
 from builtup.runs.scale_weights import ScaleWeights
 from helpers import TRANSFORM, speckle, write_raster, write_scene
 from tiny_model import map_scenes, use_store, write_trained
@@ -22,16 +31,28 @@ from tiny_model import map_scenes, use_store, write_trained
 CUT: dict[str, Any] = {"window": 64, "overlap": 16, "batch_size": 3, "device": "cpu"}
 
 
-def test_weights_that_made_the_truth_are_found_again() -> None:
+def test_weights_map_at_least_as_well_as_those_that_made_the_truth() -> None:
     generator = np.random.default_rng(0)
     logs = np.log(generator.dirichlet((1, 1, 1), (40_000, 2))).astype(np.float32)
     known = np.array([[0.5, 0.0, 1.2], [0.8, 1.0, 0.3]])
     score = (logs * known).sum(axis=1)
     p = np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
     truth = (p.cumsum(axis=1) < generator.random((len(p), 1))).sum(axis=1).clip(0, 2)
-    weights, loss, plain = fit_weights(logs, truth.astype(np.int64))
-    np.testing.assert_allclose(weights, known, atol=0.08)
-    assert loss < plain
+    fit = fit_weights(logs, truth.astype(np.int64))
+    assert fit.miou == pytest.approx(miou((logs * fit.weights).sum(axis=1), truth))
+    assert fit.plain == pytest.approx(miou(logs[:, 1], truth))
+    assert fit.miou > miou(score, truth) > fit.plain
+
+
+def test_the_factor_of_the_weights_is_that_of_the_likeliest_probabilities() -> None:
+    generator = np.random.default_rng(2)
+    fine = generator.dirichlet((1, 1), 40_000)
+    truth = (generator.random(len(fine)) < fine[:, 1]).astype(np.int64)
+    coarse = np.full_like(fine, 0.5)
+    # probabilities as they were before they were sharpened threefold
+    sharp = fine**3 / (fine**3).sum(axis=1, keepdims=True)
+    fit = fit_weights(np.log(np.stack([coarse, sharp], axis=1)).astype(np.float32), truth)
+    np.testing.assert_allclose(fit.weights[1], 1 / 3, atol=0.03)
 
 
 def test_a_scale_that_says_nothing_gets_no_weight() -> None:
@@ -39,11 +60,33 @@ def test_a_scale_that_says_nothing_gets_no_weight() -> None:
     fine = generator.dirichlet((0.5, 0.5), 20_000)
     truth = (generator.random(len(fine)) < fine[:, 1]).astype(np.int64)
     noise = generator.dirichlet((1, 1), 20_000)
-    weights, loss, plain = fit_weights(
-        np.log(np.stack([noise, fine], axis=1) + 1e-6).astype(np.float32), truth
-    )
-    assert weights.min() >= 0 and weights[0].max() < 0.06
-    assert abs(weights[1] - 1).max() < 0.1 and loss <= plain
+    fit = fit_weights(np.log(np.stack([noise, fine], axis=1) + 1e-6).astype(np.float32), truth)
+    assert fit.weights.min() >= 0 and fit.weights[0].max() < 0.06
+    assert abs(fit.weights[1] - 1).max() < 0.1 and fit.miou >= fit.plain - 0.001
+
+
+@pytest.mark.parametrize("loss", [_cross_entropy, _uncovered])
+def test_slopes_are_those_of_the_losses(loss: Any) -> None:
+    generator = np.random.default_rng(3)
+    score = generator.normal(size=(6, 4))
+    of_class = np.eye(4)[[0, 1, 1, 2, 0, 2]]  # the last class does not occur
+    found = loss(of_class, _softmax(score))[1].ravel()
+
+    def value(flat: NDArray[np.float64]) -> float:
+        return float(loss(of_class, _softmax(flat.reshape(score.shape)))[0])
+
+    np.testing.assert_allclose(found, approx_fprime(score.ravel(), value), atol=1e-6)
+
+
+def test_what_is_not_covered_by_hand() -> None:
+    # of class 0: 1.2 of 2 + 1.4 − 1.2; of class 1: .8 of 1 + 1.6 − .8
+    p = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
+    of_class = np.eye(2)[[0, 0, 1]]
+    assert _uncovered(of_class, p)[0] == pytest.approx(1 - (1.2 / 2.2 + 0.8 / 1.8) / 2)
+
+
+def miou(score: NDArray[Any], truth: NDArray[Any]) -> float:
+    return float(jaccard_score(truth, score.argmax(axis=1), average="macro"))
 
 
 @pytest.fixture
@@ -84,7 +127,7 @@ def test_weights_are_fitted_on_levels_and_used_without_predicting_again(root: Pa
     assert found.scales == (0.5, 1.0) and found.classes == ("background", "building")
     beside = 41  # pixels of the gap's edge, of which the coarse level knows a part
     assert found.tuned_on == ("38SLF_Alpha",) and found.pixels == 130 * 150 - 300 - beside
-    assert found.loss is not None and found.plain is not None and found.loss < found.plain
+    assert found.miou is not None and found.plain is not None and found.miou >= found.plain
     before = [path.stat().st_mtime_ns for path in (root / "out" / "levels").rglob("*.tif")]
     predict(root, fold="logits:out")
     assert [p.stat().st_mtime_ns for p in (root / "out" / "levels").rglob("*.tif")] == before

@@ -101,16 +101,15 @@ def test_a_plain_prediction_s_record_knows_no_fold(root: Path, tmp_path: Path) -
     assert not (tmp_path / "levels").exists()
 
 
-def test_scales_alone_are_folded_softly_where_no_weights_are_fitted(
-    root: Path, tmp_path: Path
-) -> None:
-    run(root, tmp_path, scales=(0.5, 1.0))
-    assert '"soft, alpha 0.3333, scales 0.5;1"' in (tmp_path / "inference.json").read_text()
+def test_scales_alone_are_refused_where_no_weights_are_fitted(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"say fold=soft, mean or vote, or run cascade_fit on"):
+        run(root, tmp_path / "out", scales=(0.5, 1.0))
+    assert not (tmp_path / "out" / "raw").exists()
 
 
 def test_scales_that_make_no_sense_are_refused_before_anything_is_written(
     root: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="fold=soft goes from coarse to 1, never above"):
-        run(root, tmp_path / "out", scales=(0.5, 2.0))
+        run(root, tmp_path / "out", fold="soft", scales=(0.5, 2.0))
     assert not (tmp_path / "out").exists()

@@ -90,16 +90,17 @@ class Cascade:
         """By the options of a prediction; None where it has one scale: no `fold`, no `scales`.
 
         The weights of logits are the model's, in `own`, the artifacts of its run, where no other
-        place is named. Scales without a fold are folded by them, and by soft where the model has
-        none. Raises ConfigError for options that make no sense, InputError for weights that cannot
-        be read.
+        place is named. Scales without a fold are folded by them: no other fold was nowhere behind
+        one scale. Raises ConfigError for options that make no sense and for scales without a fold
+        where the model has no weights, InputError for weights that cannot be read.
         """
         kept = own is not None and (own / ScaleWeights.NAME).is_file()
+        said = f"fold={fold}" if fold else "scales without a fold"
         remedy = "leave scales out" if fold else "give these, or say fold=soft"
         if scales and not fold:
-            fold = "logits" if kept else "soft"
-            why = "as its weights were fitted to this model" if kept else "without fitted weights"
-            log.info("several scales: fold=%s, %s", fold, why)
+            fold = "logits"
+            if kept:
+                log.info("several scales: fold=logits, as its weights were fitted to this model")
         kind, _, where = fold.partition(":")
         if not kind:
             return None
@@ -107,8 +108,9 @@ class Cascade:
             return cls(Folding(fold, alpha), scales, exponent)
         if not where and not kept:
             raise ConfigError(
-                "fold=logits: no weights of scales were fitted to this model; run cascade_fit on "
-                "predictions of it, or use fold=logits:<where cascade_fit was run>"
+                f"{said}: no weights of scales were fitted to this model; say fold=soft, mean or "
+                "vote, or run cascade_fit on predictions that were made so (fold=logits:<where it "
+                "was run> for another model)"
             )
         fitted = ScaleWeights.named(where or str(own))
         if fitted.classes != classes.names:

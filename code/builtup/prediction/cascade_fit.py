@@ -1,18 +1,23 @@
 """How much each scale says of each class: weights for `fold=logits`, from levels and masks.
 
 A cascade is an ensemble of one network's zooms: z_c = Σ w_dc · log p_dc over its scales d, and the
-softmax of z. The weights, none of them negative, are those of least cross-entropy on scenes whose
-masks are known; that is a convex problem, and of the finest scale alone (its weights 1, all others
-0) it is the plain prediction. Nothing is predicted again: levels are what `predict` left.
+softmax of z; with the weights of the finest scale 1 and all others 0 it is the plain prediction.
+Weights, none of them negative, are fitted on scenes whose masks are known. Least cross-entropy, a
+convex problem, is where the fit begins; it serves the classes that most pixels have. From there the
+mean Jaccard index of the classes is raised, each counted by what p covers (Rahman and Wang 2016),
+since maps are judged by it; and as a factor common to all weights changes no pixel's class, it is
+that of least cross-entropy: probabilities stay honest. Nothing is predicted again: levels are what
+`predict` left.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +39,7 @@ from builtup.runs import tracking
 from builtup.runs.records import InferenceRecord
 from builtup.runs.results import PredictionTags, Results, read_tags, resolve_results, scene_rasters
 from builtup.runs.scale_weights import ScaleWeights
+from builtup.scoring.counts import confusion, iou, one_against_rest
 from builtup.sensors.scene_files import find_rasters, require_folder
 
 __all__ = ["cascade_fit", "fit_weights"]
@@ -79,17 +85,17 @@ def cascade_fit(*, input_path: str = "", run_id: str = "", gt_path: Path) -> str
         )
     classes = scenes[0].tags.class_set
     logs, truth = _pixels(scenes, scales, len(classes))
-    weights, loss, plain = fit_weights(logs, truth)
+    fit = fit_weights(logs, truth)
     record = InferenceRecord.find(results.folder)
     found = ScaleWeights(
         scales=tuple(scales),
         classes=classes.names,
-        weights=tuple(tuple(round(float(w), 4) for w in row) for row in weights),
+        weights=tuple(tuple(round(float(w), 4) for w in row) for row in fit.weights),
         network="" if record is None else record.weights,
         tuned_on=tuple(sorted({scene.tags.city for scene in scenes})),
         pixels=len(truth),
-        loss=round(loss, 6),
-        plain=round(plain, 6),
+        miou=round(fit.miou, 6),
+        plain=round(fit.plain, 6),
     )
     found.write(results.folder)
     kept = record is not None and _keep(results.folder, found, record.training_run)
@@ -117,8 +123,8 @@ def _table(found: ScaleWeights, fold: str) -> str:
     ]
     lines = ["  ".join(cells) for cells in (head, *rows)]
     said = (
-        f"cross-entropy {found.loss:.4f}, of the finest scale alone {found.plain:.4f}, on "
-        f"{found.pixels} pixels of {', '.join(found.tuned_on)}; use fold={fold}"
+        f"mIoU {found.miou:.4f}, of the finest scale alone {found.plain:.4f}, on {found.pixels} "
+        f"pixels of {', '.join(found.tuned_on)}; use fold={fold}"
     )
     return "\n".join([*lines, said])
 
@@ -217,41 +223,95 @@ def _of_scene(
 # --- weights ------------------------------------------------------------------------------------
 
 
-def fit_weights(logs: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[Float, float, float]:
-    """Weights (scales, classes) of least cross-entropy, it, and that of the finest scale alone.
+@dataclass(frozen=True)
+class Fit:
+    """Weights (scales, classes), the mIoU of what they map, and of what the finest scale alone
+    maps."""
 
-    `logs` (n, scales, classes) are logarithms of probabilities, `truth` (n,) classes.
+    weights: Float
+    miou: float
+    plain: float
+
+
+#: A loss of probabilities (n, classes), and its slope by the scores that they are the softmax of.
+Loss = Callable[[Float], tuple[float, Float]]
+
+
+def fit_weights(logs: NDArray[np.float32], truth: NDArray[np.int64]) -> Fit:
+    """The weights of the best Jaccard index, times the factor of least cross-entropy.
+
+    `logs` (n, scales, classes) are logarithms of probabilities, `truth` (n,) classes. Raises
+    BuiltupError where no finite weights are found.
     """
+    from scipy.optimize import minimize_scalar
+
+    plain = np.zeros(logs.shape[1:])
+    plain[-1] = 1
+    of_class = np.eye(logs.shape[2])[truth]  # (n, classes)
+    likely = _least(logs, partial(_cross_entropy, of_class), plain, plain)
+    best = _least(logs, partial(_uncovered, of_class), likely, plain)
+    score = _score(logs, best)
+    factor = minimize_scalar(
+        lambda log_f: _cross_entropy(of_class, _softmax(np.exp(log_f) * score))[0],
+        bounds=(-3, 3),
+        method="bounded",
+    )
+    return Fit(
+        best * float(np.exp(factor.x)), _miou(score, truth), _miou(_score(logs, plain), truth)
+    )
+
+
+def _least(logs: NDArray[np.float32], loss: Loss, start: Float, plain: Float) -> Float:
+    """The weights of least loss, none negative, from `start` downhill."""
     from scipy.optimize import minimize
 
-    number, scales, classes = logs.shape
-    plain = np.zeros((scales, classes))
-    plain[-1] = 1
-
     def cost(flat: Float) -> tuple[float, Float]:
-        weights = flat.reshape(scales, classes)
-        score = np.einsum("ndc,dc->nc", logs, weights)
-        score -= score.max(axis=1, keepdims=True)
-        p = np.exp(score)
-        total = p.sum(axis=1, keepdims=True)
-        rows = np.arange(number)
-        loss = float((np.log(total[:, 0]) - score[rows, truth]).mean())
-        p /= total
-        p[rows, truth] -= 1
-        slope = np.einsum("nc,ndc->dc", p, logs) / number
+        weights = flat.reshape(plain.shape)
+        value, slope = loss(_softmax(_score(logs, weights)))
         away = weights - plain
-        return loss + PULL * float((away**2).sum()), (slope + 2 * PULL * away).ravel()
+        by_weight = np.einsum("nc,ndc->dc", slope, logs) + 2 * PULL * away
+        return value + PULL * float((away**2).sum()), by_weight.ravel()
 
-    best = minimize(
-        cost,
-        plain.ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0, None)] * plain.size,
-        options={"maxiter": 500},
+    bounds = [(0, None)] * plain.size
+    options = {"maxiter": 500}
+    found = minimize(
+        cost, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, options=options
     )
-    if not np.isfinite(best.fun):
+    if not np.isfinite(found.fun):
         raise BuiltupError("cascade_fit: no weights were found; predict and label other scenes")
-    weights = best.x.reshape(scales, classes)
-    away = PULL * float(((weights - plain) ** 2).sum())
-    return weights, float(best.fun) - away, cost(plain.ravel())[0]
+    weights: Float = found.x.reshape(plain.shape)
+    return weights
+
+
+def _score(logs: NDArray[np.float32], weights: Float) -> Float:
+    score: Float = np.einsum("ndc,dc->nc", logs, weights)
+    return score
+
+
+def _softmax(score: Float) -> Float:
+    p: Float = np.exp(score - score.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    return p
+
+
+def _cross_entropy(of_class: Float, p: Float) -> tuple[float, Float]:
+    likelihood = np.maximum((p * of_class).sum(axis=1), np.finfo(float).tiny)
+    return -float(np.log(likelihood).mean()), (p - of_class) / len(p)
+
+
+def _uncovered(of_class: Float, p: Float) -> tuple[float, Float]:
+    """1 − the mean over classes that occur of Σ p·y / (Σ p + Σ y − Σ p·y)."""
+    both = (p * of_class).sum(axis=0)
+    pixels = of_class.sum(axis=0)
+    either = p.sum(axis=0) + pixels - both
+    here = pixels > 0
+    either[~here] = 1
+    by_p = (both - of_class * (either + both)) / either**2 * (here / here.sum())
+    slope = p * (by_p - (by_p * p).sum(axis=1, keepdims=True))
+    return 1 - float((both / either)[here].mean()), slope
+
+
+def _miou(score: Float, truth: NDArray[np.int64]) -> float:
+    """The mean IoU, over the classes that occur, of the class of the largest score."""
+    matrix = confusion(truth, score.argmax(axis=1), score.shape[1])
+    return float(np.nanmean(iou(one_against_rest(matrix))))

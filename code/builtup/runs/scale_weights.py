@@ -21,8 +21,8 @@ class ScaleWeights(Record):
 
     `weights` has a row for each of `scales`, from the coarsest, and in it a number for each of
     `classes`. They were fitted on `pixels` of the sites `tuned_on`, of predictions with the network
-    `network` (the sha256 of its weights); `loss` is the cross-entropy there, `plain` that of the
-    finest scale alone.
+    `network` (the sha256 of its weights); `miou` is the mean IoU there of what they map, `plain`
+    that of the finest scale alone.
     """
 
     NAME: ClassVar[str] = "scale_weights.json"
@@ -34,7 +34,7 @@ class ScaleWeights(Record):
     network: str = ""
     tuned_on: tuple[str, ...] = ()
     pixels: int | None = None
-    loss: float | None = None
+    miou: float | None = None
     plain: float | None = None
 
     @classmethod
