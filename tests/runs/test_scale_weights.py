@@ -18,8 +18,8 @@ WEIGHTS = ScaleWeights(
     network="ab12",
     tuned_on=("38SLF_Mosul",),
     pixels=1000,
-    loss=0.2,
-    plain=0.25,
+    miou=0.4,
+    plain_miou=0.35,
 )
 
 
@@ -31,7 +31,7 @@ def test_what_is_written_is_read_from_the_folder_and_the_file(tmp_path: Path) ->
 
 def test_other_weights_have_another_digest() -> None:
     assert len(WEIGHTS.digest) == 12
-    assert WEIGHTS.digest == replace(WEIGHTS, loss=0.1).digest
+    assert WEIGHTS.digest == replace(WEIGHTS, miou=0.5).digest
     others = [replace(WEIGHTS, scales=(0.25, 1.0)), replace(WEIGHTS, weights=((0.25, 0.5),) * 2)]
     assert len({WEIGHTS.digest, *(other.digest for other in others)}) == 3
 

@@ -95,7 +95,7 @@ def cascade_fit(*, input_path: str = "", run_id: str = "", gt_path: Path) -> str
         tuned_on=tuple(sorted({scene.tags.city for scene in scenes})),
         pixels=len(truth),
         miou=round(fit.miou, 6),
-        plain=round(fit.plain, 6),
+        plain_miou=round(fit.plain, 6),
     )
     found.write(results.folder)
     kept = record is not None and _keep(results.folder, found, record.training_run)
@@ -123,8 +123,8 @@ def _table(found: ScaleWeights, fold: str) -> str:
     ]
     lines = ["  ".join(cells) for cells in (head, *rows)]
     said = (
-        f"mIoU {found.miou:.4f}, of the finest scale alone {found.plain:.4f}, on {found.pixels} "
-        f"pixels of {', '.join(found.tuned_on)}; use fold={fold}"
+        f"mIoU {found.miou:.4f}, of the finest scale alone {found.plain_miou:.4f}, on "
+        f"{found.pixels} pixels of {', '.join(found.tuned_on)}; use fold={fold}"
     )
     return "\n".join([*lines, said])
 

@@ -21,8 +21,8 @@ class ScaleWeights(Record):
 
     `weights` has a row for each of `scales`, from the coarsest, and in it a number for each of
     `classes`. They were fitted on `pixels` of the sites `tuned_on`, of predictions with the network
-    `network` (the sha256 of its weights); `miou` is the mean IoU there of what they map, `plain`
-    that of the finest scale alone.
+    `network` (the sha256 of its weights); `miou` is the mean IoU there of what they map,
+    `plain_miou` that of the finest scale alone.
     """
 
     NAME: ClassVar[str] = "scale_weights.json"
@@ -35,7 +35,7 @@ class ScaleWeights(Record):
     tuned_on: tuple[str, ...] = ()
     pixels: int | None = None
     miou: float | None = None
-    plain: float | None = None
+    plain_miou: float | None = None
 
     @classmethod
     def _parsed(cls, key: str, value: Any) -> Any:
