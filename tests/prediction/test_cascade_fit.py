@@ -55,6 +55,13 @@ def test_the_factor_of_the_weights_is_that_of_the_likeliest_probabilities() -> N
     np.testing.assert_allclose(fit.weights[1], 1 / 3, atol=0.03)
 
 
+def test_maps_without_an_error_make_no_weight_large() -> None:
+    truth = np.tile(np.array([0, 1, 1], np.int64), 1000)
+    fine = np.where(np.eye(3)[truth] > 0, 0.8, 0.1)  # the third class does not occur
+    fit = fit_weights(np.log(np.stack([fine, fine], axis=1)).astype(np.float32), truth)
+    assert fit.miou == fit.plain == 1 and fit.weights.max() < 8
+
+
 def test_a_scale_that_says_nothing_gets_no_weight() -> None:
     generator = np.random.default_rng(1)
     fine = generator.dirichlet((0.5, 0.5), 20_000)

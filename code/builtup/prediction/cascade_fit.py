@@ -251,14 +251,14 @@ def fit_weights(logs: NDArray[np.float32], truth: NDArray[np.int64]) -> Fit:
     likely = _least(logs, partial(_cross_entropy, of_class), plain, plain)
     best = _least(logs, partial(_uncovered, of_class), likely, plain)
     score = _score(logs, best)
-    factor = minimize_scalar(
-        lambda log_f: _cross_entropy(of_class, _softmax(np.exp(log_f) * score))[0],
-        bounds=(-3, 3),
-        method="bounded",
-    )
-    return Fit(
-        best * float(np.exp(factor.x)), _miou(score, truth), _miou(_score(logs, plain), truth)
-    )
+
+    def unlikely(log_factor: float) -> float:
+        factor = np.exp(log_factor)
+        away = float(((factor * best - plain) ** 2).sum())
+        return _cross_entropy(of_class, _softmax(factor * score))[0] + PULL * away
+
+    factor = float(np.exp(minimize_scalar(unlikely, bounds=(-3, 3), method="bounded").x))
+    return Fit(factor * best, _miou(score, truth), _miou(_score(logs, plain), truth))
 
 
 def _least(logs: NDArray[np.float32], loss: Loss, start: Float, plain: Float) -> Float:
