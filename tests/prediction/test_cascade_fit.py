@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -16,7 +17,7 @@ from scipy.optimize import approx_fprime
 from sklearn.metrics import jaccard_score
 
 from builtup.cli import cli
-from builtup.errors import InputError
+from builtup.errors import BuiltupError, InputError
 from builtup.prediction.cascade_fit import (
     _cross_entropy,
     _softmax,
@@ -38,7 +39,7 @@ def test_weights_map_at_least_as_well_as_those_that_made_the_truth() -> None:
     score = (logs * known).sum(axis=1)
     p = np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
     truth = (p.cumsum(axis=1) < generator.random((len(p), 1))).sum(axis=1).clip(0, 2)
-    fit = fit_weights(logs, truth.astype(np.int64))
+    fit = fit_weights(logs, truth.astype(np.int64), (0, 1, 2))
     assert fit.miou == pytest.approx(miou((logs * fit.weights).sum(axis=1), truth))
     assert fit.plain == pytest.approx(miou(logs[:, 1], truth))
     assert fit.miou > miou(score, truth) > fit.plain
@@ -51,14 +52,14 @@ def test_the_factor_of_the_weights_is_that_of_the_likeliest_probabilities() -> N
     coarse = np.full_like(fine, 0.5)
     # probabilities as they were before they were sharpened threefold
     sharp = fine**3 / (fine**3).sum(axis=1, keepdims=True)
-    fit = fit_weights(np.log(np.stack([coarse, sharp], axis=1)).astype(np.float32), truth)
+    fit = fit_weights(np.log(np.stack([coarse, sharp], axis=1)).astype(np.float32), truth, (0, 1))
     np.testing.assert_allclose(fit.weights[1], 1 / 3, atol=0.03)
 
 
 def test_maps_without_an_error_make_no_weight_large() -> None:
     truth = np.tile(np.array([0, 1, 1], np.int64), 1000)
     fine = np.where(np.eye(3)[truth] > 0, 0.8, 0.1)  # the third class does not occur
-    fit = fit_weights(np.log(np.stack([fine, fine], axis=1)).astype(np.float32), truth)
+    fit = fit_weights(np.log(np.stack([fine, fine], axis=1)).astype(np.float32), truth, (0, 1, 2))
     assert fit.miou == fit.plain == 1 and fit.weights.max() < 8
 
 
@@ -67,20 +68,26 @@ def test_a_scale_that_says_nothing_gets_no_weight() -> None:
     fine = generator.dirichlet((0.5, 0.5), 20_000)
     truth = (generator.random(len(fine)) < fine[:, 1]).astype(np.int64)
     noise = generator.dirichlet((1, 1), 20_000)
-    fit = fit_weights(np.log(np.stack([noise, fine], axis=1) + 1e-6).astype(np.float32), truth)
+    fit = fit_weights(
+        np.log(np.stack([noise, fine], axis=1) + 1e-6).astype(np.float32), truth, (0, 1)
+    )
     assert fit.weights.min() >= 0 and fit.weights[0].max() < 0.06
     assert abs(fit.weights[1] - 1).max() < 0.1 and fit.miou >= fit.plain - 0.001
 
 
-@pytest.mark.parametrize("loss", [_cross_entropy, _uncovered])
+OF_CLASS = np.eye(4)[[0, 1, 1, 2, 0, 2]]  # the last class does not occur
+
+
+@pytest.mark.parametrize(
+    "loss", [partial(_cross_entropy, OF_CLASS), partial(_uncovered, OF_CLASS, [0, 2])]
+)
 def test_slopes_are_those_of_the_losses(loss: Any) -> None:
     generator = np.random.default_rng(3)
     score = generator.normal(size=(6, 4))
-    of_class = np.eye(4)[[0, 1, 1, 2, 0, 2]]  # the last class does not occur
-    found = loss(of_class, _softmax(score))[1].ravel()
+    found = loss(_softmax(score))[1].ravel()
 
     def value(flat: NDArray[np.float64]) -> float:
-        return float(loss(of_class, _softmax(flat.reshape(score.shape)))[0])
+        return float(loss(_softmax(flat.reshape(score.shape)))[0])
 
     np.testing.assert_allclose(found, approx_fprime(score.ravel(), value), atol=1e-6)
 
@@ -89,7 +96,19 @@ def test_what_is_not_covered_by_hand() -> None:
     # of class 0: 1.2 of 2 + 1.4 − 1.2; of class 1: .8 of 1 + 1.6 − .8
     p = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
     of_class = np.eye(2)[[0, 0, 1]]
-    assert _uncovered(of_class, p)[0] == pytest.approx(1 - (1.2 / 2.2 + 0.8 / 1.8) / 2)
+    assert _uncovered(of_class, [0, 1], p)[0] == pytest.approx(1 - (1.2 / 2.2 + 0.8 / 1.8) / 2)
+    assert _uncovered(of_class, [1], p)[0] == pytest.approx(1 - 0.8 / 1.8)
+
+
+def test_classes_that_are_not_scored_do_not_count() -> None:
+    generator = np.random.default_rng(4)
+    logs = np.log(generator.dirichlet((1, 1, 1), (5_000, 2))).astype(np.float32)
+    truth = logs.sum(axis=1).argmax(axis=1).astype(np.int64)
+    fit = fit_weights(logs, truth, (0, 1))
+    of_scored = jaccard_score(truth, logs[:, 1].argmax(axis=1), average=None)[:2]
+    assert fit.plain == pytest.approx(of_scored.mean())
+    with pytest.raises(BuiltupError, match="no pixel of a class that is scored"):
+        fit_weights(logs, np.full_like(truth, 2), (0, 1))
 
 
 def miou(score: NDArray[Any], truth: NDArray[Any]) -> float:

@@ -85,7 +85,7 @@ def cascade_fit(*, input_path: str = "", run_id: str = "", gt_path: Path) -> str
         )
     classes = scenes[0].tags.class_set
     logs, truth = _pixels(scenes, scales, len(classes))
-    fit = fit_weights(logs, truth)
+    fit = fit_weights(logs, truth, classes.scored)
     record = InferenceRecord.find(results.folder)
     found = ScaleWeights(
         scales=tuple(scales),
@@ -237,19 +237,23 @@ class Fit:
 Loss = Callable[[Float], tuple[float, Float]]
 
 
-def fit_weights(logs: NDArray[np.float32], truth: NDArray[np.int64]) -> Fit:
+def fit_weights(logs: NDArray[np.float32], truth: NDArray[np.int64], scored: Sequence[int]) -> Fit:
     """The weights of the best Jaccard index, times the factor of least cross-entropy.
 
-    `logs` (n, scales, classes) are logarithms of probabilities, `truth` (n,) classes. Raises
-    BuiltupError where no finite weights are found.
+    `logs` (n, scales, classes) are logarithms of probabilities, `truth` (n,) classes; of the index
+    and the mIoU count the `scored` classes that occur. Raises BuiltupError where none occurs, or no
+    finite weights are found.
     """
     from scipy.optimize import minimize_scalar
 
+    here = [index for index in scored if (truth == index).any()]
+    if not here:
+        raise BuiltupError("cascade_fit: no pixel of a class that is scored; give other masks")
     plain = np.zeros(logs.shape[1:])
     plain[-1] = 1
     of_class = np.eye(logs.shape[2])[truth]  # (n, classes)
     likely = _least(logs, partial(_cross_entropy, of_class), plain, plain)
-    best = _least(logs, partial(_uncovered, of_class), likely, plain)
+    best = _least(logs, partial(_uncovered, of_class, here), likely, plain)
     score = _score(logs, best)
 
     def unlikely(log_factor: float) -> float:
@@ -258,7 +262,7 @@ def fit_weights(logs: NDArray[np.float32], truth: NDArray[np.int64]) -> Fit:
         return _cross_entropy(of_class, _softmax(factor * score))[0] + PULL * away
 
     factor = float(np.exp(minimize_scalar(unlikely, bounds=(-3, 3), method="bounded").x))
-    return Fit(factor * best, _miou(score, truth), _miou(_score(logs, plain), truth))
+    return Fit(factor * best, _miou(score, truth, here), _miou(_score(logs, plain), truth, here))
 
 
 def _least(logs: NDArray[np.float32], loss: Loss, start: Float, plain: Float) -> Float:
@@ -299,19 +303,17 @@ def _cross_entropy(of_class: Float, p: Float) -> tuple[float, Float]:
     return -float(np.log(likelihood).mean()), (p - of_class) / len(p)
 
 
-def _uncovered(of_class: Float, p: Float) -> tuple[float, Float]:
-    """1 − the mean over classes that occur of Σ p·y / (Σ p + Σ y − Σ p·y)."""
+def _uncovered(of_class: Float, here: Sequence[int], p: Float) -> tuple[float, Float]:
+    """1 − the mean over the classes `here`, which occur, of Σ p·y / (Σ p + Σ y − Σ p·y)."""
     both = (p * of_class).sum(axis=0)
-    pixels = of_class.sum(axis=0)
-    either = p.sum(axis=0) + pixels - both
-    here = pixels > 0
-    either[~here] = 1
-    by_p = (both - of_class * (either + both)) / either**2 * (here / here.sum())
+    either = p.sum(axis=0) + of_class.sum(axis=0) - both
+    by_p = np.zeros_like(p)
+    by_p[:, here] = ((both - of_class * (either + both)) / either**2)[:, here] / len(here)
     slope = p * (by_p - (by_p * p).sum(axis=1, keepdims=True))
     return 1 - float((both / either)[here].mean()), slope
 
 
-def _miou(score: Float, truth: NDArray[np.int64]) -> float:
-    """The mean IoU, over the classes that occur, of the class of the largest score."""
+def _miou(score: Float, truth: NDArray[np.int64], here: Sequence[int]) -> float:
+    """The mean IoU of the classes `here`, each pixel being of the class of the largest score."""
     matrix = confusion(truth, score.argmax(axis=1), score.shape[1])
-    return float(np.nanmean(iou(one_against_rest(matrix))))
+    return float(iou(one_against_rest(matrix))[here].mean())
