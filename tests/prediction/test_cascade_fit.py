@@ -148,7 +148,7 @@ def test_weights_are_fitted_on_levels_and_used_without_predicting_again(root: Pa
         ["cascade_fit", "--input_path", "out", "--gt_path", "masks"],
         catch_exceptions=False,
     )
-    assert "use fold=logits:out" in result.output
+    assert "use fold=logits:out and threshold=0.5" in result.output
     found = ScaleWeights.read(root / "out")
     assert found.scales == (0.5, 1.0) and found.classes == ("background", "building")
     beside = 41  # pixels of the gap's edge, of which the coarse level knows a part

@@ -90,9 +90,10 @@ class Cascade:
         """By the options of a prediction; None where it has one scale: no `fold`, no `scales`.
 
         The weights of logits are the model's, in `own`, the artifacts of its run, where no other
-        place is named. Scales without a fold are folded by them: no other fold was nowhere behind
-        one scale. Raises ConfigError for options that make no sense and for scales without a fold
-        where the model has no weights, InputError for weights that cannot be read.
+        place is named. Scales without a fold are folded by them: all other folds lose buildings
+        where colours alone are known. Raises ConfigError for options that make no sense and for
+        scales without a fold where the model has no weights, InputError for weights that cannot be
+        read.
         """
         kept = own is not None and (own / ScaleWeights.NAME).is_file()
         said = f"fold={fold}" if fold else "scales without a fold"

@@ -5,9 +5,9 @@ softmax of z; with the weights of the finest scale 1 and all others 0 it is the 
 Weights, none of them negative, are fitted on scenes whose masks are known. Least cross-entropy, a
 convex problem, is where the fit begins; it serves the classes that most pixels have. From there the
 mean Jaccard index of the classes is raised, each counted by what p covers (Rahman and Wang 2016),
-since maps are judged by it; and as a factor common to all weights changes no pixel's class, it is
-that of least cross-entropy: probabilities stay honest. Nothing is predicted again: levels are what
-`predict` left.
+since maps are judged by it; and as a factor common to all weights changes no pixel's class where
+the largest decides (of two classes at a threshold of a half), it is that of least cross-entropy:
+probabilities stay honest. Nothing is predicted again: levels are what `predict` left.
 """
 
 from __future__ import annotations
@@ -126,6 +126,8 @@ def _table(found: ScaleWeights, fold: str) -> str:
         f"mIoU {found.miou:.4f}, of the finest scale alone {found.plain_miou:.4f}, on "
         f"{found.pixels} pixels of {', '.join(found.tuned_on)}; use fold={fold}"
     )
+    if len(found.classes) == 2:
+        said += " and threshold=0.5, at which they were fitted"
     return "\n".join([*lines, said])
 
 
