@@ -202,6 +202,41 @@ def test_a_student_of_a_teacher_with_heads_has_its_classes_and_its_pixels(
     assert not torch.equal(student.model(image), before.model(image))
 
 
+#: As TRAINING, with a third class that is dark.
+THREE = TRAINING.replace("num_classes, num_epochs = 0, 2, 1", "num_classes, num_epochs = 0, 3, 1")
+THREE = THREE.replace('("ground", "building")', '("ground", "building", "water")')
+
+
+def test_a_student_of_three_classes_learns_a_band_a_class(
+    project: Path, tmp_path: Path, in_process: list[str]
+) -> None:
+    """Maps, soft labels and the student have the teacher's classes, without a word in overrides."""
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    (teacher / "train.py").write_text(THREE)
+    config = configs.load(teacher / "train.py")
+    write_config(config, teacher / "config")
+    model = config.build("model")
+    reds = torch.tensor([[-1.0, 1, 1], [2, -1, -1], [-1, -1, -1]])
+    model.network.weight.data = reds[:, :, None, None]
+    model.network.bias.data = torch.tensor([0.5, -0.5, 0.0])
+    (teacher / "weights").mkdir()
+    torch.save(model.state_dict(), teacher / "weights" / "best.pt")
+    (teacher / "summary.json").write_text(json.dumps({"metres": 0.25}))
+    LearntGround(folds=("far",), named=("far",)).write(teacher)
+    for number, site in enumerate(SITES):
+        add_site(tmp_path / "in", site, seed=number, height=False)
+    out = tmp_path / "out"
+    folder = tracking.run_artifacts(run(teacher, tmp_path / "in", out))
+    assert Summary.read(folder).class_names == ("ground", "building", "water")
+    with rasterio.open(out / "pseudo" / "soft" / "alpha" / "alpha_scene_soft.tif") as soft:
+        assert soft.count == 3
+    student, before = load_trained(folder).model, load_trained(teacher).model
+    image = torch.full((1, 3, 64, 64), 99.0)
+    assert student(image).shape == (1, 3, 64, 64)
+    assert not torch.equal(student(image), before(image))
+
+
 def test_a_folder_without_pictures_and_our_own_settings_are_refused(
     project: Path, teacher: Path, tmp_path: Path
 ) -> None:

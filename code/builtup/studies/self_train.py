@@ -132,6 +132,7 @@ def self_train(
             own.append(f"shares_weight={weight_of_cells(cell):.4g}")
     tell(generate_tiles_stats(input_path=pseudo, output_path=pseudo, **how))
     own += _pixels_of(trained, config_path, overrides)
+    own += _classes_of(trained, config_path, overrides)
     text = " ".join([overrides, *map(shlex.quote, own)]).strip()
     task = _task(config_path, text, pseudo)
     with unset("MLFLOW_RUN_ID"):
@@ -168,6 +169,19 @@ def _pixels_of(teacher: Trained, student: Path, overrides: str) -> list[str]:
         return []
     log.info("the student sees pixels of %g m, as its teacher", reference)
     return [f"reference_pixel={reference}"]
+
+
+def _classes_of(teacher: Trained, student: Path, overrides: str) -> list[str]:
+    """The overrides by which a student has as many classes as its teacher, each drawn alike."""
+    count = len(teacher.classes.names)
+    config, said = configs.load(student, overrides), dict(split_overrides(overrides))
+    if "num_classes" in said or config.num_classes == count:
+        return []
+    log.info("the student has %d classes, as its teacher", count)
+    drawn = {"num_classes": count, "sampler_weights": ",".join(["1.0"] * count)}
+    if config.get("sampler_weights") is None:
+        del drawn["sampler_weights"]
+    return [f"{name}={value}" for name, value in drawn.items() if name not in said]
 
 
 def _images(
