@@ -67,7 +67,7 @@ def test_the_model_that_comes_along_maps_whatever_towns_there_are(
     monkeypatch.chdir(project)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.database_uri(project))
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    for seed in (0, 1):  # other towns and dates in the same folder
+    for seed in (1, 2):  # other towns and dates in the same folder
         towns = tmp_path / f"seed{seed}"
         simulate(
             output_path=towns,
@@ -79,7 +79,7 @@ def test_the_model_that_comes_along_maps_whatever_towns_there_are(
             num_workers=1,
         )
         demo._shipped(tmp_path / "shipped", towns / "test")
-        assert demo._scores(tmp_path / "shipped")["f1"] > 0
+        assert demo._scores(tmp_path / "shipped")["f1"] > 0.7
 
 
 @pytest.fixture
