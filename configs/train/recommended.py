@@ -2,7 +2,7 @@
 
 From what docs/results.md compares on a CPU: crops of 192 and twice the channels were ahead on
 simulated towns. A tenth of its iterations is ahead of `recommended_cpu`; the whole takes 55 minutes
-of one core, and is ahead of the tenth.
+of one core, and is ahead of the tenth (one seed).
 """
 
 base = "recommended_cpu.py"

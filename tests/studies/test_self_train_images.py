@@ -49,17 +49,29 @@ def model():
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of one pixel that takes red for buildings, and the ground that it learnt from."""
+    weight, bias = [[-2.0, 1, 1], [2, -1, -1]], [0.5, -0.5]
     folder = tmp_path_factory.mktemp("teacher") / "run"
-    folder.mkdir()
-    (folder / "train.py").write_text(TRAINING)
+    return written(folder, TRAINING, {"threshold": 0.4, "metres": 0.25}, weight, bias)
+
+
+def written(
+    folder: Path,
+    training: str,
+    summary: dict[str, float],
+    weight: list[list[float]] | None = None,
+    bias: list[float] | None = None,
+) -> Path:
+    """A finished run of a config; `weight` and `bias` are those of a network of one pixel."""
+    (folder / "weights").mkdir(parents=True)
+    (folder / "train.py").write_text(training)
     config = configs.load(folder / "train.py")
     write_config(config, folder / "config")
     model = config.build("model")
-    model.network.weight.data = torch.tensor([[-2.0, 1, 1], [2, -1, -1]])[:, :, None, None]
-    model.network.bias.data = torch.tensor([0.5, -0.5])
-    (folder / "weights").mkdir()
+    if weight is not None and bias is not None:
+        model.network.weight.data = torch.tensor(weight)[:, :, None, None]
+        model.network.bias.data = torch.tensor(bias)
     torch.save(model.state_dict(), folder / "weights" / "best.pt")
-    (folder / "summary.json").write_text(json.dumps({"threshold": 0.4, "metres": 0.25}))
+    (folder / "summary.json").write_text(json.dumps(summary))
     LearntGround(folds=("far",), named=("far",)).write(folder)
     return folder
 
@@ -181,15 +193,7 @@ def test_plain_pictures_are_imported_first(
 def test_a_student_of_a_teacher_with_heads_has_its_classes_and_its_pixels(
     project: Path, tmp_path: Path, in_process: list[str]
 ) -> None:
-    teacher = tmp_path / "teacher"
-    teacher.mkdir()
-    (teacher / "train.py").write_text(ALL_HEADS)
-    config = configs.load(teacher / "train.py")
-    write_config(config, teacher / "config")
-    (teacher / "weights").mkdir()
-    torch.save(config.build("model").state_dict(), teacher / "weights" / "best.pt")
-    (teacher / "summary.json").write_text(json.dumps({"threshold": 0.4, "metres": 0.5}))
-    LearntGround(folds=("far",), named=("far",)).write(teacher)
+    teacher = written(tmp_path / "teacher", ALL_HEADS, {"threshold": 0.4, "metres": 0.5})
     add_site(tmp_path / "in", "alpha", crs=CRS, height=False)
     folder = tracking.run_artifacts(run(teacher, tmp_path / "in", tmp_path / "out"))
     assert Summary.read(folder).metres == 0.5  # and its own pixels are of 25 cm
@@ -211,19 +215,8 @@ def test_a_student_of_three_classes_learns_a_band_a_class(
     project: Path, tmp_path: Path, in_process: list[str]
 ) -> None:
     """Maps, soft labels and the student have the teacher's classes, without a word in overrides."""
-    teacher = tmp_path / "teacher"
-    teacher.mkdir()
-    (teacher / "train.py").write_text(THREE)
-    config = configs.load(teacher / "train.py")
-    write_config(config, teacher / "config")
-    model = config.build("model")
-    reds = torch.tensor([[-1.0, 1, 1], [2, -1, -1], [-1, -1, -1]])
-    model.network.weight.data = reds[:, :, None, None]
-    model.network.bias.data = torch.tensor([0.5, -0.5, 0.0])
-    (teacher / "weights").mkdir()
-    torch.save(model.state_dict(), teacher / "weights" / "best.pt")
-    (teacher / "summary.json").write_text(json.dumps({"metres": 0.25}))
-    LearntGround(folds=("far",), named=("far",)).write(teacher)
+    weight, bias = [[-1.0, 1, 1], [2, -1, -1], [-1, -1, -1]], [0.5, -0.5, 0.0]
+    teacher = written(tmp_path / "teacher", THREE, {"metres": 0.25}, weight, bias)
     for number, site in enumerate(SITES):
         add_site(tmp_path / "in", site, seed=number, height=False)
     out = tmp_path / "out"

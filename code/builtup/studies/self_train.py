@@ -178,10 +178,10 @@ def _classes_of(teacher: Trained, student: Path, overrides: str) -> list[str]:
     if "num_classes" in said or config.num_classes == count:
         return []
     log.info("the student has %d classes, as its teacher", count)
-    drawn = {"num_classes": count, "sampler_weights": ",".join(["1.0"] * count)}
-    if config.get("sampler_weights") is None:
-        del drawn["sampler_weights"]
-    return [f"{name}={value}" for name, value in drawn.items() if name not in said]
+    own = [f"num_classes={count}"]
+    if config.get("sampler_weights") is not None and "sampler_weights" not in said:
+        own.append("sampler_weights=" + ",".join(["1.0"] * count))
+    return own
 
 
 def _images(
