@@ -18,6 +18,7 @@ import torch
 from aerial_data import add_site, camera, truth
 from builtup.config import load as configs
 from builtup.errors import BuiltupError, InputError
+from builtup.models.channels import channels_of
 from builtup.models.heads import heads_of, without_heads
 from builtup.runs import tracking
 from builtup.runs.manifest import write_config
@@ -228,6 +229,38 @@ def test_a_student_of_three_classes_learns_a_band_a_class(
     image = torch.full((1, 3, 64, 64), 99.0)
     assert student(image).shape == (1, 3, 64, 64)
     assert not torch.equal(student(image), before(image))
+
+
+#: As TRAINING, with a height beside the colours.
+WITH_HEIGHT = TRAINING.replace('"rgb"', '"rgb_height"').replace("* 3", "* 5")
+WITH_HEIGHT = WITH_HEIGHT.replace("Conv2d(3", "Conv2d(5")
+
+
+def test_a_student_of_a_teacher_that_reads_heights_reads_them(
+    project: Path, tmp_path: Path, in_process: list[str]
+) -> None:
+    weight, bias = [[-2.0, 1, 1, -1, 0], [2, -1, -1, 1, 0]], [0.5, -0.5]
+    teacher = written(tmp_path / "teacher", WITH_HEIGHT, {"metres": 0.25}, weight, bias)
+    for number, site in enumerate(SITES):
+        add_site(tmp_path / "in", site, seed=number)
+    out = tmp_path / "out"
+    student = run(teacher, tmp_path / "in", out)
+    learnt = load_trained(tracking.run_artifacts(student)).model
+    channels = channels_of(learnt)
+    assert channels is not None and channels.channel_set == "rgb_height"
+    image = torch.full((1, 4, 64, 64), 99.0)  # colours, and a height that is known
+    assert not torch.equal(learnt(image), load_trained(teacher).model(image))
+    assert run(teacher, tmp_path / "in", out) == student and len(in_process) == 1
+
+
+def test_a_teacher_that_reads_heights_is_refused_where_there_are_none(
+    project: Path, tmp_path: Path
+) -> None:
+    teacher = written(tmp_path / "teacher", WITH_HEIGHT, {"metres": 0.25})
+    add_site(tmp_path / "in", "alpha", height=False)
+    with pytest.raises(InputError, match=r"height: no such folder, and the teacher reads this"):
+        run(teacher, tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_pictures_and_our_own_settings_are_refused(

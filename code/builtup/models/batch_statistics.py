@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from builtup.models.channels import Channels
+from builtup.models.channels import channels_of
 from builtup.models.heads import class_logits
 
 __all__ = ["BatchStatistics", "Moments", "norm_layers", "with_statistics"]
@@ -106,7 +106,7 @@ class BatchStatistics:
 
         Returns the logits that the model gives meanwhile, adapted to this batch.
         """
-        channels = _channels(self.model)
+        channels = channels_of(self.model)
         valid = channels.valid(bands) if channels else torch.isfinite(bands).all(1, keepdim=True)
         share = valid.float()
         self.pixels += int(valid.sum())
@@ -205,10 +205,6 @@ def _distance(trained: Moments, seen: Moments) -> float:
         return 0.0
     shift = (seen.mean[usable] - trained.mean[usable]) ** 2 / trained.variance[usable]
     return float(np.sqrt(shift.mean()))
-
-
-def _channels(model: nn.Module) -> Channels | None:
-    return next((module for module in model.modules() if isinstance(module, Channels)), None)
 
 
 def _moments(x: Tensor, valid: Tensor) -> Moments:

@@ -23,6 +23,7 @@ from builtup.sensors.sensor import Sensor
 __all__ = [
     "Channels",
     "channel_sets",
+    "channels_of",
     "inputs_of",
     "required_of",
     "sensor_of_model",
@@ -38,29 +39,28 @@ def channel_sets() -> dict[str, tuple[str, ...]]:
     return {name: formula.names for name, formula in _FORMULAS.items()}
 
 
+def channels_of(model: nn.Module) -> Channels | None:
+    """The `Channels` that a model begins with, if it has any."""
+    return next((module for module in model.modules() if isinstance(module, Channels)), None)
+
+
 def inputs_of(model: nn.Module) -> tuple[str, ...]:
     """The bands that a model reads: those of its `Channels`, the default sensor's without any."""
-    for module in model.modules():
-        if isinstance(module, Channels):
-            return module.inputs
-    return DEFAULT.names
+    channels = channels_of(model)
+    return DEFAULT.names if channels is None else channels.inputs
 
 
 def sensor_of_model(model: nn.Module) -> Sensor:
     """The sensor whose images a model reads: that of its `Channels`, the default without any."""
-    for module in model.modules():
-        if isinstance(module, Channels):
-            return module.sensor
-    return DEFAULT
+    channels = channels_of(model)
+    return DEFAULT if channels is None else channels.sensor
 
 
 def required_of(model: nn.Module) -> int | None:
     """How many of a model's first inputs make a pixel valid: the bands of its sensor. What follows
     them are layers, which may be unknown. None, all, for a model without `Channels`."""
-    for module in model.modules():
-        if isinstance(module, Channels):
-            return len(module.sensor.read)
-    return None
+    channels = channels_of(model)
+    return None if channels is None else len(channels.sensor.read)
 
 
 class Channels(nn.Module):

@@ -20,7 +20,7 @@ from builtup.jobs.digests import sha256_of
 from builtup.jobs.files import write_text_atomically
 from builtup.maps.cell_shares import cell_shares
 from builtup.maps.pseudo_labels import pseudo_labels
-from builtup.models.channels import sensor_of_model
+from builtup.models.channels import channels_of, sensor_of_model
 from builtup.prediction.adapt import ADAPTED
 from builtup.prediction.predict import PredictOptions, predict
 from builtup.prediction.recipe import Recipe, load
@@ -28,7 +28,7 @@ from builtup.runs import tracking
 from builtup.runs.lineage import find_artifacts
 from builtup.runs.model_file import SHIPPED_FILE, find_model_file, model_file_name
 from builtup.runs.recorder import unset
-from builtup.sensors.catalogue import DEFAULT
+from builtup.sensors.catalogue import DEFAULT, layers_of
 from builtup.sensors.classes import Classes
 from builtup.sensors.optical.import_scenes import import_scenes
 from builtup.sensors.optical.label_colours import classes_table
@@ -96,6 +96,7 @@ def self_train(
     scenes = split
     if of_images:
         scenes, source = _images(split, output_path, trained.classes, source, tell, **how), "scene"
+    layers = _layers_of(trained, scenes) if "teacher" in ours else []  # else the student's own
     with unset("MLFLOW_RUN_ID"):  # the maps and the training are runs of their own
         tell(
             *predict(
@@ -110,12 +111,13 @@ def self_train(
     if not of_images:
         scenes = output_path / IMAGES
         tell(generate_3b_images(input_path=split, output_path=scenes, **how))
-    tell(
-        generate_tiles(
-            input_path=scenes, output_path=tiles / "images",
-            tile_size=size, overlap=overlap, materialize=False, **how,
-        )
-    )  # fmt: skip
+    for folder, place in ((scenes, tiles / "images"), *((at, pseudo / at.name) for at in layers)):
+        tell(
+            generate_tiles(
+                input_path=folder, output_path=place,
+                tile_size=size, overlap=overlap, materialize=False, **how,
+            )
+        )  # fmt: skip
     tell(
         pseudo_labels(
             input_path=str(maps), tiles_path=tiles, output_path=pseudo,
@@ -133,6 +135,7 @@ def self_train(
     tell(generate_tiles_stats(input_path=pseudo, output_path=pseudo, **how))
     own += _pixels_of(trained, config_path, overrides)
     own += _classes_of(trained, config_path, overrides)
+    own += _channels_of(trained, overrides) if layers else []
     text = " ".join([overrides, *map(shlex.quote, own)]).strip()
     task = _task(config_path, text, pseudo)
     with unset("MLFLOW_RUN_ID"):
@@ -182,6 +185,29 @@ def _classes_of(teacher: Trained, student: Path, overrides: str) -> list[str]:
     if config.get("sampler_weights") is not None and "sampler_weights" not in said:
         own.append("sampler_weights=" + ",".join(["1.0"] * count))
     return own
+
+
+def _layers_of(teacher: Trained, images: Path) -> list[Path]:
+    """The folders beside images of the layers that a teacher is fed; InputError without one."""
+    channels = channels_of(teacher.model)
+    folders = [images.parent / name for name in layers_of(channels.channel_set)] if channels else []
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(
+                folder,
+                "no such folder, and the teacher reads this layer",
+                "run import_scenes on images with their elevations, or take another teacher",
+            )
+    return folders
+
+
+def _channels_of(teacher: Trained, overrides: str) -> list[str]:
+    """The override by which a student is fed the layers that its teacher is."""
+    channels = channels_of(teacher.model)
+    if channels is None or "channel_set" in dict(split_overrides(overrides)):
+        return []
+    log.info("the student is fed %s, as its teacher", channels.channel_set)
+    return [f"channel_set={channels.channel_set}"]
 
 
 def _images(

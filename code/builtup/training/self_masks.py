@@ -15,7 +15,7 @@ from torch import Tensor
 
 from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE
-from builtup.models.channels import Channels
+from builtup.models.channels import channels_of
 from builtup.models.heads import TAGS, mask_of
 from builtup.models.pamr import pamr
 from builtup.models.single_stage import mask_penalty, normalised_score
@@ -142,12 +142,12 @@ def _tagged(teaching: Teaching, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 def _seen(teaching: Teaching, image: Tensor) -> Tensor:
     """The channels that the network is fed, where edges are looked for; no-data is their mean."""
-    for module in teaching.network.modules():
-        if isinstance(module, Channels):
-            with torch.no_grad():
-                channels: Tensor = module(image)
-            return channels
-    return image.nan_to_num(0.0)
+    channels = channels_of(teaching.network)
+    if channels is None:
+        return image.nan_to_num(0.0)
+    with torch.no_grad():
+        fed: Tensor = channels(image)
+    return fed
 
 
 def _soft_margin(score: Tensor, tags: Tensor, inside: Tensor, background: int | None) -> Counted:
