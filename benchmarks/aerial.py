@@ -197,7 +197,7 @@ def simulated_grounds(out: Path) -> tuple[Ground, Ground, Ground]:
     return (
         _prepared(raw, out / "train", "train", tiled=True),
         _prepared(raw, out / "valid", "valid"),
-        _prepared(with_clean_labels(raw, out / "clean"), out / "test", "test"),
+        _prepared(with_clean_labels(raw, out / "clean"), out / "test", "test", links=raw),
     )
 
 
@@ -214,13 +214,18 @@ def real_grounds(out: Path) -> dict[str, Ground]:
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.exists():
                 link.symlink_to(path.resolve())
-        grounds[name] = _prepared(raw, out / "real" / name, "", tiled=True)
+        grounds[name] = _prepared(raw, out / "real" / name, "", tiled=True, links=data)
     return grounds
 
 
-def _prepared(raw: Path, folder: Path, split: str, *, tiled: bool = False) -> Ground:
+def _prepared(
+    raw: Path, folder: Path, split: str, *, tiled: bool = False, links: Path | None = None
+) -> Ground:
     ground = Ground(folder / "scenes", folder / "tiles")
-    import_scenes(input_path=raw, output_path=ground.scenes, split=split, num_workers=2)
+    import_scenes(
+        input_path=raw, output_path=ground.scenes, split=split, allow=str(links or ""),
+        num_workers=2,
+    )  # fmt: skip
     for layer in LAYERS if tiled else ():
         if (ground.scenes / layer).is_dir():
             generate_tiles(

@@ -52,8 +52,8 @@ from builtup.tiles.stats import generate_tiles_stats
 CONFIG = "configs/train/open_cities/small_cpu.py"
 NO_HEADS = "building_dice=0.0 presence_focal=0.0 scale_huber=0.0"
 SCRATCH = "pretrained=False drop_connect=0.2"
-#: What is trained: a name, a config and the settings that differ from it. From scratch one head is
-#: added after the other; with ImageNet's weights one thing is left out at a time.
+#: What is trained: a name, a config and the settings that differ from it. One head is added after
+#: the other, from scratch and with ImageNet's weights; then one thing is left out at a time.
 NETWORKS: dict[str, tuple[str, str]] = {
     "U-Net, scratch": ("configs/train/open_cities/unet.py", NO_HEADS),
     "EfficientFPN, scratch": (CONFIG, f"{SCRATCH} {NO_HEADS}"),
@@ -62,6 +62,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "+ scale head": (CONFIG, SCRATCH),
     "Lite0 weights": (CONFIG, ""),
     "Lite0, no heads": (CONFIG, NO_HEADS),
+    "Lite0, building head": (CONFIG, "presence_focal=0.0 scale_huber=0.0"),
     "Lite0, no scale head": (CONFIG, "scale_huber=0.0"),
     "Lite0, no zoom": (CONFIG, "pixel_size=None"),
     "Lite0, pixels as they are": (CONFIG, "pixel_size=None reference_pixel=None"),
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--networks", default="", help="names, separated by ;")
     parser.add_argument("--ways", default="plain", help="names, separated by ;")
     parser.add_argument("--only", default="", help="parts of what is left out, separated by ;")
+    parser.add_argument("--shift", default="sensor", help="of --part shift: sensor, style, …")
     parser.add_argument("--overrides", default="", help="settings of all trainings")
     parser.add_argument("--output", type=Path, default=Path("output/open_cities"))
     parser.add_argument("--markdown", type=Path, help="a file for the table")
@@ -138,7 +140,7 @@ def _more(arguments: argparse.Namespace, seeds: Sequence[int], out: Path) -> tup
     if arguments.part == "ensembles":
         table = more.ensembles_table(out, seeds, ways, arguments.overrides, records)
         return table, [f"towns_{pixel.replace('.', '')}" for pixel in PIXELS]
-    ground = more.towns(out) if arguments.part == "shift" else more.banepa(out)
+    ground = more.towns(out, arguments.shift) if arguments.part == "shift" else more.banepa(out)
     rows = list(_chosen({row: row for row in more.ROWS}, arguments.networks))
     table = more.students_table(ground, seeds, rows, ways, arguments.overrides, records)
     return table, [part.fold for part in ground.parts]
@@ -222,7 +224,8 @@ def simulated_towns(out: Path) -> Ground:
 def _two_classes(raw: Path, folder: Path, prefix: str, split: str) -> None:
     """Scenes of a split with masks of buildings and the rest."""
     scenes = raw / f"scenes_{split.replace(';', '_')}"
-    import_scenes(input_path=raw, output_path=scenes, split=split, num_workers=2)
+    links = str(raw.parent)  # of clean labels
+    import_scenes(input_path=raw, output_path=scenes, split=split, allow=links, num_workers=2)
     for image in sorted(scenes.glob("images/*/*.tif")):
         mask = scenes / "masks" / image.parent.name / image.name.replace("_image", "_mask")
         site = f"{prefix}{image.parent.name}"

@@ -1,11 +1,12 @@
 """Students and ensembles of buildings from drones: `open_cities.py --part shift|banepa|ensembles`.
 
-`shift`: a teacher of simulated towns maps towns of another season without labels; students learn
+`shift`: a teacher of simulated towns maps towns of another kind without labels; students learn
 from its labels as ever and every fifth step from its maps, one option added after the other, and a
-second round from the last student's maps. `banepa`: the same from the north of a real scene to its
-south, which is scored in four blocks; the south's images are seen, so that this is transductive.
-The upper bound learns from labels of the mapped kind. `ensembles`: networks of several seeds, and
-of one seed that each leave out one town, and their means.
+second round from the last student's maps. Scored are those towns (transductive: what an analyst
+wants mapped) and others of their kind, by clean truth. `banepa`: the same from the north of a real
+scene to its south, which is scored in four blocks; the south's images are seen, so that this is
+transductive. The upper bound learns from labels of the mapped kind. `ensembles`: networks of
+several seeds, and of one seed that each leave out one town, and their means.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ STUDENTS: dict[str, tuple[str, str]] = {
 NEGATIVES = ("+ negatives", "second round")
 ROWS = ("teacher", *STUDENTS, "upper bound")
 #: Simulated towns: of the plain kind to learn from, of the shifted kind without labels and to map.
-TOWNS, UNLABELLED, TESTS, SIZE, SEED, SHIFT = 6, 6, 3, 768, 61, "season"
+TOWNS, UNLABELLED, TESTS, SIZE, SEED = 6, 6, 6, 768, 61
 #: Pixels of a side of what has no labels: towns are cut, so that there are empty images.
 PIECE = 256
 #: Members of an ensemble that each leave out a fold of the towns.
@@ -87,21 +88,23 @@ class Shifted:
     upper: Path
 
 
-def towns(out: Path) -> Shifted:
-    """Plain towns, and towns of another season."""
-    folder = out / "shift"
+def towns(out: Path, shift: str) -> Shifted:
+    """Plain towns, and towns that differ from them by a shift of the simulator."""
+    folder = out / f"shift_{shift}"
     plain, raw = folder / "raw", folder / "raw_shifted"
     aerial: dict[str, Any] = {"sensor": "aerial", "dates": 1, "size": SIZE, "num_workers": 1}
     simulate(output_path=plain, cities=TOWNS, test_cities=0, seed=SEED, **aerial)
-    shifted = aerial | {"seed": SEED + 1, "shift": SHIFT}
+    shifted = aerial | {"seed": SEED + 1, "shift": shift}
     simulate(output_path=raw, cities=UNLABELLED, test_cities=TESTS, **shifted)
     _two_classes(plain, folder / "learnt", "", "train;valid")
     _two_classes(raw, folder / "whole", "other_", "train;valid")
     _in_pieces(folder / "whole", folder / "unlabelled")
-    _two_classes(with_clean_labels(raw, raw / "clean"), folder / "mapped", "other_", "test")
-    parts = (Part("another season", folder / "mapped"),)
+    clean, parts = with_clean_labels(raw, raw / "clean"), []
+    for fold, split in (("the towns themselves", "train;valid"), ("others", "test")):
+        _two_classes(clean, folder / fold.replace(" ", "_"), "other_", split)
+        parts.append(Part(fold, folder / fold.replace(" ", "_")))
     upper = _joined(folder / "upper", folder / "learnt", folder / "unlabelled")
-    return Shifted(folder, _tiled(folder / "learnt"), folder / "unlabelled", parts, upper)
+    return Shifted(folder, _tiled(folder / "learnt"), folder / "unlabelled", tuple(parts), upper)
 
 
 def _in_pieces(scenes: Path, folder: Path) -> None:

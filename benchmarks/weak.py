@@ -186,7 +186,9 @@ def aerial_ground(out: Path, seed: int, scored: str) -> Ground:
     import_scenes(input_path=raw, output_path=scenes, split="train;valid", num_workers=1)
     clean = with_clean_labels(raw, out / "clean")
     for split, name in (("train;valid", "clean_scenes"), ("test", "test")):
-        import_scenes(input_path=clean, output_path=out / name, split=split, num_workers=1)
+        import_scenes(
+            input_path=clean, output_path=out / name, split=split, allow=str(raw), num_workers=1
+        )
     for layer in LAYERS:
         generate_tiles(
             input_path=scenes / layer, output_path=tiles / layer, tile_size=512, overlap=0,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 
-from aerial_data import add_site, measured, tile_layers
+from aerial_data import add_site, measured_houses, tile_layers
 from builtup.config import load as configs
 from builtup.config.launch import run_script
 from builtup.errors import LeakageError
@@ -18,6 +19,7 @@ from builtup.runs import tracking
 from builtup.runs.records import InferenceRecord, Summary
 from builtup.runs.results import PredictionTags, write_tags
 from builtup.tiles.stats import generate_tiles_stats
+from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
 from builtup.training.learnt_ground import LearntGround
 from helpers import ROOT
 
@@ -33,15 +35,9 @@ TINY = (
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Labelled sites alpha and beta, and soft labels of gamma by a teacher that saw alpha."""
-    for number, site in enumerate(("alpha", "beta")):
-        mask = add_site(tmp_path / "labelled", site, seed=number, height=False, names=NAMES)
-        assert mask.max() == 255
-    for path in (tmp_path / "labelled" / "masks").rglob("*.tif"):
-        with rasterio.open(path, "r+") as dataset:  # trees are ground here
-            values = dataset.read(1)
-            dataset.write(np.where(values == 2, 0, values).astype(np.uint8), 1)
-    measured(tmp_path / "labelled")
-    add_site(tmp_path / "new", "gamma", seed=7, height=False)
+    measured_houses(tmp_path / "labelled", "alpha", "beta")
+    for site in ("gamma", "delta"):  # of which the teacher finds nothing in the second
+        add_site(tmp_path / "new", site, seed=7, height=False)
     tile_layers(tmp_path / "new", materialize=False)
     teacher = tmp_path / "teacher"
     (teacher / "config").mkdir(parents=True)
@@ -49,23 +45,27 @@ def data(tmp_path: Path) -> Path:
     LearntGround(folds=("alpha",), named=("alpha",), held_out="beta").write(teacher)
     maps = tmp_path / "maps"
     (maps / "raw").mkdir(parents=True)
-    tags = PredictionTags("gamma_scene_{}", "gamma", 112, 96, "m", 0.5, NAMES, sensor="rgb")
     profile = {"count": 1, "width": 112, "height": 96, "dtype": "uint8", "nodata": NODATA}
-    with rasterio.open(maps / "raw" / "gamma_scene_prob.tif", "w", driver="GTiff", **profile) as o:
-        o.write(np.random.default_rng(0).integers(0, 255, (1, 96, 112), dtype=np.uint8))
-        write_tags(o, tags.of_kind("scene"))
+    for site, most, presence in (("gamma", 255, 0.9), ("delta", 20, 0.05)):
+        tags = PredictionTags(f"{site}_scene_{{}}", site, 112, 96, "m", 0.5, NAMES, sensor="rgb")
+        tags = replace(tags, presence=presence)
+        path = maps / "raw" / f"{site}_scene_prob.tif"
+        with rasterio.open(path, "w", driver="GTiff", **profile) as out:
+            out.write(np.random.default_rng(0).integers(0, most, (1, 96, 112), dtype=np.uint8))
+            write_tags(out, tags.of_kind("scene"))
     InferenceRecord(run_id="m", training_run=str(teacher)).write(maps)
-    pseudo = tmp_path / "pseudo"
-    pseudo_labels(
-        input_path=str(maps), tiles_path=tmp_path / "new" / "tiles", output_path=pseudo,
-        num_workers=1,
-    )  # fmt: skip
-    generate_tiles_stats(input_path=pseudo, output_path=pseudo, gap="4", num_workers=1)
+    for mode in ("soft", "negatives"):
+        pseudo = tmp_path / mode
+        pseudo_labels(
+            input_path=str(maps), tiles_path=tmp_path / "new" / "tiles", output_path=pseudo,
+            mode=mode, num_workers=1,
+        )  # fmt: skip
+        generate_tiles_stats(input_path=pseudo, output_path=pseudo, gap="4", num_workers=1)
     return tmp_path
 
 
 def train(data: Path, more: str = "") -> None:
-    paths = f"data_path={data / 'labelled' / 'tiles'} soft_path={data / 'pseudo'}"
+    paths = f"data_path={data / 'labelled' / 'tiles'} soft_path={data / 'soft'}"
     run_script(ROOT / "code" / "scripts" / "training.py", CONFIG, 1, f"{paths} {TINY} {more}")
 
 
@@ -76,7 +76,18 @@ def test_a_batch_of_soft_labels_comes_with_every_fifth_step(project: Path, data:
     assert [point.step for point in points] == [5] and points[0].value > 0
     assert run.data.params["cfg/lessons"] == "soft, every 5 steps"
     told = Summary.read(tracking.run_artifacts(run.info.run_id))
-    assert told.transductive == ("gamma",) and told.val_cities == ("beta",)
+    assert told.transductive == ("delta", "gamma") and told.val_cities == ("beta",)
+
+
+def test_what_is_sure_to_be_empty_is_taught_as_labels_beside(project: Path, data: Path) -> None:
+    train(data, f"negatives_path={data / 'negatives'}")
+    run = tracking.find_run(tracking.last_run_id())
+    assert run.data.params["cfg/lessons"] == "soft, every 5 steps; negatives, every 5 steps"
+    for name in ("soft", "negatives"):
+        points = tracking.client().get_metric_history(run.info.run_id, f"train/{name}")
+        assert [point.step for point in points] == [5] and points[0].value > 0
+    rows = read_tile_stats(data / "negatives" / TILE_STATS_CSV)
+    assert {row.tile.city for row in rows} == {"delta"}
 
 
 def test_its_network_drops_half_of_its_deepest_blocks(tmp_path: Path) -> None:

@@ -191,6 +191,28 @@ def test_different_thresholds_are_averaged_and_named_or_refused(
     assert read_tags(tmp_path / "mean" / "raw" / SCENE).threshold == 0.7
 
 
+def test_scenes_of_one_run_may_have_their_own_thresholds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `predict` writes them: the scenes to which it adapted the network are cut elsewhere."""
+    caplog.set_level("INFO")
+    names = (SCENE, SCENE.replace("2015", "2016"))
+    assert names[0] != names[1]
+    for name, cut in zip(names, (0.4, 0.5), strict=True):
+        for run, more in (("a", 0.0), ("b", 0.2)):
+            write_run(tmp_path / run, [[100]], scene=name, threshold=cut + more)
+    runs = (tmp_path / "a", tmp_path / "b")
+    average(tmp_path, *runs, weights="3;1")
+    raw = tmp_path / "mean" / "raw"
+    assert [read_tags(raw / n).threshold for n in names] == [pytest.approx(x) for x in (0.45, 0.55)]
+    assert "each scene has the mean, by weight, of its runs' thresholds" in caplog.text
+    assert record_of(tmp_path)["threshold"] is None
+    average(tmp_path, *runs, threshold="0.7")
+    assert {read_tags(raw / n).threshold for n in names} == {0.7}
+    with pytest.raises(BuiltupError, match=r"thresholds 0\.400, 0\.500, 0\.600, 0\.700 differ"):
+        average(tmp_path, *runs, threshold="")
+
+
 def test_probabilities_with_and_without_temperature_are_refused(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "a", [[1]]), write_run(tmp_path / "b", [[1]], temperature=1.5)]
     with pytest.raises(InputError, match=r"probabilities with temperature 1\.5, those of"):

@@ -19,12 +19,13 @@ from scipy import ndimage
 
 from builtup.errors import ConfigError, InputError
 from builtup.geo.windows import tiling
+from builtup.maps.class_map import write_class_map
 from builtup.maps.submission import to_submission
 from builtup.maps.validate import validate
 from builtup.options import PolygonOptions
 from builtup.prediction.tiles import TileWork, predict_tiles, select_all
 from builtup.prediction.windows import Stream
-from builtup.runs.results import PredictionTags
+from builtup.runs.results import PredictionTags, write_tags
 from builtup.sensors.classes import BUILT_UP
 from helpers import TRANSFORM, write_polygons, write_raster
 from tile_data import add_scene, power, tile_all
@@ -240,6 +241,29 @@ def test_of_images_without_probabilities_the_classes_are_handed_in(tmp_path: Pat
         assert (np.asarray(picture) == (numbers == 1)).all()
     with pytest.raises(InputError, match="classes, which were decided already; leave threshold"):
         to_submission(input_path=str(tmp_path), format="chips", threshold="0.3")
+
+
+def test_images_with_a_place_become_polygons_as_they_are(tmp_path: Path) -> None:
+    """Each is a map of its own, whose name no average over dates takes."""
+    raw, level = tmp_path / "raw", probabilities(1)
+    prob = raw / "yard_prob.tif"
+    height, width = level.shape
+    tags = PredictionTags(
+        "yard_{}", "yard", width, height, "run", 0.5, BUILT_UP.names, kind="scene", sensor="rgb"
+    )
+    write_raster(prob, level, nodata=255)
+    with rasterio.open(prob, "r+") as dataset:
+        write_tags(dataset, tags)
+    write_class_map(prob, raw / "yard.tif", raw / "yard_confidence.tif", tags)
+    before = digests(tmp_path)
+    (summary,) = to_submission(input_path=str(tmp_path), num_workers=1)
+    assert summary.step == "polygonize" and before.items() <= digests(tmp_path).items()
+    shapes = pyogrio.raw.read(raw / "yard.shp")[2]
+    drawn = features.rasterize(shapely.from_wkb(shapes), level.shape, transform=TRANSFORM)
+    assert (drawn == ((level >= 127) & (level < 255))).all()
+    for options in ({"threshold": "0.3"}, {"years": "mean"}):
+        with pytest.raises(InputError, match="an image, whose map is decided already"):
+            to_submission(input_path=str(tmp_path), **options)
 
 
 @pytest.mark.parametrize(

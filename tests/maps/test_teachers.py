@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from builtup.maps import teachers
 from builtup.maps.teachers import inference_of, teacher_of
+from builtup.runs.lineage import Training
 from builtup.runs.records import EnsembleMember, EnsembleRecord, InferenceRecord
 from builtup.runs.results import Results
 from builtup.training.learnt_ground import LearntGround
@@ -34,3 +36,19 @@ def test_a_mean_of_runs_that_are_not_to_be_found_is_said(
     assert teacher_of(Results(tmp_path)) == ("", None)
     assert "what its network (unknown) has learnt from is not known" in caplog.text
     assert inference_of(Results(tmp_path)) == "a,b"
+
+
+def test_a_mean_knows_the_ground_of_the_members_that_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One member that is gone does not open the ground of the others."""
+    known = tmp_path / "known"
+    known.mkdir()
+    LearntGround(folds=("alpha",), named=("alpha",)).write(known)
+    trainings = {"a": Training("known", known), "b": None}
+    monkeypatch.setattr(teachers, "_training_of", trainings.get)
+    members = tuple(EnsembleMember(name=name, run_id=name, weight=0.5) for name in "ab")
+    EnsembleRecord(members=members).write(tmp_path)
+    ground = LearntGround(folds=("alpha",), named=("alpha",), unknown=True)
+    assert teacher_of(Results(tmp_path)) == ("known", ground)
+    assert "what its network (known) has learnt from is not all known" in caplog.text

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from aerial_data import measured_houses
 from builtup.config.overrides import split_overrides
 from builtup.errors import RunError
 from builtup.report.write import report
@@ -117,6 +118,27 @@ def test_a_search_trains_what_its_trials_say(
     assert f'tiny.py --overrides "{record.best.overrides} tuned_by={run_id}"' in text
     page = report(run_id=run_id)
     assert page.name == "search.html" and record.best.overrides in page.read_text()
+
+
+def test_a_search_of_a_network_of_images(
+    project: Path, in_process: list[str], tmp_path: Path
+) -> None:
+    """The search of buildings from drones that comes along, with all heads, made small."""
+    tiles = measured_houses(tmp_path / "in", "alpha", "beta")
+    small = (
+        "encoder=efficientnet-b0 width=8 crop=64 batch_size=2 samples_per_epoch=4 num_epochs=1 "
+        f"num_workers=0 reference_pixel=none pixel_size=none val_fold=beta data_path={tiles}"
+    )
+    config = ROOT / "configs" / "search" / "efficientfpn.py"
+    text = search(config_path=config, trials=2, overrides=small, output=str(tmp_path / "out"))
+    record = SearchRecord.read(tmp_path / "out")
+    assert [line.state for line in record.trials] == [FINISHED] * 2
+    assert record.ground == ("beta",) and {axis.name for axis in record.axes} == {
+        "lr", "weight_decay",
+    }  # fmt: skip
+    (way_on,) = [line for line in text.splitlines() if line.startswith("train with: ")]
+    assert 'open_cities/efficientfpn_b1.py --overrides "encoder=efficientnet-b0' in way_on
+    assert "num_epochs" not in way_on
 
 
 def test_a_pruned_trial_is_killed_tagged_and_never_the_best(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -66,6 +67,11 @@ def test_the_best_is_trained_as_long_as_its_config_says(
         "train with: builtup train --config_path configs/train/recommended_cpu.py --overrides "
         f"\"'data_path=my tiles' lr=0.1 tuned_by={board.run_id}\""
     )
+
+
+def test_a_search_with_settings_of_its_own_says_how_long_to_train(board: Board) -> None:
+    record = replace(board.write(), train="searched.py", lengths="num_epochs=9")
+    assert "searched.py --overrides \"num_epochs=9 'data_path" in board.way_on(record)
 
 
 def test_trials_in_words(board: Board) -> None:

@@ -56,9 +56,37 @@ def test_without_an_own_space_of_the_base_the_config_itself_is_tuned(cities: Pat
     assert planned(cities, text=own).train == cities / "planned.py"
 
 
-def test_a_config_that_comes_along_is_tuned_by_its_name() -> None:
-    config = load(PROJECT / "configs" / "search" / "recommended_cpu.py")
-    assert search_plan._train(config, "lr=0.1") == Path("configs/train/recommended_cpu.py")
+OPTIMIZER = """
+
+
+def optimizer(model):
+    from torch.optim import SGD
+
+    return SGD(model.parameters(), lr)
+"""
+
+
+@pytest.mark.parametrize("own", ["\nhidden = 5\n", OPTIMIZER])
+def test_what_is_trained_with_the_best_is_what_was_searched(cities: Path, own: str) -> None:
+    """Settings and functions that a search has of its own are not lost with its lengths."""
+    of = planned(cities, text=SPACE + own)
+    assert of.train == cities / "planned.py"
+    base, after = load(cities / "tiny.py"), load(of.train, of.lengths)
+    for name in ("num_epochs", "val_interval"):
+        assert after.get(name) == base.get(name) != of.config.get(name)
+    assert planned(cities).lengths == ""
+
+
+@pytest.mark.parametrize(
+    ("searched", "trained"),
+    [
+        ("recommended_cpu", "recommended_cpu"),
+        ("efficientfpn", "open_cities/efficientfpn_b1"),
+    ],
+)
+def test_a_config_that_comes_along_is_tuned_by_its_name(searched: str, trained: str) -> None:
+    config = load(PROJECT / "configs" / "search" / f"{searched}.py")
+    assert search_plan._train(config, "lr=0.1") == (Path(f"configs/train/{trained}.py"), "")
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def model():
 """
 
 
-def run(teacher: Path, images: Path, out: Path, **options: Any) -> str:
+def run(teacher: Path | str, images: Path, out: Path, **options: Any) -> str:
     lines = self_train(
         model=str(teacher), input_path=str(images), output_path=out, num_workers=1, tta="flips",
         student=str(ROOT / "configs" / "selftrain" / "aerial.py"),
@@ -126,6 +126,23 @@ def test_a_student_learns_from_maps_of_imported_images(
     stamps = {p: p.stat().st_mtime_ns for p in out.rglob("*.tif")}
     assert run(teacher, tmp_path / "in", out) == student and len(in_process) == 1
     assert stamps == {p: p.stat().st_mtime_ns for p in out.rglob("*.tif")}
+
+
+def test_a_student_is_the_teacher_of_the_next_round(
+    project: Path, teacher: Path, tmp_path: Path, in_process: list[str]
+) -> None:
+    for number, site in enumerate(SITES):
+        add_site(tmp_path / "in", site, seed=number, height=False)
+    first = run(teacher, tmp_path / "in", tmp_path / "one")
+    second = run(first, tmp_path / "in", tmp_path / "two")
+    record, folder = PseudoRecord.read(tmp_path / "two" / "pseudo"), tracking.run_artifacts(second)
+    assert first != second and record.teacher == first and len(in_process) == 2
+    learnt = LearntGround.read(folder)
+    assert learnt.folds == ("far",) and learnt.transductive == SITES  # what both have seen
+    assert Summary.read(folder).threshold == 0.4
+    image = torch.full((1, 3, 64, 64), 99.0)
+    before = load_trained(tracking.run_artifacts(first)).model
+    assert not torch.equal(load_trained(folder).model(image), before(image))
 
 
 class Stopped(BaseException):

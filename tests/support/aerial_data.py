@@ -140,6 +140,18 @@ def measured(
     return Folds.read(folder), read_tile_stats(folder / "tile_stats.csv")
 
 
+def measured_houses(root: Path, *sites: str) -> Path:
+    """Tiles of sites with two classes, in which trees are ground."""
+    for number, site in enumerate(sites):
+        add_site(root, site, seed=number, height=False, names=NAMES[:2])
+    for path in (root / "masks").rglob("*.tif"):
+        with rasterio.open(path, "r+") as dataset:
+            values = dataset.read(1)
+            dataset.write(np.where(values == 2, 0, values).astype(np.uint8), 1)
+    measured(root)
+    return root / "tiles"
+
+
 __all__ = ["CRS", "NAMES", "DatasetWriter", "add_site", "measured", "tile_layers"]
 
 

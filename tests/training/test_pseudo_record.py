@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builtup.config import load as configs
-from builtup.errors import InputError, LeakageError
+from builtup.errors import ConfigError, InputError, LeakageError
 from builtup.tiles.stats import generate_tiles_stats
 from builtup.training.build import Data, build_data
 from builtup.training.learnt_ground import LearntGround
@@ -84,10 +84,40 @@ def test_a_teacher_of_which_nothing_is_known_is_said(
     tmp_path: Path, folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     PseudoRecord(teacher="gone", mode="hard").write(folders[1])
-    build(tmp_path, folders, ALPHA)
+    data = build(tmp_path, folders, ALPHA)
     assert (
         "what the teacher of its pseudo-labels (gone) has learnt from is not known" in caplog.text
     )
+    assert data.learnt.unknown  # and of whoever it teaches
+
+
+def test_of_a_teacher_known_in_part_that_part_is_refused(
+    tmp_path: Path, folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    learnt = LearntGround(folds=(BETA,), named=(BETA,), unknown=True)
+    PseudoRecord(teacher="run0,gone", mode="hard", learnt=learnt).write(folders[1])
+    assert build(tmp_path, folders, ALPHA).learnt.unknown
+    assert "(run0,gone) has learnt from is not all known" in caplog.text
+    with pytest.raises(LeakageError, match=f"has learnt from {BETA}"):
+        build(tmp_path, folders, BETA)
+
+
+def test_a_loss_that_asks_the_average_is_refused_without_one(
+    tmp_path: Path, folders: tuple[Path, Path]
+) -> None:
+    """Before the first step, not at the fifth."""
+    teacher(folders, BETA)
+    path = write_config(tmp_path, folders[0])
+    lesson = LESSON.replace("{pseudo}", str(folders[1])).replace(
+        "CrossEntropy()", "SoftLesson(ema=0.5)"
+    )
+    lesson = lesson.replace(
+        "import Lesson\n", "import Lesson\nfrom builtup.training.soft import SoftLesson\n"
+    )
+    path.write_text(path.read_text() + lesson)
+    with pytest.raises(ConfigError, match=r"lesson pseudo asks the moving average.*set ema_decay"):
+        build_data(configs.load(path, f"val_fold={ALPHA} ema_decay=none"))
+    assert build_data(configs.load(path, f"val_fold={ALPHA} ema_decay=0.9")).lessons
 
 
 def test_a_lesson_of_labels_teaches_ground_that_may_not_be_held_out(

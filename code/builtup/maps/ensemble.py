@@ -72,12 +72,13 @@ def ensemble(
     `input_paths`, separated by `;`, are folders or ids of runs of which merge_tiles was run.
     `weights` are numbers separated by `;`, nothing (all alike), or `fit`: the weights of least
     Brier score on the cities whose polygons, or the scenes whose masks, stand below `gt_path`,
-    which are then said to be tuned on. `threshold` is a number, `mean` (of the runs', by weight),
-    `fit` (that of the best F1 on the same ground), or nothing: that of all runs. A scene that some
-    runs lack is averaged over the others. With `drop_blank` a run that is nowhere confident of the
-    mapped class in a scene, where all others are somewhere, has no part in it. Images from the air
-    get their maps, as `predict` makes them. Raises BuiltupError, in one line, where grids, classes,
-    thresholds or temperatures do not agree, or `output_path` is the folder of a member.
+    which are then said to be tuned on. `threshold` is a number, `mean` (of the runs', by weight;
+    of each scene's own where these differ), `fit` (that of the best F1 on the same ground), or
+    nothing: that of all runs. A scene that some runs lack is averaged over the others. With
+    `drop_blank` a run that is nowhere confident of the mapped class in a scene, where all others
+    are somewhere, has no part in it. Images from the air get their maps, as `predict` makes them.
+    Raises BuiltupError, in one line, where grids, classes, thresholds or temperatures do not
+    agree, or `output_path` is the folder of a member.
     """
     names = [name.strip() for name in input_paths.split(";") if name.strip()]
     if len(names) < 2:
@@ -93,6 +94,7 @@ def ensemble(
         _warn_of_seen("weights", members, fitted)
     else:
         shares = parse_weights(weights, len(members))
+    level: float | None
     if threshold == "fit":
         level, chosen = fit_threshold(shared_scenes(members), shares, gt_path)
         _warn_of_seen("threshold", members, chosen)
@@ -158,20 +160,30 @@ def _require_weight(members: Sequence[Member], weights: Sequence[int], given: st
             )
 
 
-def _threshold(text: str, members: Sequence[Member], weights: Sequence[int]) -> float:
-    own = [member.threshold for member in members]
+def _threshold(text: str, members: Sequence[Member], weights: Sequence[int]) -> float | None:
+    """One threshold for all scenes; None where each has the mean of its runs' own."""
+    given = None if text == "mean" else parse_threshold(text, "mean, fit, or ")
+    if given is not None:
+        return given
+    by_scene = [m.name for m in members if m.threshold is None]
+    own = [member.threshold for member in members if member.threshold is not None]
+    if text == "mean" and by_scene:
+        log.info(
+            "each scene has the mean, by weight, of its runs' thresholds: scenes of %s have "
+            "several, those to which the network was adapted their own",
+            some(by_scene),
+        )
+        return None
     if text == "mean":
         mean = float(np.average(own, weights=weights))
         if len(set(own)) > 1:
             named = some(f"{m.threshold:.3f} ({m.name})" for m in members)
             log.info("threshold %.3f: the mean, by weight, of %s", mean, named)
         return mean
-    given = parse_threshold(text, "mean, fit, or ")
-    if given is not None:
-        return given
-    if len(set(own)) > 1:
+    values = dict.fromkeys(of.tags.threshold for m in members for of in m.scenes.values())
+    if len(values) > 1:
         raise BuiltupError(
-            f"input_paths: thresholds {some(f'{value:.3f}' for value in own)} differ; "
+            f"input_paths: thresholds {some(f'{value:.3f}' for value in values)} differ; "
             "give threshold=mean, or a number"
         )
     return own[0]
@@ -216,7 +228,7 @@ class _Work:
 def _jobs(
     members: Sequence[Member],
     weights: Sequence[int],
-    threshold: float,
+    threshold: float | None,
     output_path: Path,
     drop_blank: bool,
 ) -> list[Job]:
@@ -234,7 +246,10 @@ def _jobs(
         scenes, shares, own = zip(*parts, strict=True)
         # a mean is no member's probability: its threshold follows no share of theirs
         tags = named(of.tags for of in scenes)
-        tags = replace(tags, run_id=runs, threshold=threshold, share=None)
+        level = threshold
+        if level is None:
+            level = float(np.average([of.tags.threshold for of in scenes], weights=shares))
+        tags = replace(tags, run_id=runs, threshold=level, share=None)
         work = _Work(scenes, shares, own, tags, drop_blank)
         work = replace(work, tags=replace(tags, presence=work.presence))
         raw, path = output_path / "raw", scenes[0].path
@@ -301,7 +316,7 @@ def _record(
     output_path: Path,
     members: Sequence[Member],
     weights: Sequence[int],
-    threshold: float,
+    threshold: float | None,
     fitted: Sequence[str],
     chosen: Sequence[str],
     left_out: Mapping[str, tuple[str, ...]],

@@ -39,13 +39,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class Member:
-    """A run: its scenes by scene id, its threshold, the temperature applied, if any, and the ground
-    that it has seen."""
+    """A run: its scenes by scene id, their threshold (None where they have several: those to which
+    the network was adapted have their own), the temperature applied, if any, and the ground that it
+    has seen."""
 
     name: str
     results: Results
     scenes: Mapping[str, Scene]
-    threshold: float
+    threshold: float | None
     temperature: float | None
     ground: Tuned
 
@@ -82,15 +83,11 @@ def read_member(name: str) -> Member:
         if of_images:
             remedy = "predict the images again with probabilities=true"
         raise InputError(results.raw, "no probability raster of a scene", remedy)
-    thresholds = {scene.tags.threshold for scene in scenes.values()}
-    if len(thresholds) > 1:
-        raise InputError(
-            results.raw, f"scenes of several thresholds ({some(thresholds)})", "use one run's"
-        )
+    first, *others = {scene.tags.threshold for scene in scenes.values()}
     record = prediction_record(results.folder)
     temperature = None if record is None else record.temperature
     ground = tuned_ground(results.folder, results.run_id)
-    return Member(name, results, scenes, thresholds.pop(), temperature, ground)
+    return Member(name, results, scenes, None if others else first, temperature, ground)
 
 
 def _read_scene(path: Path) -> Scene:

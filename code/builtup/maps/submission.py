@@ -62,7 +62,8 @@ def to_submission(
     With `format="chips"` the scenes are not averaged: the classes of each (uint8, 1 the mapped
     class, 0 all else) go into `raw/submission.tar` as `<scene>.tif`, the same bytes at every run;
     of images of which `predict` kept no probabilities, the classes that it decided.
-    There is nothing to merge in the result of `ensemble`.
+    There is nothing to merge in the result of `ensemble`, and nothing to average of images, each a
+    map of its own as `predict` and `ensemble` write them: these become polygons as they are.
     The set of predictions is looked up once, so that all work on the same one, and uploaded
     once, at the end, where the run's store is not local. Parameters as of the steps. Raises
     ConfigError for options of the other format.
@@ -73,16 +74,21 @@ def to_submission(
     work: dict[str, Any] = {"num_workers": num_workers, "on_error": on_error}
     # an ensemble holds whole scenes, merged already
     merged = EnsembleRecord.find(results.folder) is not None
-    merged |= format == "chips" and not any(results.raw.glob("*_tiles"))
+    images = _images(results)
+    merged |= bool(images) or (format == "chips" and not any(results.raw.glob("*_tiles")))
     summaries = [] if merged else [merge_tiles(input_path=folder, **work)]
     if format == "chips":
         problems = [e for summary in summaries for e in summary.skipped]
         summaries.append(_chips(results, threshold, on_error, problems))
     else:
-        summaries += [
-            all_agg_by_city(input_path=folder, threshold=threshold, years=years, **work),
-            polygonize(input_path=folder, polygons=polygons, **work),
-        ]
+        if not images:
+            summaries.append(
+                all_agg_by_city(input_path=folder, threshold=threshold, years=years, **work)
+            )
+        elif threshold or years != "apart":
+            remedy = "leave threshold and years out, or cut them anew with predict or ensemble"
+            raise InputError(images[0], "an image, whose map is decided already", remedy)
+        summaries.append(polygonize(input_path=folder, polygons=polygons, **work))
     upload_results(results)
     return summaries
 
@@ -137,12 +143,17 @@ def _chips(
     return summary
 
 
+def _images(results: Results) -> list[Path]:
+    """The class maps of images, which are not averaged with others."""
+    maps = [path for path in results.raw.glob("*.tif") if kind_of(path) == "classes"]
+    return sorted(path for path in maps if read_tags(path).sensor)
+
+
 def _rasters(results: Results, threshold: float | None) -> list[Path]:
     """The probabilities of each scene; where there are none, the classes of each image."""
     if rasters := scene_rasters(results):
         return rasters
-    maps = [path for path in results.raw.glob("*.tif") if kind_of(path) == "classes"]
-    rasters = sorted(path for path in maps if read_tags(path).sensor)
+    rasters = _images(results)
     if not rasters:
         remedy = "run the inference first, or give a folder of predictions"
         raise InputError(results.raw, "no maps of scenes in it", remedy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from builtup.errors import BuiltupError
 from builtup.runs.lineage import Training, chain_of
@@ -28,7 +29,7 @@ def inference_of(results: Results) -> str:
 def teacher_of(results: Results) -> tuple[str, LearntGround | None]:
     """The training run behind a set of predictions (of a mean: those), and what it learnt from.
 
-    None where that cannot be known, of one of them or at all.
+    None where that cannot be known of any; `LearntGround.unknown` where it can of some.
     """
     record = prediction_record(results.folder)
     trainings: list[Training | None] = []
@@ -38,17 +39,19 @@ def teacher_of(results: Results) -> tuple[str, LearntGround | None]:
         trainings = [_training_of(run) for run in record.runs]
     learnt = [None if one is None else _learnt(one) for one in trainings]
     names = ",".join(one.name for one in trainings if one is not None)
-    if not learnt or None in learnt:
+    known = [ground for ground in learnt if ground is not None]
+    if not learnt or len(known) < len(learnt):
         log.warning(
-            "%s: what its network (%s) has learnt from is not known: no training can be kept from "
-            "holding out that ground",
-            *(results.folder, names or "unknown"),
+            "%s: what its network (%s) has learnt from is not %sknown: no training can be kept "
+            "from holding out that ground",
+            *(results.folder, names or "unknown", "all " if known else ""),
         )
+    if not known:
         return names, None
-    first, *others = (ground for ground in learnt if ground is not None)
+    first, *others = known
     for ground in others:
         first = first.and_of(ground)
-    return names, first
+    return names, first if len(known) == len(learnt) else replace(first, unknown=True)
 
 
 def _training_of(run_id: str) -> Training | None:

@@ -105,9 +105,9 @@ class SearchRecord(Record):
 
     It lies in the folder FOLDER of its run's artifacts. `ground` are the folds whose validation
     chose: what is trained with its settings is tuned on them. `train` is the config that its
-    settings are for, `trials` what has ended, in the order of their numbers, `killed` how many
-    were asked again because the search was stopped, `importance` each parameter's share of what
-    makes a trial good.
+    settings are for, `lengths` overrides of how long it trains, `trials` what has ended, in the
+    order of their numbers, `killed` how many were asked again because the search was stopped,
+    `importance` each parameter's share of what makes a trial good.
     """
 
     NAME: ClassVar[str] = "search.json"
@@ -117,6 +117,7 @@ class SearchRecord(Record):
 
     config: str = ""
     train: str | None = None
+    lengths: str | None = None
     overrides: str | None = None
     metric: str = ""
     ground: tuple[str, ...] = ()

@@ -93,6 +93,7 @@ def _record(of: Plan) -> SearchRecord:
     return SearchRecord(
         config=of.config.name,
         train=str(of.train),
+        lengths=of.lengths or None,
         overrides=without(of.overrides, ["log_model", "log_predictions"]),
         metric=of.metric,
         ground=of.ground,

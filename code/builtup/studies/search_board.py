@@ -16,6 +16,7 @@ from builtup.runs import tracking
 from builtup.runs.going_on import command
 from builtup.runs.study_records import FAILED, FINISHED, PRUNED, SearchRecord, TrialLine
 from builtup.scoring.tables import three_decimals
+from builtup.studies.search_plan import LENGTH
 from builtup.studies.search_space import as_overrides, axes_of, importance_of, without
 from builtup.studies.search_study import OVERRIDES, REASON, RUNS, ended_trials, killed_trials
 from builtup.text_table import text_table
@@ -25,8 +26,6 @@ __all__ = ["TRIALS_CSV", "Board", "sentence_of"]
 TRIALS_CSV = "trials.csv"
 #: Trials in what is printed.
 PRINTED = 10
-#: Settings of how long a search trains, which are not meant for the training after it.
-_LENGTH = ("num_epochs", "samples_per_epoch", "max_minutes", "val_interval", "es_patience")
 _STATES = {
     TrialState.COMPLETE: FINISHED,
     TrialState.PRUNED: PRUNED,
@@ -97,9 +96,10 @@ class Board:
     def way_on(self, record: SearchRecord) -> str:
         """The command that trains with the best settings."""
         best = "" if record.best is None else record.best.overrides
-        kept = without(record.overrides or "", _LENGTH)
+        kept = without(record.overrides or "", LENGTH)
         tuned = as_overrides({"tuned_by": self.run_id})
-        return command(record.train or "", " ".join(filter(None, [kept, best, tuned])))
+        said = filter(None, [record.lengths, kept, best, tuned])
+        return command(record.train or "", " ".join(said))
 
 
 def _line(trial: FrozenTrial) -> TrialLine:

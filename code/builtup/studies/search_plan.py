@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import os
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ from builtup.studies.search_space import PRUNERS, as_overrides, require_space, w
 from builtup.tiles.folds import Folds
 from builtup.training.build import check_settings
 
-__all__ = ["Plan", "plan"]
+__all__ = ["LENGTH", "Plan", "plan"]
+
+#: Settings of how long a search trains, which are not meant for the training after it.
+LENGTH = ("num_epochs", "samples_per_epoch", "max_minutes", "val_interval", "es_patience")
 
 #: What a config that says nothing of it gets.
 TRIALS, PRUNER, STARTUP = 20, "median", 5
@@ -32,7 +36,8 @@ class Plan:
 
     `overrides` are those of every training, `ground` the places of the folds, as summaries name
     them, `validations` those of one training, `data` the digest of what is learnt from.
-    `train` is the config that the settings found are for: the one that this builds on.
+    `train` is the config that the settings found are for, most often the one that this builds on,
+    and `lengths` are overrides by which it trains as long as that.
     """
 
     config: Config
@@ -47,6 +52,7 @@ class Plan:
     validations: int
     data: str
     train: Path
+    lengths: str
 
     @property
     def most(self) -> int:
@@ -96,6 +102,7 @@ def plan(
     text = " ".join(filter(None, [for_training, fixed]))
     resolved = configs.load(config_path, text)
     check_settings(resolved)
+    train, lengths = _train(config, drawn)
     return Plan(
         config=resolved,
         overrides=text,
@@ -108,22 +115,39 @@ def plan(
         seed=seed,
         validations=math.ceil(config.num_epochs / config.val_interval),
         data=data_digest(Path(config.data_path)),
-        train=_train(config, drawn),
+        train=train,
+        lengths=lengths,
     )
 
 
-def _train(config: Config, drawn: str) -> Path:
-    """The config that is searched for: its base, where that takes what the space names."""
+def _train(config: Config, drawn: str) -> tuple[Path, str]:
+    """The config that is searched for, and by which overrides it trains as long as it should.
+
+    The base, where it takes what the space names and is, but for LENGTH, what is searched; else
+    the search's own config, as long as its base.
+    """
     if len(config.chain) < 2:
-        return config.path
+        return config.path, ""
     base = Path(os.path.normpath(config.chain[-2]))
     if base.is_relative_to(PROJECT):
         base = base.relative_to(PROJECT)  # by the name that it has in every folder
+    searched, plain = configs.load(config.path).settings, configs.load(base).settings
+    lengths = {n: plain[n] for n in LENGTH if n in plain and plain[n] != searched.get(n)}
     try:
         configs.check_overrides(base, drawn)
     except ConfigError:
-        return config.path
-    return base
+        return config.path, as_overrides(lengths)
+    of_search = {name for name, known in KNOWN.items() if known.by == (SEARCH,)}
+    own = {n for n in searched if n not in plain or searched[n] != plain[n]} - of_search
+    if own - {*LENGTH, "base"} or _defines(config):
+        return config.path, as_overrides(lengths)
+    return base, ""
+
+
+def _defines(config: Config) -> bool:
+    """Whether a search's own file defines more than its space."""
+    body = ast.parse(config.sources[-1]).body
+    return any(isinstance(node, ast.FunctionDef) and node.name != "space" for node in body)
 
 
 def _require_metric(config: Config) -> None:

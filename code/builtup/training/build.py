@@ -141,6 +141,12 @@ def build_data(config: Config) -> Data:
     if config.has("lessons"):
         _require_kind(config, "criterion", nn.Module)
     lessons = as_lessons(config.build("lessons"), config.path)
+    for lesson in lessons:
+        if config.ema_decay is None and getattr(lesson.loss, "needs_average", False):
+            raise ConfigError(
+                f"{config.path}: the loss of the lesson {lesson.name} asks the moving average, and "
+                "there is none; set ema_decay"
+            )
     prepare = config.build("prepare_batch") or prepare_batch
     held, learnt = Held.by(config, train, val), _learnt_from(train)
     for lesson in lessons:
@@ -213,13 +219,14 @@ def _learnt_by_teacher(config: Config, loader: SampleLoader, held: Held) -> Lear
     record = None if loader.folder is None else PseudoRecord.find(loader.folder)
     if record is None:
         return LearntGround()
-    if record.learnt is None:
+    if record.learnt is None or record.learnt.unknown:
         log.warning(
-            "%s: what the teacher of its pseudo-labels (%s) has learnt from is not known, so that "
-            "the ground held out may be among it",
-            *(loader.folder, record.teacher),
+            "%s: what the teacher of its pseudo-labels (%s) has learnt from is not %sknown, so "
+            "that the ground held out may be among it",
+            *(loader.folder, record.teacher, "" if record.learnt is None else "all "),
         )
-        return LearntGround()
+    if record.learnt is None:
+        return LearntGround(unknown=True)
     source = f"run {record.teacher}, the teacher of the pseudo-labels in {loader.folder},"
     remedy = "hold out what that run held out, or make them with a teacher that held it out"
     record.learnt.require_unseen(held, _student(config), source, remedy)

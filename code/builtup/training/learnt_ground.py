@@ -104,7 +104,8 @@ class LearntGround(Record):
 
     `held_out` is the name of the fold that it held out, `folds` are those that it learnt from,
     `areas` their ground. Where tiles have no files, `tile_ids` are theirs; `named` are folds of
-    which no more than the name is known. `transductive` are cities whose scenes it has learnt from
+    which no more than the name is known, and `unknown` says that there is more of which nothing is.
+    `transductive` are cities whose scenes it has learnt from
     without a label of theirs, by pseudo-labels: they may be held out, and their scores say so.
     """
 
@@ -117,6 +118,7 @@ class LearntGround(Record):
     tile_ids: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
     transductive: tuple[str, ...] = ()
+    unknown: bool | None = None
 
     @classmethod
     def _parsed(cls, key: str, value: Any) -> Any:
@@ -174,6 +176,7 @@ class LearntGround(Record):
             tile_ids=tuple(sorted({*self.tile_ids, *other.tile_ids})),
             named=tuple(sorted({*self.named, *other.named})),
             transductive=tuple(sorted({*self.transductive, *other.transductive})),
+            unknown=self.unknown or other.unknown,
         )
 
     def without_labels(self) -> LearntGround:

@@ -103,7 +103,8 @@ class Teaching:
 
 
 #: What a lesson's batch costs; a `Loss` costs what it does on the batch's mask, an `On` what it
-#: does on the head and the target that it names.
+#: does on the head and the target that it names. One with `needs_average`, where it is true, is
+#: refused before the first step without `ema_decay`.
 LessonLoss = Callable[[Teaching, Any], Counted]
 
 

@@ -97,6 +97,11 @@ class SoftLesson:
         target = torch.where(learnt, p * SCALE, float(IGNORE))
         return Counted(self.loss(teaching.student(image), target), int(valid.sum()))
 
+    @property
+    def needs_average(self) -> bool:
+        """Whether it asks the moving average of the weights."""
+        return self.ema > 0
+
     def state_dict(self) -> dict[str, Any]:
         """What a run that goes on needs: the running mean."""
         return {"mean": self.mean}

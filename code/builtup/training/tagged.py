@@ -149,6 +149,11 @@ class ShareLoss:
                 "apart above 0 to 1 or None, alpha of 0 or more"
             )
 
+    @property
+    def needs_average(self) -> bool:
+        """Whether it asks the moving average of the weights."""
+        return self.apart is not None
+
     def __call__(self, teaching: Teaching, batch: Any) -> Counted:
         """The mean over the cells that count, and their number."""
         image, level = teaching.image_and_target(batch)

@@ -13,6 +13,7 @@ from affine import Affine
 from builtup.errors import BuiltupError, ConfigError, GridError, InputError
 from builtup.sensors.optical.import_scenes import import_scenes
 from helpers import write_raster
+from open_cities_data import write_tier
 from picture_data import (
     PLACE,
     UTM,
@@ -99,6 +100,43 @@ def test_a_picture_without_a_valid_pixel(tmp_path):
 def test_wrong_options(tmp_path, options, message):
     write_dronedeploy(tmp_path / "raw")
     refused(tmp_path / "raw", tmp_path / "out", ConfigError, message, **options)
+
+
+def test_what_is_wrong_in_another_tier_is_no_matter(tmp_path):
+    """A tier is imported whatever the others hold: a dead link, an image of the same name."""
+    root = tmp_path / "raw"
+    write_tier(root)
+    other = write_tier(root, "train_tier_2", (("dar", "a1"), ("dar", "d1")))
+    (other / "dar/d1/d1.tif").unlink()
+    options = {"layout": "open_cities"}
+    run(root, tmp_path / "one", split="train_tier_1", **options)
+    assert [row["scene"] for row in rows(tmp_path / "one")] == ["a1", "k1"]
+    refused(root, tmp_path / "out", InputError, "a dead link", **options)
+    refused(root, tmp_path / "out", InputError, "a dead link", split="train_tier_2", **options)
+    (other / "dar/d1/d1.tif").symlink_to(other / "dar/a1/a1.tif")
+    refused(root, tmp_path / "out", InputError, "scene a1 stands twice", **options)
+
+
+@pytest.mark.parametrize("what", ["image", "folder", "labels"])
+def test_a_link_out_of_the_folder_needs_leave(tmp_path, what):
+    root = write_dronedeploy(tmp_path / "raw")
+    place = {
+        "image": root / "images" / "one-ortho.tif",
+        "folder": root / "images",
+        "labels": root / "labels" / "one-label.png",
+    }[what]
+    aside = tmp_path / "elsewhere" / place.name
+    aside.parent.mkdir()
+    place.rename(aside)
+    place.symlink_to(aside)
+    message = rf"leads to {aside}.*, outside {root}; add its folder to allow of import_scenes"
+    refused(root, tmp_path / "out", InputError, message)
+    run(root, tmp_path / "out", allow=str(tmp_path / "elsewhere"))
+    assert [row["scene"] for row in rows(tmp_path / "out")] == ["one"]
+    linked = tmp_path / "by_a_link"
+    linked.symlink_to(tmp_path / "raw2")
+    write_dronedeploy(tmp_path / "raw2")
+    run(linked, tmp_path / "other")  # what the user names may be a link
 
 
 def test_a_split_that_is_none(tmp_path):

@@ -45,6 +45,7 @@ from builtup.sensors.optical.raw_scenes import (
     Found,
     Layout,
     RawScene,
+    refuse_twins,
 )
 from builtup.sensors.optical.scene_work import KINDS, REMARKS, SceneWork
 from builtup.sensors.remarks import Remark, say
@@ -74,9 +75,9 @@ def import_scenes(
 
     `classes` is a CSV file of names and colours (the layout's own by default), `pixel` the side of
     a pixel in metres where pictures do not say it, `split` those that are imported, separated by
-    `;` (all by default), `allow` prefixes of where a catalogue's links may lead out of its folder,
-    separated by `;`. Raises InputError, GridError or ConfigError; with `on_error="skip"` scenes
-    that cannot be used are listed in the summary.
+    `;` (all by default), `allow` prefixes of where links, of a catalogue or of the file system, may
+    lead out of the folder, separated by `;`. Raises InputError, GridError or ConfigError; with
+    `on_error="skip"` scenes that cannot be used are listed in the summary.
     """
     known = LAYOUTS.get(layout)
     if known is None:
@@ -87,11 +88,14 @@ def import_scenes(
     given = read_classes(Path(classes)) if classes else None
     found = known.find(require_folder(input_path), allowed)
     own = _classes(given, known, layout, found)
-    scenes = _of_split(input_path, found, split)
+    if split:
+        _take_split(input_path, found, split)
+    refuse_twins(found)
     jobs: list[Job] = []
     problems: list[BuiltupError] = list(found.problems)
-    for scene in scenes:
+    for scene in found.scenes:
         try:
+            _require_inside(scene, input_path, allowed)
             with gdal_env():
                 work = _plan(scene, known, own, metres)
             jobs.append(_job(work, output_path))
@@ -153,12 +157,18 @@ def _metres(pixel: str) -> float | None:
     return metres
 
 
-def _of_split(root: Path, found: Found, split: str) -> list[RawScene]:
-    """The scenes of these splits, all where none is named; no more is said of the others."""
-    if not split:
-        return found.scenes
+def _take_split(root: Path, found: Found, split: str) -> None:
+    """Leave the scenes of these splits; no more is said of the others, nor what is wrong in
+    folders of theirs."""
     wanted = split.split(";")
     chosen = [scene for scene in found.scenes if scene.split in wanted]
+    if all((root / name).is_dir() for name in wanted):
+        others = [at for at in root.iterdir() if at.is_dir() and at.name not in wanted]
+        found.problems = [
+            e for e in found.problems if not any(Path(e.path).is_relative_to(at) for at in others)
+        ]
+        if not chosen and found.problems:
+            raise found.problems[0]
     if missing := sorted({*wanted} - {scene.split for scene in chosen}):
         known = sorted({scene.split for scene in found.scenes} - {""})
         has = f"it has {', '.join(known)}" if known else "it has no list of splits (train.txt, …)"
@@ -166,7 +176,17 @@ def _of_split(root: Path, found: Found, split: str) -> list[RawScene]:
         raise InputError(root, problem, "name another, or none")
     names = {scene.name for scene in found.scenes} - {scene.name for scene in chosen}
     found.remarks = [remark for remark in found.remarks if remark.file not in names]
-    return chosen
+    found.scenes = chosen
+
+
+def _require_inside(scene: RawScene, root: Path, allowed: Allow) -> None:
+    """InputError for a file of a scene that a link takes out of the folder, unless that is
+    allowed."""
+    for path in filter(None, (scene.image, scene.labels, scene.elevation)):
+        place = path.resolve()
+        if not place.is_relative_to(root.resolve()) and not allowed.covers(str(place)):
+            remedy = "add its folder to allow of import_scenes, if you trust it"
+            raise InputError(path, f"leads to {place}, outside {root}", remedy)
 
 
 def _plan(scene: RawScene, layout: Layout, classes: Classes, pixel: float | None) -> SceneWork:

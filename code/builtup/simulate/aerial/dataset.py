@@ -105,7 +105,8 @@ def simulate_flights(output_path: Path, flights: Flights, num_workers: int) -> S
 
 
 def with_clean_labels(raw: Path, folder: Path) -> Path:
-    """The same data set with its clean truth for labels, as links; `folder` is returned."""
+    """The same data set with its clean truth for labels, as links (which `import_scenes` wants to
+    be allowed); `folder` is returned."""
     folder.mkdir(parents=True, exist_ok=True)
     sources = {path.name: path for path in raw.iterdir() if path.name not in ("labels", "truth")}
     for name, source in {**sources, "labels": raw / "truth"}.items():

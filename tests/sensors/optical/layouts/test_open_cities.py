@@ -7,7 +7,7 @@ import pytest
 from builtup.errors import InputError
 from builtup.geo.locations import Allow
 from builtup.sensors.optical.layouts.open_cities import find
-from builtup.sensors.optical.raw_scenes import POLYGONS
+from builtup.sensors.optical.raw_scenes import POLYGONS, refuse_twins
 from helpers import real_data
 from open_cities_data import LABEL_EXTENSION, item, read_json, write_json, write_tier
 
@@ -187,6 +187,7 @@ def test_two_images_of_one_id(tmp_path):
     write_tier(tmp_path)
     write_tier(tmp_path, "train_tier_2", (("dar", "a1"),))
     found = find(tmp_path, NONE)
+    refuse_twins(found)
     (problem,) = found.problems
     assert problem.problem == (
         f"the scene a1 stands twice, here and in {tmp_path}/train_tier_1/acc/a1/a1.tif"

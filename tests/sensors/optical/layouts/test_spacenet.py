@@ -6,7 +6,7 @@ import pytest
 
 from builtup.errors import InputError
 from builtup.sensors.optical.layouts.spacenet import find
-from builtup.sensors.optical.raw_scenes import PIXELS, POLYGONS
+from builtup.sensors.optical.raw_scenes import PIXELS, POLYGONS, refuse_twins
 from helpers import real_data
 
 
@@ -114,6 +114,7 @@ def test_polygons_of_no_picture_are_named(tmp_path):
 
 def test_two_scenes_of_one_name(tmp_path):
     found = find(made(tmp_path, "a/x/image.tif", "b/x/image.tif"))
+    refuse_twins(found)
     (problem,) = found.problems
     assert problem.problem == f"the scene x stands twice, here and in {tmp_path}/a/x/image.tif"
 

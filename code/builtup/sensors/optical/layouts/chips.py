@@ -81,6 +81,9 @@ def _scene(
     site = "_".join(stem[:-1]) or root.resolve().name
     if labels is not None and beside is not None:
         raise InputError(image, f"has two labels, {labels} and {beside.name}", "remove one of them")
+    mask = image.with_name(f"{image.stem}{_MASK}.png")
+    if beside is None and mask.exists():
+        raise InputError(mask, "no file, but of the name of a mask", "give the mask, or rename it")
     kind = PICTURE if beside is None else SOFT
     return RawScene(name, site, image, labels=labels or beside, labels_are=kind)
 

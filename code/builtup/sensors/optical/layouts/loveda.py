@@ -17,7 +17,6 @@ from builtup.sensors.optical.raw_scenes import (
     RawScene,
     files_below,
     plain_name,
-    refuse_twins,
     with_splits,
 )
 from builtup.sensors.remarks import Remark
@@ -68,7 +67,6 @@ def find(root: Path) -> Found:
     for path in pictures:
         own = labels.pop((path.parent.parent, path.stem), None)
         _take(root, path, own, found)
-    refuse_twins(found)
     if not found.scenes and not found.problems:
         problem = f"no folder of pictures ({' or '.join(_PICTURES)}) in it"
         raise InputError(root, problem, "give the data set's folder, or its layout")

@@ -25,7 +25,6 @@ from builtup.sensors.optical.raw_scenes import (
     RawScene,
     files_below,
     plain_name,
-    refuse_twins,
 )
 from builtup.sensors.radar.names import date_in
 from builtup.sensors.remarks import Remark
@@ -55,7 +54,6 @@ def find(root: Path, allow: Allow) -> Found:
             _Tier(root, allow, found, absent).take(path)
         else:
             _take_pictures(folder, root, found)
-    refuse_twins(found)
     if not found.scenes and not found.problems:
         if absent:
             raise absent[0]

@@ -29,7 +29,6 @@ from builtup.sensors.optical.raw_scenes import (
     RawScene,
     files_below,
     plain_name,
-    refuse_twins,
     with_splits,
 )
 from builtup.sensors.radar.names import date_in
@@ -70,7 +69,6 @@ def find(root: Path) -> Found:
         except InputError as e:
             found.problems.append(e)
     _say_strangers(images, polygons, root, found)
-    refuse_twins(found)
     if not found.scenes and not found.problems:
         remedy = "give a folder with PS-RGB/ and geojson_buildings/, or image.tif and its polygons"
         raise InputError(root, "no SpaceNet pictures in it", remedy)
