@@ -188,3 +188,30 @@ def test_predict_has_the_defaults_of_its_recipe_and_options():
     assert options.keys() - shared == {"scheduler", *PolygonOptions._fields}
     for name in shared - {"model", "input_path"}:
         assert options[name].default == ("" if known[name] in (None, ()) else known[name]), name
+
+
+#: Pages whose commands are those of now.
+PAGES = sorted(
+    path
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    if path.name not in {"history.md", "original_readme.md"}
+)
+COMMAND = re.compile(r"(?:^|[\s;`(])builtup ([a-z]\w*)((?: +(?:\"[^\"]*\"|[^\s`\"]+))*)", re.M)
+INLINE = re.compile(r"`([a-z]\w*)( --[^`]*)`")
+STEP = re.compile(r"mlflow run \S+.*? -e (\w+)((?: +(?:\"[^\"]*\"|[^\s`\"]+))*)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_commands_of_the_docs_exist_with_their_options(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for name, rest in (*COMMAND.findall(text), *INLINE.findall(text)):
+        if name not in cli.commands and "--" not in rest:
+            continue  # a sentence about builtup
+        assert name in cli.commands, f"builtup {name}"
+        known = {option for of in cli.commands[name].params for option in of.opts}
+        given = re.findall(r" (--[a-z][\w-]*)", re.sub(r'"[^"]*"', '""', rest))
+        assert {*given} <= known, f"builtup {name}"
+    for name, rest in STEP.findall(text):
+        assert name in PROJECT, f"-e {name}"
+        given = re.findall(r"-P (\w+)=", rest)
+        assert {*given} <= {*PROJECT[name].get("parameters", {})}, f"-e {name}"
