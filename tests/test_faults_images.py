@@ -105,7 +105,9 @@ def tile(root: Path, *layers: str, materialize: bool = False) -> None:
         )  # fmt: skip
 
 
-@pytest.mark.parametrize(("mode", "classes"), [("soft", 2), ("soft", 3), ("tags", 3)])
+@pytest.mark.parametrize(
+    ("mode", "classes"), [("soft", 2), ("soft", 3), ("tags", 3), ("hard", 2), ("negatives", 2)]
+)
 def test_killed_pseudo_labels_of_images_go_on_to_the_same_bytes(
     mode: str, classes: int, processes: Any, tmp_path: Path
 ) -> None:
@@ -116,9 +118,12 @@ def test_killed_pseudo_labels_of_images_go_on_to_the_same_bytes(
         shares = np.random.default_rng(number).dirichlet((1.0,) * classes, (height, width))
         levels = np.moveaxis(np.round(254 * shares), 2, 0).astype(np.uint8)
         levels = levels[1:] if classes == 2 else levels
+        if mode == "negatives":  # by presence heads nothing is there, nor by any pixel
+            levels //= 10
         tags = PredictionTags(
-            f"{site}_scene_{{}}", site, width, height, "m", 0.5, NAMES[:classes], sensor="rgb"
-        )
+            f"{site}_scene_{{}}", site, width, height, "m", 0.5, NAMES[:classes], sensor="rgb",
+            presence=0.05,
+        )  # fmt: skip
         size = {"count": len(levels), "width": width, "height": height, "dtype": "uint8"}
         path = raw / f"{site}_scene_prob.tif"
         with rasterio.open(path, "w", driver="GTiff", nodata=NODATA, **size) as out:
