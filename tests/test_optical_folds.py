@@ -40,7 +40,7 @@ def test_a_file_gives_the_fold_of_each_scene(
     listed.write_text("site,fold\na,x\nb,y\n")
     with pytest.raises(InputError, match=r"split\.csv: names no fold for the site c"):
         stats(folder, folds=str(listed))
-    with pytest.raises(BuiltupError, match="folds=cities: expected auto, city, blocks, or a file"):
+    with pytest.raises(BuiltupError, match="folds=cities: expected auto, city, blocks, a file"):
         stats(folder, folds="cities")
 
 

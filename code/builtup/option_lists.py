@@ -89,7 +89,8 @@ importing = listed(
 holding_out = listed(
     (
         *("folds", str, "auto"),
-        "auto (cities, or blocks of one), city, blocks, a CSV file of scene (or site) and fold",
+        "auto (cities, or blocks of one), city, blocks, a number of sets of cities, a CSV file of "
+        "scene (or site) and fold",
     ),
     ("blocks", str, "2x2", "rows x columns of spatial blocks of a city"),
     ("gap", str, "32", 'around a held-out block, in pixels, or in metres as "100m"'),

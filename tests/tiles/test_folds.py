@@ -35,6 +35,22 @@ def test_several_cities_are_a_fold_each_with_all_their_dates(tmp_path: Path) -> 
     assert folds.training_allowed(folds.training_tiles(tiles, 1)[0], 1) is None
 
 
+def test_cities_are_dealt_into_as_many_folds_as_are_asked_for(tmp_path: Path) -> None:
+    """Two dates of Alpha are as much as Beta and Gamma together."""
+    add_scene(tmp_path)
+    add_scene(tmp_path, date="20150201")
+    for number, (city, tile) in enumerate((("Beta_2015", "38RNV"), ("Gamma_2015", "38SAA"))):
+        add_scene(tmp_path, city=city, tile=tile, transform=moved(5000 * (1 + number), 0))
+    folds, tiles = prepared(tmp_path, folds="2")
+    assert folds.names == ("fold0", "fold1")
+    held_out = [{t.tile.city for t in folds.validation_tiles(tiles, fold)} for fold in (0, 1)]
+    assert held_out == [{"38SLF_Alpha"}, {"38RNV_Beta", "38SAA_Gamma"}]
+    assert {t.tile.city for t in folds.training_tiles(tiles, 0)} == held_out[1]
+    for count in ("1", "4"):
+        with pytest.raises(BuiltupError, match=f"folds={count}: expected from 2 to the number of"):
+            prepared(tmp_path, folds=count)
+
+
 def test_one_city_is_cut_into_blocks(tmp_path: Path) -> None:
     add_scene(tmp_path)
     folds, tiles = prepared(tmp_path)

@@ -49,9 +49,10 @@ class SceneGround:
 class Folds:
     """The folds of a data set: `names[i]` is a city's key or a block's name `<city>/r0c1`.
 
-    `kind` is "city", "blocks" or "file", `gap` the least distance in pixels between training and
-    validation ground, `scenes` the ground of each scene id, `blocks` empty for folds of whole
-    scenes. Of folds that a file gives, `members[i]` are the scene ids of each.
+    `kind` is "city", "blocks" or "file" (sets of scenes), `gap` the least distance in pixels
+    between training and validation ground, `scenes` the ground of each scene id, `blocks` empty for
+    folds of whole scenes. Of sets, which a file gives or a number, `members[i]` are the scene ids
+    of each.
     """
 
     kind: str
@@ -266,13 +267,17 @@ def plan_folds(
 ) -> Folds:
     """The folds of `scenes` (by scene id; `dates` as YYYYMMDD): one a city, or one a block.
 
-    `kind` is "auto" (cities where there are several, else blocks), "city", "blocks", or the path
-    of a CSV file with the columns scene (or site) and fold.
+    `kind` is "auto" (cities where there are several, else blocks), "city", "blocks", the path of a
+    CSV file with the columns scene (or site) and fold, or how many folds the cities are dealt into.
     """
     if kind.endswith(".csv"):
         return _of_file(Path(kind), scenes, gap)
+    if kind.isdecimal():
+        return _dealt(int(kind), scenes, gap)
     if kind not in {"auto", "city", "blocks"}:
-        raise BuiltupError(f"folds={kind}: expected auto, city, blocks, or a file .csv")
+        raise BuiltupError(
+            f"folds={kind}: expected auto, city, blocks, a file .csv, or how many there shall be"
+        )
     by_city: dict[str, list[str]] = defaultdict(list)
     for scene in sorted(scenes, key=lambda s: (scenes[s].city, dates[s], s)):
         by_city[scenes[scene].city].append(scene)
@@ -293,6 +298,26 @@ def plan_folds(
         )
     ]
     return Folds("blocks", tuple(b.name for b in cut), gap, scenes, tuple(cut))
+
+
+def _dealt(count: int, scenes: Mapping[str, SceneGround], gap: int) -> Folds:
+    """The cities in so many folds of about as many pixels: the largest first, each to the least."""
+    pixels: dict[str, int] = defaultdict(int)
+    members: dict[str, list[str]] = defaultdict(list)
+    for scene, ground in sorted(scenes.items()):
+        pixels[ground.city] += ground.grid.pixels
+        members[ground.city].append(scene)
+    if not 2 <= count <= len(members):
+        known = f"the data hold {len(members)} of them"
+        raise BuiltupError(f"folds={count}: expected from 2 to the number of cities; {known}")
+    folds: list[list[str]] = [[] for _ in range(count)]
+    load = [0] * count
+    for city in sorted(members, key=lambda city: (-pixels[city], city)):
+        least = load.index(min(load))
+        load[least] += pixels[city]
+        folds[least] += members[city]
+    names = tuple(f"fold{i}" for i in range(count))
+    return Folds("file", names, gap, scenes, members=tuple(tuple(sorted(own)) for own in folds))
 
 
 def _of_file(path: Path, scenes: Mapping[str, SceneGround], gap: int) -> Folds:

@@ -125,12 +125,12 @@ def generate_tiles_stats(
 
     Writes tile_stats.csv, stats.json, folds.json, folds.gpkg (of scenes with a CRS) and
     histograms.png into `output_path`. `folds` is auto (a city each; blocks where there is one
-    city), city, blocks, or a CSV file with the columns scene (or site) and fold; `blocks` as in
-    `parse_blocks`, `gap` in pixels, or in metres as "100m". The sensor of the images, and which
-    classes there are, their tags say; without tags they are radar's, and the masks say how many
-    classes. A layer `<input_path>/height` goes along where it is there. Raises InputError where
-    the lists of the layers differ, a tile cannot be read, or two sensors or lists of classes are
-    mixed.
+    city), city, blocks, a number of sets of cities, or a CSV file with the columns scene (or site)
+    and fold; `blocks` as in `parse_blocks`, `gap` in pixels, or in metres as "100m". The sensor of
+    the images, and which classes there are, their tags say; without tags they are radar's, and the
+    masks say how many classes. A layer `<input_path>/height` goes along where it is there. Raises
+    InputError where the lists of the layers differ, a tile cannot be read, or two sensors or lists
+    of classes are mixed.
     """
     started = time.monotonic()
     parse_blocks(blocks)
