@@ -17,6 +17,8 @@ from builtup.models.batch_statistics import (
     with_statistics,
 )
 from builtup.models.channels import Channels
+from builtup.models.heads import class_logits
+from builtup.models.networks import create_network
 from builtup.models.segmenter import Segmenter
 from builtup.models.small import SmallUNet
 
@@ -84,6 +86,23 @@ def test_statistics_alone_are_those_of_pytorchs_training_mode() -> None:
     made = with_statistics(model, found.mixed())
     with torch.inference_mode():
         torch.testing.assert_close(made(power), adapted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder"),
+    [("efficient_fpn", "efficientnet-lite0"), ("unet", "tu-mobilenetv3_small_050")],
+)
+def test_activations_that_are_fused_with_a_normalisation_stay(
+    architecture: str, encoder: str
+) -> None:
+    """With weight 0 nothing is changed, whatever the library puts into a normalisation's layer."""
+    torch.manual_seed(0)
+    model = create_network(architecture, encoder, in_channels=3, num_classes=2).eval()
+    images = torch.rand((2, 3, 64, 64))
+    found = BatchStatistics(model, 0.0)
+    logits = found.add(images)
+    with torch.inference_mode():
+        torch.testing.assert_close(logits, class_logits(model(images)))
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -27,6 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from builtup.models.channels import channels_of
 from builtup.models.heads import class_logits
+from builtup.models.norms import fused_behind
 
 __all__ = ["BatchStatistics", "Moments", "norm_layers", "with_statistics"]
 
@@ -170,7 +171,10 @@ class BatchStatistics:
         if found.count >= LEAST_POSITIONS:
             used = trained.mixed(found, self.weight)
         mean, variance = (_tensor(values, x) for values in (used.mean, used.variance))
-        return F.batch_norm(x, mean, variance, layer.weight, layer.bias, False, 0.0, layer.eps)
+        x = F.batch_norm(x, mean, variance, layer.weight, layer.bias, False, 0.0, layer.eps)
+        for part in fused_behind(layer):
+            x = part(x)
+        return x
 
 
 def with_statistics(model: Model, moments: Mapping[str, Moments]) -> Model:

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from builtup.errors import ConfigError
 
-__all__ = ["with_norm"]
+__all__ = ["fused_behind", "with_norm"]
 
 #: Most groups of a layer; one whose channels these do not divide has fewer.
 GROUPS = 8
@@ -46,6 +46,10 @@ def _grouped(layer: _BatchNorm) -> nn.Module:
     group = nn.GroupNorm(math.gcd(GROUPS, channels), channels, eps=layer.eps, affine=layer.affine)
     if layer.affine:
         group.weight, group.bias = layer.weight, layer.bias
-    # timm's BatchNormAct2d: normalisation, drop, activation
-    behind = [part for part in (getattr(layer, "drop", None), getattr(layer, "act", None)) if part]
+    behind = fused_behind(layer)
     return nn.Sequential(group, *behind) if behind else group
+
+
+def fused_behind(layer: nn.Module) -> list[nn.Module]:
+    """What a normalisation does after it: timm's BatchNormAct2d drops and activates."""
+    return [part for part in (getattr(layer, "drop", None), getattr(layer, "act", None)) if part]
