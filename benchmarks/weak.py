@@ -60,7 +60,7 @@ SMALL = f"architecture=small_unet encoder=plain widths=16,32,64,96 crop=128 lr=0
 FINE = (
     f"num_epochs=2 samples_per_epoch=400 num_workers=0 validate=False crop=128 lr=0.0002 {WEIGHTS}"
 )
-NARROW = f"crop=128 lr=0.002 {WEIGHTS} width="
+TAGS = "crop=128 lr=0.002 width=8"
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ ROWS: dict[str, Row] = {
     "M3": Row(f"{WEAK}/m3.py", SMALL, teacher="M1", fine="configs/selftrain/weak_fine.py"),
     "M4": Row(f"{WEAK}/m4.py", SMALL),
     "M4 + EMA": Row(f"{WEAK}/m4_ema.py", SMALL),
-    "B0": Row(f"{WEAK}/task_i_dropout.py", f"{NARROW}16"),
-    "CAM, tags alone": Row(f"{WEAK}/cam.py", f"{NARROW}8"),
-    "single stage, tags alone": Row(f"{WEAK}/task_ii_tags.py", f"{NARROW}8"),
+    "B0": Row(f"{WEAK}/task_i_dropout.py", f"crop=128 lr=0.002 {WEIGHTS} width=16"),
+    "CAM, tags alone": Row(f"{WEAK}/cam.py", TAGS),
+    "single stage, tags alone": Row(f"{WEAK}/task_ii_tags.py", TAGS),
 }
 LOWER, UPPER = "B1", "upper bound"
 #: The figures of a map, by the names of `score_layer`.

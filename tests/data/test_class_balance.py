@@ -10,6 +10,7 @@ import pytest
 from builtup.data import class_balance
 from builtup.data.class_balance import median_frequency_weights, tile_weights
 from builtup.errors import ConfigError
+from builtup.sensors.classes import Classes
 from builtup.tiles.table import TrainTile
 from builtup.tiles.tile import Tile
 
@@ -31,6 +32,14 @@ def test_a_share_of_the_samples_follows_the_rarest_class() -> None:
     assert tile_weights(rare, (1.0, 2.0, 3.0)) == [2.0, 3.0, 3.0, 2.0]
     mixed = tile_weights(rare, (1.0, 2.0, 3.0), 0.5)
     assert mixed == pytest.approx([0.1, 0.15 + 0.125, 0.15 + 0.375, 0.1])
+    classes = Classes(
+        ("ground", "house", "clutter"),
+        ((0, 0, 0), (1, 1, 1), (2, 2, 2)),
+        mapped="house",
+        unscored=("clutter",),
+    )
+    of_houses = tile_weights(rare, None, 0.3, classes)  # what is not scored is not sought
+    assert of_houses == pytest.approx([0.175 + 1.2 / 9, 0.175, 0.175, 0.175 + 1.5 / 9])
     with pytest.raises(ConfigError, match="rarest = 2: expected a share from 0 to 1"):
         tile_weights(rare, None, 2)
 

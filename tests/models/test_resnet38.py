@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from builtup.errors import BuiltupError
 from builtup.models.resnet38 import ResNet38
@@ -18,6 +19,17 @@ def test_features_are_at_strides_4_and_8_and_all_learns() -> None:
     assert network.channels == (16, 256)
     (shallow.square().mean() + deep.square().mean()).backward()
     assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("width", [4, 8])
+def test_narrow_networks_learn_from_crops_of_128_pixels(width: int) -> None:
+    """As a CPU trains them, channels last: a gradient of oneDNN's once ended the process here."""
+    network = ResNet38(3, width).to(memory_format=torch.channels_last)
+    images = torch.rand(8, 3, 128, 128).to(memory_format=torch.channels_last)
+    shallow, deep = network(images)
+    (shallow.square().mean() + deep.square().mean()).backward()
+    layer, x = network.b2.conv_branch1, torch.rand(2, width, 16, 18)
+    torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, stride=2))
 
 
 def test_the_published_width_has_the_names_and_shapes_of_the_published_weights() -> None:

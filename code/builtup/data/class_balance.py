@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from builtup.errors import ConfigError, InputError
+from builtup.sensors.classes import Classes
 from builtup.tiles.folds import Folds
 from builtup.tiles.leakage import training_tiles
 from builtup.tiles.normalisation import read_classes
@@ -19,14 +20,17 @@ log = logging.getLogger(__name__)
 
 
 def tile_weights(
-    tiles: Sequence[TrainTile], weights: tuple[float, ...] | None, rarest: float = 0.0
+    tiles: Sequence[TrainTile],
+    weights: tuple[float, ...] | None,
+    rarest: float = 0.0,
+    classes: Classes | None = None,
 ) -> list[float] | None:
     """How often each tile is drawn beside the others; None where each is drawn once.
 
     `weights` are of a tile (without, with built-up pixels), or one of each of more classes, of
     which the largest counts that occurs. Of the samples a share `rarest` is drawn by how much of a
-    tile is of the class that fewest labelled pixels are of. Raises ConfigError where they do not
-    fit.
+    tile is of the class that fewest labelled pixels are of, those of `classes` that are left out of
+    means aside. Raises ConfigError where they do not fit.
     """
     if not 0 <= rarest <= 1:
         raise ConfigError(f"rarest = {rarest}: expected a share from 0 to 1")
@@ -35,7 +39,8 @@ def tile_weights(
         return drawn
     drawn = drawn or [1.0] * len(tiles)
     areas = _areas(tiles)
-    occurring = [c for c, area in enumerate(areas) if area > 0]
+    scored = range(len(areas)) if classes is None else classes.scored
+    occurring = [c for c, area in enumerate(areas) if area > 0 and c in scored]
     rare = min(occurring, key=lambda c: areas[c])
     log.info(
         "%.0f %% of the samples by how much of a tile is of class %d, %.2g %% of all labels",

@@ -23,7 +23,7 @@ from builtup.sensors.catalogue import DEFAULT
 from builtup.sensors.sensor import Sensor
 from builtup.tiles.folds import Folds
 from builtup.tiles.leakage import check_folds, require_same_data, training_tiles
-from builtup.tiles.normalisation import read_sensor
+from builtup.tiles.normalisation import read_classes, read_sensor
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 from builtup.tiles.tile import TILES_CSV, band_count, read_tiles
 
@@ -200,7 +200,7 @@ def train_loader(
     batches = TrainingBatches(
         len(chosen),
         batch_size,
-        weights=tile_weights(chosen, sampler_weights, rarest),
+        weights=tile_weights(chosen, sampler_weights, rarest, read_classes(Path(folder))),
         samples=samples_per_epoch,
         groups=[tile.tile.scene for tile in chosen] if one_scene else None,
         seed=seed,
