@@ -202,6 +202,14 @@ def test_tags_that_are_refused(root, tmp_path, row, problem):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("row", ["", "s1a_38SLA_ASC_20150101,0,0,\n"])
+def test_a_list_without_a_tag_of_n2_is_refused(root, tmp_path, row):
+    path = written(tmp_path, f"scene,x,y,building\n{row}")
+    with pytest.raises(InputError, match=r"by_hand.csv: no tag of a cell of N2 \(s1a"):
+        run(root, tmp_path / "out", tags=path)
+    assert not list((tmp_path / "out").rglob("*.tif"))
+
+
 def test_a_coarse_raster_gives_shares(root, tmp_path):
     layer = np.zeros((1, 20, 500), np.float32)
     layer[0, :, ::2] = 100

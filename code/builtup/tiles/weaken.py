@@ -127,6 +127,12 @@ def weaken(
     if given is not None or _is_raster(tags):
         _say_contradictions(tags, jobs, known, counts, classes)
     weak = {name: own for name, own in known.items() if roles[name] == N2}
+    if weak and not any(
+        math.isfinite(tag) for own in weak.values() for of in own for tag in of.tags
+    ):
+        problem = f"no tag of a cell of N2 ({', '.join(sorted(map(plain_id, weak))[:3])}, …)"
+        remedy = "tag cells of these scenes, or give N2 a share of 0"
+        raise InputError(Path(tags) if Path(tags).suffix else input_path, problem, remedy)
     _require_taught(input_path, roles, counts, weak, classes)
     # all that is to be refused has been: from here on the folder changes
     hidden = [hide_job(scene, of, output_path) for scene, of in works.items() if of.shown]
