@@ -228,7 +228,8 @@ def students_table(
         for row in rows:
             for part in ground.parts:
                 for way, recipe in ways.items():
-                    folder = ground.folder / "maps" / f"{row}_{part.fold}_{way}".replace(" ", "_")
+                    name = f"{row}_{part.fold}_{way}_{seed}".replace(" ", "_")
+                    folder = ground.folder / "maps" / name
                     made = partial(_counts, partial(school.network, row), recipe, part, folder)
                     sure = f" {SURE}" if row in NEGATIVES else ""
                     own = f"{row} {STUDENTS.get(row)} {SMALL}{sure}"
