@@ -40,6 +40,8 @@ def test_a_share_of_the_samples_follows_the_rarest_class() -> None:
     )
     of_houses = tile_weights(rare, None, 0.3, classes)  # what is not scored is not sought
     assert of_houses == pytest.approx([0.175 + 1.2 / 9, 0.175, 0.175, 0.175 + 1.5 / 9])
+    with pytest.raises(ConfigError, match=r"rarest = 0.3: no tile has a pixel of a class"):
+        tile_weights([tile(0, (0.0, 0.0, 1.0))], None, 0.3, classes)
     with pytest.raises(ConfigError, match="rarest = 2: expected a share from 0 to 1"):
         tile_weights(rare, None, 2)
 

@@ -41,6 +41,8 @@ def tile_weights(
     areas = _areas(tiles)
     scored = range(len(areas)) if classes is None else classes.scored
     occurring = [c for c, area in enumerate(areas) if area > 0 and c in scored]
+    if not occurring:
+        raise ConfigError(f"rarest = {rarest}: no tile has a pixel of a class that is scored")
     rare = min(occurring, key=lambda c: areas[c])
     log.info(
         "%.0f %% of the samples by how much of a tile is of class %d, %.2g %% of all labels",

@@ -105,8 +105,8 @@ class LearntGround(Record):
     `held_out` is the name of the fold that it held out, `folds` are those that it learnt from,
     `areas` their ground. Where tiles have no files, `tile_ids` are theirs; `named` are folds of
     which no more than the name is known, and `unknown` says that there is more of which nothing is.
-    `transductive` are cities whose scenes it has learnt from
-    without a label of theirs, by pseudo-labels: they may be held out, and their scores say so.
+    `transductive` are cities whose scenes it has learnt from without a label of theirs, by
+    pseudo-labels: they may be held out, and their scores say so.
     """
 
     NAME: ClassVar[str] = "learnt_ground.json"

@@ -11,7 +11,8 @@ import pytest
 from affine import Affine
 
 from builtup.errors import BuiltupError, ConfigError, GridError, InputError
-from builtup.sensors.optical.import_scenes import import_scenes
+from builtup.sensors.optical.import_scenes import _take_split, import_scenes
+from builtup.sensors.optical.raw_scenes import Found, RawScene
 from helpers import write_raster
 from open_cities_data import write_tier
 from picture_data import (
@@ -115,6 +116,20 @@ def test_what_is_wrong_in_another_tier_is_no_matter(tmp_path):
     refused(root, tmp_path / "out", InputError, "a dead link", split="train_tier_2", **options)
     (other / "dar/d1/d1.tif").symlink_to(other / "dar/a1/a1.tif")
     refused(root, tmp_path / "out", InputError, "scene a1 stands twice", **options)
+
+
+def test_a_fault_in_a_folder_of_labels_is_no_other_split_s(tmp_path):
+    """Which scenes a folder beside the split is of cannot be seen: what is wrong there is said."""
+    root = tmp_path / "raw"
+    write_tier(root)
+    found = Found(
+        [RawScene("a", "a", root / "train_tier_1/a.tif", "train_tier_1")],
+        [InputError(root / folder / "x", "bad", "mend it") for folder in ("labels", "test_1")],
+    )
+    (root / "labels").mkdir()
+    (root / "test_1").mkdir()
+    _take_split(root, found, "train_tier_1")
+    assert [Path(e.path).parent.name for e in found.problems] == ["labels"]
 
 
 @pytest.mark.parametrize("what", ["image", "folder", "labels"])

@@ -42,6 +42,7 @@ from builtup.sensors.optical.raw_scenes import (
     PIXELS,
     POLYGONS,
     SOFT,
+    SPLITS,
     Found,
     Layout,
     RawScene,
@@ -163,7 +164,12 @@ def _take_split(root: Path, found: Found, split: str) -> None:
     wanted = split.split(";")
     chosen = [scene for scene in found.scenes if scene.split in wanted]
     if all((root / name).is_dir() for name in wanted):
-        others = [at for at in root.iterdir() if at.is_dir() and at.name not in wanted]
+        splits = {scene.split for scene in found.scenes}
+        others = [  # not each folder: one of labels may be of the scenes that are wanted
+            at
+            for at in root.iterdir()
+            if at.name not in wanted and (at.name in splits or at.name.partition("_")[0] in SPLITS)
+        ]
         found.problems = [
             e for e in found.problems if not any(Path(e.path).is_relative_to(at) for at in others)
         ]
