@@ -250,6 +250,7 @@ def write_report(
     run_id: str = "",
     gt_path: Path | str = "",
     images_path: Path | str = "",
+    labels_path: Path | str = "",
 ) -> Path:
     """Write one HTML page on maps, of the newest inference by default; its path."""
     from builtup.report.write import report as run
@@ -259,6 +260,7 @@ def write_report(
         run_id=run_id,
         gt_path=str(gt_path),
         images_path=str(images_path),
+        labels_path=str(labels_path),
     )
 
 

@@ -29,6 +29,7 @@ from builtup.report.pictures import (
 )
 from builtup.report.scores import css_colour
 from builtup.report.svg_charts import precision_recall_chart, reliability_chart, threshold_chart
+from builtup.report.taught import TaughtScene, draw_taught
 from builtup.runs.results import CONFIDENCE, PredictionTags
 from builtup.sensors.catalogue import DEFAULT, sensor_named
 from builtup.sensors.classes import Classes
@@ -58,8 +59,8 @@ _LABELS = {
 _SCORED = ("found", "missed", "false", "truth", "unknown")
 _UNSCORED = ("builtup", "unknown")
 _OFF = {"truth"}
-#: Shares of a city's bytes for its outlines and its tiles; the rest is for its maps.
-_OUTLINES, _TILES = 0.2, 0.2
+#: Shares of a city's bytes for outlines, tiles and what was taught; the rest is for its maps.
+_OUTLINES, _TILES, _TAUGHT = 0.2, 0.2, 0.2
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,15 @@ class TileView:
 
 
 @dataclass(frozen=True)
+class TaughtView:
+    """What was taught of a scene, and its map: pictures by name, and colours, as CSS has them."""
+
+    scene: str
+    pictures: tuple[tuple[str, str], ...]
+    key: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class CityView:
     """A city as the page shows it; `size` and `picture` are width and height in pixels.
 
@@ -122,6 +132,7 @@ class CityView:
     north: float | None = None
     charts: tuple[tuple[str, Markup], ...] = ()
     tiles: tuple[TileView, ...] = ()
+    taught: TaughtView | None = None
     ranked: int = 0
     simulated: bool = False
     natural: bool = False
@@ -138,7 +149,12 @@ def sensor_of_map(tags: PredictionTags) -> Sensor:
     return sensor_named(tags.sensor) if tags.sensor else DEFAULT
 
 
-def view_city(measure: CityMeasure, scenes: Sequence[SceneImage], budget: int) -> CityView:
+def view_city(
+    measure: CityMeasure,
+    scenes: Sequence[SceneImage],
+    budget: int,
+    taught: TaughtScene | None = None,
+) -> CityView:
     """Read and encode what the page shows of a city, in about `budget` bytes.
 
     Raises InputError where a raster or polygons cannot be read.
@@ -152,10 +168,12 @@ def view_city(measure: CityMeasure, scenes: Sequence[SceneImage], budget: int) -
         bases, drawings = _bases(measure, image, stretch)
         outlines = _outlines(measure, int(_OUTLINES * budget))
         tiles = _tiles(measure, shown, stretch, int(_TILES * budget))
+        lesson = _taught(measure, taught, shown, stretch, int(_TAUGHT * budget))
     names = _UNSCORED if measure.counts is None else _SCORED
     drawings |= {n: Drawing(shade(measure.shares[n]), COLOURS[n]) for n in names}
     room = budget - (len(outlines.path.d) if outlines and outlines.path else 0)
-    uris = encode(drawings, room - sum(len(uri) for tile in tiles for _, uri in tile.pictures))
+    beside = [p for tile in tiles for p in tile.pictures] + list(lesson.pictures if lesson else ())
+    uris = encode(drawings, room - sum(len(uri) for _, uri in beside))
     labels = _LABELS | ({"builtup": f"Mapped as {classes.mapped}"} if natural else {})
     off = _OFF | ({"builtup"} if bases[0].key else set())
     layers = [Layer(n, labels[n], n not in off, uris[n]) for n in names]
@@ -173,6 +191,7 @@ def view_city(measure: CityMeasure, scenes: Sequence[SceneImage], budget: int) -
         north=north(measure.grid),
         charts=_charts(measure),
         tiles=tiles,
+        taught=lesson,
         ranked=measure.counts.ranked if measure.counts else 0,
         simulated=measure.counts is not None and measure.counts.simulated,
         natural=natural,
@@ -316,6 +335,24 @@ def _tile(
             100 * window.height / whole.height,
         ),
     )
+
+
+def _taught(
+    measure: CityMeasure,
+    taught: TaughtScene | None,
+    scenes: Sequence[SceneImage],
+    stretch: Stretch | None,
+    budget: int,
+) -> TaughtView | None:
+    if taught is None:
+        return None
+    ground, drawings, key = draw_taught(taught, measure)
+    if stretch is not None:
+        sensor = sensor_of_map(measure.tags)
+        image = Drawing(paint_image(read_image(scenes, ground, sensor), stretch, sensor))
+        drawings = {sensor.title.lower(): image, **drawings}
+    pictures = tuple(encode(drawings, budget).items())
+    return TaughtView(taught.scene, pictures, tuple((n, css_colour(c)) for n, c in key))
 
 
 def _paint(classes: dict[str, NDArray[np.bool_]], counted: NDArray[np.bool_]) -> NDArray[np.uint8]:

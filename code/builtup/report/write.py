@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builtup.errors import InputError
 from builtup.jobs.files import write_text_atomically
 from builtup.maps.validate import MACRO, POOLED
 from builtup.report.city_counts import PICTURE, CityCounts, measure_city
@@ -18,6 +19,7 @@ from builtup.report.page import Page, Row, render
 from builtup.report.provenance import Provenance, find_provenance
 from builtup.report.scores import ClassTable, ScoreRow, class_table, score_rows
 from builtup.report.search_page import is_search, search_page
+from builtup.report.taught import find_taught, taught_of
 from builtup.report.view import CityView, sensor_of_map, view_city
 from builtup.runs.records import EnsembleRecord
 from builtup.runs.results import CityRasters, Results, city_rasters, read_tags, resolve_results
@@ -66,14 +68,17 @@ def report(
     run_id: str = "",
     gt_path: str = "",
     images_path: str = "",
+    labels_path: str = "",
     extras: Extras | None = None,
 ) -> Path:
     """Write report.html into the predictions' folder and log it to their run; return its path.
 
     `gt_path` is a split as `validate` takes it; empty: the one that `validate` used, or none.
-    `images_path` holds scenes or a list of tiles; empty: what was predicted. The page is
-    the same whenever the same is asked of the same files. A `run_id` of a search gets the page of
-    that. Raises InputError where there are no city maps, or where a file cannot be read.
+    `images_path` holds scenes or a list of tiles; empty: what was predicted. `labels_path` are
+    folders of `weaken` and `pseudo_labels`, separated by `;`, whose tags and labels are shown
+    beside the maps. The page is the same whenever the same is asked of the same files. A `run_id`
+    of a search gets the page of that. Raises InputError where there are no city maps, or where a
+    file cannot be read.
     """
     if run_id and not input_path and is_search(run_id):
         return search_page(run_id)
@@ -83,7 +88,7 @@ def report(
     cities = city_rasters(results)
     results = _with_run(results, cities)
     truth = _find_truth(results, cities, gt_path)
-    views, counts, thresholds = _look(results, cities, truth, images_path)
+    views, counts, thresholds = _look(results, cities, truth, images_path, labels_path)
     follow = any(read_tags(rasters.mask).share is not None for rasters in cities)
     provenance = find_provenance(results, list(thresholds.values()), follow=follow)
     rows = score_rows(counts, results)
@@ -102,7 +107,7 @@ def report(
         classes=classes,
         views=tuple(views),
         marks={city.city: provenance.marks(city.city) for city in cities},
-        facts=_facts(provenance, results, truth, images_path),
+        facts=_facts(provenance, results, truth, images_path, labels_path),
         seconds=tuple(extras.seconds.items()),
     )
     path = results.folder / REPORT
@@ -163,10 +168,16 @@ def _validated_with(results: Results) -> Path | None:
 
 
 def _look(
-    results: Results, cities: Sequence[CityRasters], truth: _Truth, images_path: str
+    results: Results,
+    cities: Sequence[CityRasters],
+    truth: _Truth,
+    images_path: str,
+    labels_path: str,
 ) -> tuple[list[CityView], list[tuple[str, CityCounts]], dict[str, float]]:
     """Go through the cities one by one: views, counts against truth, thresholds if any."""
-    images = find_images(results, images_path, sensor_of_map(read_tags(cities[0].mask)))
+    tags = read_tags(cities[0].mask)
+    images = find_images(results, images_path, sensor_of_map(tags))
+    taught = find_taught(labels_path, tags.class_set)
     scored_area = read_scored_area(results)
     share = MOST_BYTES // max(1, min(len(cities), MOST_MAPS))
     budget = min(MOST_CITY_BYTES, share) - TEXT_BYTES
@@ -181,7 +192,11 @@ def _look(
             counts.append((rasters.city, measure.counts))
         if len(views) < MOST_MAPS:
             own = images_of(images, rasters.city, measure.tags.year)
-            views.append(view_city(measure, own, budget))
+            lesson = taught_of(taught, rasters.city, measure.tags.year)
+            views.append(view_city(measure, own, budget, lesson))
+    if taught and not any(view.taught for view in views):
+        remedy = "give labels_path the folders that were made of the mapped scenes"
+        raise InputError(Path(labels_path), "tags and labels of no scene that is shown", remedy)
     return views, counts, thresholds
 
 
@@ -281,11 +296,16 @@ def _how(rows: Sequence[ScoreRow]) -> str:
 
 
 def _facts(
-    provenance: Provenance, results: Results, truth: _Truth, images_path: str
+    provenance: Provenance,
+    results: Results,
+    truth: _Truth,
+    images_path: str,
+    labels_path: str,
 ) -> tuple[tuple[str, str], ...]:
     names = [SceneName.parse(path) for path in sorted(results.raw.glob("*.tif"))]
     scenes = [name.scene_id for name in names if name is not None and name.kind == "prob"]
     own = [("scenes", ", ".join(scenes))] if scenes else []
     own += [("ground truth", str(truth.path))] if truth.path else []
     own += [("images", images_path)] if images_path else []
+    own += [("tags and labels", labels_path)] if labels_path else []
     return (*provenance.facts, *own)
