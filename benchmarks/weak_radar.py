@@ -70,6 +70,9 @@ class Step:
     teacher: str = ""
 
 
+#: How shares are taught: as they are, or as those of a layer that errs.
+TRUSTED = "tags_r=0.0"
+DISTRUSTED = f"{TRUSTED} tags_apart=0.75 ema_decay=0.99 ema_warmup=one"
 STEPS: dict[str, Step] = {
     "B1": Step(),
     "upper bound": Step(upper=True),
@@ -80,11 +83,12 @@ STEPS: dict[str, Step] = {
         "tags_weight=0.5 consistency=1.0 ema_decay=0.996 ema_warmup=one "
         "feature_dropout=complementary"
     ),
-    "M1, shares": Step("tags_weight=0.5 tags_r=0.0", tags="shares"),
+    "M1, shares": Step(f"tags_weight=0.5 {TRUSTED}", tags="shares"),
     **{
-        f"M1, shares of {10 * cell} m, {wrong:.0%} wrong".replace("%", " %"): Step(
-            "tags_weight=0.5 tags_r=0.0", cell=cell, layer=wrong
+        f"M1, shares of {10 * cell} m, {wrong:.0%} wrong{how}".replace("%", " %"): Step(
+            f"tags_weight=0.5 {settings}", cell=cell, layer=wrong
         )
+        for how, settings in (("", DISTRUSTED), (", trusted", TRUSTED))
         for cell in (10, 25, 100)
         for wrong in (0.1, 0.2)
     },

@@ -103,7 +103,12 @@ fitting = listed(("gt_path", PATH, "output/train/masks", "folder of the scenes' 
 reporting = listed(
     ("gt_path", str, "", "the split with the polygons; validate's by default"),
     ("images_path", str, "", "scenes or tiles; the run's by default"),
-    ("labels_path", str, "", "folders of weaken and pseudo_labels, separated by ;; none by default"),
+    (
+        "labels_path",
+        str,
+        "",
+        "folders of weaken and pseudo_labels, separated by ;; none by default",
+    ),
 )
 
 weakening = listed(

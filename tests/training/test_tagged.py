@@ -16,6 +16,7 @@ from builtup.errors import ConfigError, InputError
 from builtup.training.evaluator import prepare_batch
 from builtup.training.lessons import Teaching
 from builtup.training.tagged import (
+    Distrust,
     LogSumExp,
     Mean,
     ShareLoss,
@@ -48,12 +49,12 @@ def batch(probabilities: Tensor, shares: Tensor, cell: int = 4) -> dict[str, Ten
     return {"image": logit[None, None].float(), "mask": level[None].long()}
 
 
-def cost(p: float, share: float, loss: ShareLoss) -> float:
+def cost(p: float, share: float, loss: Distrust) -> float:
     return float(loss.cost(torch.tensor([p]), torch.tensor([share]))[0])
 
 
 def test_a_cell_costs_what_is_computed_by_hand() -> None:
-    loss = ShareLoss(4, tolerance=0.1, alpha=0.5)
+    loss = Distrust(tolerance=0.1, alpha=0.5)
     # of share .6 the band ends at .5; KL(.5 ‖ .2) = .5 ln 2.5 + .5 ln .625
     divergence = 0.5 * math.log(0.5 / 0.2) + 0.5 * math.log(0.5 / 0.8)
     assert cost(0.2, 0.6, loss) == pytest.approx(0.5 * divergence + 0.3, rel=1e-5)
@@ -65,7 +66,7 @@ def test_a_cell_costs_what_is_computed_by_hand() -> None:
 
 @given(st.floats(0.001, 0.999), st.floats(0, 1))
 def test_the_cost_is_bounded_and_falls_towards_the_band(p: float, share: float) -> None:
-    loss = ShareLoss(4)
+    loss = Distrust()
     pooled = torch.tensor([p], requires_grad=True)
     found = loss.cost(pooled, torch.tensor([share]))
     found.sum().backward()
@@ -83,11 +84,11 @@ def test_the_cost_is_bounded_and_falls_towards_the_band(p: float, share: float) 
 def test_cells_where_the_teacher_says_the_opposite_are_left_out() -> None:
     p = torch.tensor([[0.95, 0.95], [0.3, 0.5]])
     levels = torch.tensor([[0, 254], [0, 255]])
-    taught = ShareLoss(4, apart=0.75)(teaching(Given()), batch(p, levels))
+    taught = ShareLoss(4, Distrust(apart=0.75))(teaching(Given()), batch(p, levels))
     # the first is .95 from its share, the last is unknown, the second within its band
     assert taught.count == 2
-    assert float(taught.loss.detach()) == pytest.approx(cost(0.3, 0, ShareLoss(4)) / 2, rel=1e-4)
-    every = ShareLoss(4, apart=None)(teaching(), batch(p, levels))
+    assert float(taught.loss.detach()) == pytest.approx(cost(0.3, 0, Distrust()) / 2, rel=1e-4)
+    every = ShareLoss(4, Distrust(apart=None))(teaching(), batch(p, levels))
     assert every.count == 3
 
 
@@ -95,10 +96,10 @@ def test_pixels_that_are_not_valid_say_nothing_of_their_cell() -> None:
     one = batch(torch.tensor([[0.4]]), torch.tensor([[0]]))
     one["image"][..., :2] = 9.0
     one["mask"][..., :2] = 255
-    taught = ShareLoss(4, apart=None)(teaching(), one)
-    assert float(taught.loss.detach()) == pytest.approx(cost(0.4, 0, ShareLoss(4)), rel=1e-4)
+    taught = ShareLoss(4, Distrust(apart=None))(teaching(), one)
+    assert float(taught.loss.detach()) == pytest.approx(cost(0.4, 0, Distrust()), rel=1e-4)
     one["mask"][..., :3] = 255  # too few are left
-    none = ShareLoss(4, apart=None)(teaching(), one)
+    none = ShareLoss(4, Distrust(apart=None))(teaching(), one)
     assert (none.count, float(none.loss.detach())) == (0, 0.0)
     none.loss.backward()
 
@@ -108,10 +109,12 @@ def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs a teacher; set ema_decay, or apart=None"):
         ShareLoss(4)(teaching(), cells)
     with pytest.raises(ConfigError, match="samples of 4 × 4 pixels hold no whole number of cells"):
-        ShareLoss(3, apart=None)(teaching(), cells)
-    for wrong in ({"cell": 0}, {"tolerance": 1.0}, {"apart": 0.0}, {"alpha": -1.0}):
-        with pytest.raises(ConfigError, match="expected cells of 1 pixel or more"):
-            ShareLoss(**{"cell": 4, **wrong})  # type: ignore[arg-type]
+        ShareLoss(3, Distrust(apart=None))(teaching(), cells)
+    with pytest.raises(ConfigError, match="expected cells of 1 pixel or more"):
+        ShareLoss(0)
+    for wrong in ({"tolerance": 1.0}, {"apart": 0.0}, {"alpha": -1.0}):
+        with pytest.raises(ConfigError, match="expected a tolerance of 0 or more"):
+            Distrust(**wrong)
 
 
 def test_a_lesson_needs_its_layer(tmp_path: Path) -> None:
@@ -176,3 +179,21 @@ def test_batches_that_do_not_fit_are_refused() -> None:
         TagLoss()(teaching(), tagged(p, [[0.0, 1.0, 1.0]], inside))
     with pytest.raises(ConfigError, match="expected a number above 0"):
         LogSumExp(0)
+
+
+def test_shares_that_may_be_wrong_cost_what_distrust_says_of_cells_that_are_believed() -> None:
+    p = torch.tensor([[[0.3, 0.5]], [[0.95, 0.95]]])
+    inside = torch.ones(2, 1, 2, dtype=torch.bool)
+    loss = TagLoss(Mean(), Distrust(apart=0.75))
+    assert loss.needs_average and not TagLoss(Mean()).needs_average
+    # the second cell, of which the teacher says .95, has a share of 0: it is left out
+    batches = tagged(p, [[torch.nan, 0.1], [torch.nan, 0.0]], inside)
+    taught = loss(teaching(Given()), batches)
+    assert taught.count == 1
+    expected = cost(0.4, 0.1, Distrust())
+    assert expected > 0
+    assert float(taught.loss.detach()) == pytest.approx(expected, rel=1e-4)
+    every = TagLoss(Mean(), Distrust(apart=None))(teaching(), batches)
+    assert every.count == 2
+    with pytest.raises(ConfigError, match="needs a teacher; set ema_decay"):
+        loss(teaching(), batches)

@@ -6,12 +6,14 @@ right: `TagLoss` trusts them, and knows any number of classes.
 Settlement layers (GHSL, WSF) say for cells of 100 to 1,000 m how much of each is built-up. They
 tell a network where towns are not, on ground where nobody drew a polygon; and they err, by years
 and by what they call built-up. So the loss of a cell is bounded, a band around its share costs
-nothing, and cells are left out in which the network's own average says the opposite (`ShareLoss`).
+nothing, and cells are left out in which the network's own average says the opposite (`Distrust`):
+of a layer beside tiles (`ShareLoss`), or of tags that are shares (`TagLoss` with a distrust).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -28,7 +30,16 @@ from builtup.models.heads import TAGS, mask_of
 from builtup.runs.records import Record
 from builtup.training.lessons import Counted, Lesson, Teaching
 
-__all__ = ["LogSumExp", "Mean", "Pool", "ShareLoss", "SharesRecord", "TagLoss", "shares_lesson"]
+__all__ = [
+    "Distrust",
+    "LogSumExp",
+    "Mean",
+    "Pool",
+    "ShareLoss",
+    "SharesRecord",
+    "TagLoss",
+    "shares_lesson",
+]
 
 #: The layer of tiles, and least share of a cell's pixels that must be valid.
 SHARES, LEAST_VALID = "shares", 0.5
@@ -76,16 +87,72 @@ class Mean:
 
 
 @dataclass(frozen=True)
+class Distrust:
+    """What the share of a cell costs where it may be wrong: 0 within a band around it.
+
+    Of a cell of share s the band is s ± min(s, `tolerance`), so that a cell without a building has
+    none. From its nearest end t the loss is a · KL(t ‖ p) + |p − t|, a = `alpha`: bounded in its
+    gradient where p is sure of the opposite, as in Wang et al., Symmetric Cross Entropy for Robust
+    Learning with Noisy Labels, ICCV 2019. Cells where the teacher's mean probability and the share
+    are more than `apart` from one another are left out (None: none is).
+    """
+
+    tolerance: float = 0.15
+    apart: float | None = 0.75
+    alpha: float = 0.1
+
+    def __post_init__(self) -> None:
+        apart = 1.0 if self.apart is None else self.apart
+        if not 0 <= self.tolerance < 1 or not 0 < apart <= 1 or self.alpha < 0:
+            raise ConfigError(
+                f"{self}: expected a tolerance of 0 or more below 1, apart above 0 to 1 or None, "
+                "alpha of 0 or more"
+            )
+
+    def cost(self, pooled: Tensor, share: Tensor) -> Tensor:
+        """The loss of each cell of a mean probability and a share, of one shape."""
+        band = share.clamp(max=self.tolerance)
+        t = torch.minimum(torch.maximum(pooled.detach(), share - band), share + band).clamp(0, 1)
+        p = pooled.clamp(LEAST, 1 - LEAST)
+        entropy = torch.xlogy(t, t) + torch.xlogy(1 - t, 1 - t)
+        divergence = entropy - t * p.log() - (1 - t) * (1 - p).log()
+        # within the band p is t but for the clamp: nothing
+        inside = (pooled.detach() - t).abs() <= 0
+        return torch.where(inside, 0.0, self.alpha * divergence + (pooled - t).abs())
+
+    def believed(
+        self, teaching: Teaching, image: Tensor, share: Tensor, pool: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Which shares the moving average of the weights does not contradict.
+
+        `pool` gives of its probabilities (N, K, H, W) what stands beside `share`.
+        """
+        if self.apart is None:
+            return torch.ones_like(share, dtype=torch.bool)
+        teacher = teaching.teacher(image)
+        if teacher is None:
+            raise ConfigError(f"{self}: needs a teacher; set ema_decay, or apart=None")
+        return (pool(teacher) - share).abs() <= self.apart
+
+
+@dataclass(frozen=True)
 class TagLoss:
     """Binary cross-entropy of pooled probabilities against the tags of cells, or shares.
 
     A sample is a cell with its surroundings: the network sees all of it, and the pixels that count
     are those whose mask is not 255. The batch has `tags` (N, K), 1 where a class occurs, 0 where
     not, or its share; NaN is not known and costs nothing. `pool` is LogSumExp() for tags, Mean()
-    for shares. Raises ConfigError where there are no tags, or as many as other classes.
+    for shares; of shares that may be wrong `distrust` says what they cost instead. Raises
+    ConfigError where there are no tags, or as many as other classes.
     """
 
     pool: Pool = field(default_factory=LogSumExp)
+    distrust: Distrust | None = None
+
+    @property
+    def needs_average(self) -> bool:
+        """Whether it asks the moving average of the weights."""
+        return self.distrust is not None and self.distrust.apart is not None
 
     def __call__(self, teaching: Teaching, batch: Any) -> Counted:
         """The mean over the tags that are known, and their number."""
@@ -100,9 +167,15 @@ class TagLoss:
                 "set num_classes to that of the data"
             )
         known = ~tags.isnan() & inside.any(2).any(1)[:, None]
-        pooled = self.pool(probabilities, inside).clamp(LEAST, 1 - LEAST)
         wanted = torch.where(known, tags, 0.0)
-        cost = F.binary_cross_entropy(pooled, wanted, reduction="none")
+        pooled = self.pool(probabilities, inside).clamp(LEAST, 1 - LEAST)
+        if self.distrust is None:
+            cost = F.binary_cross_entropy(pooled, wanted, reduction="none")
+        else:
+            cost = self.distrust.cost(pooled, wanted)
+            known &= self.distrust.believed(
+                teaching, image, wanted, lambda teacher: self.pool(teacher, inside)
+            )
         number = int(known.sum())
         return Counted(torch.where(known, cost, 0.0).sum() / max(number, 1), number)
 
@@ -125,34 +198,23 @@ class SharesRecord(Record):
 
 @dataclass(frozen=True)
 class ShareLoss:
-    """The mean probability of a cell against its share, 0 within a band around it.
+    """The mean probability of a layer's cells against their shares, as `distrust` has it.
 
-    Of a cell of share s the band is s ± min(s, `tolerance`), so that a cell without a building has
-    none. From its nearest end t the loss is a · KL(t ‖ p) + |p − t|, a = `alpha`: bounded in its
-    gradient where p is sure of the opposite, as in Wang et al., Symmetric Cross Entropy for Robust
-    Learning with Noisy Labels, ICCV 2019. Cells where the teacher's mean probability and the share
-    are more than `apart` from one another are left out (None: none is). `cell` is their side in
-    pixels, of a batch whose crops hold whole ones; `mapped` the class.
+    `cell` is their side in pixels, of a batch whose crops hold whole ones; `mapped` the class.
     """
 
     cell: int
-    tolerance: float = 0.15
-    apart: float | None = 0.75
-    alpha: float = 0.1
+    distrust: Distrust = field(default_factory=Distrust)
     mapped: int = 1
 
     def __post_init__(self) -> None:
-        apart = 1.0 if self.apart is None else self.apart
-        if self.cell < 1 or not 0 <= self.tolerance < 1 or not 0 < apart <= 1 or self.alpha < 0:
-            raise ConfigError(
-                f"{self}: expected cells of 1 pixel or more, a tolerance of 0 or more below 1, "
-                "apart above 0 to 1 or None, alpha of 0 or more"
-            )
+        if self.cell < 1:
+            raise ConfigError(f"{self}: expected cells of 1 pixel or more")
 
     @property
     def needs_average(self) -> bool:
         """Whether it asks the moving average of the weights."""
-        return self.apart is not None
+        return self.distrust.apart is not None
 
     def __call__(self, teaching: Teaching, batch: Any) -> Counted:
         """The mean over the cells that count, and their number."""
@@ -160,28 +222,13 @@ class ShareLoss:
         valid = level != IGNORE
         probability = teaching.student(image).softmax(1)[:, self.mapped]
         share, known = self._pooled(torch.where(valid, level, 0) / SCALE, valid)
-        counted = known >= LEAST_VALID
-        if self.apart is not None:
-            teacher = teaching.teacher(image)
-            if teacher is None:
-                raise ConfigError(f"{self}: needs a teacher; set ema_decay, or apart=None")
-            believed, _ = self._pooled(teacher[:, self.mapped], valid)
-            counted &= (believed - share).abs() <= self.apart
+        counted = (known >= LEAST_VALID) & self.distrust.believed(
+            teaching, image, share, lambda teacher: self._pooled(teacher[:, self.mapped], valid)[0]
+        )
         pooled, _ = self._pooled(probability, valid)
-        loss = self.cost(pooled, share)
+        loss = self.distrust.cost(pooled, share)
         number = int(counted.sum())
         return Counted(torch.where(counted, loss, 0.0).sum() / max(number, 1), number)
-
-    def cost(self, pooled: Tensor, share: Tensor) -> Tensor:
-        """The loss of each cell of a mean probability and a share, of one shape."""
-        band = share.clamp(max=self.tolerance)
-        t = torch.minimum(torch.maximum(pooled.detach(), share - band), share + band).clamp(0, 1)
-        p = pooled.clamp(1e-6, 1 - 1e-6)
-        entropy = torch.xlogy(t, t) + torch.xlogy(1 - t, 1 - t)
-        divergence = entropy - t * p.log() - (1 - t) * (1 - p).log()
-        # within the band p is t but for the clamp: nothing
-        inside = (pooled.detach() - t).abs() <= 0
-        return torch.where(inside, 0.0, self.alpha * divergence + (pooled - t).abs())
 
     def _pooled(self, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """The mean over the valid pixels of each cell (N, h, w), and the share of these."""
@@ -226,4 +273,4 @@ def shares_lesson(
         cell=cell,
         **options,
     )
-    return Lesson(SHARES, loader, ShareLoss(cell, tolerance, apart), weight=weight, every=every)
+    return Lesson(SHARES, loader, ShareLoss(cell, Distrust(tolerance, apart)), weight, every)

@@ -15,7 +15,7 @@ from builtup.models.losses import CrossEntropy, Dice
 from builtup.training.consistency import WeakToStrong
 from builtup.training.lessons import Lesson
 from builtup.training.schedules import poly
-from builtup.training.tagged import LogSumExp, Mean, TagLoss
+from builtup.training.tagged import Distrust, LogSumExp, Mean, TagLoss
 
 base = "../aerial/_aerial.py"
 
@@ -33,6 +33,7 @@ lr, weight_decay, encoder_rate = 2e-4, 1e-2, 0.5  # the encoder's share of the r
 
 pseudo_path, pseudo_weight = "", 1.0  # labels of `pseudo_labels mode=tags`, taught beside
 tags_weight, tags_r = 0.0, 20.0  # of log-sum-exp, the larger the nearer to the greatest; 0: mean
+tags_apart = None  # of shares that may be wrong: believed so far from the average's (ema_decay)
 tags_crop = None  # pixels of a sample of tags, a cell and its surroundings; as crop
 consistency, keep, views = 0.0, 0.95, 2  # weight; least probability, one or one a class
 cutmix, feature_dropout, masked = 0.5, "single", True  # masked: by the tags
@@ -65,8 +66,9 @@ def cells(stream, samples=None):
     )
 
 
-def pool():
-    return LogSumExp(tags_r) if tags_r else Mean()  # the mean is for shares
+def tag_loss():
+    distrust = Distrust(apart=tags_apart) if tags_apart else None
+    return TagLoss(LogSumExp(tags_r) if tags_r else Mean(), distrust)  # the mean is for shares
 
 
 def strong():
@@ -92,7 +94,7 @@ def lessons(model):
     if pseudo_path:
         found.append(Lesson("pseudo", pseudo(), CrossEntropy(), pseudo_weight))
     if tags_weight:
-        found.append(Lesson("tags", cells(1), TagLoss(pool()), tags_weight))
+        found.append(Lesson("tags", cells(1), tag_loss(), tags_weight))
     if consistency:
         loss = WeakToStrong(strong(), keep, views, cutmix, feature_dropout, masked, seed)
         found.append(Lesson("consistency", cells(2), loss, consistency))
