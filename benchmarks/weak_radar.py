@@ -71,10 +71,12 @@ class Step:
 
 
 #: How shares are taught: as they are, or as those of a layer that errs.
+AVERAGE = "ema_decay=0.99 ema_warmup=one"
 TRUSTED = "tags_r=0.0"
-DISTRUSTED = f"{TRUSTED} tags_apart=0.75 ema_decay=0.99 ema_warmup=one"
+DISTRUSTED = f"{TRUSTED} tags_apart=0.75 {AVERAGE}"
 STEPS: dict[str, Step] = {
     "B1": Step(),
+    "B1 + EMA": Step(AVERAGE),
     "upper bound": Step(upper=True),
     "M1": Step("tags_weight=0.5"),
     "M3": Step("tags_weight=0.5", teacher="M1"),

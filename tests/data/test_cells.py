@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -65,3 +67,21 @@ def test_what_is_refused(folder, tmp_path):
         tag_loader(folder, val_fold=None, batch_size=4, crop=40)
     with pytest.raises(InputError, match="run weaken first"):
         tag_loader(tmp_path, val_fold=None, batch_size=4)
+
+
+def test_cells_that_no_tile_shows_are_refused(folder, tmp_path):
+    """Cells 5,000 pixels away, or of a scene that is none, were taken and taught nothing."""
+    shutil.copytree(folder.parent, tmp_path / "all")
+    path = tmp_path / "all" / folder.name / "tags.csv"
+    head, first, *rest = path.read_text().splitlines()
+    scene, x, *others = first.split(",")
+    away, hand = [scene, str(int(x) + 5000), *others], [scene, x, *others]
+    hand[5] = ""
+    for wrong, what in (
+        (away, "lies in no tile"),
+        (["nowhere", x, *others], "of nowhere"),
+        (hand, "none is named"),
+    ):
+        path.write_text("\n".join([head, ",".join(wrong), *rest]) + "\n")
+        with pytest.raises(InputError, match=what):
+            tag_loader(path.parent, val_fold=None, batch_size=4, crop=52)

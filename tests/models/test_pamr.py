@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from builtup.models.pamr import pamr
@@ -39,3 +40,13 @@ def test_the_unit_of_the_image_does_not_matter_and_no_gradient_passes() -> None:
     # means of masks that sum to 1 do so too
     whole = mask.detach().softmax(1)
     torch.testing.assert_close(pamr(image, whole).sum(1), torch.ones(2, 12, 12))
+
+
+def test_a_pixel_between_a_like_and_an_unlike_one_is_what_was_computed_by_hand() -> None:
+    """Of a row 0, 1, 100 with its edges repeated the middle has 3 neighbours of 0, 2 of 1 and 3 of
+    100, and is itself the ninth value: σ = 49.752, a = 1 / (.1 σ) = .2010, and the share of the
+    left ones 3 e^−a / (3 e^−a + 2 + 3 e^−99a) = .5509."""
+    image = torch.tensor([[[[0.0, 1.0, 100.0]]]])
+    mask = torch.tensor([[[[1.0, 0.0, 0.0]]]])
+    refined = pamr(image, mask, iterations=1, dilations=(1,))
+    assert float(refined[0, 0, 0, 1]) == pytest.approx(0.5509, abs=5e-5)

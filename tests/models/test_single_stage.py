@@ -64,6 +64,22 @@ def test_cues_come_from_anywhere_in_the_deep_features() -> None:
     assert not torch.allclose(cues(shallow, 9 * deep), plain)
 
 
+def test_cues_are_those_computed_by_hand() -> None:
+    """γ = .2 · 5 = 1 and β = .1 · 5 = .5 of deep (3, 5): shallow (1, 2) become 2.5 and 4.5, times 2
+    by the last convolution; a negative cue is none."""
+    cues = GlobalCues(1, 1, 1).eval()
+    deep, shallow = torch.tensor([[[[3.0, 5.0]]]]), torch.tensor([[[[1.0, 2.0]]]])
+    with torch.no_grad():
+        cues.cues[0].weight.copy_(torch.tensor([0.2, 0.1]).reshape(2, 1, 1, 1))
+        cues.reduce[0].weight.fill_(1.0)
+        cues.fuse[0].weight.fill_(2.0)
+        found = cues(shallow, deep)
+        torch.testing.assert_close(found, torch.tensor([[[[5.0, 9.0]]]]), rtol=1e-4, atol=0)
+        cues.cues[0].weight[1] = -1.0
+        unshifted = cues(shallow, deep).flatten()
+        torch.testing.assert_close(unshifted, torch.tensor([4.0, 8.0]), rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_network_gives_logits_and_every_parameter_learns(plain: bool) -> None:
     torch.manual_seed(0)

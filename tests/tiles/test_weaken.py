@@ -190,6 +190,7 @@ def test_tags_by_hand_that_contradict_pixels_are_counted_and_named(root, tmp_pat
         ("scene,x,y,building\n{},41,0,1\n", "the cell at 41, 0 of .* is off the grid of 40 pixels"),
         ("scene,x,y,building\n{},120,0,1\n", "is off the grid"),
         ("scene,x,y,building\nmoon,0,0,1\n", "the scene moon is not among the tiles"),
+        ("scene,x,y,width,height,building\n{},0,0,32,32,1\n", "is 32 x 32 pixels, and cells of 40"),
         ("scene,x,y,building\n{},0,0,2\n", "line 2: expected x and y"),
         ("scene,x,y,building\n{0},0,0,1\n{0},0,0,0\n", "line 3: that cell stands twice"),
         ("scene,x\n", "no list of tags"),
@@ -225,12 +226,35 @@ def test_a_coarse_raster_gives_shares(root, tmp_path):
         run(root, tmp_path / "far", tags=str(tmp_path / "far.tif"))
 
 
+def test_a_coarse_raster_need_not_meet_scenes_that_it_does_not_tag(root, tmp_path):
+    """It had to meet the ground of N1 and of validation, too."""
+    name = of_n2(root, tmp_path)
+    city = "ABCDE".index(name.split("_")[1][4])
+    weak = [row for row, role in roles(tmp_path / "look").items() if role == "tags"]
+    cities = sorted("ABCDE".index(row.split("_")[1][4]) for row in weak)
+    layer = np.zeros((1, 10, 10), np.float32)
+    paths = []
+    for number in cities:
+        place = moved(1000 * number, 0) @ TRANSFORM.scale(10)
+        paths.append(write_raster(tmp_path / f"l{number}.tif", layer, place, nodata=-1))
+    with pytest.raises(InputError, match="no value on scene"):  # one of N2 it must meet
+        run(root, tmp_path / "out", tags=str(paths[cities.index(city)]))
+    first, last = cities[0], cities[-1]
+    wide = np.zeros((1, 10, 100 * (last - first) + 10), np.float32)
+    place = moved(1000 * first, 0) @ TRANSFORM.scale(10)
+    write_raster(tmp_path / "both.tif", wide, place, nodata=-1)
+    run(root, tmp_path / "out", tags=str(tmp_path / "both.tif"))
+    assert {row["building"] for row in tags(tmp_path / "out")} == {"0"}
+
+
 def test_bad_settings(root, tmp_path):
     for options, problem in (
         ({"shares": "0;80;20"}, "N1 is empty"),
         ({"shares": "10;70"}, "expected percentages"),
         ({"cell": 0}, "expected a cell of 1 pixel or more"),
         ({"tags": "people"}, "expected presence, shares, a list"),
+        ({"tags": "shares", "least_share": 0.1}, "least_share=0.1: has no meaning for tags=shares"),
+        ({"full": 100.0}, "full=100: has no meaning for tags=presence"),
     ):
         with pytest.raises(ConfigError, match=problem):
             run(root, tmp_path / "out", **options)

@@ -25,6 +25,7 @@ from builtup.errors import InputError
 from builtup.geo.probability import IGNORE
 from builtup.geo.windows import Window
 from builtup.sensors.classes import BUILT_UP
+from builtup.sensors.radar.names import plain_id
 from builtup.tiles.normalisation import read_classes
 from builtup.tiles.table import TrainTile
 from builtup.tiles.tags import TAGS_CSV, CellTags, read_tags
@@ -83,6 +84,7 @@ def tag_loader(
     tiles, folds, held, sensor = open_folder(folder, val_fold)
     classes = read_classes(folder) or BUILT_UP
     listed = read_tags(folder / TAGS_CSV, classes.names, classes.unscored)
+    _require_shown(folder, listed, tiles)
     cells = {of.tile_id: of for of in listed if untagged or not all(map(math.isnan, of.tags))}
     chosen = [
         tile
@@ -110,6 +112,18 @@ def tag_loader(
     )
     dataset.cells = cells
     return TileLoader(dataset, batches, tiles, num_workers=num_workers, folder=folder)
+
+
+def _require_shown(folder: Path, cells: Sequence[CellTags], tiles: Sequence[TrainTile]) -> None:
+    """InputError for a cell that the tile which is to show it does not."""
+    shown = {of.tile.tile_id: of.tile for of in tiles}
+    for cell in cells:
+        tile, w = shown.get(cell.tile_id), cell.window
+        if tile is None or plain_id(tile.scene) != cell.scene or tile.window.intersection(w) != w:
+            where = f"the cell at {w.x}, {w.y} of {cell.scene}"
+            problem = f"{where} lies in no tile of that name ({cell.tile_id or 'none is named'})"
+            remedy = "give a list by hand to weaken (--tags), which cuts the tiles of its cells"
+            raise InputError(folder / TAGS_CSV, problem, remedy)
 
 
 def _require_whole(folder: Path, tiles: Sequence[TrainTile], crop: int) -> None:

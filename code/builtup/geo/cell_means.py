@@ -24,12 +24,14 @@ log = logging.getLogger(__name__)
 FAINT = 0.02
 
 
-def cell_means(path: Path, grid: Grid, cell: int, full: float, scene: str) -> NDArray[np.float32]:
+def cell_means(
+    path: Path, grid: Grid, cell: int, full: float, scene: str, *, needed: bool = True
+) -> NDArray[np.float32]:
     """The layer's first band by area over square cells of `cell` pixels that begin at the upper
     left pixel of `grid`, as shares of `full`, (rows, columns) float32, NaN where it has none.
 
-    Raises InputError where it does not meet the scene, has no CRS and the scene has one, or has
-    values there that are not from 0 to `full`; values far below it are logged.
+    Raises InputError where it does not meet the scene and is `needed` there, has no CRS and the
+    scene has one, or has values there that are not from 0 to `full`; values far below are logged.
     """
     with gdal_env(), open_raster(path) as layer:
         if grid.crs and not layer.crs:
@@ -40,6 +42,8 @@ def cell_means(path: Path, grid: Grid, cell: int, full: float, scene: str) -> ND
             for how in (Resampling.average, Resampling.max, Resampling.min)
         )
     if np.isnan(shares).all():
+        if not needed:
+            return shares
         raise InputError(path, f"no value on scene {scene}", "give a layer that covers it")
     low, high = float(np.nanmin(least)), float(np.nanmax(most))
     if low < 0 or high > full * 1.0001:

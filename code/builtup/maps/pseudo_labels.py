@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 STEP = Step("pseudo_labels", 3, spawn_above=40_000_000)
 #: Layers of the output: images are those of the tiles, masks hold classes, soft probabilities.
 IMAGES, MASKS = "images", "masks"
-#: What was counted of each scene, and the list of the scenes that mode negatives looked at.
+#: What was counted of each scene, and the scenes that mode negatives looked at.
 COUNTS, LISTED = ".counts", "negatives.csv"
 #: The labels, and in mode tags what they were before: as the map decides, and as tags allow.
 LABELS, RAW, ALLOWED = "kept", "raw", "tags"
@@ -156,11 +156,12 @@ def pseudo_labels(
     if mode == NEGATIVES:
         done, counts = _negatives(results, output_path, done, counts, rule)
     _write_lists(output_path, {job.name: scenes[job.name] for job in done}, done, rule)
-    record = _record(results, done, counts, rule, looked_at=looked_at)
+    works: list[_Work] = [job.context for job in done]
+    record = _record(results, works, counts, rule, looked_at=looked_at)
     record.write(output_path)
     log.info(
-        "%s: labels for %.1f %% of the valid pixels, %.1f %% of them built-up",
-        *(output_path, 100 * record.kept, 100 * record.built_up),
+        "%s: labels for %.1f %% of the valid pixels, %.1f %% of them %s",
+        *(output_path, 100 * record.kept, 100 * record.built_up, works[0].tags.class_set.mapped),
     )
     return summary
 
@@ -365,14 +366,13 @@ def _write_lists(
 
 def _record(
     results: Results,
-    done: Sequence[Job],
+    works: Sequence[_Work],
     counts: Sequence[Mapping[str, Any]],
     rule: LabelRule,
     looked_at: int,
 ) -> PseudoRecord:
     valid, kept, mapped = (sum(c[name] for c in counts) for name in ("valid", "kept", "mapped"))
     teacher, learnt = teacher_of(results)
-    works: list[_Work] = [job.context for job in done]
     classes = works[0].tags.class_set
     of_low, of_tags = (HARD, NEGATIVES), rule.mode == TAGS
     return PseudoRecord(
@@ -389,8 +389,8 @@ def _record(
         per_class=rule.per_class if of_tags else None,
         threshold=fmean(work.tags.threshold for work in works),
         tuned_on=tuned_ground(results.folder, results.run_id).names,
-        scenes=len(done),
-        left_out=looked_at - len(done),
+        scenes=len(works),
+        left_out=looked_at - len(works),
         kept=kept / max(valid, 1),
         built_up=mapped / max(kept, 1),
         mean=mean_of(counts),

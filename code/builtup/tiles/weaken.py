@@ -91,6 +91,14 @@ def weaken(
             "a cell of 1 pixel or more, a context of 0 or more, a share from 0 to below 1, and a "
             "value above 0"
         )
+    if least_share and tags != PRESENCE:
+        raise ConfigError(
+            f"least_share={least_share:g}: has no meaning for tags={tags}; leave it out"
+        )
+    if full != 1 and not _is_raster(tags):
+        raise ConfigError(
+            f"full={full:g}: has no meaning for tags={tags}, which is no raster; leave it out"
+        )
     if output_path.resolve() == input_path.resolve():
         remedy = "give output_path another folder, such as input/weak_tiles"
         raise InputError(output_path, "is input_path, whose pixel labels would be hidden", remedy)
@@ -122,7 +130,8 @@ def weaken(
     counts = {job.name: read_counts(job) for job in jobs}
     known: dict[str, list[CellTags]] = {}
     for job in jobs:
-        own = _tags_of(job, counts[job.name], given, tags, full, cell, least_share, classes)
+        needed = roles[job.name] == N2  # elsewhere tags are only held to the pixels
+        own = _tags_of(job, counts[job.name], given, tags, full, cell, least_share, classes, needed)
         known[job.name] = own
     if given is not None or _is_raster(tags):
         _say_contradictions(tags, jobs, known, counts, classes)
@@ -228,6 +237,15 @@ def _given(
                 f"write the upper left pixels of cells within {grid.width} x {grid.height}, or "
                 "give cell their side",
             )
+        own = (min(cell, grid.height - y), min(cell, grid.width - x))
+        said = (of.window.height, of.window.width)
+        if said not in {(1, 1), own}:  # a list by hand need not say it
+            raise InputError(
+                path,
+                f"the cell at {x}, {y} of {of.scene} is {said[1]} x {said[0]} pixels, and cells of "
+                f"{cell} are {own[1]} x {own[0]} there",
+                "give cell their side, or leave out the columns width and height",
+            )
     return {(of.scene, of.window.x, of.window.y): of for of in cells}
 
 
@@ -240,19 +258,23 @@ def _tags_of(
     cell: int,
     least_share: float,
     classes: Classes,
+    needed: bool,
 ) -> list[CellTags]:
-    """The tags of all cells of a scene."""
+    """The tags of all cells of a scene; a raster must meet it where they are `needed`."""
     work: WeakScene = job.context
     scene, shape = plain_id(job.name), (len(work.cells), len(classes))
     values = np.full(shape, np.nan)
     if _is_raster(tags):
-        if not work.grid.crs:
+        if needed and not work.grid.crs:
             raise InputError(
                 work.layers[IMAGES][0].path,
                 "no CRS, so that no raster meets it",
                 "give tags a list .csv",
             )
-        built = cell_means(Path(tags), work.grid, cell, full, scene).ravel()
+        built = np.full(len(work.cells), np.nan, np.float32)
+        if work.grid.crs:
+            means = cell_means(Path(tags), work.grid, cell, full, scene, needed=needed)
+            built = means.ravel()
         values[:, classes.mapped_index] = built
         if classes.by_threshold:
             values[:, 1 - classes.mapped_index] = 1 - built

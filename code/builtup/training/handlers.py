@@ -245,12 +245,10 @@ def attach_curves(
         since.sums = since.reduced()
         for name, (total, count) in since.sums.items():
             epoch.add(name, total, count)
-        if (loss := since.mean("loss")) is not None:
-            rate = learner.optimizer.param_groups[0]["lr"]
-            recorder.metrics({"train/loss": loss, "lr": rate}, trainer.state.iteration)
-        for name in since.names[1:]:
-            if (mean := since.mean(name)) is not None:
-                recorder.metrics({f"train/{name}": mean}, trainer.state.iteration)
+        means = {f"train/{name}": since.mean(name) for name in since.names}
+        means["lr"] = learner.optimizer.param_groups[0]["lr"]
+        found = {name: mean for name, mean in means.items() if mean is not None}
+        recorder.metrics(found, trainer.state.iteration)
         since.clear()
 
     @trainer.on(Events.EPOCH_COMPLETED)
@@ -261,7 +259,7 @@ def attach_curves(
         if max_minutes is not None:
             left = min(left, max_minutes * 60 - (now - begun[0]))
         log.info(
-            "epoch %d/%d: loss %s, %.1f s%s",
+            "epoch %d/%d: %s, %.1f s%s",
             *(state.epoch, state.max_epochs, epoch, now - began[0]),
             f", about {in_words(left)} left" if left > 0 else "",
         )
@@ -301,9 +299,13 @@ class _Losses:
         return sum(weight * (self.mean(term) or 0.0) for term, weight in self.weights.items())
 
     def __str__(self) -> str:
-        """As in the line of an epoch: "0.4300 (classes 0.4100, height 0.0200)"."""
-        of_terms = ", ".join(f"{name} {self.mean(name) or 0.0:.4f}" for name in self.weights)
-        return f"{self.mean('loss') or 0.0:.4f}" + (f" ({of_terms})" if of_terms else "")
+        """As in the line of an epoch: "loss 0.4300 (classes 0.4100, height 0.0200)"; without a
+        label that of the lessons alone."""
+        means = {name: mean for name in self.names if (mean := self.mean(name)) is not None}
+        if "loss" not in means:
+            return ", ".join(f"{name} {mean:.4f}" for name, mean in means.items()) or "no loss"
+        of_terms = ", ".join(f"{name} {means.get(name, 0.0):.4f}" for name in self.weights)
+        return f"loss {means['loss']:.4f}" + (f" ({of_terms})" if of_terms else "")
 
 
 def in_words(seconds: float) -> str:

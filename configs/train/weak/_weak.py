@@ -25,7 +25,7 @@ sampler_weights = None  # tiles are drawn alike, but for
 rarest = 0.3  # share of the samples drawn by how much of a tile is of the rarest class
 
 architecture, encoder = "unet", "resnet50"  # or "small_unet", "plain", for a CPU
-widths = None  # of small_unet
+widths, width = None, None  # of small_unet, and of efficient_fpn
 class_weights = None  # None: by the median frequency of the tiles' pixels, within these limits
 class_weight_limits = (0.1, 10.0)
 dice = 1.0
@@ -41,7 +41,7 @@ cutmix, feature_dropout, masked = 0.5, "single", True  # masked: by the tags
 
 def options():
     of_unet = {"encoder_depth": encoder_depth, "decoder_channels": decoder_channels}
-    return of_unet | {"widths": widths}
+    return of_unet | {"widths": widths, "width": width}
 
 
 def criterion():
