@@ -25,12 +25,17 @@ TILES = [tile(0, (0.6, 0.4, 0.0)), tile(1, (0.9, 0.0, 0.1)), tile(2, (0.7, 0.0, 
 
 def test_a_share_of_the_samples_follows_the_rarest_class() -> None:
     rare = [*TILES, tile(3, (0.5, 0.5, 0.0))]
-    weights = tile_weights(rare, None, 0.3)
+    weights, sought = tile_weights(rare, None, 0.3)
     # the third class is the rarest: 10 + 30 pixels
     assert weights == pytest.approx([0.175, 0.175 + 0.3 / 4, 0.175 + 0.9 / 4, 0.175])
-    assert tile_weights(rare, None) is None
-    assert tile_weights(rare, (1.0, 2.0, 3.0)) == [2.0, 3.0, 3.0, 2.0]
-    mixed = tile_weights(rare, (1.0, 2.0, 3.0), 0.5)
+    # of the draws of a tile those by the rare class are centred on it: all in all .3
+    assert sought is not None and sought.number == 2
+    assert sought.shares == pytest.approx([0, 0.3 / 4 / 0.25, 0.9 / 4 / 0.4, 0])
+    total = sum(w * s for w, s in zip(weights or (), sought.shares, strict=True))
+    assert total / sum(weights or ()) == pytest.approx(0.3)
+    assert tile_weights(rare, None) == (None, None)
+    assert tile_weights(rare, (1.0, 2.0, 3.0)) == ([2.0, 3.0, 3.0, 2.0], None)
+    mixed, _ = tile_weights(rare, (1.0, 2.0, 3.0), 0.5)
     assert mixed == pytest.approx([0.1, 0.15 + 0.125, 0.15 + 0.375, 0.1])
     classes = Classes(
         ("ground", "house", "clutter"),
@@ -38,7 +43,7 @@ def test_a_share_of_the_samples_follows_the_rarest_class() -> None:
         mapped="house",
         unscored=("clutter",),
     )
-    of_houses = tile_weights(rare, None, 0.3, classes)  # what is not scored is not sought
+    of_houses, _ = tile_weights(rare, None, 0.3, classes)  # what is not scored is not sought
     assert of_houses == pytest.approx([0.175 + 1.2 / 9, 0.175, 0.175, 0.175 + 1.5 / 9])
     with pytest.raises(ConfigError, match=r"rarest = 0.3: no tile has a pixel of a class"):
         tile_weights([tile(0, (0.0, 0.0, 1.0))], None, 0.3, classes)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from builtup.data.class_balance import Sought
 from builtup.data.datasets import TrainTiles, ValidationTiles, collate
 from builtup.data.samplers import Draw
 from builtup.data.transforms import RandomCrop, RandomResizedCrop, dihedral
@@ -118,6 +119,24 @@ def test_a_draw_gives_the_same_sample_whatever_was_drawn_before(city, crop):
     torch.set_rng_state(state)
     _ = dataset[Draw(0, 1)]
     assert torch.equal(torch.rand(1), expected)  # the generator outside is left alone
+
+
+def test_crops_of_a_class_that_is_sought_are_about_a_pixel_of_it(city):
+    """A tile with a car was drawn, and a crop of a sixteenth of it, in which it seldom was."""
+    _, tiles, folds = city
+    shares = tuple(float(tile.target_ratio > 0) for tile in tiles)
+    assert 0 < sum(shares) < len(tiles)
+    dataset = TrainTiles(tiles, folds, None, RandomCrop(9), sought=Sought(1, shares))
+    centred = 0
+    for index, tile in enumerate(tiles):
+        for seed in range(12):
+            mask = dataset[Draw(index, seed)]["mask"]
+            assert mask.shape == (9, 9)
+            assert not shares[index] or (mask == 1).any()
+            centred += int(shares[index] and mask[4, 4] == 1)
+        again = [dataset[Draw(index, 3)]["image"] for _ in range(2)]
+        assert torch.equal(again[0].nan_to_num(), again[1].nan_to_num()), tile
+    assert centred > 6 * sum(shares)
 
 
 def test_crops_larger_than_the_tile_are_filled_with_no_data(city):

@@ -1,9 +1,10 @@
-"""Rare classes: how often their tiles are drawn, and how much their pixels count."""
+"""Rare classes: how often their tiles are drawn, where these are cropped, and what pixels count."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -14,9 +15,17 @@ from builtup.tiles.leakage import training_tiles
 from builtup.tiles.normalisation import read_classes
 from builtup.tiles.table import TILE_STATS_CSV, TrainTile, read_tile_stats
 
-__all__ = ["median_frequency_weights", "tile_weights"]
+__all__ = ["Sought", "median_frequency_weights", "tile_weights"]
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sought:
+    """A class on which crops are centred, and of each tile the share of its draws that are."""
+
+    number: int
+    shares: tuple[float, ...]
 
 
 def tile_weights(
@@ -24,19 +33,20 @@ def tile_weights(
     weights: tuple[float, ...] | None,
     rarest: float = 0.0,
     classes: Classes | None = None,
-) -> list[float] | None:
-    """How often each tile is drawn beside the others; None where each is drawn once.
+) -> tuple[list[float] | None, Sought | None]:
+    """How often each tile is drawn beside the others, None where each is drawn once; and what
+    some of their crops are centred on.
 
     `weights` are of a tile (without, with built-up pixels), or one of each of more classes, of
     which the largest counts that occurs. Of the samples a share `rarest` is drawn by how much of a
     tile is of the class that fewest labelled pixels are of, those of `classes` that are left out of
-    means aside. Raises ConfigError where they do not fit.
+    means aside, and centred on a pixel of it. Raises ConfigError where they do not fit.
     """
     if not 0 <= rarest <= 1:
         raise ConfigError(f"rarest = {rarest}: expected a share from 0 to 1")
     drawn = None if weights is None else _of_classes(tiles, weights)
     if not rarest:
-        return drawn
+        return drawn, None
     drawn = drawn or [1.0] * len(tiles)
     areas = _areas(tiles)
     scored = range(len(areas)) if classes is None else classes.scored
@@ -45,17 +55,17 @@ def tile_weights(
         raise ConfigError(f"rarest = {rarest}: no tile has a pixel of a class that is scored")
     rare = min(occurring, key=lambda c: areas[c])
     log.info(
-        "%.0f %% of the samples by how much of a tile is of class %d, %.2g %% of all labels",
+        "%.0f %% of the samples are centred on class %d, %.2g %% of all labels",
         *(100 * rarest, rare, 100 * areas[rare] / sum(areas)),
     )
     shares = [tile.shares[rare] if rare < len(tile.shares) else 0.0 for tile in tiles]
     by_weight, by_share = sum(drawn), sum(shares)
     if not by_weight:
         raise ConfigError("sampler_weights: no tile can be drawn; give one of them above 0")
-    return [
-        (1 - rarest) * weight / by_weight + rarest * share / by_share
-        for weight, share in zip(drawn, shares, strict=True)
-    ]
+    sought = [rarest * share / by_share for share in shares]
+    both = [(1 - rarest) * w / by_weight + s for w, s in zip(drawn, sought, strict=True)]
+    of_draws = (s / w if w else 0.0 for s, w in zip(sought, both, strict=True))
+    return both, Sought(rare, tuple(of_draws))
 
 
 def _of_classes(tiles: Sequence[TrainTile], weights: tuple[float, ...]) -> list[float]:

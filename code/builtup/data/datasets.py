@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from builtup.data.class_balance import Sought
 from builtup.data.dates import other_dates, random_patch
 from builtup.data.mixing import seeded
 from builtup.data.pixels import PixelSizes
@@ -76,7 +77,8 @@ class TrainTiles(Dataset[Sample]):
     from `mixable` where that is given. Crops begin at multiples of `cell` pixels of their scene, so
     that those of so many cells hold whole ones, flipped or turned. `pixels` says as how large ones
     a tile's pixels are seen. Masks are of classes, or with `soft` of levels of a probability:
-    (H, W) where their files have one band, as of two classes, else (K, H, W), a band a class.
+    (H, W) where their files have one band, as of two classes, else (K, H, W), a band a class. Some
+    crops are centred on a pixel of a class that is `sought`, as far as the tile reaches.
     """
 
     def __init__(
@@ -94,11 +96,13 @@ class TrainTiles(Dataset[Sample]):
         optical: Augmentation | None = None,
         pixels: PixelSizes | None = None,
         soft: bool = False,
+        sought: Sought | None = None,
     ) -> None:
         self.tiles = list(tiles)
         self.folds = folds
         self.val_fold = val_fold
         self.crop = crop
+        self.sought = sought
         self.pixels = pixels or PixelSizes()
         self.cell = cell
         self.layers = layers or Layers()
@@ -120,7 +124,7 @@ class TrainTiles(Dataset[Sample]):
         index, seed = (draw.index, draw.seed) if isinstance(draw, Draw) else (draw, None)
         tile = self.tiles[index]
         with seeded(seed):
-            window = self._window(tile)
+            window = self._window(tile, self._centre(index))
             image, mask, height = self.read(tile, window)
             self._mix(tile, window, image, mask)
             bands, labels, above = self._transform(image, mask, height)
@@ -150,11 +154,33 @@ class TrainTiles(Dataset[Sample]):
             mask_bands=self.mask_bands,
         )
 
-    def _window(self, one: TrainTile) -> Window:
-        """A random crop of the tile, moved up and left to where cells of its scene begin."""
+    def _centre(self, index: int) -> tuple[int, int] | None:
+        """Row and column of a pixel of the class that is sought, for some draws of a tile."""
+        if self.sought is None or float(torch.rand(())) >= self.sought.shares[index]:
+            return None
+        one = self.tiles[index]
+        mask = np.empty((1, one.tile.height, one.tile.width), np.uint8)
+        _bands(one.mask, [1], Window(0, 0, *mask.shape[1:]), mask)
+        allowed = self.folds.training_allowed(one, self.val_fold)
+        found = mask[0] == self.sought.number
+        places = np.flatnonzero(found if allowed is None else found & allowed)
+        if not len(places):
+            return None
+        row, column = divmod(int(places[int(torch.randint(len(places), ()))]), one.tile.width)
+        return row, column
+
+    def _window(self, one: TrainTile, centre: tuple[int, int] | None = None) -> Window:
+        """A random crop of the tile, or one about a pixel of it, moved up and left to where cells
+        of its scene begin."""
         tile, factor = one.tile, self.pixels.factor(one)
         height, width = (max(1, round(side / factor)) for side in (tile.height, tile.width))
         window = self.crop.window(height, width)  # of the tile as it is seen
+        if centre is not None:
+            row, column = (round(place / factor) for place in centre)
+            y = _about(row, window.y, window.height, height)
+            window = Window(
+                y, _about(column, window.x, window.width, width), window.height, window.width
+            )
         if factor != 1:
             y, x = round(window.y * factor), round(window.x * factor)
             height, width = (max(1, round(s * factor)) for s in (window.height, window.width))
@@ -190,6 +216,11 @@ class TrainTiles(Dataset[Sample]):
         image[:, rows, columns], mask[..., rows, columns], _ = _read(
             other, self.sensor, patch, allowed, hidden=True, mask_bands=self.mask_bands
         )
+
+
+def _about(place: int, start: int, side: int, whole: int) -> int:
+    """Where a crop of `side` pixels about a place begins; where it is larger than all, `start`."""
+    return start if side >= whole else min(max(place - side // 2, 0), whole - side)
 
 
 def _moved(

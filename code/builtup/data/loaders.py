@@ -154,7 +154,7 @@ def train_loader(
     samples of all processes. `sampler_weights` are those of a tile (without, with built-up
     pixels), or one for each of more classes, of which the largest counts that occurs; None takes
     every tile once an epoch; a share `rarest` of the samples is drawn by how much of a tile is of
-    the rarest class. `scale=None` crops without resizing, `flips`
+    the rarest class, and centred on a pixel of it. `scale=None` crops without resizing, `flips`
     are flips and quarter turns, `radar` further augmentation. `drop_common` leaves out ground that
     other cities share with the held-out one. `max_tiles` takes that many, evenly spread.
     `threshold_fold` is another fold to keep away from, whole tiles of it. `pixel_size` (least,
@@ -197,10 +197,11 @@ def train_loader(
     usable = training_tiles(folds, tiles, held, drop_common=drop_common, threshold_fold=inner)
     chosen = _spread(usable, max_tiles)
     _require(chosen, folder, f"nothing to train on when {_name(folds, held)} is held out")
+    weights, sought = tile_weights(chosen, sampler_weights, rarest, read_classes(Path(folder)))
     batches = TrainingBatches(
         len(chosen),
         batch_size,
-        weights=tile_weights(chosen, sampler_weights, rarest, read_classes(Path(folder))),
+        weights=weights,
         samples=samples_per_epoch,
         groups=[tile.tile.scene for tile in chosen] if one_scene else None,
         seed=seed,
@@ -216,6 +217,7 @@ def train_loader(
         optical=optical,
         pixels=_pixels(chosen, reference_pixel, targets),
         soft=layer == SOFT,
+        sought=sought,
     )
     return TileLoader(
         dataset,

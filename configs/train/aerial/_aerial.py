@@ -41,7 +41,7 @@ reference_pixel = None  # metres: tiles of any pixel are seen in pixels of about
 sampler_weights = (1.0,) * num_classes  # of a tile the largest of the classes that it holds
 batch_size, val_batch_size = 8, 2
 num_workers = 2
-rarest = 0.0  # share of the samples drawn by how much of a tile is of the rarest class
+rarest = 0.0  # share of the crops that are centred on the rarest class
 max_tiles = None
 
 flips = True  # and quarter turns; what follows is builtup.data.optical

@@ -22,7 +22,7 @@ base = "../aerial/_aerial.py"
 data_path, val_fold = "input/weak_tiles", "validation"
 num_epochs, samples_per_epoch = 40, 1000
 sampler_weights = None  # tiles are drawn alike, but for
-rarest = 0.3  # share of the samples drawn by how much of a tile is of the rarest class
+rarest = 0.3  # share of the crops that are centred on the rarest class
 
 architecture, encoder = "unet", "resnet50"  # or "small_unet", "plain", for a CPU
 widths, width = None, None  # of small_unet, and of efficient_fpn
