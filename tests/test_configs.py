@@ -404,6 +404,7 @@ def test_the_weak_configs_are_those_of_the_docs():
         ("m1", ["0.5·tags"]),
         ("m3", ["pseudo", "0.5·tags"]),
         ("m4", ["0.5·tags", "consistency"]),
+        ("m4_ema", ["0.5·tags", "consistency"]),
         ("task_ii", ["0.5·tags"]),
         ("task_ii_tags", ["scores", "masks, since epoch 5"]),
         ("cam", ["scores"]),
