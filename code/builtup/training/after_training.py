@@ -34,6 +34,7 @@ from builtup.training.build import Data
 from builtup.training.checkpoints import Progress, load_state, set_weights, weights_digest
 from builtup.training.learner import Learner
 from builtup.training.model_log import Card, log_model
+from builtup.training.student_threshold import threshold_of_share
 from builtup.training.temperature import temperature_on
 from builtup.training.tile_pictures import PictureMaker
 
@@ -75,6 +76,8 @@ def finish(
     recorder.tags({"weights_sha256": weights_digest(model.state_dict())})
     _keep_ground(model, data, recorder)
     best = progress.best
+    if best is None:
+        _keep_threshold(model, data, recorder)
     if best is not None and best.histogram is not None:  # not in older checkpoints
         figures = write_curves(
             recorder.folder / "curves",
@@ -180,14 +183,7 @@ def _share(model: Segmenter, data: Data) -> float | None:
     learnt = getattr(data.train, "dataset", None)
     if not isinstance(learnt, TrainTiles) or learnt.mask_bands > 1:
         return None
-    dataset = ValidationTiles(
-        [learnt.tiles[i] for i in _spread(len(learnt.tiles))],
-        learnt.tiles,
-        learnt.folds,
-        learnt.val_fold,
-        of_training=True,
-        sensor=model.channels.sensor,
-    )
+    dataset = _whole_tiles(model, learnt)
     counts = np.zeros(IGNORE + 1, np.int64)
     for number in range(len(dataset)):
         counts += np.bincount(dataset[number]["mask"].numpy().ravel(), minlength=IGNORE + 1)
@@ -197,6 +193,37 @@ def _share(model: Segmenter, data: Data) -> float | None:
     if learnt.soft:
         return float(counts[:LEVELS] @ np.arange(LEVELS) / SCALE / labelled)
     return float(counts[data.classes.mapped_index] / labelled)
+
+
+def _whole_tiles(model: Segmenter, learnt: TrainTiles) -> ValidationTiles:
+    """Some of the tiles that are learnt from, whole, as far as training may learn from them."""
+    return ValidationTiles(
+        [learnt.tiles[i] for i in _spread(len(learnt.tiles))],
+        learnt.tiles,
+        learnt.folds,
+        learnt.val_fold,
+        of_training=True,
+        sensor=model.channels.sensor,
+        layers=learnt.layers,
+        pixels=learnt.pixels,
+    )
+
+
+def _keep_threshold(model: nn.Module, data: Data, recorder: Recorder) -> None:
+    """Into the summary of a student of soft labels without validation: the threshold with which it
+    maps the share that its teacher did."""
+    learnt = getattr(data.train, "dataset", None)
+    if not isinstance(model, Segmenter) or not isinstance(learnt, TrainTiles) or not learnt.soft:
+        return
+    if data.inherited is None or not data.classes.by_threshold:
+        return
+    teacher = data.inherited.threshold
+    dataset = _whole_tiles(model, learnt)
+    threshold = threshold_of_share(model, dataset, teacher, data.classes.mapped_index)
+    if threshold is None:
+        return
+    log.info("threshold %.3f: with it the student maps the share that its teacher did", threshold)
+    replace(Summary.read(recorder.folder), threshold=threshold).write(recorder.folder)
 
 
 def _metres(tiles: Sequence[Tile]) -> float | None:

@@ -1,0 +1,44 @@
+"""The threshold of a student of soft labels: that by which it maps as much as its teacher did.
+
+A student that is trained for minutes says less of everything than the maps that it learns from: cut
+where its teacher was, it maps too little (Jaccard .25 of shifted towns from the air where .46 was
+possible; docs/results.md, "Students under shift"). No label is looked at.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from builtup.data.datasets import ValidationTiles
+from builtup.geo.probability import IGNORE, SCALE, level_of
+from builtup.models.heads import class_logits
+
+__all__ = ["threshold_of_share"]
+
+
+@torch.inference_mode()
+def threshold_of_share(
+    model: nn.Module, dataset: ValidationTiles, threshold: float, mapped: int
+) -> float | None:
+    """The threshold with which the class `mapped` has the share that it has in the soft labels.
+
+    `dataset` gives whole tiles whose masks are levels of the teacher's probability of that class
+    (255: none), which its maps were cut at `threshold`. None where the teacher maps nothing there.
+    """
+    device = next(model.parameters()).device
+    counts, taught = np.zeros(SCALE + 1, np.int64), 0
+    for number in range(len(dataset)):
+        sample = dataset[number]
+        logits = class_logits(model(sample["image"][None].to(device)))[0].float()
+        level = (logits.softmax(0)[mapped] * SCALE).round().to(torch.uint8).cpu().numpy()
+        labels = sample["mask"].numpy()
+        known = labels != IGNORE
+        counts += np.bincount(level[known], minlength=SCALE + 1)
+        taught += int((labels[known] >= level_of(threshold)).sum())
+    if not taught:
+        return None
+    away = np.abs(counts[::-1].cumsum()[::-1] - taught)  # of the pixels at each level or above
+    equal = np.flatnonzero(away == away.min())
+    return max(1, int(equal[len(equal) // 2])) / SCALE
