@@ -2,7 +2,8 @@
 
 `shift`: a teacher of simulated towns maps towns of another kind without labels; students learn
 from its labels as ever and every fifth step from its maps, one option added after the other, and a
-second round from the last student's maps. Scored are those towns (transductive: what an analyst
+second round from the last student's maps; and `self_train` as it stands, soft labels alone from the
+teacher's weights, cut by its own threshold. Scored are those towns (transductive: what an analyst
 wants mapped) and others of their kind, by clean truth. `banepa`: the same from the north of a real
 scene to its south, which is scored in four blocks; the south's images are seen, so that this is
 transductive. The upper bound learns from labels of the mapped kind. `ensembles`: networks of
@@ -48,6 +49,7 @@ from builtup.prediction.recipe import Recipe
 from builtup.runs.results import Results
 from builtup.simulate.aerial.dataset import with_clean_labels
 from builtup.simulate.dataset import simulate
+from builtup.studies.self_train import self_train
 from builtup.tiles.cut import generate_tiles
 from builtup.tiles.folds import Folds
 from builtup.tiles.stats import generate_tiles_stats
@@ -71,7 +73,11 @@ NEGATIVES = ("+ negatives", "second round")
 #: How sure maps must be that nothing is there. After 400 steps of a focal loss none is below .2,
 #: the default; these leave some ten of 54 pieces of the first seed's shifted towns, all empty.
 SURE = {"presence": 0.5, "low": 0.4}
-ROWS = ("teacher", *STUDENTS, "upper bound")
+SELF_TRAINED = "self_train"
+#: Its student at the size of the others, which is cut by its own threshold.
+ALONE = "num_epochs=10 samples_per_epoch=400 batch_size=4 crop=192 max_minutes=none"
+OWN = "own"
+ROWS = ("teacher", *STUDENTS, SELF_TRAINED, "upper bound")
 #: Simulated towns: of the plain kind to learn from, of the shifted kind without labels and to map.
 TOWNS, UNLABELLED, TESTS, SIZE, SEED = 6, 6, 6, 768, 61
 #: Pixels of a side of what has no labels: towns are cut, so that there are empty images.
@@ -170,6 +176,8 @@ class School:
 
     def network(self, row: str) -> str:
         """The run of a row."""
+        if row == SELF_TRAINED:
+            return self._self_trained()
         data = self.ground.upper if row == "upper bound" else self.ground.tiles
         config, settings = CONFIG, ""
         if row in STUDENTS:
@@ -185,6 +193,21 @@ class School:
 
         key = f"training | {config} | {settings} | {self.overrides} | {own}"
         return str(self.records(key, made)["run"])
+
+    def _self_trained(self) -> str:
+        teacher = self.network("teacher")
+        folder = self.ground.folder / f"seed_{self.seed}" / SELF_TRAINED
+        settings = f"{ALONE} {self.overrides} seed={self.seed}"
+
+        def made() -> dict[str, Any]:
+            images = str(self.ground.unlabelled / "images")
+            first, *_ = self_train(
+                model=teacher, input_path=images, output_path=folder, overrides=settings,
+                num_workers=1,
+            )  # fmt: skip
+            return {"run": first.split()[2].rstrip(",")}
+
+        return str(self.records(f"training | {SELF_TRAINED} | {teacher} | {settings}", made)["run"])
 
     def labels(self, teacher: str) -> Path:
         """The folders `soft` and `negatives` of labels by a row's maps, with eight views."""
@@ -230,7 +253,8 @@ def students_table(
                 for way, recipe in ways.items():
                     name = f"{row}_{part.fold}_{way}_{seed}".replace(" ", "_")
                     folder = ground.folder / "maps" / name
-                    made = partial(_counts, partial(school.network, row), recipe, part, folder)
+                    how = recipe | ({"threshold": OWN} if row == SELF_TRAINED else {})
+                    made = partial(_counts, partial(school.network, row), how, part, folder)
                     sure = f" {SURE}" if row in NEGATIVES else ""
                     own = f"{row} {STUDENTS.get(row)} {SMALL}{sure}"
                     key = f"{ground.folder} | {part.fold} | {own} | {overrides} | {way} | {seed}"
@@ -291,8 +315,10 @@ def _mean(members: Sequence[Path], folder: Path, part: Part) -> dict[str, Any]:
 
 
 def _map(recipe: Recipe, images: Path, folder: Path) -> None:
+    """Maps that are cut at .5, or where the network says, with `OWN`."""
     shutil.rmtree(folder, ignore_errors=True)
-    recipe = replace(recipe, window=WINDOW, adapt="none", threshold="0.5")
+    threshold = "" if recipe.threshold == OWN else "0.5"
+    recipe = replace(recipe, window=WINDOW, adapt="none", threshold=threshold)
     options = PredictOptions(
         str(images), output_path=str(folder), probabilities=True, pixel="own", num_workers=1
     )
