@@ -37,6 +37,7 @@ from builtup.maps.pseudo_labels import pseudo_labels
 from builtup.prediction.predict import PredictOptions, predict
 from builtup.prediction.recipe import Recipe
 from builtup.scoring.counts import PixelCounts, f1, iou
+from builtup.scoring.curves import average_precision
 from builtup.scoring.tables import markdown
 from builtup.sensors.radar.merge import generate_3b_images
 from builtup.simulate.dataset import simulate
@@ -95,7 +96,8 @@ STEPS: dict[str, Step] = {
         for wrong in (0.1, 0.2)
     },
 }
-FIGURES = {"F1": "f1", "IoU": "iou"}
+#: F1 is of maps as `predict` cuts them, average precision of their probabilities.
+FIGURES = {"F1": "f1", "IoU": "iou", "AP": "ap"}
 #: Columns of a list of tags that are not classes.
 CELL_COLUMNS = {"scene", "x", "y", "width", "height", "tile_id"}
 
@@ -124,11 +126,12 @@ def radar_tables(
                     figures[ground.target.name] = ground.target.name
                     found[ground.target.name] = float(f1(own.cells))
             found |= {"f1": float(f1(counts.cells)), "iou": float(iou(counts.cells))}
+            found["ap"] = average_precision(counts.histogram)
             table.setdefault(name, {})[seed] = found
-    rows = [[part, *figures, "of the gap in F1, by seed"]]
+    rows = [[part, *figures, "of the gap in AP, by seed"]]
     for name, of in table.items():
         cells = [spread([found[key] for found in of.values()]) for key in figures.values()]
-        rows.append([name, *cells, gaps(table, name, "f1")])
+        rows.append([name, *cells, gaps(table, name, "ap")])
     return markdown(rows)
 
 
