@@ -67,6 +67,17 @@ def test_far_ones_are_read_in_pixels_of_training_and_it_is_said(
     np.testing.assert_allclose(whole[0][:, clear], np.tile(expected, (len(whole[0]), 1)), 1e-5)
 
 
+def test_coarse_pixels_are_enlarged_as_much_as_training_does(tmp_path: Path) -> None:
+    """Pixels of 4 m became 256 of .25 m each, which no training had shown, in minutes a scene."""
+    path = scene(tmp_path / "a.tif", 4.0, size=60)
+    headers = read_of(ImageSource(RGB, 0.25, window=64), path)
+    assert headers.grid.shape == (240, 240)
+    assert "enlarged 4 times only, as training does; pixel=own leaves them" in said(headers)
+    assert "from 4 m to 1 m, 0.25 m in training" in said(headers)
+    named = read_of(ImageSource(RGB, 0.25, "0.5", 64), path)
+    assert named.grid.shape == pytest.approx((480, 480), abs=2)  # as it is asked for
+
+
 def test_the_user_may_leave_them_or_name_others(tmp_path: Path) -> None:
     path = scene(tmp_path / "a.tif", 0.2)
     own = read_of(ImageSource(RGB, 1.0, "own", 64), path)

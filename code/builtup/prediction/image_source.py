@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from builtup.data.pixels import MOST_ENLARGED
 from builtup.errors import BuiltupError, ConfigError, InputError
 from builtup.geo.area import parse_area
 from builtup.geo.lengths import alike
@@ -130,6 +131,9 @@ class ImageSource:
             detail = f"from {own:.3g} m to {own / scale:.3g} m"
             why = "as pixel asks" if self.pixel else "of which the network has learnt"
             what = f"resampled to pixels {why}"
+            if not self.pixel and scale == MOST_ENLARGED and trained is not None:
+                what = f"enlarged {scale:g} times only, as training does"
+                detail += f", {trained:.3g} m in training"
             what += "" if self.pixel else "; pixel=own leaves them"
             remarks.append(Remark(name, what, detail))
         elif own is None and trained is not None and self.pixel != "own":
@@ -155,7 +159,7 @@ class ImageSource:
             return own / self._given()
         if self.trained is None or alike(own, self.trained):
             return 1.0
-        return own / self.trained
+        return min(MOST_ENLARGED, own / self.trained)
 
 
 @contextmanager
