@@ -9,12 +9,14 @@ import torch
 
 from builtup.config import load as configs
 from builtup.data import cells, loaders
+from builtup.errors import ConfigError
 from builtup.models import networks
 from builtup.models.channels import inputs_of
 from builtup.models.heads import class_logits, heads_of, terms_of
 from builtup.models.satellite import SATELLITE_WEIGHTS
 from builtup.models.segmenter import Segmenter
 from builtup.studies.search_space import require_space
+from builtup.training.tagged import Distrust
 from helpers import ROOT
 
 TRAIN = sorted(p for p in (ROOT / "configs/train").rglob("*.py") if not p.name.startswith("_"))
@@ -417,6 +419,23 @@ def test_a_step_of_the_weak_ladder_has_its_lessons(stem, wanted, monkeypatch):
     config = without_weights(ROOT / f"configs/train/weak/{stem}.py")
     config.built["model"] = torch.nn.Linear(1, 1)
     assert [str(lesson) for lesson in config.build("lessons")] == wanted
+
+
+def test_shares_are_distrusted_and_tags_are_not(monkeypatch):
+    batch = {"image": torch.zeros(1, 3, 8, 8), "mask": torch.zeros(1, 8, 8, dtype=torch.uint8)}
+    monkeypatch.setattr(cells, "tag_loader", lambda *_, **options: [batch])
+
+    def loss(settings):
+        path = ROOT / "configs/train/weak/radar.py"
+        config = configs.load(path, f"tags_weight=0.5 {settings}")
+        config.built["model"] = torch.nn.Linear(1, 1)
+        return config.build("lessons")[0].loss
+
+    assert loss("tags_r=0").distrust is None
+    assert loss("tags_r=0 tags_apart=0.5").distrust == Distrust(apart=0.5)
+    assert loss("tags_r=0 tags_apart=0.5").needs_average
+    with pytest.raises(ConfigError, match="tags_apart is for tags that are shares"):
+        loss("tags_apart=0.5")
 
 
 def test_the_weak_recipe_is_that_of_its_facts():

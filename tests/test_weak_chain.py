@@ -111,13 +111,16 @@ def train_and_kill(data: Path, config: str, settings: str, before: str) -> str:
     command[-1] += f"/{config}"
     command += ["--overrides", f"data_path={data / 'weak'} {TINY} {settings}"]
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT / "code")})
-    deadline = time.monotonic() + 120
+    deadline, run = time.monotonic() + 120, before
     while process.poll() is None and time.monotonic() < deadline:
         run = newest()
         if run != before and (tracking.run_artifacts(run) / "checkpoints" / "last.pt").is_file():
             process.send_signal(signal.SIGKILL)
             break
         time.sleep(0.01)
+    if process.poll() is None and time.monotonic() >= deadline:
+        process.kill()
+        pytest.fail("no checkpoint within two minutes")
     assert process.wait() == -signal.SIGKILL
     return run
 

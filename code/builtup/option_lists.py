@@ -107,7 +107,7 @@ reporting = listed(
         "labels_path",
         str,
         "",
-        "folders of weaken and pseudo_labels, separated by ;; none by default",
+        "folders of weaken and pseudo_labels, with ; between them; none by default",
     ),
 )
 

@@ -274,5 +274,7 @@ def test_presence_and_pixel_size_are_targets_of_any_sensor(folder):
         train_loader(folder, targets=("roofs",), **options)
     with pytest.raises(ConfigError, match="only masks say whether there is a building"):
         train_loader(folder, targets=targets, layer="soft", **options)
+    with pytest.raises(ConfigError, match="only masks say where a class is"):
+        train_loader(folder, rarest=0.3, layer="soft", **options)  # level 1 was sought
     with pytest.raises(ConfigError, match="no scale, pixel_size or reference_pixel"):
         train_loader(folder, reference_pixel=20.0, cell=8, **options)

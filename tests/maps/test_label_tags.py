@@ -52,7 +52,7 @@ def test_scenes_and_cells_without_tags_are_left_out_and_counted(
     with caplog.at_level(logging.INFO):
         found = read(tmp_path, cell(0, 0, 3, 2, 1, 0, 1), cell(3, 0, 2, 2, NAN, NAN, NAN))
     assert list(found) == ["a"] and len(found["a"].cells) == 1
-    assert "1 of 2 scenes have no tags: they get no labels" in caplog.text
+    assert "1 of 2 scenes have no tags" in caplog.text
     assert found["a"].settings() == [[0, 0, 3, 2, 1.0, 0.0, 1.0]]
 
 

@@ -67,13 +67,15 @@ def test_far_ones_are_read_in_pixels_of_training_and_it_is_said(
     np.testing.assert_allclose(whole[0][:, clear], np.tile(expected, (len(whole[0]), 1)), 1e-5)
 
 
-def test_coarse_pixels_are_enlarged_as_much_as_training_does(tmp_path: Path) -> None:
+def test_coarse_pixels_are_enlarged_no_more_than_in_training(tmp_path: Path) -> None:
     """Pixels of 4 m became 256 of .25 m each, which no training had shown, in minutes a scene."""
     path = scene(tmp_path / "a.tif", 4.0, size=60)
     headers = read_of(ImageSource(RGB, 0.25, window=64), path)
     assert headers.grid.shape == (240, 240)
-    assert "enlarged 4 times only, as training does; pixel=own leaves them" in said(headers)
+    assert "enlarged 4 times only; pixel=own leaves them" in said(headers)
     assert "from 4 m to 1 m, 0.25 m in training" in said(headers)
+    just = read_of(ImageSource(RGB, 0.25, window=64), scene(tmp_path / "b.tif", 0.95, size=60))
+    assert just.grid.shape == pytest.approx((228, 228), abs=1) and "only" not in said(just)
     named = read_of(ImageSource(RGB, 0.25, "0.5", 64), path)
     assert named.grid.shape == pytest.approx((480, 480), abs=2)  # as it is asked for
 

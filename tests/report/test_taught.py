@@ -100,7 +100,7 @@ def test_tags_labels_and_map_stand_side_by_side(tmp_path: Path, crs: str | None)
     assert (shown["map"][:40, :40, :3] == COLOUR[0]).all()
     assert shown["aerial"].shape == tags.shape
     assert "tags of 3 cells" in page.text
-    assert f"pseudo-labels of {100 * told.mean():.0f} % of the pixels" in page.text
+    assert f"pseudo-labels of {100 * told.mean():.0f} % of all pixels" in page.text
     assert str(weak) in page.text
 
 
@@ -126,11 +126,32 @@ def test_folders_of_nothing_or_of_other_ground_are_refused(tmp_path: Path) -> No
     maps = map_site(tmp_path, "hill_scene", mask)
     with pytest.raises(InputError, match=r"neither pseudo\.json nor tags\.csv"):
         find_taught(str(tmp_path / "tiles"), CLASSES)
-    with pytest.raises(InputError, match="no scene with tags or labels"):
+    with pytest.raises(InputError, match="no cell with tags"):
         find_taught(str(tagged(tmp_path)), CLASSES)
+    for wrong, what in (
+        (("hill", Window(0, 80, 40, 40), (1.0, 0.0, 0.0)), "reaches beyond its 112 x 96 pixels"),
+        (("hill", Window(0, 5000, 40, 40), (1.0, 0.0, 0.0)), "reaches beyond"),
+        (("moon", Window(0, 0, 40, 40), (1.0, 0.0, 0.0)), "the scene moon_scene is not among"),
+    ):
+        with pytest.raises(InputError, match=what):
+            find_taught(str(tagged(tmp_path, wrong)), CLASSES)
     of_dale = labelled(tmp_path, "dale", mask)
     with pytest.raises(InputError, match="labels of ground, building, tree, and maps of a, b"):
         find_taught(str(of_dale), Classes.of(("a", "b")))
     with pytest.raises(InputError, match="tags and labels of no scene that is shown"):
         report(input_path=str(maps), labels_path=str(of_dale))
     assert not (maps / "report.html").exists()
+    with pytest.raises(InputError, match="labels of dale_scene, of which another folder"):
+        find_taught(f"{of_dale};{of_dale}", CLASSES)
+    whole = tagged(tmp_path, ("dale", Window(0, 0, 40, 40), (1.0, 0.0, 0.0)))
+    assert find_taught(f"{of_dale};{whole}", CLASSES)["dale_scene"].cells
+    path = of_dale / "masks" / "dale" / "l.tif"
+    write_raster(path, mask[:64], None, crs=None, nodata=255)
+    with rasterio.open(path, "r+") as out:
+        out.update_tags(**CLASSES.tags())
+    with pytest.raises(InputError, match="dale_scene has other pixels in it"):
+        find_taught(f"{of_dale};{whole}", CLASSES)
+    with rasterio.open(path, "r+") as out:  # as of radar, whose masks have no tags of classes
+        out.update_tags(BUILTUP_CLASSES="")
+    with pytest.raises(InputError, match="labels of background, building, and maps of ground"):
+        find_taught(str(of_dale), CLASSES)

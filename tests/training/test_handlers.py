@@ -86,29 +86,28 @@ def test_iterations_and_epochs_are_counted_and_the_loader_is_told(tmp_path: Path
 
 def test_the_loss_that_is_logged_is_a_mean_over_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
-    points: list[tuple[float | None, float, int]] = []
-    monkeypatch.setattr(
-        recorder,
-        "metrics",
-        lambda values, step: points.append((values.get("train/loss"), values["lr"], step)),
-    )
+    points: list[tuple[dict[str, float], int]] = []
+    monkeypatch.setattr(recorder, "metrics", lambda values, step: points.append((values, step)))
     engine = trainer([Step(1.0, 1, True), Step(3.0, 3, True), Step(5.0, 0, True)])
     attach_curves(engine, learner(), recorder, log_interval=2)
     engine.run(range(3), max_epochs=1)
-    assert points == [(2.5, 0.1, 2), (None, 0.1, 3)]  # the last step had no valid pixel
+    assert points == [({"train/loss": 2.5, "lr": 0.1}, 2)]  # the last step had no valid pixel
 
 
 def test_an_epoch_without_a_label_tells_the_losses_of_its_lessons(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It said "loss 0.0000" of a training by tags alone, and the rate was not logged."""
     caplog.set_level("INFO")
+    recorder, points = Recorder(), list[dict[str, float]]()
+    monkeypatch.setattr(recorder, "metrics", lambda values, step: points.append(values))
     by_tags = learner()
     by_tags.lessons = (SimpleNamespace(name="scores"),)  # type: ignore[assignment]
     engine = trainer([Step(0.0, 0, True, lessons={"scores": (0.6, 8)})])
-    attach_curves(engine, by_tags, Recorder(), log_interval=2)
+    attach_curves(engine, by_tags, recorder, log_interval=1)
     engine.run(range(1), max_epochs=1)
     assert "epoch 1/1: scores 0.6000, " in caplog.text
+    assert points == [{"train/scores": 0.6, "lr": 0.1}]  # once, though an epoch ends there, too
 
 
 def test_terms_of_a_loss_are_logged_each_by_what_it_counts(

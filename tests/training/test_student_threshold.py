@@ -22,20 +22,21 @@ class Given(nn.Module):
         return torch.stack([0 * image[:, 0], self.scale * image[:, 0]], 1)
 
 
-def tiles(probabilities: list[float], levels: list[int]) -> Any:
-    """One tile of so many pixels: what the student says, and what it was taught."""
+def tiles(probabilities: list[float], classes: list[int]) -> Any:
+    """One tile of so many pixels: what the student says, and what its teacher's map is."""
     image = torch.tensor(probabilities).logit()[None, None]
-    return [{"image": image, "mask": torch.tensor([levels], dtype=torch.uint8)}]
+    return [{"image": image, "mask": torch.tensor([classes], dtype=torch.uint8)}]
 
 
 def test_a_student_is_cut_where_it_maps_as_much_as_its_teacher_did() -> None:
-    # at .5 the teacher maps two of four known pixels: the student says .3 and .4 of its two most
-    taught = tiles([0.1, 0.2, 0.3, 0.4, 0.9], [0, 127, 150, 20, 255])
-    found = threshold_of_share(Given(), taught, 0.5, 1)
+    # the teacher maps two of four known pixels: the student says .3 and .4 of its two most
+    taught = tiles([0.1, 0.2, 0.3, 0.4, 0.9], [0, 1, 1, 0, 255])
+    found = threshold_of_share(Given(), taught, 1)
     assert found is not None and 0.2 < found <= 0.3
-    assert threshold_of_share(Given(), taught, 0.7, 1) is None  # the teacher maps nothing
+    nothing = tiles([0.1, 0.2], [0, 255])
+    assert threshold_of_share(Given(), nothing, 1) is None
     # of the first class the same from the other side: .9, .8, .7, .6
-    other = threshold_of_share(Given(), taught, 0.5, 0)
+    other = threshold_of_share(Given(), taught, 0)
     assert other is not None and 0.7 < other <= 0.8
 
 
@@ -43,6 +44,7 @@ def test_of_many_pixels_the_shares_are_the_same() -> None:
     generator = np.random.default_rng(0)
     taught = generator.integers(0, 255, 5000)
     says = (np.clip(taught / 254 * 0.5 + generator.normal(0, 0.05, 5000), 0.01, 0.99)).tolist()
-    found = threshold_of_share(Given(), tiles(says, taught.tolist()), 0.6, 1)
+    mapped = taught >= 153
+    found = threshold_of_share(Given(), tiles(says, mapped.astype(int).tolist()), 1)
     assert found is not None
-    assert abs(np.mean(np.array(says) >= found) - np.mean(taught >= 153)) < 0.01
+    assert abs(np.mean(np.array(says) >= found) - mapped.mean()) < 0.01

@@ -171,8 +171,8 @@ def train_loader(
     those whose size is not known are taken to be of it. Raises
     InputError where the folder has no statistics or no such layer, the fold is unknown or no tile
     is left, ConfigError where both `scale` and `pixel_size` are given, crops hold no whole cells,
-    presence is asked of another layer than masks, or the channel set or the augmentation is of
-    another sensor.
+    presence or `rarest` is asked of another layer than masks, or the channel set or the
+    augmentation is of another sensor.
     """
     from builtup.data.datasets import TrainTiles
     from builtup.data.samples import PRESENCE, layers_of_samples
@@ -188,6 +188,11 @@ def train_loader(
         raise ConfigError(
             f"targets = {targets!r} with layer = {layer!r}: only masks say whether there is a "
             "building; leave presence out"
+        )
+    if layer != MASKS and rarest:
+        raise ConfigError(
+            f"rarest = {rarest} with layer = {layer!r}: only masks say where a class is; leave it "
+            "out"
         )
     how = chosen_crop(crop, scale, ratio, pixel_size)
     tiles, folds, held, sensor = open_folder(folder, val_fold, layer)

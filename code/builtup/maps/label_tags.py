@@ -129,7 +129,7 @@ def tags_of_scenes(
         of.require_on(path, scene, grids[scene], classes)
     if len(found) < len(grids):
         left = len(grids) - len(found)
-        log.info("%d of %d scenes have no tags: they get no labels", left, len(grids))
+        log.info("%s: %d of %d scenes have no tags", path, left, len(grids))
     return found
 
 

@@ -131,8 +131,8 @@ class ImageSource:
             detail = f"from {own:.3g} m to {own / scale:.3g} m"
             why = "as pixel asks" if self.pixel else "of which the network has learnt"
             what = f"resampled to pixels {why}"
-            if not self.pixel and scale == MOST_ENLARGED and trained is not None:
-                what = f"enlarged {scale:g} times only, as training does"
+            if not self.pixel and trained is not None and own / trained > MOST_ENLARGED:
+                what = f"enlarged {scale:g} times only"
                 detail += f", {trained:.3g} m in training"
             what += "" if self.pixel else "; pixel=own leaves them"
             remarks.append(Remark(name, what, detail))

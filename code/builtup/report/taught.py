@@ -10,28 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builtup.errors import InputError
-from builtup.geo.grid import Grid
+from builtup.geo.grid import SAME_CITY_TOLERANCE, Grid
 from builtup.geo.probability import IGNORE
 from builtup.geo.rasters import gdal_env, open_on, open_raster, read_window
 from builtup.geo.windows import aligned
-from builtup.report.city_counts import CityMeasure, shrunk
+from builtup.maps.label_tags import tags_of_scenes
+from builtup.report.city_counts import WINDOW, CityMeasure, shrunk
 from builtup.report.pictures import Drawing
 from builtup.runs.results import base_city
-from builtup.sensors.classes import Classes
+from builtup.sensors.classes import BUILT_UP, Classes
 from builtup.sensors.radar.names import plain_id
 from builtup.sensors.scene_files import require_folder
-from builtup.tiles.tags import TAGS_CSV, CellTags, read_tags
+from builtup.tiles.tags import TAGS_CSV, CellTags
 from builtup.tiles.tile import TILES_CSV, Tile, by_scene, read_list, scene_grid
 from builtup.training.pseudo_record import PseudoRecord
 
-__all__ = ["TaughtScene", "draw_taught", "find_taught", "taught_of"]
+__all__ = ["UNKNOWN", "TaughtScene", "draw_taught", "find_taught", "taught_of"]
 
 #: Longest side of a picture, in pixels, and the least side of a cell that gets an edge.
 SIDE, EDGED = 480, 8
 #: Where tags name no class, and where labels are ignored.
 UNKNOWN = (18, 20, 24)
 EDGE = (90, 95, 102)
-WINDOW = (512, 2048)
 
 
 @dataclass(frozen=True)
@@ -54,23 +54,37 @@ def find_taught(labels_path: str, classes: Classes) -> Mapping[str, TaughtScene]
     """The scenes of folders, separated by `;`, that have tags or labels, by their ids.
 
     A folder is one of `pseudo_labels` (pseudo.json) or of `weaken` (tags.csv). Raises InputError
-    for any other, for tags or labels of other classes than the maps', and where none is found.
+    for any other, for tags or labels of other classes than the maps', for those of a scene that
+    stand twice or lie on another grid, and where none is found.
     """
     found: dict[str, TaughtScene] = {}
     for part in filter(None, (p.strip() for p in labels_path.split(";"))):
         folder = require_folder(Path(part))
         if (folder / PseudoRecord.NAME).is_file():
-            for one in _of_labels(folder, classes):
-                found[one.scene] = replace(found.get(one.scene, one), labels=one.labels)
+            own = _of_labels(folder, classes)
         elif (folder / TAGS_CSV).is_file():
-            for one in _of_tags(folder, classes):
-                found[one.scene] = replace(found.get(one.scene, one), cells=one.cells)
+            own = _of_tags(folder, classes)
         else:
             problem = f"neither {PseudoRecord.NAME} nor {TAGS_CSV} in it"
             raise InputError(folder, problem, "give a folder of pseudo_labels or of weaken")
+        for one in own:
+            known = found.get(one.scene)
+            found[one.scene] = one if known is None else _joined(folder, known, one)
     if labels_path and not found:
         raise InputError(Path(labels_path), "no scene with tags or labels", "give other folders")
     return found
+
+
+def _joined(folder: Path, known: TaughtScene, more: TaughtScene) -> TaughtScene:
+    """What is known of a scene by two folders, of which `folder` is the second."""
+    if (known.cells and more.cells) or (known.labels and more.labels):
+        what = "tags" if more.cells else "labels"
+        problem = f"{what} of {more.scene}, of which another folder has them, too"
+        raise InputError(folder, problem, "give one of them")
+    if not known.grid.matches(more.grid, SAME_CITY_TOLERANCE):
+        problem = f"{more.scene} has other pixels in it than in the folder before"
+        raise InputError(folder, problem, "give tags and labels of the same tiles")
+    return replace(known, cells=known.cells or more.cells, labels=known.labels or more.labels)
 
 
 def _of_labels(folder: Path, classes: Classes) -> list[TaughtScene]:
@@ -78,8 +92,8 @@ def _of_labels(folder: Path, classes: Classes) -> list[TaughtScene]:
     made = []
     for scene, tiles in scenes.items():
         with gdal_env(), open_raster(tiles[0].path) as labels:
-            own, grid = Classes.of_tags(labels.tags()), Grid.of(labels)
-        if own is not None and own.names != classes.names:
+            own, grid = Classes.of_tags(labels.tags()) or BUILT_UP, Grid.of(labels)
+        if own.names != classes.names:
             problem = f"labels of {', '.join(own.names)}, and maps of {', '.join(classes.names)}"
             raise InputError(folder, problem, "give the labels of these maps' classes")
         made.append(replace(_scene(scene, tiles[0], grid), labels=tiles[0].path))
@@ -87,15 +101,13 @@ def _of_labels(folder: Path, classes: Classes) -> list[TaughtScene]:
 
 
 def _of_tags(folder: Path, classes: Classes) -> list[TaughtScene]:
-    cells: dict[str, list[CellTags]] = {}
-    for cell in read_tags(folder / TAGS_CSV, classes.names, classes.unscored):
-        if not np.isnan(cell.tags).all():
-            cells.setdefault(cell.scene, []).append(cell)
     scenes = by_scene(read_list(folder / "images" / TILES_CSV))
+    grids = {plain_id(scene): scene_grid(tiles) for scene, tiles in scenes.items()}
+    tags = tags_of_scenes(folder / TAGS_CSV, classes, grids)
     return [
-        replace(_scene(scene, tiles[0], scene_grid(tiles)), cells=tuple(own))
+        replace(_scene(scene, tiles[0], grids[plain_id(scene)]), cells=tags[plain_id(scene)].cells)
         for scene, tiles in scenes.items()
-        if (own := cells.get(plain_id(scene)))
+        if plain_id(scene) in tags
     ]
 
 
@@ -131,7 +143,7 @@ def draw_taught(
         drawings[name] = Drawing(_paint_tags(taught, picture, classes), exact=True)
     if taught.labels is not None:
         share = _labelled(taught.labels)
-        name = f"pseudo-labels of {100 * share:.0f} % of the pixels, the others ignored"
+        name = f"pseudo-labels of {100 * share:.0f} % of all pixels, the others ignored"
         drawings[name] = Drawing(_paint_classes(taught.labels, picture, classes), exact=True)
     drawings["map"] = Drawing(_paint_classes(measure.rasters.mask, picture, classes), exact=True)
     key = (*zip(classes.names, classes.colours, strict=True), ("no class said, ignored", UNKNOWN))

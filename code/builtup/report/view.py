@@ -29,10 +29,11 @@ from builtup.report.pictures import (
 )
 from builtup.report.scores import css_colour
 from builtup.report.svg_charts import precision_recall_chart, reliability_chart, threshold_chart
-from builtup.report.taught import TaughtScene, draw_taught
+from builtup.report.taught import UNKNOWN, TaughtScene, draw_taught
 from builtup.runs.results import CONFIDENCE, PredictionTags
 from builtup.sensors.catalogue import DEFAULT, sensor_named
 from builtup.sensors.classes import Classes
+from builtup.sensors.radar.names import plain_id
 from builtup.sensors.sensor import Sensor
 
 __all__ = ["ZOOMS", "Base", "CityView", "Layer", "TileView", "sensor_of_map", "view_city"]
@@ -46,7 +47,7 @@ COLOURS = {
     "false": (200, 70, 0),
     "truth": (170, 60, 255),
     "builtup": (60, 140, 255),
-    "unknown": (18, 20, 24),
+    "unknown": UNKNOWN,
 }
 _LABELS = {
     "found": "Found: built-up in map and truth",
@@ -349,7 +350,8 @@ def _taught(
     ground, drawings, key = draw_taught(taught, measure)
     if stretch is not None:
         sensor = sensor_of_map(measure.tags)
-        image = Drawing(paint_image(read_image(scenes, ground, sensor), stretch, sensor))
+        own = [of for of in scenes if plain_id(of.scene) == taught.scene]  # else those of the city
+        image = Drawing(paint_image(read_image(own or scenes, ground, sensor), stretch, sensor))
         drawings = {sensor.title.lower(): image, **drawings}
     pictures = tuple(encode(drawings, budget).items())
     return TaughtView(taught.scene, pictures, tuple((n, css_colour(c)) for n, c in key))

@@ -246,9 +246,9 @@ def attach_curves(
         for name, (total, count) in since.sums.items():
             epoch.add(name, total, count)
         means = {f"train/{name}": since.mean(name) for name in since.names}
-        means["lr"] = learner.optimizer.param_groups[0]["lr"]
-        found = {name: mean for name, mean in means.items() if mean is not None}
-        recorder.metrics(found, trainer.state.iteration)
+        if found := {name: mean for name, mean in means.items() if mean is not None}:
+            found["lr"] = learner.optimizer.param_groups[0]["lr"]
+            recorder.metrics(found, trainer.state.iteration)
         since.clear()
 
     @trainer.on(Events.EPOCH_COMPLETED)

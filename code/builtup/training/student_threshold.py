@@ -12,31 +12,30 @@ import torch
 from torch import nn
 
 from builtup.data.datasets import ValidationTiles
-from builtup.geo.probability import IGNORE, SCALE, level_of
+from builtup.geo.probability import IGNORE, LEVELS, SCALE
 from builtup.models.heads import class_logits
+from builtup.training.metrics import quantise
 
 __all__ = ["threshold_of_share"]
 
 
 @torch.inference_mode()
-def threshold_of_share(
-    model: nn.Module, dataset: ValidationTiles, threshold: float, mapped: int
-) -> float | None:
-    """The threshold with which the class `mapped` has the share that it has in the soft labels.
+def threshold_of_share(model: nn.Module, dataset: ValidationTiles, mapped: int) -> float | None:
+    """The threshold with which the class `mapped` has the share that it has in the masks.
 
-    `dataset` gives whole tiles whose masks are levels of the teacher's probability of that class
-    (255: none), which its maps were cut at `threshold`. None where the teacher maps nothing there.
+    `dataset` gives whole tiles whose masks are the classes of the teacher's maps, as these decide,
+    255 where they are not known. None where the teacher maps nothing of the class there.
     """
     device = next(model.parameters()).device
-    counts, taught = np.zeros(SCALE + 1, np.int64), 0
+    counts, taught = np.zeros(LEVELS, np.int64), 0
     for number in range(len(dataset)):
         sample = dataset[number]
         logits = class_logits(model(sample["image"][None].to(device)))[0].float()
-        level = (logits.softmax(0)[mapped] * SCALE).round().to(torch.uint8).cpu().numpy()
+        level = quantise(logits.softmax(0)[mapped]).cpu().numpy()
         labels = sample["mask"].numpy()
         known = labels != IGNORE
-        counts += np.bincount(level[known], minlength=SCALE + 1)
-        taught += int((labels[known] >= level_of(threshold)).sum())
+        counts += np.bincount(level[known], minlength=LEVELS)
+        taught += int((labels[known] == mapped).sum())
     if not taught:
         return None
     away = np.abs(counts[::-1].cumsum()[::-1] - taught)  # of the pixels at each level or above

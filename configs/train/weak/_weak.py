@@ -11,6 +11,7 @@ from builtup.data import cells as tagged
 from builtup.data import loaders
 from builtup.data.class_balance import median_frequency_weights
 from builtup.data.optical import Optical
+from builtup.errors import ConfigError
 from builtup.models.losses import CrossEntropy, Dice
 from builtup.training.consistency import WeakToStrong
 from builtup.training.lessons import Lesson
@@ -67,7 +68,9 @@ def cells(stream, samples=None):
 
 
 def tag_loss():
-    distrust = Distrust(apart=tags_apart) if tags_apart else None
+    if tags_apart is not None and tags_r:
+        raise ConfigError("tags_apart is for tags that are shares: set tags_r=0, or leave it out")
+    distrust = None if tags_apart is None else Distrust(apart=tags_apart)
     return TagLoss(LogSumExp(tags_r) if tags_r else Mean(), distrust)  # the mean is for shares
 
 

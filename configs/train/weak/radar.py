@@ -14,7 +14,7 @@ architecture, encoder, widths = "small_unet", "plain", (16, 32, 64, 96)
 channel_set = "db_3b"
 num_epochs, samples_per_epoch = 10, 320
 batch_size, crop = 16, 64  # 200 iterations
-sampler_weights, class_weights = (0.5, 0.5), (1.0, 1.0)
+sampler_weights, class_weights, rarest = (0.5, 0.5), (1.0, 1.0), 0.0
 gain_db, lr = 3.0, 3e-3
 
 
@@ -27,6 +27,7 @@ def train_loader():
         scale=None,
         sampler_weights=sampler_weights,
         radar=Radar(gain_db=gain_db),
+        rarest=rarest,
         num_workers=num_workers,
         seed=seed,
         samples_per_epoch=samples_per_epoch,
