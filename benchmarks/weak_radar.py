@@ -77,8 +77,8 @@ TRUSTED = "tags_r=0.0"
 DISTRUSTED = f"{TRUSTED} tags_apart=0.75 {AVERAGE}"
 STEPS: dict[str, Step] = {
     "B1": Step(),
-    "B1 + EMA": Step(AVERAGE),
     "upper bound": Step(upper=True),
+    "B1 + EMA": Step(AVERAGE),
     "M1": Step("tags_weight=0.5"),
     "M3": Step("tags_weight=0.5", teacher="M1"),
     "M4": Step("tags_weight=0.5 consistency=1.0"),

@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builtup.config.load import Config
-from builtup.data.contract import SampleLoader
 from builtup.errors import LeakageError
 from builtup.tiles.folds import FOLDS_JSON, Folds
 from builtup.tiles.leakage import require_apart
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
 from builtup.tiles.tile import Tile
+
+if TYPE_CHECKING:  # torch, which a report does without
+    from builtup.data.contract import SampleLoader
 
 __all__ = ["GAP", "require_separate"]
 

@@ -12,13 +12,12 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import shapely
 from rasterio.crs import CRS
 
 from builtup.config.load import Config
-from builtup.data.contract import SampleLoader
 from builtup.data.separation import GAP
 from builtup.errors import BuiltupError, LeakageError
 from builtup.runs.manifest import LoggedConfig
@@ -28,6 +27,9 @@ from builtup.tiles.folds import Folds
 from builtup.tiles.leakage import Area, areas_of_files, learnt_areas, meet, scored_areas
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
 from builtup.tiles.tile import Tile
+
+if TYPE_CHECKING:  # torch, which a report does without
+    from builtup.data.contract import SampleLoader
 
 __all__ = ["Held", "LearntGround"]
 
