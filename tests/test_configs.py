@@ -16,7 +16,7 @@ from builtup.models.heads import class_logits, heads_of, terms_of
 from builtup.models.satellite import SATELLITE_WEIGHTS
 from builtup.models.segmenter import Segmenter
 from builtup.studies.search_space import require_space
-from builtup.training.tagged import Distrust
+from builtup.training.tagged import Distrust, Mean, TagLoss
 from helpers import ROOT
 
 TRAIN = sorted(p for p in (ROOT / "configs/train").rglob("*.py") if not p.name.startswith("_"))
@@ -422,8 +422,7 @@ def test_a_step_of_the_weak_ladder_has_its_lessons(stem, wanted, monkeypatch):
 
 
 def test_shares_are_distrusted_and_tags_are_not(monkeypatch):
-    batch = {"image": torch.zeros(1, 3, 8, 8), "mask": torch.zeros(1, 8, 8, dtype=torch.uint8)}
-    monkeypatch.setattr(cells, "tag_loader", lambda *_, **options: [batch])
+    monkeypatch.setattr(cells, "tag_loader", lambda *_, **options: [{}])
 
     def loss(settings):
         path = ROOT / "configs/train/weak/radar.py"
@@ -431,9 +430,8 @@ def test_shares_are_distrusted_and_tags_are_not(monkeypatch):
         config.built["model"] = torch.nn.Linear(1, 1)
         return config.build("lessons")[0].loss
 
-    assert loss("tags_r=0").distrust is None
-    assert loss("tags_r=0 tags_apart=0.5").distrust == Distrust(apart=0.5)
-    assert loss("tags_r=0 tags_apart=0.5").needs_average
+    assert loss("tags_r=0") == TagLoss(Mean())
+    assert loss("tags_r=0 tags_apart=0.5") == TagLoss(Mean(), Distrust(apart=0.5))
     with pytest.raises(ConfigError, match="tags_apart is for tags that are shares"):
         loss("tags_apart=0.5")
 

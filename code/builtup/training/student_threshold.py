@@ -1,8 +1,8 @@
 """The threshold of a student of soft labels: that by which it maps as much as its teacher did.
 
-A student that is trained for minutes says less of everything than the maps that it learns from: cut
-where its teacher was, it maps too little (Jaccard .25 of shifted towns from the air where .46 was
-possible; docs/results.md, "Students under shift"). No label is looked at.
+What a student says need not have its teacher's level: it learns from other views, for minutes. No
+label is looked at, so that a teacher who maps too little has such students: docs/results.md,
+"Students under shift".
 """
 
 from __future__ import annotations
