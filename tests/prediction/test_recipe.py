@@ -124,6 +124,22 @@ def test_thresholds_follow_shares_only_where_far_ground_can_be_told(
     assert eight.share == (0.2 if follows and settings else None)
 
 
+def test_by_default_networks_of_images_stay_as_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where they were tried, what their normalisation took from the scene cost them."""
+    network = "torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 2, 1))"
+    images = write_trained(tmp_path / "images", network, channels="rgb")
+    with caplog.at_level("INFO"):
+        assert not made(images).adapt.is_on
+    assert "adapt=auto: a network of images stays as it is" in caplog.text
+    assert made(images, adapt="scene").adapt.mode == "scene"
+    radar = write_trained(tmp_path / "radar", network)
+    caplog.clear()
+    assert made(radar).adapt.mode == "auto"
+    assert "stays as it is" not in caplog.text
+
+
 class Cluster:
     """Machines elsewhere."""
 

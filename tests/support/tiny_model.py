@@ -27,20 +27,20 @@ data_path, val_fold = "nowhere", None
 
 def model():
     torch.manual_seed(0)
-    return Segmenter(Channels("db_3b", (-15.0,) * 3, (5.0,) * 3), {network})
+    return Segmenter(Channels("{channels}", (-15.0,) * 3, (5.0,) * 3), {network})
 """
 WITH_CONTEXT = "torch.nn.Conv2d(3, 2, 5, padding=2)"
 SINGLE_PIXELS = "torch.nn.Conv2d(3, 2, 1)"
 SMALL_UNET = "SmallUNet(3, 2, (4, 8))"
 
 
-def write_trained(folder: Path, network: str = WITH_CONTEXT) -> Path:
+def write_trained(folder: Path, network: str = WITH_CONTEXT, channels: str = "db_3b") -> Path:
     """A training's artifacts: config, weights, summary."""
     from builtup.runs.manifest import write_config
 
     folder.mkdir(parents=True)
     path = folder / "train.py"
-    path.write_text(TRAINING.format(network=network))
+    path.write_text(TRAINING.format(network=network, channels=channels))
     config = configs.load(path)
     write_config(config, folder / "config")
     (folder / "weights").mkdir()

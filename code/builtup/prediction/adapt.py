@@ -81,8 +81,8 @@ class Adapt:
     as rough or as smooth (`builtup.sensors.texture`). Measured with small networks: levels .4 to
     1.3 for blocks of one scene, also where one is all town and the others are not, 3.1 and more for
     another band, 4.5 to 6.5 for another sensor; textures up to 1.7 times apart for blocks of one
-    scene and 1.2 for other seasons, 2.6 and more for other looks. `weight` is that of the new
-    statistics.
+    scene and 1.2 for other seasons, 2.6 and more for other looks. All of radar: by `auto` networks
+    of images stay as they are. `weight` is that of the new statistics.
     """
 
     mode: str = "auto"

@@ -143,12 +143,16 @@ class Loaded:
         """What the normalisation is fitted to; none for a network that has no such layers.
 
         Those of an 8-bit network are numbers of its training: `auto` leaves it as it is. A model
-        that is one file may say what `auto` is for it.
+        that is one file may say what `auto` is for it. It leaves networks of images alone: all that
+        were tried lost by it, docs/results.md.
         """
         if self.recipe.backend == "openvino-int8" or not norm_layers(self.trained.model):
             return Adapt("none")
         how, said = Adapt.parse(self.recipe.adapt), self.trained.description
-        return Adapt.parse(said.adapt) if said is not None and how == Adapt() else how
+        if said is not None and how == Adapt():
+            how = Adapt.parse(said.adapt)
+        of_images = sensor_of_model(self.trained.model) is not DEFAULT
+        return Adapt("none") if of_images and how.mode == "auto" else how
 
     def adapted(self, path: Path) -> Loaded:
         """The network with the statistics that `path` holds, on the same backend; itself where
@@ -239,10 +243,6 @@ def ready(recipe: Recipe, trained: Trained) -> Loaded:
     parse_threshold(recipe.threshold)
     _check_adapt(recipe)
     _check_network(recipe.model, trained)
-    if not norm_layers(trained.model) and Adapt.parse(recipe.adapt).is_on:
-        say = log.info if recipe.adapt.startswith("auto") else log.warning
-        text = "adapt=%s: the network has no layer of batch normalisation, and stays as it is"
-        say(text, recipe.adapt)
     temperature = _temperature(recipe.temperature, trained)
     scaled = (recipe.fold, recipe.alpha, recipe.exponent, recipe.scales)
     cascade = Cascade.of(*scaled, trained.classes, trained.folder)
@@ -266,7 +266,24 @@ def ready(recipe: Recipe, trained: Trained) -> Loaded:
         decoders=recipe.decoders,
     )
     stream = within_memory(f"model={recipe.model}", made)
-    return Loaded(recipe, stream, trained, weights, temperature, str(stream.device), cascade)
+    loaded = Loaded(recipe, stream, trained, weights, temperature, str(stream.device), cascade)
+    _say_unadapted(loaded)
+    return loaded
+
+
+def _say_unadapted(loaded: Loaded) -> None:
+    """Say why a network stays as it is that shall be adapted, a warning where that was asked."""
+    how = Adapt.parse(loaded.recipe.adapt)
+    if not how.is_on or loaded.adapt.is_on:
+        return
+    if not norm_layers(loaded.trained.model):
+        why = "the network has no layer of batch normalisation, and"
+    elif loaded.recipe.backend == "openvino-int8":
+        why = "the normalisation of an 8-bit network is fixed: it"
+    else:
+        why = "a network of images"
+    level = logging.INFO if how.mode == "auto" else logging.WARNING
+    log.log(level, "adapt=%s: %s stays as it is", loaded.recipe.adapt, why)
 
 
 def _check_fitted(cascade: Cascade | None, weights: str) -> None:
