@@ -155,8 +155,8 @@ def in_floats(scene: Float, stream: Stream) -> NDArray[np.float64]:
     _, height, width = scene.shape
     total, weights = np.zeros((stream.bands, height, width)), np.zeros((height, width))
     for w in tiling(width, height, stream.window, stream.overlap):
-        batch = np.full((1, 2, stream.window, stream.window), np.nan, np.float32)
-        batch[0, :, : w.height, : w.width] = scene[:, *w.slices]
+        beyond = ((0, 0), (0, stream.window - w.height), (0, stream.window - w.width))
+        batch = np.pad(scene[:, *w.slices], beyond, mode="symmetric")[None]
         p = stream.probabilities(torch.from_numpy(batch))[0, :, : w.height, : w.width].numpy()
         ramps = [blend_weights(n, stream.overlap) for n in (w.height, w.width)]
         weight = np.outer(*ramps)

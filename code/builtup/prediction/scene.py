@@ -61,7 +61,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-STEP = Step("predict", 3)
+STEP = Step("predict", 4)
 FITTING = Step("adapt", 1)
 #: Where probabilities of images lie that are not kept, beside raw/.
 DRAFTS = "drafts"

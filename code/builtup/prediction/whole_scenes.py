@@ -41,7 +41,7 @@ __all__ = ["predict_whole_scenes", "require_whole_scenes", "scenes_of"]
 log = logging.getLogger(__name__)
 
 Float = NDArray[np.float32]
-STEP = Step("infer_scenes", 1)
+STEP = Step("infer_scenes", 2)
 
 
 def scenes_of(tiles: Sequence[Tile]) -> list[tuple[Tile, ...]]:

@@ -23,6 +23,10 @@ its weight over the sum of the weights so far. Weights are products of a row's a
 the order gives the mean by weight, no sum of weights is stored, and where only one window looks
 nothing is computed. Blending is in float32 on the network's device; rounding to 8 bits is last.
 
+A raster that is smaller than a window goes on as in a mirror, to the next multiple of 32 pixels
+(PyTorch) or to the window (backends that are made for one size): nothing there is written, but what
+a network takes the mean of, as a context block does, is not half of no data.
+
 A pixel is valid where no band is NaN; of layers beside the bands, such as heights, any may be. That
 is a property of the scene, so it has the same validity in every window, takes no part in the
 weights, and is applied when the pixel is finished.
@@ -51,11 +55,14 @@ from builtup.geo.probability import NODATA, SCALE
 from builtup.geo.windows import Window
 from builtup.sensors.catalogue import DEFAULT
 
-__all__ = ["Stream", "ahead", "predict_stream", "windows_of"]
+__all__ = ["Stream", "ahead", "mirrored", "predict_stream", "windows_of"]
 
 #: Bytes of what is left for the next row that are held in memory: of two classes on 24,576 columns
 #: with an overlap of 64 there are 6 MB, of six classes with one of 256 there are 150.
 HELD = 8_000_000
+#: Sides of what a network is given where a raster is smaller than a window: multiples of the
+#: coarsest stride of networks, and the least with which they are tried.
+STRIDE, LEAST = 32, 64
 
 Mask = NDArray[np.bool_]
 Item = TypeVar("Item")
@@ -70,14 +77,14 @@ class Stream:
     """How a raster is cut and what predicts a batch of windows.
 
     `probabilities` maps values as they are in memory (B, inputs, window, window), float32, NaN
-    where invalid, on `device`, to probabilities (B, bands, window, window), float32, with one band
-    more where the network has a presence head (see `Probabilities`). `batch_size` windows go
-    through together. Where windows overlap (by `overlap` pixels at least), the weight of a
-    prediction rises from its window's edge (`blend` is "ramp"), falls from its centre as a Gaussian
-    does ("gaussian"), or all weigh the same ("mean").
-    `backend` is what `probabilities` runs on. `decoders` processes read ahead, where there are
-    files to be read; with 0 a thread does. A pixel is valid where the first `required` inputs are,
-    all where it is None.
+    where invalid, on `device`, to probabilities (B, bands, window, window), float32 (by PyTorch
+    also of less than a window, where a raster is smaller), with one band more where the network has
+    a presence head (see `Probabilities`). `batch_size` windows go through together. Where windows
+    overlap (by `overlap` pixels at least), the weight of a prediction rises from its window's edge
+    (`blend` is "ramp"), falls from its centre as a Gaussian does ("gaussian"), or all weigh the
+    same ("mean"). `backend` is what `probabilities` runs on. `decoders` processes read ahead, where
+    there are files to be read; with 0 a thread does. A pixel is valid where the first `required`
+    inputs are, all where it is None.
     """
 
     probabilities: Callable[[Tensor], Tensor]
@@ -269,17 +276,32 @@ def _predict(
     if not chosen:
         return [None] * len(offsets), None
     channels, height, _ = power.shape
-    shape = (len(chosen), channels, stream.window, stream.window)
-    if (height, width) == shape[2:]:
-        batch = torch.empty(shape, device=power.device)
-    else:
-        batch = torch.full(shape, torch.nan, device=power.device)
+    sides = (_side(height, stream), _side(width, stream))
+    batch = torch.empty((len(chosen), channels, *sides), device=power.device)
     for i, x in enumerate(chosen):
-        batch[i, :, :height, :width] = power[:, :, x : x + width]
+        batch[i] = mirrored(power[:, :, x : x + width], *sides)
     found = stream.probabilities(batch)
     present = found[:, stream.bands, 0, 0].amax() if found.shape[1] > stream.bands else None
     predicted = iter(found[:, : stream.bands, :height, :width])
     return [next(predicted) if yes else None for yes in alive], present
+
+
+def _side(length: int, stream: Stream) -> int:
+    """Pixels that a network is given of so many, at most a window."""
+    if stream.backend != "torch":
+        return stream.window
+    return min(stream.window, max(LEAST, -(-length // STRIDE) * STRIDE))
+
+
+def mirrored(power: Tensor, height: int, width: int) -> Tensor:
+    """An image (inputs, h, w) that goes on as in a mirror below and at its right."""
+    for axis, side in ((1, height), (2, width)):
+        own = power.shape[axis]
+        if own < side:
+            places = torch.arange(side, device=power.device) % (2 * own)
+            places = torch.where(places < own, places, 2 * own - 1 - places)
+            power = power.index_select(axis, places)
+    return power
 
 
 class _Blend:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from builtup.data.pixels import PixelSizes
@@ -41,6 +42,7 @@ from builtup.prediction.tiles import (
     predict_tiles,
     select_held_out,
 )
+from builtup.prediction.windows import mirrored
 from builtup.scoring.counts import scores
 from builtup.sensors.radar.bands import NODATA_POWER
 from builtup.tiles.folds import FOLDS_JSON, Folds
@@ -236,13 +238,12 @@ def _pixels(made_of: Quantisation, tiles: Sequence[Tile]) -> PixelSizes:
 
 
 def _window(power: NDArray[np.float32], window: int) -> NDArray[np.float32]:
-    """The middle of a tile (inputs, window, window); NaN where the tile is smaller, as in
+    """The middle of a tile (inputs, window, window); mirrored where the tile is smaller, as in
     prediction."""
     y, x = (max(0, (side - window) // 2) for side in power.shape[1:])
-    part = power[:, y : y + window, x : x + window]
-    out = np.full((len(part), window, window), np.nan, np.float32)
-    out[:, : part.shape[1], : part.shape[2]] = part
-    return out
+    part = torch.from_numpy(power[:, y : y + window, x : x + window].copy())
+    whole: NDArray[np.float32] = mirrored(part, window, window).numpy()
+    return whole
 
 
 def _f1(made_of: Quantisation, selection: Selection, backend: str, quantised: Path | None) -> float:
