@@ -51,6 +51,8 @@ LENGTH = "num_workers=0 validate=False"
 #: Pixels of a piece, of a cell and around it, and between pieces, and the block and what is learnt
 #: from: the gap of folds.
 PIECE, CELL, CONTEXT, GAP = 64, 32, 16, 32
+#: Pixels along a side of a block of cells of a layer that a sample shows at once.
+BLOCK = 64
 SHARES, ALL = "20;60;20", "80;0;20"
 #: Towns that are learnt from and mapped, pixels of a side, and how many of them have what.
 TOWNS, TESTS, SIZE, TOWN_SEED, TOWN_SHARES = 20, 4, 384, 51, "10;70;20"
@@ -69,6 +71,11 @@ class Step:
     cell: int = CELL
     layer: float | None = None
     teacher: str = ""
+
+    @property
+    def block(self) -> int:
+        """How many cells of a layer a sample shows along a side."""
+        return 1 if self.layer is None else max(1, BLOCK // self.cell)
 
 
 #: How shares are taught: as they are, or as those of a layer that errs.
@@ -160,14 +167,15 @@ class Learnt(ABC):
     def key(self, name: str, overrides: str) -> str:
         """All that a row depends on."""
         step = STEPS[name]
-        own = f"{step} {overrides} {LENGTH} {PIECE} {CELL}"
+        own = f"{step} {step.block} {overrides} {LENGTH} {PIECE} {CELL}"
         return f"{own} after {self.key(step.teacher, overrides)}" if step.teacher else own
 
     def network(self, name: str, overrides: str, records: Records) -> str:
         """The run of a row."""
         step, data = STEPS[name], self.weakened(name)
         settings = f"{step.settings} {LENGTH} {overrides} seed={self.seed} data_path='{data}'"
-        settings += f" tags_crop={max(min(step.cell + 2 * CONTEXT, self.side), PIECE)}"
+        shown = step.cell * step.block + 2 * CONTEXT
+        settings += f" tags_crop={max(min(shown, self.side), PIECE)}"
         if step.teacher:
             teacher = self.network(step.teacher, overrides, records)
             settings += f" pseudo_path='{self._labels(teacher, data)}'"
@@ -233,8 +241,9 @@ class Towns(Learnt):
 
     def _weaken(self, kind: str, step: Step, shares: str, tags: str) -> Path:
         weaken(
-            input_path=self.tiles, output_path=self.folder / kind, cell=step.cell, context=CONTEXT,
-            shares=shares, seed=self.seed, tags=tags, num_workers=1,
+            input_path=self.tiles, output_path=self.folder / kind, cell=step.cell,
+            block=step.block, context=CONTEXT, shares=shares, seed=self.seed, tags=tags,
+            num_workers=1,
         )  # fmt: skip
         return self.folder / kind
 
@@ -310,8 +319,8 @@ class Block(Learnt):
             _write_shares(path, truth, self.pair.source, step.cell, wrong)
             how, kind = {"tags": str(path)}, path.stem
         weaken(
-            input_path=self.tiles, output_path=self.folder / kind, cell=cell, context=CONTEXT,
-            shares=shares, seed=self.drawn(), num_workers=1, **how,
+            input_path=self.tiles, output_path=self.folder / kind, cell=cell, block=step.block,
+            context=CONTEXT, shares=shares, seed=self.drawn(), num_workers=1, **how,
         )  # fmt: skip
         return self.folder / kind
 

@@ -115,7 +115,8 @@ weakening = listed(
     ("tags", str, "presence", "presence or shares of classes, a list .csv, a coarse raster .tif"),
     ("full", click.FloatRange(0), 1.0, "a raster's value of a cell all built-up, as a probability"),
     ("cell", COUNT, 200, "side of a cell, pixels"),
-    ("context", FROM_0, 28, "shown around a cell, pixels"),
+    ("block", COUNT, 1, "cells along a side of a tile, which shows as many of them at once"),
+    ("context", FROM_0, 28, "shown around a cell or block, pixels"),
     (
         "least_share",
         click.FloatRange(0, 1),

@@ -42,7 +42,8 @@ def test_a_batch_has_tags_and_counts_the_cell_alone(folder):
         *(batch[k] for k in ("image", "mask", "tags", "index")), strict=True
     ):
         tile = loader.dataset.tiles[int(index)].tile
-        cell = loader.dataset.cells[tile.tile_id].window
+        (of,) = loader.dataset.cells[tile.tile_id]
+        cell = of.window
         gaps = 5 * cell.height if cell.x == 0 else 0  # columns without data
         assert int((mask == 0).sum()) == cell.width * cell.height - gaps
         assert set(mask.unique().tolist()) <= {0, 255}
@@ -60,6 +61,34 @@ def test_the_same_seed_gives_the_same_batches(folder):
 
     assert torch.equal(first(1)["mask"], first(1)["mask"])
     assert first(1)["index"].tolist() != first(2)["index"].tolist()
+
+
+def test_a_tile_of_a_block_shows_the_tags_of_each_of_its_cells(folder, tmp_path):
+    """Of two scenes of 90 x 70: blocks of 4, 2, 2 and 1 cells of 40 pixels."""
+    weaken(
+        input_path=folder.parent / "tiles",
+        output_path=tmp_path,
+        cell=40,
+        block=2,
+        context=6,
+        shares="25;50;25",
+        num_workers=1,
+    )
+    loader = tag_loader(tmp_path, val_fold="validation", batch_size=4, crop=92, flips=False)
+    (batch,) = loader
+    assert batch["tags"].shape == (4, 4, 2)
+    shown = 0
+    for mask, tags, index in zip(batch["mask"], batch["tags"], batch["index"], strict=True):
+        tile = loader.dataset.tiles[int(index)].tile
+        cells = loader.dataset.cells[tile.tile_id]
+        assert tags.isnan().all(1).tolist() == [i >= len(cells) for i in range(4)]
+        for number, cell in enumerate(cells):
+            w = cell.window
+            gaps = 5 * w.height if w.x == 0 else 0
+            assert int((mask == number).sum()) == w.width * w.height - gaps
+            assert tags[number].tolist() == [1.0, float(w.y == 0 and w.x < 80)]
+        shown += len(cells)
+    assert shown == 2 * 6
 
 
 def test_what_is_refused(folder, tmp_path):

@@ -121,10 +121,10 @@ def test_it_is_what_the_teacher_of_a_training_says() -> None:
 
     generator = np.random.default_rng(0)
     values = generator.integers(1, 255, (3, 4, 5), dtype=np.uint8)
-    tags = torch.tensor([[1.0, 0.0, float("nan")]])
-    masked = masked_by_tags(
-        torch.from_numpy(values / values.sum(0))[None], tags, torch.ones(1, 4, 5, dtype=torch.bool)
-    )[0].numpy()
+    tags = torch.tensor([[[1.0, 0.0, float("nan")]]])
+    everywhere = torch.ones(1, 1, 4, 5, dtype=torch.bool)
+    p = torch.from_numpy(values / values.sum(0))[None]
+    masked = masked_by_tags(p, tags, everywhere)[0].numpy()
     label, share = by_tags(values, THREE, np.broadcast_to([[[1]], [[0]], [[1]]], (3, 4, 5)) == 1)
     assert np.array_equal(label, masked.argmax(0))
     np.testing.assert_allclose(share, masked.max(0), rtol=1e-6)

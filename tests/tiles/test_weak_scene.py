@@ -26,7 +26,7 @@ def test_cells_are_put_together_from_tiles_and_counted(tmp_path):
     lists = {kind: by_scene(read_list(folder / kind / "tiles.csv")) for kind in (IMAGES, MASKS)}
     (scene,) = lists[IMAGES]
     layers = {kind: tuple(of[scene]) for kind, of in lists.items()} | {"height": ()}
-    of = weak_scene(layers, weak=True, cell=40, context=6, classes=BUILT_UP, tags={})
+    of = weak_scene(layers, weak=True, cell=40, block=1, context=6, classes=BUILT_UP, tags={})
     hidden = hide_job(scene, of, tmp_path / "out")
     assert hide_scene(hidden) == {"cells": 6}
     for tile in shown_tiles(hidden, IMAGES):

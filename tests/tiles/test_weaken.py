@@ -76,6 +76,31 @@ def test_the_cells_of_n2_are_tiles_with_context_and_without_labels(root, tmp_pat
     np.testing.assert_array_equal(read_tile(shown.tile), values)
 
 
+def test_blocks_of_cells_are_tiles_that_show_them_together(root, tmp_path):
+    """Tiles that are files and tiles that are places in their scene show the same pixels."""
+    run(root, tmp_path, block=2)
+    run(root, tmp_path / "one")
+    own, one = tags(tmp_path), tags(tmp_path / "one")
+    assert [dict(row, tile_id="") for row in own] == [dict(row, tile_id="") for row in one]
+    scene = own[0]["scene"]
+    places = [row["tile_id"].removeprefix(scene) for row in own if row["scene"] == scene]
+    assert places == ["_0_0", "_0_0", "_80_0", "_0_0", "_0_0", "_80_0"]
+    stats = {t.tile.tile_id: t for t in read_tile_stats(tmp_path / "tile_stats.csv")}
+    windows = [stats[f"{scene}{place}"].tile.window for place in ("_0_0", "_80_0")]
+    assert [(w.x, w.y, w.width, w.height) for w in windows] == [(0, 0, 86, 70), (74, 0, 16, 70)]
+    (file,) = (root / "images_3b").glob(f"*/{scene.split('_ASC')[0]}_3b*")
+    with rasterio.open(file) as source:
+        np.testing.assert_array_equal(
+            read_tile(stats[f"{scene}_80_0"].tile), source.read()[:, :, 74:]
+        )
+
+
+@pytest.mark.parametrize("block", [0, 16])
+def test_blocks_that_are_none_or_too_large_are_refused(root, tmp_path, block):
+    with pytest.raises(ConfigError, match=f"block={block}: expected 1 to 15 cells"):
+        run(root, tmp_path, block=block)
+
+
 def test_pixel_labels_are_those_of_n1_and_validation_alone(root, tmp_path):
     run(root, tmp_path)
     of = roles(tmp_path)

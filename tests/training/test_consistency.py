@@ -56,7 +56,7 @@ def test_tags_take_absent_classes_out_and_the_rest_sums_to_1() -> None:
     inside[:, :, 0] = False
     tags = torch.tensor([[1.0, 0.0, 1.0], [0.3, torch.nan, 0.0]])
     p = logits.softmax(1)
-    masked = masked_by_tags(p, tags, inside)
+    masked = masked_by_tags(p, tags[:, None], inside[:, None])
     assert (masked[0, 1, :, 1:] == 0).all() and (masked[1, 2, :, 1:] == 0).all()
     torch.testing.assert_close(masked.sum(1), torch.ones(2, 4, 4))
     allowed = logits.clone()
@@ -67,8 +67,15 @@ def test_tags_take_absent_classes_out_and_the_rest_sums_to_1() -> None:
 
 def test_tags_that_leave_no_class_leave_no_label() -> None:
     p = torch.tensor([0.6, 0.4])[None, :, None, None]
-    masked = masked_by_tags(p, torch.zeros(1, 2), torch.ones(1, 1, 1, dtype=torch.bool))
+    masked = masked_by_tags(p, torch.zeros(1, 1, 2), torch.ones(1, 1, 1, 1, dtype=torch.bool))
     assert (masked == 0).all()
+
+
+def test_each_cell_of_a_sample_is_masked_by_its_own_tags() -> None:
+    p = torch.tensor([0.6, 0.4])[None, :, None, None].expand(1, 2, 1, 3)
+    cells = torch.tensor([[True, False, False], [False, True, False]])[None, :, None]
+    masked = masked_by_tags(p, torch.tensor([[[1.0, 0.0], [0.0, torch.nan]]]), cells)
+    assert masked[0, 1, 0].tolist() == pytest.approx([0.0, 1.0, 0.4])
 
 
 def test_a_batch_costs_what_is_computed_by_hand() -> None:

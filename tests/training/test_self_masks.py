@@ -68,6 +68,9 @@ def test_activation_maps_are_means_of_logits() -> None:
     assert float(found.loss.detach()) == pytest.approx(math.log(1 + math.exp(-2)), rel=1e-5)
     with pytest.raises(ConfigError, match="take tag_loader for this lesson"):
         ActivationMaps()(teaching(), {"image": image, "mask": torch.zeros(1, 1, 2)})
+    two = batch(image, [[1.0, 0.0]]) | {"tags": torch.zeros(1, 2, 2)}
+    with pytest.raises(ConfigError, match=r"samples of 2 cells, .* weaken with block=1"):
+        ActivationMaps()(teaching(), two)
 
 
 def test_weights_are_those_of_a_small_sample_by_hand() -> None:

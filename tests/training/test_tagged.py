@@ -158,6 +158,22 @@ def test_tags_cost_the_cross_entropy_of_what_is_inside_the_cell() -> None:
     assert float(both.loss.detach()) == pytest.approx((first - math.log(0.4)) / 2, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [TagLoss(), TagLoss(Mean()), TagLoss(Mean(), Distrust(apart=None))],
+)
+def test_cells_of_one_sample_cost_what_they_do_in_samples_of_their_own(loss: TagLoss) -> None:
+    p = torch.tensor([[[0.2, 0.6, 0.9, 0.3]]])
+    number = torch.tensor([[[0, 0, 1, 255]]])
+    tags = [[0.0, 1.0], [1.0, 0.25], [1.0, 1.0]]  # the third cell has no pixel
+    together = tagged(p, [], number == 0) | {"mask": number, "tags": torch.tensor([tags])}
+    inside = torch.stack([number[0] == 0, number[0] == 1])
+    apart = tagged(p.expand(2, 1, 4), tags[:2], inside)
+    one, two = loss(teaching(), together), loss(teaching(), apart)
+    assert one.count == two.count == 4
+    assert float(one.loss.detach()) == pytest.approx(float(two.loss.detach()), rel=1e-6)
+
+
 def test_a_cell_without_a_pixel_costs_nothing_and_its_gradient_is_finite() -> None:
     p = torch.full((2, 4, 4), 0.3)
     inside = torch.stack([torch.zeros(4, 4, dtype=torch.bool), torch.ones(4, 4, dtype=torch.bool)])

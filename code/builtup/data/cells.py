@@ -1,7 +1,9 @@
 """Cells with tags as samples: a cell and what surrounds it, its tags, and where it lies.
 
 The mask of a sample is 0 in its cell and 255 in what surrounds it, which the network sees and no
-loss counts; `tags` (K,) float32 are 1, 0 or a share of each class, NaN where nothing is known.
+loss counts; `tags` (K,) float32 are 1, 0 or a share of each class, NaN where nothing is known. Of a
+folder whose tiles show blocks of cells the mask is the number of a cell, and `tags` are (n, K): a
+row a cell, NaN where a tile has fewer.
 """
 
 from __future__ import annotations
@@ -36,24 +38,28 @@ __all__ = ["CellTiles", "tag_loader"]
 class CellTiles(TrainTiles):
     """Crops of tiles that show cells, with the tags of these (`cells`, by tile id)."""
 
-    cells: Mapping[str, CellTags] = {}
+    cells: Mapping[str, Sequence[CellTags]] = {}
+    #: The most cells of a tile.
+    most = 1
 
     def __getitem__(self, draw: Draw | int) -> Sample:
         sample = super().__getitem__(draw)
-        tags = self.cells[self.tiles[sample["index"]].tile.tile_id].tags
-        sample["tags"] = torch.tensor(tags, dtype=torch.float32)
+        own = self.cells[self.tiles[sample["index"]].tile.tile_id]
+        tags = torch.full((self.most, len(own[0].tags)), torch.nan)
+        tags[: len(own)] = torch.tensor([of.tags for of in own], dtype=torch.float32)
+        sample["tags"] = tags if self.most > 1 else tags[0]
         return sample
 
     def read(
         self, tile: TrainTile, window: Window
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None]:
-        """As of any tile, and for the mask the cell."""
+        """As of any tile, and for the mask the numbers of its cells."""
         image, mask, height = super().read(tile, window)
-        cell = self.cells[tile.tile.tile_id].window.relative_to(tile.tile.window)
         mask[:] = IGNORE
-        part = cell.intersection(window)
-        if part is not None:
-            mask[part.relative_to(window).slices] = 0
+        for number, cell in enumerate(self.cells[tile.tile.tile_id]):
+            part = cell.window.relative_to(tile.tile.window).intersection(window)
+            if part is not None:
+                mask[part.relative_to(window).slices] = number
         return image, mask, height
 
 
@@ -74,9 +80,9 @@ def tag_loader(
 ) -> TileLoader:
     """The cells of a folder that `builtup.tiles.weaken` made, each once an epoch.
 
-    A sample is `crop` pixels, at least a cell with its surroundings; what is smaller lies in its
-    middle. With `untagged` cells of which nothing is known come too. Of the ground that `val_fold`
-    holds out there is none. Raises InputError where no cell is left.
+    A sample is `crop` pixels, at least a cell or a block of them with its surroundings; what is
+    smaller lies in its middle. With `untagged` cells of which nothing is known come too. Of the
+    ground that `val_fold` holds out there is none. Raises InputError where no cell is left.
     """
     folder = Path(folder)
     if not (folder / TAGS_CSV).is_file():
@@ -85,7 +91,10 @@ def tag_loader(
     classes = read_classes(folder) or BUILT_UP
     listed = read_tags(folder / TAGS_CSV, classes.names, classes.unscored)
     _require_shown(folder, listed, tiles)
-    cells = {of.tile_id: of for of in listed if untagged or not all(map(math.isnan, of.tags))}
+    cells: dict[str, list[CellTags]] = {}
+    for of in listed:
+        if untagged or not all(map(math.isnan, of.tags)):
+            cells.setdefault(of.tile_id, []).append(of)
     chosen = [
         tile
         for tile in tiles
@@ -110,7 +119,7 @@ def tag_loader(
         layers=layers_of_samples(folder, sensor, channel_set, (), tiles),
         optical=optical,
     )
-    dataset.cells = cells
+    dataset.cells, dataset.most = cells, max(map(len, cells.values()))
     return TileLoader(dataset, batches, tiles, num_workers=num_workers, folder=folder)
 
 

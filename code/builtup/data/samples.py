@@ -39,7 +39,8 @@ class Sample(TypedDict):
     """`image` (B, H, W) float32, the bands read and, behind them, the layers that are inputs;
     `mask` (H, W) uint8; the tile's `index`; where they are targets, `height` (1, H, W) float32 in
     metres, `presence` uint8 (1, 0, or 255 where no pixel is labelled), and `log_pixel` float32, of
-    no dimension both; of cells `tags` (K,) float32 (`builtup.data.cells`). NaN is unknown."""
+    no dimension both; of cells `tags` (K,) or (n, K) float32 (`builtup.data.cells`). NaN is
+    unknown."""
 
     image: Tensor
     mask: Tensor
@@ -53,7 +54,7 @@ class Sample(TypedDict):
 class Batch(TypedDict):
     """`image` (N, B, H, W) float32, `mask` (N, H, W) uint8, `index` (N,) int64, and where they are
     targets `height` (N, 1, H, W) float32, `presence` (N,) uint8, `log_pixel` (N,) float32,
-    of cells `tags` (N, K) float32."""
+    of cells `tags` (N, K) or (N, n, K) float32."""
 
     image: Tensor
     mask: Tensor

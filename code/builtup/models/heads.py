@@ -70,7 +70,8 @@ HEADS = (*_MAPS, *_OF_SAMPLE)
 #: What a batch may be taught by beside its mask: `height` (B, 1, H, W) float32 in metres;
 #: `presence` (B,) whole numbers, 1 where any valid pixel is of the mapped class, 255 where none is
 #: valid; `log_pixel` (B,) float32, the logarithm that `scale` gives; `tags` (B, K) float32, of
-#: each class 1 where it occurs in the sample's cell, 0 where not, or its share. NaN is unknown.
+#: each class 1 where it occurs in the sample's cell, 0 where not, or its share, or (B, n, K) of
+#: samples of n cells, whose numbers are the mask then. NaN is unknown.
 TAGS = "tags"
 TARGETS = ("height", "presence", "log_pixel", TAGS)
 
@@ -83,6 +84,19 @@ def class_logits(outputs: Outputs) -> Tensor:
 def mask_of(targets: Targets) -> Tensor:
     """The mask (B, H, W), whatever else a batch is taught by."""
     return targets if isinstance(targets, Tensor) else targets[MASK]
+
+
+def tagged_cells(targets: Targets) -> tuple[Tensor, Tensor]:
+    """The tags (B, n, K) of a batch's cells, and the pixels (B, n, H, W) that lie in each.
+
+    Raises ConfigError where the batch has no tags.
+    """
+    if isinstance(targets, Tensor) or TAGS not in targets:
+        raise ConfigError("tags: the batches have none; take tag_loader for this lesson")
+    tags, mask = targets[TAGS], targets[MASK]
+    tags = tags if tags.ndim == 3 else tags[:, None]
+    numbers = torch.arange(tags.shape[1], device=mask.device)
+    return tags, mask[:, None] == numbers[:, None, None]
 
 
 def each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:

@@ -52,22 +52,25 @@ Layers = Mapping[str, tuple[Tile, ...]]
 
 @dataclass(frozen=True)
 class WeakScene:
-    """A scene: its grid, the tiles of its layers, its cells and what shows them; empty `shown`:
-    it keeps its tiles, else one a cell. `tags` are those that the masks made for it bear."""
+    """A scene: its grid, the tiles of its layers, its cells, blocks of these and what shows each;
+    without `shown` it keeps its tiles. `side` is that of a block in pixels, `tags` are those that
+    the masks made for it bear."""
 
     grid: Grid
     layers: Mapping[str, tuple[Tile, ...]]
     cells: tuple[Window, ...]
+    side: int
+    blocks: tuple[Window, ...]
     shown: tuple[Window, ...]
     classes: Classes
     tags: Mapping[str, str]
 
-    def tile_id(self, scene: str, cell: Window) -> str:
-        """The id of the tile that shows a cell; empty where the scene keeps its tiles.
+    def tile_id(self, scene: str, of: Window) -> str:
+        """The id of the tile that shows a cell or a block; empty where the scene keeps its tiles.
 
-        It is of the cell: near an edge several are shown from the same pixel.
+        It is of the block: near an edge several are shown from the same pixel.
         """
-        return f"{scene}_{cell.x}_{cell.y}" if self.shown else ""
+        return f"{scene}_{of.x - of.x % self.side}_{of.y - of.y % self.side}" if self.shown else ""
 
 
 def weak_scene(
@@ -75,15 +78,18 @@ def weak_scene(
     *,
     weak: bool,
     cell: int,
+    block: int,
     context: int,
     classes: Classes,
     tags: Mapping[str, str],
 ) -> WeakScene:
-    """A scene and its cells; of a `weak` one these are shown, with `context` pixels around them."""
+    """A scene and its cells; of a `weak` one blocks of `block` by `block` of them are shown, with
+    `context` pixels around them."""
     grid = scene_grid(layers[IMAGES])
     cells = tuple(cells_of(grid.width, grid.height, cell))
-    shown = tuple(_with_context(window, context, grid) for window in cells) if weak else ()
-    return WeakScene(grid, layers, cells, shown, classes, tags)
+    blocks = tuple(cells_of(grid.width, grid.height, cell * block)) if weak else ()
+    shown = tuple(_with_context(window, context, grid) for window in blocks)
+    return WeakScene(grid, layers, cells, cell * block, blocks, shown, classes, tags)
 
 
 def count_job(scene: str, of: WeakScene, output: Path, cell: int) -> Job:
@@ -99,7 +105,7 @@ def count_job(scene: str, of: WeakScene, output: Path, cell: int) -> Job:
 
 
 def hide_job(scene: str, of: WeakScene, output: Path) -> Job:
-    """The job that hides the pixel labels of a weak scene, and cuts its cells out where tiles are
+    """The job that hides the pixel labels of a weak scene, and cuts its blocks out where tiles are
     files of their own."""
     layers = [layer for layer in (IMAGES, HEIGHT) if of.layers[layer]]
     cut = [layer for layer in layers if of.layers[layer][0].materialized]
@@ -118,10 +124,10 @@ def hide_job(scene: str, of: WeakScene, output: Path) -> Job:
     )
 
 
-def _with_context(cell: Window, context: int, grid: Grid) -> Window:
-    y, x = max(0, cell.y - context), max(0, cell.x - context)
-    below = min(grid.height, cell.y + cell.height + context)
-    right = min(grid.width, cell.x + cell.width + context)
+def _with_context(block: Window, context: int, grid: Grid) -> Window:
+    y, x = max(0, block.y - context), max(0, block.x - context)
+    below = min(grid.height, block.y + block.height + context)
+    right = min(grid.width, block.x + block.width + context)
     return Window(y, x, below - y, right - x)
 
 
@@ -134,12 +140,12 @@ def count_scene(job: Job) -> None:
 
 
 def hide_scene(job: Job) -> dict[str, int]:
-    """Write the mask of nothing, and the tiles that show cells."""
+    """Write the mask of nothing, and the tiles that show blocks of cells."""
     work: WeakScene = job.context
     with gdal_env():
         _write_unknown(job.outputs[0], work)
         for path in job.outputs[1:]:
-            _cut_cells(path, work)
+            _cut_blocks(path, work)
     return {"cells": len(work.cells)}
 
 
@@ -154,21 +160,21 @@ def _write_unknown(path: Path, work: WeakScene) -> None:
             out.write(nothing, 1, window=window.rasterio)
 
 
-def _cut_cells(folder: Path, work: WeakScene) -> None:
+def _cut_blocks(folder: Path, work: WeakScene) -> None:
     tiles = work.layers[folder.parent.name]
     first = tiles[0]
     with open_raster(first.path) as source, atomic_directory(folder) as out:
-        for cell, window in zip(work.cells, work.shown, strict=True):
+        for block, window in zip(work.blocks, work.shown, strict=True):
             own = Window(window.y - first.y, window.x - first.x, window.height, window.width)
             values = _across(tiles, window)
-            path = out / _file_of(cell, window)
+            path = out / _file_of(block, window)
             path.parent.mkdir()
             write_tile(source, own, values, path)
 
 
-def _file_of(cell: Window, shown: Window) -> Path:
-    """Where the tile that shows a cell lies; cells near an edge may show from the same pixel."""
-    return Path(f"cell_{cell.x}_{cell.y}", tile_name(shown.x, shown.y))
+def _file_of(block: Window, shown: Window) -> Path:
+    """Where the tile that shows a block lies; near an edge several may show from one pixel."""
+    return Path(f"cell_{block.x}_{block.y}", tile_name(shown.x, shown.y))
 
 
 def _across(tiles: Sequence[Tile], window: Window) -> NDArray[np.generic]:
@@ -207,7 +213,7 @@ def read_counts(job: Job) -> Counts:
 
 
 def shown_tiles(job: Job, layer: str) -> list[Tile]:
-    """The tiles of a layer of a weak scene: its cells with what surrounds them.
+    """The tiles of a layer of a weak scene: blocks of its cells with what surrounds them.
 
     `job` is that of `hide_job`.
     """
@@ -216,11 +222,11 @@ def shown_tiles(job: Job, layer: str) -> list[Tile]:
         return []
     first, made = work.layers[IMAGES][0], {path.parent.name: path for path in job.outputs[1:]}
     tiles = []
-    for cell, w in zip(work.cells, work.shown, strict=True):
+    for block, w in zip(work.blocks, work.shown, strict=True):
         path = job.outputs[0] if layer == MASKS else work.layers[layer][0].path
         if layer in made:
-            path = made[layer] / _file_of(cell, w)
-        tile_id = work.tile_id(plain_id(job.name), cell)
+            path = made[layer] / _file_of(block, w)
+        tile_id = work.tile_id(plain_id(job.name), block)
         own = replace(first, tile_id=tile_id, path=path, x=w.x, y=w.y)
         tiles.append(replace(own, width=w.width, height=w.height))
     return tiles

@@ -1,7 +1,7 @@
 """Weakening a data set: pixel labels of a few scenes, tags of many, and some to validate on.
 
     N1           pixel labels as they are
-    N2           tags of the cells of a fixed grid, each a tile that shows it with its surroundings
+    N2           tags of the cells of a fixed grid, in tiles that show them with their surroundings
     validation   pixel labels as they are, held out as the fold `validation`
 
 The masks of N2 in the folder that is made are 255 everywhere: whatever reads it, statistics and
@@ -23,6 +23,7 @@ import numpy as np
 
 from builtup.errors import ConfigError, InputError
 from builtup.geo.cell_means import cell_means
+from builtup.geo.probability import IGNORE
 from builtup.jobs.files import write_text_atomically
 from builtup.jobs.steps import MANIFESTS, Job, Step, Summary, run_step
 from builtup.sensors.classes import BUILT_UP, Classes
@@ -57,6 +58,8 @@ COUNT, STEP = Step("weaken_counts", 1), Step("weaken", 3)
 #: What tags are counted as: 1 and 0, or the share of each class.
 PRESENCE, SHARES = "presence", "shares"
 SPLIT_CSV = "split.csv"
+#: Cells along a side of a tile, whose numbers are those of 8 bits below 255.
+MOST = math.isqrt(IGNORE)
 
 
 def weaken(
@@ -66,6 +69,7 @@ def weaken(
     tags: str = PRESENCE,
     full: float = 1.0,
     cell: int = 200,
+    block: int = 1,
     context: int = 28,
     least_share: float = 0.0,
     shares: str = "10;70;20",
@@ -76,13 +80,14 @@ def weaken(
     """Make a folder of tiles of which N1 has pixel labels, N2 tags, and the rest is to validate.
 
     `shares` are the percentages of N1, N2 and validation (`split_scenes`). The cells of N2 are
-    squares of `cell` pixels from the scene's upper left pixel, each shown with `context` pixels
-    around it, as far as the scene reaches. `tags` is "presence" (1 where more than `least_share`
-    of the labelled pixels are of a class, else 0), "shares", a list of cells (`builtup.tiles.tags`)
-    or a coarse raster of the mapped class, 0 to `full`. Unscored classes have none. Scenes without
-    masks are of N2. Writes the layers' lists, tags.csv, split.csv, and the statistics of
-    `generate_tiles_stats` with the folds of split.csv. Raises InputError or ConfigError where N1 is
-    empty, tags name what is not there, or a class has tags and no pixel of N1.
+    squares of `cell` pixels from the scene's upper left pixel, `block` by `block` of them in a tile
+    that shows them with `context` pixels around, as far as the scene reaches. `tags` is "presence"
+    (1 where more than `least_share` of the labelled pixels are of a class, else 0), "shares", a
+    list of cells (`builtup.tiles.tags`) or a coarse raster of the mapped class, 0 to `full`.
+    Unscored classes have none. Scenes without masks are of N2. Writes the layers' lists, tags.csv,
+    split.csv, and the statistics of `generate_tiles_stats` with the folds of split.csv. Raises
+    InputError or ConfigError where N1 is empty, tags name what is not there, or a class has tags
+    and no pixel of N1.
     """
     percent = percentages(shares)
     if cell < 1 or context < 0 or not 0 <= least_share < 1 or not 0 < full < math.inf:
@@ -90,6 +95,11 @@ def weaken(
             f"cell={cell}, context={context}, least_share={least_share:g}, full={full:g}: expected "
             "a cell of 1 pixel or more, a context of 0 or more, a share from 0 to below 1, and a "
             "value above 0"
+        )
+    if not 1 <= block <= MOST:
+        raise ConfigError(
+            f"block={block}: expected 1 to {MOST} cells along a side of a tile: their numbers are "
+            "8 bits"
         )
     if least_share and tags != PRESENCE:
         raise ConfigError(
@@ -117,6 +127,7 @@ def weaken(
             layers,
             weak=roles[scene] in {N2, UNLABELLED},
             cell=cell,
+            block=block,
             context=context,
             classes=classes,
             tags=mask_tags,

@@ -25,7 +25,7 @@ from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE
 from builtup.models.channels import required_of
 from builtup.models.feature_dropout import Masks, complementary, dropped, single
-from builtup.models.heads import TAGS, mask_of
+from builtup.models.heads import tagged_cells
 from builtup.training.lessons import Counted, Teaching
 
 __all__ = ["SINGLE", "WeakToStrong", "masked_by_tags"]
@@ -54,7 +54,7 @@ class WeakToStrong:
     - `feature_dropout`: "single", a further view whose image is the weak one, half of its features
       hidden; "complementary", half of the pairs of strong views, each with the features that the
       other one lacks (`builtup.models.feature_dropout`); "" none.
-    - `tags`: classes that a sample's tags say are absent have no probability within its cell.
+    - `tags`: classes that a cell's tags say are absent have no probability within it.
 
     Randomness is a function of `seed`, the batch and the step. Raises ConfigError for settings that
     make no sense, and where batches have no tags.
@@ -117,12 +117,7 @@ class WeakToStrong:
         found = teaching.teacher(image)
         p = teaching.itself(image) if found is None else found
         if self.tags:
-            if isinstance(targets, Tensor) or TAGS not in targets:
-                raise ConfigError(
-                    "consistency: tags = True, and the batches have none; take tag_loader, or set "
-                    "tags = False"
-                )
-            p = masked_by_tags(p, targets[TAGS], mask_of(targets) != IGNORE)
+            p = masked_by_tags(p, *tagged_cells(targets))
         confidence, label = p.max(1)
         return torch.where(valid & (confidence >= self._least(p)[label]), label, IGNORE)
 
@@ -176,14 +171,16 @@ class WeakToStrong:
         return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]) >> 1)
 
 
-def masked_by_tags(probabilities: Tensor, tags: Tensor, inside: Tensor) -> Tensor:
-    """Probabilities (N, K, H, W) without the classes that tags (N, K) say are absent, `inside`.
+def masked_by_tags(probabilities: Tensor, tags: Tensor, cells: Tensor) -> Tensor:
+    """Probabilities (N, K, H, W) without the classes that tags (N, n, K) of their cells exclude.
 
-    A tag of 0 says so; NaN says nothing. Of a pixel inside (N, H, W) absent classes are exactly 0
-    and the others sum to 1; 0 all where tags leave no class. Pixels outside stay as they are.
+    A tag of 0 does; NaN says nothing. Of a pixel in one of the `cells` (N, n, H, W) absent classes
+    are exactly 0 and the others sum to 1; 0 all where tags leave no class. Pixels outside stay as
+    they are.
     """
-    allowed = (tags != 0)[:, :, None, None] | ~inside[:, None]
-    left = torch.where(allowed, probabilities, 0.0)
+    inside = cells.any(1)
+    absent = ((tags == 0)[..., None, None] & cells[:, :, None]).any(1)
+    left = torch.where(absent, 0.0, probabilities)
     total = left.sum(1, keepdim=True)
     masked = left / total.clamp(min=torch.finfo(total.dtype).tiny)
     return torch.where(inside[:, None], masked, probabilities)

@@ -16,7 +16,7 @@ from torch import Tensor
 from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE
 from builtup.models.channels import channels_of
-from builtup.models.heads import TAGS, mask_of
+from builtup.models.heads import tagged_cells
 from builtup.models.pamr import pamr
 from builtup.models.single_stage import mask_penalty, normalised_score
 from builtup.training.lessons import Counted, Teaching
@@ -135,9 +135,13 @@ def pixel_weights(label: Tensor, classes: int) -> Tensor:
 def _tagged(teaching: Teaching, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Image, tags (N, K), and the pixels (N, H, W) of their cells."""
     image, targets = teaching.image_and_targets(batch)
-    if isinstance(targets, Tensor) or TAGS not in targets:
-        raise ConfigError("tags: the batches have none; take tag_loader for this lesson")
-    return image, targets[TAGS], mask_of(targets) != IGNORE
+    tags, cells = tagged_cells(targets)
+    if tags.shape[1] > 1:
+        raise ConfigError(
+            f"tags: samples of {tags.shape[1]} cells, and a classifier says one thing of each; "
+            "weaken with block=1"
+        )
+    return image, tags[:, 0], cells[:, 0]
 
 
 def _seen(teaching: Teaching, image: Tensor) -> Tensor:

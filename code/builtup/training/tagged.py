@@ -26,7 +26,7 @@ from torch.nn.functional import avg_pool2d
 from builtup.data import loaders
 from builtup.errors import ConfigError
 from builtup.geo.probability import IGNORE, SCALE
-from builtup.models.heads import TAGS, mask_of
+from builtup.models.heads import tagged_cells
 from builtup.runs.records import Record
 from builtup.training.lessons import Counted, Lesson, Teaching
 
@@ -139,9 +139,10 @@ class Distrust:
 class TagLoss:
     """Binary cross-entropy of pooled probabilities against the tags of cells, or shares.
 
-    A sample is a cell with its surroundings: the network sees all of it, and the pixels that count
-    are those whose mask is not 255. The batch has `tags` (N, K), 1 where a class occurs, 0 where
-    not, or its share; NaN is not known and costs nothing. `pool` is LogSumExp() for tags, Mean()
+    A sample is a cell, or n of them, with their surroundings: the network sees all of it, and the
+    pixels that count are those whose mask is the number of a cell. The batch has `tags` (N, K) or
+    (N, n, K), 1 where a class occurs in a cell, 0 where not, or its share; NaN is not known and
+    costs nothing. `pool` is LogSumExp() for tags, Mean()
     for shares; of shares that may be wrong `distrust` says what they cost instead. Raises
     ConfigError where there are no tags, or as many as other classes.
     """
@@ -157,27 +158,31 @@ class TagLoss:
     def __call__(self, teaching: Teaching, batch: Any) -> Counted:
         """The mean over the tags that are known, and their number."""
         image, targets = teaching.image_and_targets(batch)
-        if isinstance(targets, Tensor) or TAGS not in targets:
-            raise ConfigError("tags: the batches have none; take tag_loader for this lesson")
-        tags, inside = targets[TAGS], mask_of(targets) != IGNORE
+        tags, cells = tagged_cells(targets)
         probabilities = teaching.student(image).softmax(1)
-        if probabilities.shape[1] != tags.shape[1]:
+        if probabilities.shape[1] != tags.shape[2]:
             raise ConfigError(
-                f"tags: of {tags.shape[1]} classes, and the network has {probabilities.shape[1]}; "
+                f"tags: of {tags.shape[2]} classes, and the network has {probabilities.shape[1]}; "
                 "set num_classes to that of the data"
             )
-        known = ~tags.isnan() & inside.any(2).any(1)[:, None]
+        known = ~tags.isnan() & cells.flatten(2).any(2)[..., None]
         wanted = torch.where(known, tags, 0.0)
-        pooled = self.pool(probabilities, inside).clamp(LEAST, 1 - LEAST)
+        pooled = self._pooled(probabilities, cells).clamp(LEAST, 1 - LEAST)
         if self.distrust is None:
             cost = F.binary_cross_entropy(pooled, wanted, reduction="none")
         else:
             cost = self.distrust.cost(pooled, wanted)
             known &= self.distrust.believed(
-                teaching, image, wanted, lambda teacher: self.pool(teacher, inside)
+                teaching, image, wanted, lambda teacher: self._pooled(teacher, cells)
             )
         number = int(known.sum())
         return Counted(torch.where(known, cost, 0.0).sum() / max(number, 1), number)
+
+    def _pooled(self, probabilities: Tensor, cells: Tensor) -> Tensor:
+        """What the probabilities are as one of each cell: (N, n, K)."""
+        samples, count = cells.shape[:2]
+        of_each = probabilities[:, None].expand(-1, count, -1, -1, -1).flatten(0, 1)
+        return self.pool(of_each, cells.flatten(0, 1)).unflatten(0, (samples, count))
 
 
 @dataclass(frozen=True, kw_only=True)
