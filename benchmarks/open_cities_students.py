@@ -3,7 +3,7 @@
 `shift`: a teacher of simulated towns maps towns of another kind without labels; students learn
 from its labels as ever and every fifth step from its maps, one option added after the other, and a
 second round from the last student's maps; and `self_train` as it stands, soft labels alone from the
-teacher's weights, cut by its own threshold. Scored are those towns (transductive: what an analyst
+teacher's weights. Scored are those towns (transductive: what an analyst
 wants mapped) and others of their kind, by clean truth. `banepa`: the same from the north of a real
 scene to its south, which is scored in four blocks; the south's images are seen, so that this is
 transductive. The upper bound learns from labels of the mapped kind. `ensembles`: networks of
@@ -74,9 +74,8 @@ NEGATIVES = ("+ negatives", "second round")
 #: the default; these leave some ten of 54 pieces of the first seed's shifted towns, all empty.
 SURE = {"presence": 0.5, "low": 0.4}
 SELF_TRAINED = "self_train"
-#: Its student at the size of the others, which is cut by its own threshold.
+#: Its student at the size of the others.
 ALONE = "num_epochs=10 samples_per_epoch=400 batch_size=4 crop=192 max_minutes=none"
-OWN = "own"
 ROWS = ("teacher", *STUDENTS, SELF_TRAINED, "upper bound")
 #: Simulated towns: of the plain kind to learn from, of the shifted kind without labels and to map.
 TOWNS, UNLABELLED, TESTS, SIZE, SEED = 6, 6, 6, 768, 61
@@ -253,8 +252,7 @@ def students_table(
                 for way, recipe in ways.items():
                     name = f"{row}_{part.fold}_{way}_{seed}".replace(" ", "_")
                     folder = ground.folder / "maps" / name
-                    how = recipe | ({"threshold": OWN} if row == SELF_TRAINED else {})
-                    made = partial(_counts, partial(school.network, row), how, part, folder)
+                    made = partial(_counts, partial(school.network, row), recipe, part, folder)
                     sure = f" {SURE}" if row in NEGATIVES else ""
                     own = f"{row} {STUDENTS.get(row)} {SMALL}{sure}"
                     key = f"{ground.folder} | {part.fold} | {own} | {overrides} | {way} | {seed}"
@@ -315,10 +313,9 @@ def _mean(members: Sequence[Path], folder: Path, part: Part) -> dict[str, Any]:
 
 
 def _map(recipe: Recipe, images: Path, folder: Path) -> None:
-    """Maps that are cut at .5, or where the network says, with `OWN`."""
+    """Maps that are cut at .5."""
     shutil.rmtree(folder, ignore_errors=True)
-    threshold = "" if recipe.threshold == OWN else "0.5"
-    recipe = replace(recipe, window=WINDOW, adapt="none", threshold=threshold)
+    recipe = replace(recipe, window=WINDOW, adapt="none", threshold="0.5")
     options = PredictOptions(
         str(images), output_path=str(folder), probabilities=True, pixel="own", num_workers=1
     )

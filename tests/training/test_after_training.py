@@ -15,7 +15,7 @@ from affine import Affine
 from builtup.config import load as configs
 from builtup.errors import ConfigError
 from builtup.runs.recorder import Recorder
-from builtup.runs.records import InheritedThreshold, Summary
+from builtup.runs.records import Summary
 from builtup.sensors.classes import Classes
 from builtup.tiles.table import TILE_STATS_CSV, read_tile_stats
 from builtup.tiles.tile import Tile, read_tile
@@ -29,7 +29,6 @@ from builtup.training.checkpoints import (
     save_state,
     weights_digest,
 )
-from builtup.training.student_threshold import threshold_of_share
 from helpers import write_raster
 from tiny_folds import write_cities, write_config
 
@@ -160,30 +159,6 @@ def test_the_share_of_soft_labels_is_their_mean_probability(config: Path) -> Non
     assert after_training._share(model, data) == pytest.approx(share / 254)
     dataset.mask_bands = 3
     assert after_training._share(model, data) is None
-
-
-def test_a_student_has_the_threshold_by_which_it_maps_its_teachers_share(
-    config: Path, tmp_path: Path
-) -> None:
-    loaded = configs.load(config)
-    data, model = build_data(loaded), loaded.build("model").eval()
-    recorder = Recorded(tmp_path)
-    inherited = InheritedThreshold(threshold=0.5, tuned_on=("Far",), source="teacher")
-
-    def kept(config: configs.Config, inherited: InheritedThreshold | None) -> float | None:
-        Summary(threshold=0.5).write(tmp_path)
-        after_training._keep_threshold(config, model, replace(data, inherited=inherited), recorder)
-        return Summary.read(tmp_path).threshold
-
-    found = kept(loaded, inherited)
-    assert found is not None and found != 0.5
-    share, dataset = Summary.read(tmp_path), cast("Any", data.train).dataset
-    assert share.threshold == found
-    masks = after_training._whole_tiles(model, dataset, dataset.tiles)
-    assert threshold_of_share(model, masks, 1) == found
-    assert kept(loaded, None) == 0.5
-    said = configs.load(config, "threshold_from=somebody")  # it is asked for
-    assert kept(said, inherited) == 0.5
 
 
 def test_without_a_validation_there_is_nothing_to_draw(config: Path, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from torch import nn
 
 from builtup.config.load import Config
 from builtup.data.datasets import TrainTiles, ValidationTiles
-from builtup.data.loaders import open_folder
 from builtup.errors import ConfigError
 from builtup.geo.lengths import pixel_metres
 from builtup.geo.probability import IGNORE, LEVELS, SCALE
@@ -30,13 +29,11 @@ from builtup.runs.records import Summary
 from builtup.scoring.charts import write_curves
 from builtup.scoring.tables import three_decimals
 from builtup.sensors.texture import Texture
-from builtup.tiles.table import TrainTile
 from builtup.tiles.tile import Tile, read_bands
 from builtup.training.build import Data
 from builtup.training.checkpoints import Progress, load_state, set_weights, weights_digest
 from builtup.training.learner import Learner
 from builtup.training.model_log import Card, log_model
-from builtup.training.student_threshold import threshold_of_share
 from builtup.training.temperature import temperature_on
 from builtup.training.tile_pictures import PictureMaker
 
@@ -78,8 +75,6 @@ def finish(
     recorder.tags({"weights_sha256": weights_digest(model.state_dict())})
     _keep_ground(model, data, recorder)
     best = progress.best
-    if best is None:
-        _keep_threshold(config, model, data, recorder)
     if best is not None and best.histogram is not None:  # not in older checkpoints
         figures = write_curves(
             recorder.folder / "curves",
@@ -185,7 +180,14 @@ def _share(model: Segmenter, data: Data) -> float | None:
     learnt = getattr(data.train, "dataset", None)
     if not isinstance(learnt, TrainTiles) or learnt.mask_bands > 1:
         return None
-    dataset = _whole_tiles(model, learnt, learnt.tiles)
+    dataset = ValidationTiles(
+        [learnt.tiles[i] for i in _spread(len(learnt.tiles))],
+        learnt.tiles,
+        learnt.folds,
+        learnt.val_fold,
+        of_training=True,
+        sensor=model.channels.sensor,
+    )
     counts = np.zeros(IGNORE + 1, np.int64)
     for number in range(len(dataset)):
         counts += np.bincount(dataset[number]["mask"].numpy().ravel(), minlength=IGNORE + 1)
@@ -195,40 +197,6 @@ def _share(model: Segmenter, data: Data) -> float | None:
     if learnt.soft:
         return float(counts[:LEVELS] @ np.arange(LEVELS) / SCALE / labelled)
     return float(counts[data.classes.mapped_index] / labelled)
-
-
-def _whole_tiles(
-    model: Segmenter, learnt: TrainTiles, tiles: Sequence[TrainTile]
-) -> ValidationTiles:
-    """Some of these tiles, whole, as far as training may learn from them."""
-    return ValidationTiles(
-        [tiles[i] for i in _spread(len(tiles))],
-        tiles,
-        learnt.folds,
-        learnt.val_fold,
-        of_training=True,
-        sensor=model.channels.sensor,
-        layers=learnt.layers,
-        pixels=learnt.pixels,
-    )
-
-
-def _keep_threshold(config: Config, model: nn.Module, data: Data, recorder: Recorder) -> None:
-    """Into the summary of a student of soft labels that has its teacher's threshold: the one with
-    which it maps the share that the teacher did."""
-    learnt, folder = getattr(data.train, "dataset", None), data.train.folder
-    if data.inherited is None or config.threshold_from is not None or folder is None:
-        return
-    if not isinstance(model, Segmenter) or not isinstance(learnt, TrainTiles):
-        return
-    masks, *_ = open_folder(folder, None)  # as the teacher's maps decide
-    used = {tile.tile.tile_id for tile in learnt.tiles}
-    dataset = _whole_tiles(model, learnt, [t for t in masks if t.tile.tile_id in used])
-    threshold = threshold_of_share(model, dataset, data.classes.mapped_index)
-    if threshold is None:
-        return
-    log.info("threshold %.3f: with it the student maps the share that its teacher did", threshold)
-    replace(Summary.read(recorder.folder), threshold=threshold).write(recorder.folder)
 
 
 def _metres(tiles: Sequence[Tile]) -> float | None:

@@ -250,9 +250,8 @@ def _inherited(config: Config, train: SampleLoader) -> InheritedThreshold | None
         record = None if train.folder is None else PseudoRecord.find(train.folder)
         if record is None or record.mode != "soft" or record.threshold is None or train.held_out:
             return None
-        log.info(
-            "threshold %.3f, that of the teacher's maps, until it is trained", record.threshold
-        )
+        # a student of probabilities has those of its teacher: what cuts one cuts the other
+        log.info("threshold %.3f, that of the teacher's maps", record.threshold)
         return InheritedThreshold(
             threshold=record.threshold, tuned_on=record.tuned_on, source=record.teacher
         )
