@@ -52,6 +52,18 @@ def test_of_two_classes_the_mapped_one_is_the_band() -> None:
     assert np.abs(both - 254).max() <= 1
 
 
+@pytest.mark.parametrize("shape", [(100, 40), (40, 100), (9, 200)])
+def test_scenes_smaller_than_a_window_may_be_oblong_and_turned(shape: tuple[int, int]) -> None:
+    scene = np.random.default_rng(0).random((2, *shape), dtype=np.float32)
+    scene[:, :5, :7] = np.nan
+    plain, turned = (
+        predict_array(scene, make_stream(Pixelwise(), window=256, device="cpu", tta=tta))
+        for tta in ("none", "d4")
+    )
+    assert np.abs(plain.astype(int) - turned).max() <= 1
+    assert ((plain[0] == 255) == np.isnan(scene[0])).all()
+
+
 @pytest.mark.parametrize(
     "setting",
     [
