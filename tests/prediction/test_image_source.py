@@ -109,7 +109,7 @@ def test_a_scene_smaller_than_a_window_is_said_and_an_area_limits_what_is_read(
 ) -> None:
     source = ImageSource((*RGB, "height"), window=512)
     headers = read_of(source, scene(tmp_path / "a.tif", 0.2))
-    assert "smaller than a window of 512 pixels: filled up with no data (300 x 300)" in said(
+    assert "smaller than a window of 512 pixels: goes on as in a mirror (300 x 300)" in said(
         headers
     )
     with source.within(headers, "0,0,1,1", 1 << 24) as read:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -138,6 +139,10 @@ def test_by_default_networks_of_images_stay_as_they_are(
     caplog.clear()
     assert made(radar).adapt.mode == "auto"
     assert "stays as it is" not in caplog.text
+    as_file: Any = SimpleNamespace(adapt="none")  # what a file of weights says of its network
+    with caplog.at_level("INFO"):
+        ready(Recipe("x", device="cpu"), replace(load_trained(radar), description=as_file))
+    assert "adapt=auto: the network, as its file says, stays as it is" in caplog.text
 
 
 class Cluster:

@@ -112,6 +112,9 @@ def test_a_student_learns_from_maps_of_imported_images(
     for number, site in enumerate(SITES):
         add_site(tmp_path / "in", site, seed=number, height=False)
     out = tmp_path / "out"
+    stale = out / "teacher" / "adapted" / "alpha_scene.safetensors"  # of maps that were adapted
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"the student would fail to read it")
     student = run(teacher, tmp_path / "in", out)
     folder, record = tracking.run_artifacts(student), PseudoRecord.read(out / "pseudo")
     told = Summary.read(folder)

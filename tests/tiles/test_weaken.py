@@ -95,6 +95,14 @@ def test_blocks_of_cells_are_tiles_that_show_them_together(root, tmp_path):
         )
 
 
+def test_other_cells_that_show_as_much_are_cut_anew(root, tmp_path):
+    """Where the context reaches the whole scene, what is shown does not tell them apart."""
+    for how in ({"cell": 60}, {"cell": 25, "block": 2}):
+        run(root, tmp_path, context=100, **how)
+        for tile in read_list(tmp_path / "images" / "tiles.csv"):
+            assert tile.path.is_file()
+
+
 @pytest.mark.parametrize("block", [0, 16])
 def test_blocks_that_are_none_or_too_large_are_refused(root, tmp_path, block):
     with pytest.raises(ConfigError, match=f"block={block}: expected 1 to 15 cells"):

@@ -139,5 +139,6 @@ def _require_whole(folder: Path, tiles: Sequence[TrainTile], crop: int) -> None:
     """InputError where a crop is smaller than a tile: the tag is of the cell, not of a part."""
     most: Any = max(max(t.tile.width, t.tile.height) for t in tiles)
     if most > crop:
-        problem = f"its cells with their surroundings are {most} pixels wide, and crop is {crop}"
+        problem = f"its cells (or blocks) with their surroundings are {most} pixels wide, and crop "
+        problem += f"is {crop}"
         raise InputError(folder / TAGS_CSV, problem, f"set crop to {most} or more")

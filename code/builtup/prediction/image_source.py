@@ -143,7 +143,7 @@ class ImageSource:
             what = "its pixels stay, though the network has learnt from others"
             remarks.append(Remark(name, what, f"{own:.3g} m and {trained:.3g} m"))
         if min(grid.shape) < self.window:
-            what = f"smaller than a window of {self.window} pixels: filled up with no data"
+            what = f"smaller than a window of {self.window} pixels: goes on as in a mirror"
             remarks.append(Remark(name, what, f"{grid.width} x {grid.height}", doubtful=False))
         return replace(headers, grid=grid, remarks=tuple(remarks))
 

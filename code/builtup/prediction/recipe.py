@@ -143,8 +143,8 @@ class Loaded:
         """What the normalisation is fitted to; none for a network that has no such layers.
 
         Those of an 8-bit network are numbers of its training: `auto` leaves it as it is. A model
-        that is one file may say what `auto` is for it. It leaves networks of images alone: all that
-        were tried lost by it, docs/results.md.
+        that is one file may say what `auto` is for it. Else `auto` leaves networks of images alone:
+        all that were tried lost by adapting, docs/results.md.
         """
         if self.recipe.backend == "openvino-int8" or not norm_layers(self.trained.model):
             return Adapt("none")
@@ -280,8 +280,10 @@ def _say_unadapted(loaded: Loaded) -> None:
         why = "the network has no layer of batch normalisation, and"
     elif loaded.recipe.backend == "openvino-int8":
         why = "the normalisation of an 8-bit network is fixed: it"
-    else:
+    elif sensor_of_model(loaded.trained.model) is not DEFAULT:
         why = "a network of images"
+    else:
+        why = "the network, as its file says,"
     level = logging.INFO if how.mode == "auto" else logging.WARNING
     log.log(level, "adapt=%s: %s stays as it is", loaded.recipe.adapt, why)
 

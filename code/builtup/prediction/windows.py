@@ -24,8 +24,9 @@ the order gives the mean by weight, no sum of weights is stored, and where only 
 nothing is computed. Blending is in float32 on the network's device; rounding to 8 bits is last.
 
 A raster that is smaller than a window goes on as in a mirror, to the next square of a multiple of
-32 pixels (PyTorch) or to the window (backends that are made for one size): nothing there is
-written, but what a network takes the mean of, as a context block does, is not half of no data.
+32 pixels, 64 at least (PyTorch), or to the window (backends that are made for one size): nothing
+there is written, but what a network takes the mean of, as a context block does, is not half of no
+data.
 
 A pixel is valid where no band is NaN; of layers beside the bands, such as heights, any may be. That
 is a property of the scene, so it has the same validity in every window, takes no part in the

@@ -89,7 +89,8 @@ def self_train(
     maps, tiles, pseudo = (output_path / name for name in (TEACHER, TILES, PSEUDO))
     how: dict[str, Any] = {"num_workers": num_workers}
     recipe = Recipe(model, tta=tta)
-    trained = load(recipe).trained
+    loaded = load(recipe)
+    trained = loaded.trained
     of_images = sensor_of_model(trained.model) is not DEFAULT
     config_path = Path(student or STUDENTS[of_images])
     ours = _require_ours(config_path, overrides)
@@ -124,7 +125,9 @@ def self_train(
             source=source, max_std=max_std, **how,
         )
     )  # fmt: skip
-    made = {"teacher": teacher, "adapted": maps / ADAPTED, "data_path": pseudo, "soft_path": pseudo}
+    made = {"teacher": teacher, "data_path": pseudo, "soft_path": pseudo}
+    # of maps made before, a teacher that is not adapted now may have left files there
+    made["adapted"] = maps / ADAPTED if loaded.adapt.is_on else ""
     own = [f"{name}={made[name]}" for name in ours]
     if shares_path:
         layer = Path(shares_path)

@@ -116,6 +116,7 @@ def hide_job(scene: str, of: WeakScene, output: Path) -> Job:
         inputs=tuple(dict.fromkeys(t.path for layer in layers for t in of.layers[layer])),
         outputs=(mask, *(output / layer / f"{plain_id(scene)}_tiles" for layer in cut)),
         settings={
+            "blocks": [[w.x, w.y, w.width, w.height] for w in of.blocks],
             "shown": [[w.x, w.y, w.width, w.height] for w in of.shown],
             "tags": dict(of.tags),
         },

@@ -180,9 +180,9 @@ class TagLoss:
 
     def _pooled(self, probabilities: Tensor, cells: Tensor) -> Tensor:
         """What the probabilities are as one of each cell: (N, n, K)."""
-        samples, count = cells.shape[:2]
-        of_each = probabilities[:, None].expand(-1, count, -1, -1, -1).flatten(0, 1)
-        return self.pool(of_each, cells.flatten(0, 1)).unflatten(0, (samples, count))
+        # a sample at a time: each cell has a copy of it
+        pairs = zip(probabilities, cells, strict=True)
+        return torch.stack([self.pool(p.expand(len(own), -1, -1, -1), own) for p, own in pairs])
 
 
 @dataclass(frozen=True, kw_only=True)

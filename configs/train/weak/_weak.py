@@ -35,7 +35,7 @@ lr, weight_decay, encoder_rate = 2e-4, 1e-2, 0.5  # the encoder's share of the r
 pseudo_path, pseudo_weight = "", 1.0  # labels of `pseudo_labels mode=tags`, taught beside
 tags_weight, tags_r = 0.0, 20.0  # of log-sum-exp, the larger the nearer to the greatest; 0: mean
 tags_apart = None  # of shares that may be wrong: believed so far from the average's (ema_decay)
-tags_crop = None  # pixels of a sample of tags, a cell and its surroundings; as crop
+tags_crop = None  # pixels of a sample of tags, a cell or block and its surroundings; as crop
 consistency, keep, views = 0.0, 0.95, 2  # weight; least probability, one or one a class
 cutmix, feature_dropout, masked = 0.5, "single", True  # masked: by the tags
 

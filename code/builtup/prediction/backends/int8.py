@@ -165,6 +165,7 @@ def _digest(network: Probabilities, made_of: Quantisation) -> str:
         fold=made_of.val_fold,
         threshold=made_of.threshold,
         overlap=made_of.overlap,
+        beyond="mirror",
         **({} if reference is None else {"reference_pixel": reference}),
     )
 
