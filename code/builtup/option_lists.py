@@ -115,7 +115,7 @@ weakening = listed(
     ("tags", str, "presence", "presence or shares of classes, a list .csv, a coarse raster .tif"),
     ("full", click.FloatRange(0), 1.0, "a raster's value of a cell all built-up, as a probability"),
     ("cell", COUNT, 200, "side of a cell, pixels"),
-    ("block", COUNT, 1, "cells along a side of a tile, which shows as many of them at once"),
+    ("block", COUNT, 1, "cells that a tile shows along a side, whole number"),
     ("context", FROM_0, 28, "shown around a cell or block, pixels"),
     (
         "least_share",

@@ -194,6 +194,18 @@ def test_an_image_without_a_crs_gets_rasters_and_one_line(
     assert not list(raw.glob("*.gpkg"))
 
 
+def test_maps_of_scenes_smaller_than_a_window_say_how_they_went_on(
+    root: Path, tmp_path: Path
+) -> None:
+    """Those that were filled up with no-data are made anew, and no others."""
+    image(tmp_path / "a.tif")
+    for window, said in ((256, True), (150, False)):
+        out = tmp_path / str(window)
+        run(root, tmp_path / "a.tif", output_path=str(out), window=window)
+        (manifest,) = out.glob("raw/.manifest/a.tif.json")
+        assert ('"beyond": "mirror"' in manifest.read_text()) is said
+
+
 def test_two_classes_are_decided_by_the_threshold_that_is_given(root: Path, tmp_path: Path) -> None:
     expected = np.minimum(image(tmp_path / "a.tif"), 2) == 1
     run(root, tmp_path / "a.tif", model="two", output_path=str(tmp_path / "out"), threshold="0.9")

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 #: Where the levels lie, beside raw/.
 LEVELS = "levels"
-LEVEL = Step("predict_level", 3)
+LEVEL = Step("predict_level", 2)
 #: Windows that are fitted to a level have a side that is a multiple of this, as networks like it.
 _SIDES = 32
 #: What a scene's raster depends on, and the levels that it is folded from do not.

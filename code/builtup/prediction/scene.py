@@ -33,6 +33,7 @@ from builtup.prediction.adapt import (
     sampled,
     spread_windows,
 )
+from builtup.prediction.beyond import BEYOND, beyond
 from builtup.prediction.cascade import predict_source
 from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.progress import Advance
@@ -61,7 +62,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-STEP = Step("predict", 4)
+STEP = Step("predict", 3)
 FITTING = Step("adapt", 1)
 #: Where probabilities of images lie that are not kept, beside raw/.
 DRAFTS = "drafts"
@@ -104,6 +105,7 @@ def scene_job(work: SceneWork, raw: Path, settings: Mapping[str, Any]) -> Job:
             "scene": scene.scene_id,
             "city": work.tags.city,
             **({"year": work.tags.year} if work.tags.year else {}),
+            **beyond(work.headers.grid.shape, work.recipe.window),
         },
         pixels=work.headers.grid.pixels,
         context=work,
@@ -180,7 +182,7 @@ def fitting_jobs(jobs: Iterable[Job], record: InferenceRecord) -> list[Job]:
 
     Scenes whose jobs name one file are looked at together: the dates of a city.
     """
-    of_network = {*record.settings(), "threshold", "city", "year"}
+    of_network = {*record.settings(), "threshold", "city", "year", *BEYOND}
     together: dict[Path, list[Job]] = defaultdict(list)
     for job in jobs:
         if job.context.adapted is not None:

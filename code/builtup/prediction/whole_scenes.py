@@ -26,6 +26,7 @@ from builtup.geo.rasters import create_cog, gdal_env, open_raster, read_window
 from builtup.geo.windows import Window, aligned
 from builtup.jobs.steps import Job, Step, describe_input, is_done, record_done
 from builtup.prediction.adapt import ADAPTED
+from builtup.prediction.beyond import beyond
 from builtup.prediction.cascade import Cascade, predict_source
 from builtup.prediction.network import mark_invalid, within_memory
 from builtup.prediction.progress import Advance, progress
@@ -41,7 +42,7 @@ __all__ = ["predict_whole_scenes", "require_whole_scenes", "scenes_of"]
 log = logging.getLogger(__name__)
 
 Float = NDArray[np.float32]
-STEP = Step("infer_scenes", 2)
+STEP = Step("infer_scenes", 1)
 
 
 def scenes_of(tiles: Sequence[Tile]) -> list[tuple[Tile, ...]]:
@@ -158,6 +159,7 @@ class _Scene:
                 "threshold": network.threshold,
                 "adapted": network.adapted,
                 "held": None if held is None else [held.y, held.x, held.height, held.width],
+                **beyond((self.whole.height, self.whole.width), work.stream.window),
             },
         )
 

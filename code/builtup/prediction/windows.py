@@ -23,10 +23,7 @@ its weight over the sum of the weights so far. Weights are products of a row's a
 the order gives the mean by weight, no sum of weights is stored, and where only one window looks
 nothing is computed. Blending is in float32 on the network's device; rounding to 8 bits is last.
 
-A raster that is smaller than a window goes on as in a mirror, to the next square of a multiple of
-32 pixels, 64 at least (PyTorch), or to the window (backends that are made for one size): nothing
-there is written, but what a network takes the mean of, as a context block does, is not half of no
-data.
+A raster smaller than a window goes on as in a mirror (`builtup.prediction.beyond`).
 
 A pixel is valid where no band is NaN; of layers beside the bands, such as heights, any may be. That
 is a property of the scene, so it has the same validity in every window, takes no part in the
@@ -54,16 +51,14 @@ from builtup.geo.blend import AxisBlend
 from builtup.geo.prefetch import running_ahead
 from builtup.geo.probability import NODATA, SCALE
 from builtup.geo.windows import Window
+from builtup.prediction.beyond import mirrored, side_of
 from builtup.sensors.catalogue import DEFAULT
 
-__all__ = ["Stream", "ahead", "mirrored", "predict_stream", "windows_of"]
+__all__ = ["Stream", "ahead", "predict_stream", "windows_of"]
 
 #: Bytes of what is left for the next row that are held in memory: of two classes on 24,576 columns
 #: with an overlap of 64 there are 6 MB, of six classes with one of 256 there are 150.
 HELD = 8_000_000
-#: Sides of the square that a network is given where a raster is smaller than a window (views turn
-#: it): multiples of the coarsest stride of networks, and the least with which they are tried.
-STRIDE, LEAST = 32, 64
 
 Mask = NDArray[np.bool_]
 Item = TypeVar("Item")
@@ -277,32 +272,14 @@ def _predict(
     if not chosen:
         return [None] * len(offsets), None
     channels, height, _ = power.shape
-    side = _side(max(height, width), stream)
+    side = side_of(max(height, width), stream.window, stream.backend)
     batch = torch.empty((len(chosen), channels, side, side), device=power.device)
     for i, x in enumerate(chosen):
-        batch[i] = mirrored(power[:, :, x : x + width], side, side)
+        batch[i] = mirrored(power[:, :, x : x + width], side)
     found = stream.probabilities(batch)
     present = found[:, stream.bands, 0, 0].amax() if found.shape[1] > stream.bands else None
     predicted = iter(found[:, : stream.bands, :height, :width])
     return [next(predicted) if yes else None for yes in alive], present
-
-
-def _side(length: int, stream: Stream) -> int:
-    """Pixels along a side of the square that a network is given of so many, at most a window."""
-    if stream.backend != "torch":
-        return stream.window
-    return min(stream.window, max(LEAST, -(-length // STRIDE) * STRIDE))
-
-
-def mirrored(power: Tensor, height: int, width: int) -> Tensor:
-    """An image (inputs, h, w) that goes on as in a mirror below and at its right."""
-    for axis, side in ((1, height), (2, width)):
-        own = power.shape[axis]
-        if own < side:
-            places = torch.arange(side, device=power.device) % (2 * own)
-            places = torch.where(places < own, places, 2 * own - 1 - places)
-            power = power.index_select(axis, places)
-    return power
 
 
 class _Blend:

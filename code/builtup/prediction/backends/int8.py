@@ -35,6 +35,7 @@ from builtup.prediction.backends.openvino import (
     save_network,
 )
 from builtup.prediction.backends.probabilities import Probabilities
+from builtup.prediction.beyond import BEYOND, mirrored
 from builtup.prediction.network import make_stream, resampled
 from builtup.prediction.tiles import (
     Selection,
@@ -42,7 +43,6 @@ from builtup.prediction.tiles import (
     predict_tiles,
     select_held_out,
 )
-from builtup.prediction.windows import mirrored
 from builtup.scoring.counts import scores
 from builtup.sensors.radar.bands import NODATA_POWER
 from builtup.tiles.folds import FOLDS_JSON, Folds
@@ -165,7 +165,7 @@ def _digest(network: Probabilities, made_of: Quantisation) -> str:
         fold=made_of.val_fold,
         threshold=made_of.threshold,
         overlap=made_of.overlap,
-        beyond="mirror",
+        **BEYOND,
         **({} if reference is None else {"reference_pixel": reference}),
     )
 
@@ -243,7 +243,7 @@ def _window(power: NDArray[np.float32], window: int) -> NDArray[np.float32]:
     prediction."""
     y, x = (max(0, (side - window) // 2) for side in power.shape[1:])
     part = torch.from_numpy(power[:, y : y + window, x : x + window].copy())
-    whole: NDArray[np.float32] = mirrored(part, window, window).numpy()
+    whole: NDArray[np.float32] = mirrored(part, window).numpy()
     return whole
 
 
