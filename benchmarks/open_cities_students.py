@@ -3,11 +3,11 @@
 `shift`: a teacher of simulated towns maps towns of another kind without labels; students learn
 from its labels as ever and every fifth step from its maps, one option added after the other, and a
 second round from the last student's maps; and `self_train` as it stands, soft labels alone from the
-teacher's weights. Scored are those towns (transductive: what an analyst
-wants mapped) and others of their kind, by clean truth. `banepa`: the same from the north of a real
-scene to its south, which is scored in four blocks; the south's images are seen, so that this is
-transductive. The upper bound learns from labels of the mapped kind. `ensembles`: networks of
-several seeds, and of one seed that each leave out one town, and their means.
+teacher's weights. Scored are those towns (transductive: what an analyst wants mapped) and others of
+their kind, by clean truth. `banepa`: the same from the north of a real scene to its south, which is
+scored in four blocks; the south's images are seen, so that this is transductive. The upper bound
+learns from labels of the mapped kind. `ensembles`: networks of several seeds, and of one seed that
+each leave out one town, and their means.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ def test_an_image_is_mirrored_as_often_as_need_be() -> None:
     image = torch.arange(6.0).reshape(1, 2, 3)
     expected = np.pad(image.numpy(), ((0, 0), (0, 7), (0, 6)), mode="symmetric")
     np.testing.assert_array_equal(mirrored(image, 9).numpy(), expected)
-    assert mirrored(expected_square := torch.ones(1, 9, 9), 9) is expected_square
+    square = torch.ones(1, 9, 9)
+    assert mirrored(square, 9) is square
 
 
 def test_only_maps_of_small_scenes_depend_on_it() -> None:
@@ -66,7 +67,7 @@ def test_pytorch_is_given_a_square_of_no_more_than_there_is(
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_a_network_that_looks_at_the_whole_sees_no_padding(backend: str) -> None:
     """EfficientFPN's context block took the mean of an image of 256² and of three times as much
-    nothing: of buildings it mapped a half of what it maps in a window of 256."""
+    nothing: two such maps had .148 and .380 (Jaccard), in windows of 256 .338 and .414."""
 
     def mean(power: Tensor) -> Tensor:
         return power[:, :1].nan_to_num(0).mean((2, 3), keepdim=True).expand_as(power[:, :1])

@@ -77,7 +77,7 @@ def test_the_cells_of_n2_are_tiles_with_context_and_without_labels(root, tmp_pat
 
 
 def test_blocks_of_cells_are_tiles_that_show_them_together(root, tmp_path):
-    """Tiles that are files and tiles that are places in their scene show the same pixels."""
+    """The tags are those of single cells, and a block's file holds the scene's own pixels."""
     run(root, tmp_path, block=2)
     run(root, tmp_path / "one")
     own, one = tags(tmp_path), tags(tmp_path / "one")

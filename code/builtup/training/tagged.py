@@ -142,9 +142,9 @@ class TagLoss:
     A sample is a cell, or n of them, with their surroundings: the network sees all of it, and the
     pixels that count are those whose mask is the number of a cell. The batch has `tags` (N, K) or
     (N, n, K), 1 where a class occurs in a cell, 0 where not, or its share; NaN is not known and
-    costs nothing. `pool` is LogSumExp() for tags, Mean()
-    for shares; of shares that may be wrong `distrust` says what they cost instead. Raises
-    ConfigError where there are no tags, or as many as other classes.
+    costs nothing. `pool` is LogSumExp() for tags, Mean() for shares; of shares that may be wrong
+    `distrust` says what they cost instead. Raises ConfigError where there are no tags, or as many
+    as other classes.
     """
 
     pool: Pool = field(default_factory=LogSumExp)
