@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from builtup.tiles.stats import generate_tiles_stats
 from builtup.tiles.table import read_tile_stats
 from builtup.tiles.tags import CellTags
 from builtup.tiles.tags import write_tags as write_cells
+from builtup.tiles.tile import read_list
 from builtup.training.pseudo_record import PseudoRecord
 
 Levels = NDArray[np.uint8]
@@ -63,9 +65,9 @@ def write_map(
         write_tags(out, tags)
 
 
-def tile(root: Path) -> None:
+def tile(root: Path, layer: str = "images") -> None:
     generate_tiles(
-        input_path=root / "images", output_path=root / "tiles" / "images", tile_size=48,
+        input_path=root / layer, output_path=root / "tiles" / layer, tile_size=48,
         overlap=8, materialize=False, num_workers=1,
     )  # fmt: skip
 
@@ -311,6 +313,23 @@ def test_labels_by_tags_are_of_what_is_there_and_sure(
     accuracy = {name: of["accuracy"] or 0.0 for name, of in record.stages.items()}
     assert accuracy["kept"] > accuracy["raw"] and record.stages["kept"]["labelled"] != 1
     assert not (data / "pseudo" / "masks" / "beta").exists()
+
+
+def test_heights_of_labelled_scenes_are_listed_for_those_who_learn_from_them(data: Path) -> None:
+    add_site(data, "alpha", seed=0)
+    tile(data, "height")
+    whole = Window(0, 0, 96, 112)
+    tag(data, ("alpha", whole, (1, 0, 1)), ("beta", whole, (1, 1, 1)))
+    label(data, "three", mode="tags")
+    images, heights = (read_list(data / "pseudo" / n / "tiles.csv") for n in ("images", "height"))
+    shown = {tile.tile_id: tile.window for tile in images if tile.city == "alpha"}
+    assert {tile.tile_id: tile.window for tile in heights} == shown  # none of beta is known
+    generate_tiles_stats(input_path=data / "pseudo", output_path=data / "pseudo", num_workers=1)
+    rows = read_tile_stats(data / "pseudo" / "tile_stats.csv")
+    assert {row.tile.city for row in rows if row.height is not None} == {"alpha"}
+    shutil.rmtree(data / "tiles" / "height")
+    label(data, "three", mode="tags")
+    assert not (data / "pseudo" / "height" / "tiles.csv").exists()
 
 
 def test_labels_by_tags_are_done_again_when_these_change(data: Path) -> None:

@@ -45,6 +45,7 @@ from builtup.maps.masked_scenes import require_on
 from builtup.maps.teachers import inference_of, teacher_of
 from builtup.runs.lineage import tuned_ground
 from builtup.runs.results import PredictionTags, Results, read_tags, resolve_results, scene_rasters
+from builtup.sensors.optical.cameras import HEIGHT
 from builtup.sensors.radar.names import plain_id
 from builtup.tiles.cut import write_list
 from builtup.tiles.masks import mask_profile
@@ -103,12 +104,13 @@ def pseudo_labels(
 ) -> Summary:
     """Label the scenes of `<tiles_path>/images` by a set of predictions, or by a mean of several.
 
-    Writes a folder of the same tiles: `images/tiles.csv`, which points to the images as they are,
-    and the layers `masks` (class numbers, 255) and, in mode soft, `soft` (uint8, level v is v/254,
-    255 unknown; a band a class where there are more than two), each a raster a scene on its grid;
-    and pseudo.json (`PseudoRecord`). In mode soft the masks are as the maps decide, for samplers
-    and statistics; in mode hard the mapped class where its probability is at least `high`, the
-    other where it is at most `low`, 255 between (of more classes the one that reaches `high`).
+    Writes a folder of the same tiles: `images/tiles.csv` points to the images as they are, as does
+    `height/` where tiles have heights; the layers `masks` (class numbers, 255) and, in mode soft,
+    `soft` (uint8, level v is v/254, 255 unknown; a band a class where there are more than two) are
+    a raster a scene on its grid; and pseudo.json (`PseudoRecord`). In mode soft the masks are as
+    the maps decide, for samplers and statistics; in mode hard the mapped class where its
+    probability is at least `high`, the other where it is at most `low`, 255 between (of more
+    classes the one that reaches `high`).
     With `source="city"` the maps are those of all dates of a city, and 255 where their standard
     deviation is above `max_std`. Mode negatives keeps the scenes that are empty by a presence
     head (its largest probability below `presence`) and of which no pixel is above `low`; the others
@@ -155,7 +157,7 @@ def pseudo_labels(
     looked_at = len(done)
     if mode == NEGATIVES:
         done, counts = _negatives(results, output_path, done, counts, rule)
-    _write_lists(output_path, {job.name: scenes[job.name] for job in done}, done, rule)
+    _write_lists(output_path, tiles_path, [t for job in done for t in scenes[job.name]], rule)
     works: list[_Work] = [job.context for job in done]
     record = _record(results, works, counts, rule, looked_at=looked_at)
     record.write(output_path)
@@ -231,7 +233,8 @@ def _label(job: Job) -> dict[str, int]:
     empty = rule.mode != NEGATIVES or _is_empty(job)
     counts = LabelCounts(classes)
     with gdal_env(), ExitStack() as stack:
-        maps = [stack.enter_context(open_on(path, work.grid)) for path in _maps(job)]
+        paths = job.inputs[: 1 if rule.max_std is None else 2]  # and the dates' deviation
+        maps = [stack.enter_context(open_on(path, work.grid)) for path in paths]
         truth = (
             None
             if work.truth is None
@@ -297,11 +300,6 @@ def _is_empty(job: Job) -> bool:
     return work.rule.is_empty(largest, work.tags.presence)
 
 
-def _maps(job: Job) -> tuple[Path, ...]:
-    """The probability raster, and with `max_std` the dates' deviation."""
-    return job.inputs[: 1 if job.context.rule.max_std is None else 2]
-
-
 def _levels(
     maps: Sequence[DatasetReader], window: Window, rule: LabelRule
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
@@ -341,8 +339,8 @@ def _negatives(
         *(len(chosen), len(done), rule.presence, rule.low, output / LISTED),
     )
     if not chosen:  # lists of an earlier call would offer labels that its scenes no longer have
-        lists = (f"{IMAGES}/{TILES_CSV}", f"{MASKS}/{TILES_CSV}", TILE_STATS_CSV)
-        for name in (*lists, PseudoRecord.NAME):
+        lists = (f"{of}/{TILES_CSV}" for of in (IMAGES, HEIGHT, MASKS))
+        for name in (*lists, TILE_STATS_CSV, PseudoRecord.NAME):
             (output / name).unlink(missing_ok=True)
         raise InputError(
             results.raw,
@@ -353,15 +351,16 @@ def _negatives(
     return [job for job, _ in chosen], [of for _, of in chosen]
 
 
-def _write_lists(
-    output: Path, scenes: Mapping[str, Sequence[Tile]], done: Sequence[Job], rule: LabelRule
-) -> None:
-    """The list of each layer: of images as they are, of the others their whole rasters."""
-    tiles = [tile for job in done for tile in scenes[job.name]]
+def _write_lists(output: Path, source: Path, tiles: Sequence[Tile], rule: LabelRule) -> None:
+    """The list of each layer: of images and heights as they are, of the others whole rasters."""
+    shown, beside = {tile.tile_id for tile in tiles}, source / HEIGHT / TILES_CSV
+    (output / HEIGHT / TILES_CSV).unlink(missing_ok=True)
+    if beside.is_file() and (own := [t for t in read_list(beside) if t.tile_id in shown]):
+        write_list(output / HEIGHT / TILES_CSV, own)
     write_list(output / IMAGES / TILES_CSV, tiles)
     for layer in _layers(rule):
-        own = [replace(tile, path=_raster(output, layer, tile)) for tile in tiles]
-        write_list(output / layer / TILES_CSV, own)
+        rasters = [replace(tile, path=_raster(output, layer, tile)) for tile in tiles]
+        write_list(output / layer / TILES_CSV, rasters)
 
 
 def _record(

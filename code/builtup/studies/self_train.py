@@ -112,7 +112,7 @@ def self_train(
     if not of_images:
         scenes = output_path / IMAGES
         tell(generate_3b_images(input_path=split, output_path=scenes, **how))
-    for folder, place in ((scenes, tiles / "images"), *((at, pseudo / at.name) for at in layers)):
+    for folder, place in ((scenes, tiles / "images"), *((at, tiles / at.name) for at in layers)):
         tell(
             generate_tiles(
                 input_path=folder, output_path=place,
