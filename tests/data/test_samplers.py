@@ -111,6 +111,18 @@ def test_without_weights_each_tile_comes_once_in_full_batches():
     assert sorted(d.index for d in draws(TrainingBatches(3, 8))) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_without_weights_an_epoch_has_as_many_samples_as_are_asked_for(world):
+    batches = [
+        list(TrainingBatches(5, 4, samples=18, seed=3, rank=rank, world_size=world))
+        for rank in range(world)
+    ]
+    assert all(len(own) == 5 and {len(b) for b in own} == {4 // world} for own in batches)
+    counts = Counter(draw.index for own in batches for batch in own for draw in batch)
+    assert counts == dict.fromkeys(range(5), 4)  # in rounds of all: 20 samples
+    assert len({draw.seed for own in batches for batch in own for draw in batch}) == 20
+
+
 @given(st.integers(0, 50), st.integers(1, 7), st.integers(1, 5))
 def test_validation_deals_the_batches_of_one_process_whole(n, size, world):
     whole = list(ValidationBatches(n, size))

@@ -78,11 +78,12 @@ def tag_loader(
     untagged: bool = False,
     samples_per_epoch: int | None = None,
 ) -> TileLoader:
-    """The cells of a folder that `builtup.tiles.weaken` made, each once an epoch.
+    """The cells of a folder that `builtup.tiles.weaken` made, each as often as another.
 
     A sample is `crop` pixels, at least a cell or a block of them with its surroundings; what is
-    smaller lies in its middle. With `untagged` cells of which nothing is known come too. Of the
-    ground that `val_fold` holds out there is none. Raises InputError where no cell is left.
+    smaller lies in its middle. Without `samples_per_epoch` each comes once an epoch. With
+    `untagged` cells of which nothing is known come too. Of the ground that `val_fold` holds out
+    there is none. Raises InputError where no cell is left.
     """
     folder = Path(folder)
     if not (folder / TAGS_CSV).is_file():

@@ -153,8 +153,9 @@ def train_loader(
     `val_fold` is a fold's name or index, None to hold nothing out. `batch_size` counts the
     samples of all processes. `sampler_weights` are those of a tile (without, with built-up
     pixels), or one for each of more classes, of which the largest counts that occurs; None takes
-    every tile once an epoch; a share `rarest` of the samples is drawn by how much of a tile is of
-    the rarest class, and centred on a pixel of it. `scale=None` crops without resizing, `flips`
+    each as often as another. An epoch has `samples_per_epoch`, None: as many as there are tiles; a
+    share `rarest` of them is drawn by how much of a tile is of the rarest class, and centred on a
+    pixel of it. `scale=None` crops without resizing, `flips`
     are flips and quarter turns, `radar` further augmentation. `drop_common` leaves out ground that
     other cities share with the held-out one. `max_tiles` takes that many, evenly spread.
     `threshold_fold` is another fold to keep away from, whole tiles of it. `pixel_size` (least,

@@ -31,10 +31,11 @@ class Draw:
 class TrainingBatches(Sampler[list[Draw]]):
     """Batches of random tiles; every process gets its part of each batch.
 
-    With `weights` (one a tile, any scale) tiles are drawn with replacement, and an epoch has as
-    many full batches as `samples` (default: the number of tiles) fill, rounded up. Without, an
-    epoch is a random order of all tiles, cut to full batches (one short batch where there are
-    fewer tiles than that). With `groups` (one a tile) as well, all tiles of a batch are of one
+    An epoch has as many full batches as `samples` fill, rounded up. With `weights` (one a tile, any
+    scale) tiles are drawn with replacement, without each as often as another: in random orders of
+    all, one after the other. Where `samples` is None it is the number of tiles; without weights an
+    epoch is then one such order, cut to full batches (one short batch where there are fewer tiles
+    than that). With `groups` (one a tile) as well, all tiles of a batch are of one
     group, each group as likely as another: a batch has the statistics of a scene, which is what a
     network meets that is adapted to scenes. `batch_size` counts the samples of all processes: each
     takes every `world_size`-th of a batch, none is seen twice and none is padded, and all make
@@ -67,12 +68,12 @@ class TrainingBatches(Sampler[list[Draw]]):
         self.count = count
         self.batch_size = batch_size
         self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
-        self.samples = count if samples is None else samples
+        self.samples = count if samples is None and weights is not None else samples
         self.members = None if groups is None else self._members(groups)
         self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
         self.rank, self.world_size = rank, world_size
-        if weights is None and count < world_size:
+        if self.samples is None and count < world_size:
             raise ConfigError(f"{count} tiles cannot feed {world_size} processes")
 
     def _members(self, groups: Sequence[str]) -> list[torch.Tensor]:
@@ -92,7 +93,7 @@ class TrainingBatches(Sampler[list[Draw]]):
         self.generator.manual_seed(_mix(self.seed, epoch))
 
     def __len__(self) -> int:
-        if self.weights is None:
+        if self.samples is None:
             return max(1, self.count // self.batch_size)
         return math.ceil(self.samples / self.batch_size)
 
@@ -104,15 +105,14 @@ class TrainingBatches(Sampler[list[Draw]]):
 
     def _draw(self) -> tuple[list[Draw], int]:
         """The samples of the next epoch, for all processes, and how many make a batch."""
-        g = self.generator
+        g, total = self.generator, len(self) * self.batch_size
         if self.weights is None:
-            order = torch.randperm(self.count, generator=g)
+            rounds = 1 if self.samples is None else math.ceil(total / self.count)
+            order = torch.cat([torch.randperm(self.count, generator=g) for _ in range(rounds)])
+        elif self.members is None:
+            order = torch.multinomial(self.weights, total, replacement=True, generator=g)
         else:
-            total = len(self) * self.batch_size
-            if self.members is None:
-                order = torch.multinomial(self.weights, total, replacement=True, generator=g)
-            else:
-                order = torch.cat([self._of_one_group() for _ in range(len(self))])
+            order = torch.cat([self._of_one_group() for _ in range(len(self))])
         size = min(self.batch_size, len(order) // self.world_size * self.world_size)
         seeds = torch.randint(2**62, (len(self) * size,), generator=g).tolist()
         indices = order[: len(seeds)].tolist()
