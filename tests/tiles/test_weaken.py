@@ -67,12 +67,12 @@ def test_the_cells_of_n2_are_tiles_with_context_and_without_labels(root, tmp_pat
     stats = {t.tile.tile_id: t for t in read_tile_stats(tmp_path / "tile_stats.csv")}
     shown = stats[first[1]["tile_id"]]
     w = shown.tile.window
-    assert (w.x, w.y, w.width, w.height) == (34, 0, 52, 46)
+    assert (w.x, w.y, w.width, w.height) == (34, 0, 52, 52)  # 6 pixels more below
     assert shown.skip and (read_tile(shown.mask, 1) == IGNORE).all()
     with rasterio.open(
         next((root / "images_3b").glob(f"*/{weak[0].replace('s1a_', 's1a_').split('_ASC')[0]}_3b*"))
     ) as scene:
-        values = scene.read()[:, :46, 34:86]
+        values = scene.read()[:, :52, 34:86]
     np.testing.assert_array_equal(read_tile(shown.tile), values)
 
 
@@ -87,12 +87,10 @@ def test_blocks_of_cells_are_tiles_that_show_them_together(root, tmp_path):
     assert places == ["_0_0", "_0_0", "_80_0", "_0_0", "_0_0", "_80_0"]
     stats = {t.tile.tile_id: t for t in read_tile_stats(tmp_path / "tile_stats.csv")}
     windows = [stats[f"{scene}{place}"].tile.window for place in ("_0_0", "_80_0")]
-    assert [(w.x, w.y, w.width, w.height) for w in windows] == [(0, 0, 86, 70), (74, 0, 16, 70)]
+    assert [(w.x, w.y, w.width, w.height) for w in windows] == [(0, 0, 90, 70)] * 2
     (file,) = (root / "images_3b").glob(f"*/{scene.split('_ASC')[0]}_3b*")
     with rasterio.open(file) as source:
-        np.testing.assert_array_equal(
-            read_tile(stats[f"{scene}_80_0"].tile), source.read()[:, :, 74:]
-        )
+        np.testing.assert_array_equal(read_tile(stats[f"{scene}_80_0"].tile), source.read())
 
 
 def test_other_cells_that_show_as_much_are_cut_anew(root, tmp_path):
@@ -175,8 +173,8 @@ def test_small_cells_with_much_around_them_have_a_tile_each(root, tmp_path, mate
     tiles = {tile.tile_id: tile for tile in read_list(tmp_path / "out/images/tiles.csv")}
     for row in own:
         w, x, y = tiles[row["tile_id"]].window, int(row["x"]), int(row["y"])
-        assert (w.x, w.y) == (max(0, x - 16), max(0, y - 16))
-        assert (w.x + w.width, w.y + w.height) == (min(90, x + 26), min(70, y + 26))
+        assert (w.width, w.height) == (42, 42)  # near an edge more of what lies inside
+        assert (w.x, w.y) == (min(max(0, x - 16), 48), min(max(0, y - 16), 28))
         assert read_tile(tiles[row["tile_id"]]).shape[1:] == (w.height, w.width)
 
 

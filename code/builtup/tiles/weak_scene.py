@@ -84,11 +84,11 @@ def weak_scene(
     tags: Mapping[str, str],
 ) -> WeakScene:
     """A scene and its cells; of a `weak` one blocks of `block` by `block` of them are shown, with
-    `context` pixels around them."""
+    `context` pixels around them or, near an edge, as many in all."""
     grid = scene_grid(layers[IMAGES])
     cells = tuple(cells_of(grid.width, grid.height, cell))
     blocks = tuple(cells_of(grid.width, grid.height, cell * block)) if weak else ()
-    shown = tuple(_with_context(window, context, grid) for window in blocks)
+    shown = tuple(_shown(window, cell * block + 2 * context, context, grid) for window in blocks)
     return WeakScene(grid, layers, cells, cell * block, blocks, shown, classes, tags)
 
 
@@ -125,11 +125,13 @@ def hide_job(scene: str, of: WeakScene, output: Path) -> Job:
     )
 
 
-def _with_context(block: Window, context: int, grid: Grid) -> Window:
-    y, x = max(0, block.y - context), max(0, block.x - context)
-    below = min(grid.height, block.y + block.height + context)
-    right = min(grid.width, block.x + block.width + context)
-    return Window(y, x, below - y, right - x)
+def _shown(block: Window, side: int, context: int, grid: Grid) -> Window:
+    """The `side` pixels that show a block, all of them of its scene where this is as large: at an
+    edge more of what lies inside, as no-data there would be what networks take statistics of."""
+    height, width = min(side, grid.height), min(side, grid.width)
+    y = min(max(0, block.y - context), grid.height - height)
+    x = min(max(0, block.x - context), grid.width - width)
+    return Window(y, x, height, width)
 
 
 def count_scene(job: Job) -> None:
