@@ -37,6 +37,7 @@ tags_weight, tags_r = 0.0, 20.0  # of log-sum-exp, the larger the nearer to the 
 tags_apart = None  # of shares that may be wrong: believed so far from the average's (ema_decay)
 tags_crop = None  # pixels of a sample of tags, a cell or block and its surroundings; as crop
 consistency, keep, views = 0.0, 0.95, 2  # weight; least probability, one or one a class
+strong_views = (0.5, 0.5, 0.5, 0.25, 2.0)  # brightness, contrast, saturation, hue; blur
 cutmix, feature_dropout, masked = 0.5, "single", True  # masked: by the tags
 
 
@@ -75,7 +76,7 @@ def tag_loss():
 
 
 def strong():
-    return Optical(0.5, 0.5, 0.5, 0.25, 2.0)
+    return Optical(*strong_views)
 
 
 def pseudo():
