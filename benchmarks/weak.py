@@ -104,6 +104,7 @@ FIGURES = {"mIoU": "miou", "building IoU": "class/building/iou", "car IoU": "cla
 SCENES, TESTS, SIZE, SEED = 40, 12, 384, 41
 CELL, CONTEXT, SHARES = 100, 14, "10;70;20"
 LAYERS = ("images", "masks", "height")
+GROUND = f"{SCENES} {TESTS} {SIZE} {SEED} {CELL} {CONTEXT} {SHARES}"
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,8 @@ def roles_of(folder: Path) -> dict[str, list[str]]:
 
 
 def linked(scenes: Path, folder: Path, names: Iterable[str]) -> Path:
-    """A folder of links to some scenes of another one."""
+    """A folder of links to some scenes of another one, and to no others."""
+    shutil.rmtree(folder, ignore_errors=True)
     for name in names:
         for layer in LAYERS:
             for path in scenes.glob(f"{layer}/*/{name}_*.tif"):
@@ -259,7 +261,7 @@ class Learner:
     def key(self, name: str) -> str:
         """All that a row depends on."""
         row = self.rows[name]
-        own = f"{row.config} | {row.settings} {self.overrides} | {LENGTH} | {self.seed}"
+        own = f"{row.config} | {row.settings} {self.overrides} | {LENGTH} | {self.seed} {GROUND}"
         return f"{own} | {row.fine} {FINE} after {self.key(row.teacher)}" if row.teacher else own
 
     def network(self, name: str) -> str:

@@ -167,7 +167,7 @@ class Learnt(ABC):
     def key(self, name: str, overrides: str) -> str:
         """All that a row depends on."""
         step = STEPS[name]
-        own = f"{step} {step.block} {overrides} {LENGTH} {PIECE} {CELL}"
+        own = f"{step} {step.block} {overrides} {LENGTH} {PIECE} {CELL} {CONTEXT}"
         return f"{own} after {self.key(step.teacher, overrides)}" if step.teacher else own
 
     def network(self, name: str, overrides: str, records: Records) -> str:

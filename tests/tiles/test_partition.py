@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,14 @@ def test_cores_of_some_tiles_never_share_a_pixel(chosen: set[int]) -> None:
     for core in exclusive_cores(tiles).values():
         seen[core.slices] += 1
     assert seen.max() == 1
+
+
+def test_of_tiles_that_show_the_same_one_has_the_core() -> None:
+    tiles = tiles_of(56, 32, 32, 8)
+    others = [replace(t, tile_id=f"{t.tile_id}_again") for t in tiles]
+    cores = exclusive_cores(tiles + others)
+    assert {t.tile_id: cores[t.tile_id] for t in tiles} == exclusive_cores(tiles)
+    assert all(cores[t.tile_id].height == cores[t.tile_id].width == 0 for t in others)
 
 
 def test_an_overlap_is_split_in_the_middle() -> None:

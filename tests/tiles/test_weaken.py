@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -43,6 +44,11 @@ def run(root, out, **options):
 def tags(out):
     with (out / "tags.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def pixels(out):
+    """Valid pixels of all scenes, by the statistics."""
+    return json.loads((out / "stats.json").read_text())["pixels"]
 
 
 def roles(out):
@@ -91,6 +97,7 @@ def test_blocks_of_cells_are_tiles_that_show_them_together(root, tmp_path):
     (file,) = (root / "images_3b").glob(f"*/{scene.split('_ASC')[0]}_3b*")
     with rasterio.open(file) as source:
         np.testing.assert_array_equal(read_tile(stats[f"{scene}_80_0"].tile), source.read())
+    assert pixels(tmp_path) == pixels(tmp_path / "one")  # what both tiles show counts once
 
 
 def test_other_cells_that_show_as_much_are_cut_anew(root, tmp_path):

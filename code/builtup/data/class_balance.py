@@ -34,7 +34,7 @@ def tile_weights(
     rarest: float = 0.0,
     classes: Classes | None = None,
 ) -> tuple[list[float] | None, Sought | None]:
-    """How often each tile is drawn beside the others, None where each is drawn once; and what
+    """How often each tile is drawn beside the others, None where alike; and what
     some of their crops are centred on.
 
     `weights` are of a tile (without, with built-up pixels), or one of each of more classes, of

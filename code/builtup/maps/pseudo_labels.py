@@ -354,9 +354,10 @@ def _negatives(
 def _write_lists(output: Path, source: Path, tiles: Sequence[Tile], rule: LabelRule) -> None:
     """The list of each layer: of images and heights as they are, of the others whole rasters."""
     shown, beside = {tile.tile_id for tile in tiles}, source / HEIGHT / TILES_CSV
+    heights = [t for t in read_list(beside) if t.tile_id in shown] if beside.is_file() else []
     (output / HEIGHT / TILES_CSV).unlink(missing_ok=True)
-    if beside.is_file() and (own := [t for t in read_list(beside) if t.tile_id in shown]):
-        write_list(output / HEIGHT / TILES_CSV, own)
+    if heights:
+        write_list(output / HEIGHT / TILES_CSV, heights)
     write_list(output / IMAGES / TILES_CSV, tiles)
     for layer in _layers(rule):
         rasters = [replace(tile, path=_raster(output, layer, tile)) for tile in tiles]

@@ -18,7 +18,9 @@ __all__ = ["exclusive_cores"]
 def exclusive_cores(tiles: Iterable[Tile]) -> dict[str, Window]:
     """The core of each tile, by tile id, in pixels of its scene; tiles of many scenes may come.
 
-    Tiles of a scene form a grid (they may be a part of it): the same columns in every row.
+    Tiles of a scene form a grid (they may be a part of it): the same columns in every row. Of
+    several that begin at one pixel, as those of cells near an edge, the first has the core, the
+    others an empty one.
     """
     by_scene: dict[str, list[Tile]] = defaultdict(list)
     for tile in tiles:
@@ -27,9 +29,12 @@ def exclusive_cores(tiles: Iterable[Tile]) -> dict[str, Window]:
     for of_scene in by_scene.values():
         columns = _axis([(t.x, t.width) for t in of_scene])
         rows = _axis([(t.y, t.height) for t in of_scene])
+        taken: set[tuple[int, int]] = set()
         for t in of_scene:
             (left, right), (top, bottom) = columns[t.x], rows[t.y]
-            cores[t.tile_id] = Window(top, left, bottom - top, right - left)
+            own = (0, 0) if (t.x, t.y) in taken else (bottom - top, right - left)
+            taken.add((t.x, t.y))
+            cores[t.tile_id] = Window(top, left, *own)
     return cores
 
 

@@ -84,7 +84,7 @@ def weak_scene(
     tags: Mapping[str, str],
 ) -> WeakScene:
     """A scene and its cells; of a `weak` one blocks of `block` by `block` of them are shown, with
-    `context` pixels around them or, near an edge, as many in all."""
+    `context` pixels around them, in tiles that are as large near an edge."""
     grid = scene_grid(layers[IMAGES])
     cells = tuple(cells_of(grid.width, grid.height, cell))
     blocks = tuple(cells_of(grid.width, grid.height, cell * block)) if weak else ()

@@ -81,13 +81,13 @@ def weaken(
 
     `shares` are the percentages of N1, N2 and validation (`split_scenes`). The cells of N2 are
     squares of `cell` pixels from the scene's upper left pixel, `block` by `block` of them in a tile
-    that shows them with `context` pixels around; near an edge of the scene as many in all, more of
-    them on the other side. `tags` is "presence" (1 where more than `least_share` of the labelled
-    pixels are of a class, else 0), "shares", a list of cells (`builtup.tiles.tags`) or a coarse
-    raster of the mapped class, 0 to `full`. Unscored classes have none. Scenes without masks are of
-    N2. Writes the layers' lists, tags.csv, split.csv, and the statistics of `generate_tiles_stats`
-    with the folds of split.csv. Raises InputError or ConfigError where N1 is empty, tags name what
-    is not there, or a class has tags and no pixel of N1.
+    that shows them with `context` pixels around; near an edge of the scene it is as large, and
+    shows more on the other side. `tags` is "presence" (1 where more than `least_share` of the
+    labelled pixels are of a class, else 0), "shares", a list of cells (`builtup.tiles.tags`) or a
+    coarse raster of the mapped class, 0 to `full`. Unscored classes have none. Scenes without masks
+    are of N2. Writes the layers' lists, tags.csv, split.csv, and the statistics of
+    `generate_tiles_stats` with the folds of split.csv. Raises InputError or ConfigError where N1 is
+    empty, tags name what is not there, or a class has tags and no pixel of N1.
     """
     percent = percentages(shares)
     if cell < 1 or context < 0 or not 0 <= least_share < 1 or not 0 < full < math.inf:

@@ -76,6 +76,8 @@ def tag_loss():
 
 
 def strong():
+    if len(strong_views) != 5:
+        raise ConfigError(f"strong_views = {strong_views}: expected five numbers")
     return Optical(*strong_views)
 
 
