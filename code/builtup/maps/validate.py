@@ -239,8 +239,8 @@ def _seen_notes(marks: Mapping[str, str]) -> list[str]:
         )
     if marked := _marked(marks, MARK):
         notes.append(
-            f"{MARK}: pixels of {', '.join(marked)} chose the weights, the threshold or the "
-            "temperature; these scores, and means with them, are no test"
+            f"{MARK}: pixels of {', '.join(marked)} were learnt from, or chose the weights, the "
+            "threshold or the temperature; these scores, and means with them, are no test"
         )
     return notes
 
