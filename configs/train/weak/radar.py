@@ -11,7 +11,6 @@ base = "_weak.py"
 
 num_classes = 2
 architecture, encoder, widths = "small_unet", "plain", (16, 32, 64, 96)
-norm = "group"  # running statistics would be those of the few scenes with pixels alone
 channel_set = "db_3b"
 num_epochs, samples_per_epoch = 10, 320
 batch_size, crop = 16, 64  # 200 iterations
