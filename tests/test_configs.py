@@ -9,6 +9,7 @@ import torch
 
 from builtup.config import load as configs
 from builtup.data import cells, loaders
+from builtup.data.optical import Optical
 from builtup.errors import ConfigError
 from builtup.models import networks
 from builtup.models.channels import inputs_of
@@ -448,3 +449,16 @@ def test_the_weak_recipe_is_that_of_its_facts():
     assert str(config.build("criterion")) == "CE(1, 1, 1, 1, 1, 1) + Dice"
     assert (config.ema_decay, config.ema_warmup, config.keep) == (0.996, "one", 0.95)
     assert (config.feature_dropout, config.views, config.rarest) == ("complementary", 2, 0.3)
+
+
+def test_strong_views_are_five_numbers(monkeypatch):
+    monkeypatch.setattr(cells, "tag_loader", lambda *_, **options: [{}])
+
+    def views(settings):
+        config = configs.load(ROOT / "configs/train/weak/m4.py", f"{OFFLINE} {settings}")
+        config.built["model"] = torch.nn.Linear(1, 1)
+        return config.build("lessons")[1].loss.strong
+
+    assert views("strong_views=0.1,0.2,0.3,0.04,1") == Optical(0.1, 0.2, 0.3, 0.04, 1)
+    with pytest.raises(ConfigError, match=r"strong_views = .*: expected five numbers"):
+        views("strong_views=0.5,0.5")

@@ -332,6 +332,17 @@ def test_heights_of_labelled_scenes_are_listed_for_those_who_learn_from_them(dat
     assert not (data / "pseudo" / "height" / "tiles.csv").exists()
 
 
+def test_labels_beside_the_tiles_leave_the_list_of_heights(data: Path) -> None:
+    add_site(data, "alpha", seed=0)
+    tile(data, "height")
+    before = read_list(data / "tiles" / "height" / "tiles.csv")
+    pseudo_labels(
+        input_path=str(data / "three"), tiles_path=data / "tiles", output_path=data / "tiles",
+        num_workers=1,
+    )  # fmt: skip
+    assert read_list(data / "tiles" / "height" / "tiles.csv") == before
+
+
 def test_labels_by_tags_are_done_again_when_these_change(data: Path) -> None:
     whole = Window(0, 0, 96, 112)
     tag(data, ("alpha", whole, (1, 0, 1)), ("beta", whole, (1, 1, 1)))
