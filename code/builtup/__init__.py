@@ -1,4 +1,4 @@
-"""Maps of buildings and settlements from Sentinel-1 radar.
+"""Maps of buildings and settlements from radar and from the air.
 
 The rooms stand in one stair, each using only those before it: `errors`, `text_table`, `logs`,
 `options`, `jobs`, `config`, `geo`, `sensors`, `simulate`, `models`, `tiles`, `data`, `runs`,

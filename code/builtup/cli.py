@@ -36,7 +36,7 @@ def main() -> None:
 @click.group(cls=options.Group)
 @click.version_option(__version__, prog_name="builtup")
 def cli() -> None:
-    """Maps of buildings and settlements from Sentinel-1 radar."""
+    """Maps of buildings and settlements from radar and from the air."""
 
 
 def _report(*summaries: Summary) -> None:

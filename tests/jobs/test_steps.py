@@ -231,3 +231,8 @@ def test_the_summary_is_one_line_with_all_figures() -> None:
         "rasterize: 2 scenes, 7 polygons, 3.0 Mpx in 2.0 s (1.5 Mpx/s), 1 up to date"
     )
     assert summary.metrics()["polygons"] == 7
+
+
+def test_a_step_that_reads_no_pixels_says_nothing_of_them() -> None:
+    summary = Summary("generate_tiles", done=2, seconds=2.04, counts={"tiles": 7}, up_to_date=1)
+    assert summary.line() == "generate_tiles: 2 scenes, 7 tiles in 2.0 s, 1 up to date"

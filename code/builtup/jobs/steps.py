@@ -129,10 +129,13 @@ class Summary:
                 f"{self.step}: nothing to do, {counted(self.up_to_date, self.noun)} up to date "
                 f"({self.seconds:.1f} s)"
             )
-        rate = self.pixels / 1e6 / max(self.seconds, 1e-9)
         parts = [counted(self.done, self.noun)]
         parts += [counted(count, noun) for noun, count in self.counts.items()]
-        parts.append(f"{self.pixels / 1e6:.1f} Mpx in {self.seconds:.1f} s ({rate:.1f} Mpx/s)")
+        if self.pixels:
+            rate = self.pixels / 1e6 / max(self.seconds, 1e-9)
+            parts.append(f"{self.pixels / 1e6:.1f} Mpx in {self.seconds:.1f} s ({rate:.1f} Mpx/s)")
+        else:  # steps that only list what is to be read
+            parts[-1] += f" in {self.seconds:.1f} s"
         if self.up_to_date:
             parts.append(f"{self.up_to_date} up to date")
         if self.skipped:

@@ -150,7 +150,8 @@ class ClassScores:
         said.append(f"mIoU {three_decimals(found['miou'])} ({span(spans['miou'])})")
         return [
             self._scene_table(),
-            "weighted by class; mean and standard deviation over scenes are the benchmark's score",
+            "weighted by class; mean and standard deviation over scenes are what DroneDeploy's "
+            "benchmark ranks by",
             "",
             self._class_table(),
             f"{'; '.join(said)}; from all pixels together",

@@ -97,10 +97,11 @@ def pseudo():
 
 def lessons(model):
     found = []
+    # norms: pixels are of few scenes, and what is normal in all of them these do not tell
     if pseudo_path:
-        found.append(Lesson("pseudo", pseudo(), CrossEntropy(), pseudo_weight))
+        found.append(Lesson("pseudo", pseudo(), CrossEntropy(), pseudo_weight, norms=True))
     if tags_weight:
-        found.append(Lesson("tags", cells(1), tag_loss(), tags_weight))
+        found.append(Lesson("tags", cells(1), tag_loss(), tags_weight, norms=True))
     if consistency:
         loss = WeakToStrong(strong(), keep, views, cutmix, feature_dropout, masked, seed)
         found.append(Lesson("consistency", cells(2), loss, consistency))
