@@ -29,22 +29,39 @@ def pamr(
     unit of the image does not matter. No gradient passes.
     """
     ring = [(y * d, x * d) for d in dilations for y, x in _AROUND if (y, x) != (0, 0)]
+    weight = _alike(image.float(), ring, len(dilations))
     reach = max(dilations)
-    padded = F.pad(image.float(), (reach,) * 4, mode="replicate")
-    # the pixel itself stands once a dilation, as in the authors' code
-    kept = [_moved(padded, reach, *place) for place in ring]
-    around = torch.stack([*kept, *[image.float()] * len(dilations)], 2)
-    deviation = around.std(2)
-    away = torch.stack([(one - image).abs() for one in kept], 2)  # (N, B, P, H, W)
-    weight = (-away / (1e-8 + 0.1 * deviation)[:, :, None]).mean(1).softmax(1)
     refined = masks.float()
     for _ in range(iterations):
-        wide = F.pad(refined, (reach,) * 4, mode="replicate")
-        total = torch.zeros_like(refined)
+        wide = _widened(refined, reach)
+        refined = torch.zeros_like(refined)
         for number, place in enumerate(ring):
-            total += weight[:, number, None] * _moved(wide, reach, *place)
-        refined = total
+            refined.addcmul_(weight[:, number, None], _moved(wide, reach, *place))
     return refined
+
+
+def _alike(image: Tensor, ring: Sequence[tuple[int, int]], selves: int) -> Tensor:
+    """The weights (N, P, H, W) of the neighbours at the places of a ring.
+
+    Neighbour by neighbour: all at once are dozens of images. The pixel itself counts `selves` times
+    in the deviation, once a dilation, as in the authors' code.
+    """
+    reach = max(max(place) for place in ring)
+    padded = _widened(image, reach)
+    total, squares = torch.zeros_like(image), torch.zeros_like(image)
+    for place in ring:
+        away = _moved(padded, reach, *place) - image  # of the pixel itself 0
+        total += away
+        squares.addcmul_(away, away)
+    count = len(ring) + selves
+    deviation = ((squares - total**2 / count) / (count - 1)).clamp(min=0).sqrt()
+    scale = -1 / (1e-8 + 0.1 * deviation)
+    each = [((_moved(padded, reach, *p) - image).abs() * scale).mean(1) for p in ring]
+    return torch.stack(each, 1).softmax(1)
+
+
+def _widened(image: Tensor, reach: int) -> Tensor:
+    return F.pad(image, (reach,) * 4, mode="replicate")
 
 
 def _moved(padded: Tensor, reach: int, y: int, x: int) -> Tensor:
