@@ -48,8 +48,7 @@ from builtup.tiles.weaken import weaken
 
 CONFIG = "configs/train/weak/radar.py"
 LENGTH = "num_workers=0 validate=False"
-#: Pixels of a piece, of a cell and around it, and between pieces, and the block and what is learnt
-#: from: the gap of folds.
+#: Pixels of a piece, of a cell and around it, and between pieces, and a block and what is learnt.
 PIECE, CELL, CONTEXT, GAP = 64, 32, 16, 32
 #: Pixels along a side of a block of cells of a layer that a sample shows at once.
 BLOCK = 64
@@ -103,7 +102,8 @@ STEPS: dict[str, Step] = {
         for wrong in (0.1, 0.2)
     },
 }
-#: F1 is of maps as `predict` cuts them, average precision of their probabilities.
+#: F1 and IoU are of all maps as `predict` cuts them, average precision of each place's
+#: probabilities: those of several networks do not share a scale.
 FIGURES = {"F1": "f1", "IoU": "iou", "AP": "ap"}
 #: Columns of a list of tags that are not classes.
 CELL_COLUMNS = {"scene", "x", "y", "width", "height", "tile_id"}
@@ -129,11 +129,11 @@ def radar_tables(
                 made = partial(_scored, ground, name, overrides, records)
                 own = PixelCounts(*(np.array(of, np.int64) for of in records(key, made).values()))
                 counts += own
-                if len(grounds) > 1:
-                    figures[ground.target.name] = ground.target.name
-                    found[ground.target.name] = float(f1(own.cells))
+                found[ground.target.name] = average_precision(own.histogram)
+            if len(grounds) > 1:
+                figures |= {place: place for place in found}
+            found["ap"] = float(np.mean(list(found.values())))
             found |= {"f1": float(f1(counts.cells)), "iou": float(iou(counts.cells))}
-            found["ap"] = average_precision(counts.histogram)
             table.setdefault(name, {})[seed] = found
     rows = [[part, *figures, "of the gap in AP, by seed"]]
     for name, of in table.items():

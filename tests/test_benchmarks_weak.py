@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -53,6 +56,33 @@ def test_a_row_that_learns_from_maps_depends_on_their_network() -> None:
     one, other = (weak.Learner(ground, seed, "", records, Path()) for seed in (0, 1))
     assert weak.ROWS["M1"].settings in one.key("M3") and one.key("M1") in one.key("M3")
     assert one.key("M3") != other.key("M3")
+
+
+def test_places_are_ranked_each_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def counted(built: int, bare: int) -> dict[str, Any]:
+        histogram = np.zeros((2, 255), np.int64)
+        histogram[1, built], histogram[0, bare] = 10, 10
+        return {"matrix": [[10, 0], [0, 10]], "histogram": histogram.tolist()}
+
+    # each tells its own ground apart, but what one calls bare is more than the other's town
+    made = {"north": counted(100, 50), "south": counted(200, 150)}
+    places = [
+        SimpleNamespace(folder=tmp_path, target=SimpleNamespace(name=name), key=lambda *_: "")
+        for name in made
+    ]
+    monkeypatch.setitem(weak_radar.GROUNDS, "radar", lambda *_: places)
+    found = iter(made.values())
+    text = weak_radar.radar_tables(
+        "radar",
+        [0],
+        ["B1"],
+        "",
+        lambda *_: next(found),
+        tmp_path,  # type: ignore[arg-type]
+    )
+    assert [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")] == [
+        "B1", "1.000", "1.000", "1.000", "1.000", "1.000", "–",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("known", [weak.ROWS, weak_radar.STEPS])
