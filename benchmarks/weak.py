@@ -51,8 +51,8 @@ from builtup.tiles.weaken import weaken
 from builtup.training.pseudo_record import PseudoRecord
 
 WEAK = "configs/train/weak"
-#: Of all trainings: colours and heights, and 1,000 steps of 8 crops, in ten epochs, in the first
-#: five of which the single stage makes no masks. Chosen on the scenes that validate: without
+#: Of trainings that say no other: colours and heights, and 1,000 steps of 8 crops, in ten epochs,
+#: in the first five of which the single stage makes no masks. Chosen on the scenes that validate: without
 #: heights, or by 500 steps on scenes of four times the area, the upper bound learns too little to
 #: stand above B1.
 LENGTH = "channel_set=rgb_height num_epochs=10 samples_per_epoch=800 num_workers=0 validate=False"
@@ -68,7 +68,11 @@ SMALL = (
 CONSISTENT = "strong_views=0.25,0.25,0.25,0.05,1.0"
 AVERAGE = "ema_decay=0.99"
 FINE = f"{LENGTH} num_epochs=2 samples_per_epoch=400 crop=128 lr=0.0002 {WEIGHTS}"
-TAGS = "crop=128 lr=0.002 width=8"
+#: Of tags alone, 600 steps, each as dear as three of the others'. Ground is in every cell, so that
+#: tags say nothing of it: it is what is left, a constant (by 400 steps on the scenes that validate
+#: class activation maps were no better with it learnt, by which they see all as ground).
+TAGS = "crop=128 lr=0.002 width=8 samples_per_epoch=480"
+GROUND_LEFT = f"{TAGS} background=4"
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,9 @@ ROWS: dict[str, Row] = {
     "M4": Row(f"{WEAK}/m4.py", f"{SMALL} {CONSISTENT}"),
     "M4 + EMA": Row(f"{WEAK}/m4_ema.py", f"{SMALL} {CONSISTENT} {AVERAGE}"),
     "B0": Row(f"{WEAK}/task_i_dropout.py", f"crop=128 lr=0.002 {WEIGHTS} width=16"),
-    "CAM, tags alone": Row(f"{WEAK}/cam.py", TAGS),
-    "single stage, tags alone": Row(f"{WEAK}/task_ii_tags.py", TAGS),
+    "CAM, tags alone": Row(f"{WEAK}/cam.py", GROUND_LEFT),
+    "CAM, ground learnt": Row(f"{WEAK}/cam.py", TAGS),
+    "single stage, tags alone": Row(f"{WEAK}/task_ii_tags.py", GROUND_LEFT),
 }
 LOWER, UPPER = "B1", "upper bound"
 #: The figures of a map, by the names of `score_layer`.
@@ -269,7 +274,7 @@ class Learner:
         """The run of a row."""
         row = self.rows[name]
         data = self.ground.upper if row.upper else self.ground.weak
-        settings = f"{row.settings} {LENGTH} {self.overrides} seed={self.seed} data_path='{data}'"
+        settings = f"{LENGTH} {row.settings} {self.overrides} seed={self.seed} data_path='{data}'"
         if row.teacher:
             settings += f" pseudo_path='{self.labels(row.teacher)}'"
         run = self._trained(f"{data} | {self.key(name)}", row.config, settings)
