@@ -52,9 +52,9 @@ from builtup.training.pseudo_record import PseudoRecord
 
 WEAK = "configs/train/weak"
 #: Of trainings that say no other: colours and heights, and 1,000 steps of 8 crops, in ten epochs,
-#: in the first five of which the single stage makes no masks. Chosen on the scenes that validate: without
-#: heights, or by 500 steps on scenes of four times the area, the upper bound learns too little to
-#: stand above B1.
+#: in the first five of which the single stage makes no masks. Chosen on the scenes that validate:
+#: without heights, or by 500 steps on scenes of four times the area, the upper bound learns too
+#: little to stand above B1.
 LENGTH = "channel_set=rgb_height num_epochs=10 samples_per_epoch=800 num_workers=0 validate=False"
 #: Chosen on the scenes that validate, by 200 steps: weights up to 10 left the upper bound below B1
 #: there, weights up to 2 found no cars.
