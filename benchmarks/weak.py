@@ -18,6 +18,7 @@ What is trained and mapped already is kept (`<output>/runs.json`): stop it and r
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shutil
 import sys
 import time
@@ -50,7 +51,8 @@ from builtup.tiles.weak_split import N2, VALIDATION
 from builtup.tiles.weaken import weaken
 from builtup.training.pseudo_record import PseudoRecord
 
-WEAK = "configs/train/weak"
+ROOT = Path(__file__).parents[1]
+WEAK, WEAK_FINE = "configs/train/weak", "configs/selftrain/weak_fine.py"
 #: Of trainings that say no other: colours and heights, and 1,000 steps of 8 crops, in ten epochs,
 #: in the first five of which the single stage makes no masks. Chosen on the scenes that validate:
 #: without heights, or by 500 steps on scenes of four times the area, the upper bound learns too
@@ -68,9 +70,9 @@ SMALL = (
 CONSISTENT = "strong_views=0.25,0.25,0.25,0.05,1.0"
 AVERAGE = "ema_decay=0.99"
 FINE = f"{LENGTH} num_epochs=2 samples_per_epoch=400 crop=128 lr=0.0002 {WEIGHTS}"
-#: Of tags alone, 600 steps, each as dear as three of the others'. Ground is in every cell, so that
-#: tags say nothing of it: it is what is left, a constant (by 400 steps on the scenes that validate
-#: class activation maps were no better with it learnt, by which they see all as ground).
+#: Of tags alone, 600 steps, of the single stage each as dear as three of the others'. Ground is in
+#: every cell, so that tags say nothing of it: it is what is left, a constant (by 400 steps on the
+#: scenes that validate class activation maps were no better with it learnt: they see all as ground).
 TAGS = "crop=128 lr=0.002 width=8 samples_per_epoch=480"
 GROUND_LEFT = f"{TAGS} background=4"
 
@@ -95,7 +97,7 @@ ROWS: dict[str, Row] = {
     "B1": Row(f"{WEAK}/b1.py", SMALL),
     "upper bound": Row(f"{WEAK}/b1.py", SMALL, upper=True),
     "M1": Row(f"{WEAK}/m1.py", SMALL),
-    "M3": Row(f"{WEAK}/m3.py", SMALL, teacher="M1", fine="configs/selftrain/weak_fine.py"),
+    "M3": Row(f"{WEAK}/m3.py", SMALL, teacher="M1", fine=WEAK_FINE),
     "M4": Row(f"{WEAK}/m4.py", f"{SMALL} {CONSISTENT}"),
     "M4 + EMA": Row(f"{WEAK}/m4_ema.py", f"{SMALL} {CONSISTENT} {AVERAGE}"),
     "B0": Row(f"{WEAK}/task_i_dropout.py", f"crop=128 lr=0.002 {WEIGHTS} width=16"),
@@ -155,6 +157,12 @@ def main() -> None:
 #: By row and seed, figures; and by seed what labels by tags were worth.
 Table = dict[str, dict[int, Mapping[str, Any]]]
 Labels = list[Mapping[str, Mapping[str, float]]]
+
+
+def recipes() -> str:
+    """What stands for the content of the configs that are learnt by, in keys of records."""
+    paths = [*sorted((ROOT / WEAK).glob("*.py")), ROOT / WEAK_FINE]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:8]
 
 
 def chosen(known: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -267,7 +275,8 @@ class Learner:
     def key(self, name: str) -> str:
         """All that a row depends on."""
         row = self.rows[name]
-        own = f"{row.config} | {row.settings} {self.overrides} | {LENGTH} | {self.seed} {GROUND}"
+        own = f"{row.config} {recipes()} | {row.settings} {self.overrides} | {LENGTH}"
+        own += f" | {self.seed} {GROUND}"
         return f"{own} | {row.fine} {FINE} after {self.key(row.teacher)}" if row.teacher else own
 
     def network(self, name: str) -> str:

@@ -6,7 +6,7 @@ of cells of 320 m and 20 % validate; where those with pixel labels have next to 
 are drawn. `towns`: 20 simulated towns of another style (`simulate shift=style`), of which 10 % have
 pixel labels, 70 % tags and 20 % validate, and four others that are mapped. Tags are built-up or
 not, or shares: those of the pixels, or those of a coarse layer whose cells are partly exchanged
-(`coarse_shares.exchanged`). The counts of all maps are pooled.
+(`coarse_shares.exchanged`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from aerial import spread
 from coarse_shares import _write_shares, exchanged
 from new_ground import Records
 from new_ground_data import COLUMN, ROW, SF, Ground, Grounds, Pair, _prepared, count_maps
-from weak import chosen, gaps
+from weak import chosen, gaps, recipes
 
 from builtup import train
 from builtup.errors import BuiltupError
@@ -48,7 +48,7 @@ from builtup.tiles.weaken import weaken
 
 CONFIG = "configs/train/weak/radar.py"
 LENGTH = "num_workers=0 validate=False"
-#: Pixels of a piece, of a cell and around it, and between pieces, and a block and what is learnt.
+#: Pixels of a piece, of a cell and around it, between pieces, and between a block and them.
 PIECE, CELL, CONTEXT, GAP = 64, 32, 16, 32
 #: Pixels along a side of a block of cells of a layer that a sample shows at once.
 BLOCK = 64
@@ -167,7 +167,7 @@ class Learnt(ABC):
     def key(self, name: str, overrides: str) -> str:
         """All that a row depends on."""
         step = STEPS[name]
-        own = f"{step} {step.block} {overrides} {LENGTH} {PIECE} {CELL} {CONTEXT}"
+        own = f"{step} {step.block} {overrides} {LENGTH} {PIECE} {CELL} {CONTEXT} {recipes()}"
         return f"{own} after {self.key(step.teacher, overrides)}" if step.teacher else own
 
     def network(self, name: str, overrides: str, records: Records) -> str:

@@ -85,6 +85,31 @@ def test_places_are_ranked_each_by_itself(tmp_path: Path, monkeypatch: pytest.Mo
     ]  # fmt: skip
 
 
+def test_a_row_has_the_length_that_it_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ground = weak.Ground(*(Path(name) for name in ("weak", "upper", "tagged", "scored")))
+    found: list[str] = []
+    monkeypatch.setattr(weak, "train", lambda _, settings: found.append(settings) or _Run())
+    learner = weak.Learner(
+        ground, 0, "num_epochs=1", weak.Records(tmp_path / "runs.json"), tmp_path
+    )
+    assert learner.network("CAM, tags alone") == "run"
+    # what stands later counts
+    assert found[0].index("samples_per_epoch=480") > found[0].index("samples_per_epoch=800")
+    assert found[0].index("num_epochs=1 ") > found[0].index("num_epochs=10")
+
+
+class _Run:
+    run_id = "run"
+
+
+def test_what_is_kept_is_of_configs_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    ground = weak.Ground(*(Path(name) for name in ("weak", "upper", "tagged", "scored")))
+    learner = weak.Learner(ground, 0, "", weak.Records(Path("none.json")), Path())
+    before = learner.key("B1")
+    monkeypatch.setattr(weak, "WEAK_FINE", "configs/train/demo.py")  # as another content
+    assert learner.key("B1") != before
+
+
 @pytest.mark.parametrize("known", [weak.ROWS, weak_radar.STEPS])
 def test_an_unknown_row_ends_the_script(known: dict[str, object]) -> None:
     with pytest.raises(SystemExit, match="M9: unknown; known are B1, upper bound"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from builtup.models.pamr import pamr
 
@@ -29,6 +30,22 @@ def test_an_edge_lets_nothing_through() -> None:
     torch.testing.assert_close(refined, mask, atol=1e-3, rtol=0)
     blurred = pamr(torch.zeros_like(image), mask, dilations=(1, 2))
     assert float((blurred - mask).abs().max()) > 0.2
+
+
+def test_weights_are_those_of_the_formula() -> None:
+    torch.manual_seed(0)
+    image, mask, dilations = torch.randn(1, 3, 9, 9) + 50, torch.rand(1, 2, 9, 9), (1, 2)
+    wide = F.pad(image, (2,) * 4, mode="replicate")
+    masks = F.pad(mask, (2,) * 4, mode="replicate")
+    y, x = 4, 3  # its neighbours, and itself once a dilation
+    places = [(i * d, j * d) for d in dilations for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]
+    seen = torch.stack([wide[0, :, 2 + y + i, 2 + x + j] for i, j in places])
+    own = image[0, :, y, x]
+    deviation = torch.cat([seen, own[None], own[None]]).std(0)
+    weight = (-(seen - own).abs() / (1e-8 + 0.1 * deviation)).mean(1).softmax(0)
+    around = torch.stack([masks[0, :, 2 + y + i, 2 + x + j] for i, j in places])
+    found = pamr(image, mask, iterations=1, dilations=dilations)[0, :, y, x]
+    torch.testing.assert_close(found, (weight[:, None] * around).sum(0), atol=1e-4, rtol=1e-4)
 
 
 def test_the_unit_of_the_image_does_not_matter_and_no_gradient_passes() -> None:

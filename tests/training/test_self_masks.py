@@ -66,6 +66,10 @@ def test_activation_maps_are_means_of_logits() -> None:
     found = ActivationMaps()(teaching(), batch(image, [[1.0, torch.nan]]))
     assert found.count == 1
     assert float(found.loss.detach()) == pytest.approx(math.log(1 + math.exp(-2)), rel=1e-5)
+    # the constant channel is not learnt from tags
+    alone = ActivationMaps(background=0)(teaching(), batch(image, [[1.0, 0.0]]))
+    assert alone.count == 1
+    assert float(alone.loss.detach()) == pytest.approx(math.log(1 + math.exp(-0.5)), rel=1e-5)
     with pytest.raises(ConfigError, match="take tag_loader for this lesson"):
         ActivationMaps()(teaching(), {"image": image, "mask": torch.zeros(1, 1, 2)})
     two = batch(image, [[1.0, 0.0]]) | {"tags": torch.zeros(1, 2, 2)}

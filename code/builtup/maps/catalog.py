@@ -128,7 +128,7 @@ def catalog(items: Sequence[Path]) -> str:
         "type": "Catalog",
         "stac_version": VERSION,
         "id": "builtup",
-        "description": "Maps of buildings and settlements from Sentinel-1 radar.",
+        "description": "Maps of buildings and settlements from radar and from the air.",
         "links": links,
     }
     return _json(document)

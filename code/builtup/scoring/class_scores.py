@@ -150,8 +150,8 @@ class ClassScores:
         said.append(f"mIoU {three_decimals(found['miou'])} ({span(spans['miou'])})")
         return [
             self._scene_table(),
-            "weighted by class; mean and standard deviation over scenes are what DroneDeploy's "
-            "benchmark ranks by",
+            "weighted by class; mean and standard deviation over scenes are the score of "
+            "DroneDeploy's benchmark",
             "",
             self._class_table(),
             f"{'; '.join(said)}; from all pixels together",

@@ -45,14 +45,17 @@ class ActivationMaps:
     """The same of plain means of the logits: a classifier whose maps are class activation maps.
 
     Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016; the baseline.
+    `background` as of `MaskScores`.
     """
+
+    background: int | None = None
 
     def __call__(self, teaching: Teaching, batch: Any) -> Counted:
         """The mean over the known tags, and their number."""
         image, tags, inside = _tagged(teaching, batch)
         logits = torch.where(inside[:, None], teaching.student(image), 0.0)
         mean = logits.sum((2, 3)) / inside.sum((1, 2)).clamp(min=1)[:, None]
-        return _soft_margin(mean, tags, inside, None)
+        return _soft_margin(mean, tags, inside, self.background)
 
 
 @dataclass(frozen=True)

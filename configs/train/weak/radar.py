@@ -13,7 +13,7 @@ num_classes = 2
 architecture, encoder, widths = "small_unet", "plain", (16, 32, 64, 96)
 channel_set = "db_3b"
 num_epochs, samples_per_epoch = 10, 1280
-batch_size, crop = 16, 64  # 800 iterations: after 200 neither tags nor shares gain
+batch_size, crop = 16, 64  # 800 iterations: after 200 shares do not gain
 sampler_weights, class_weights, rarest = (0.5, 0.5), (1.0, 1.0), 0.0
 gain_db, lr = 3.0, 3e-3
 

@@ -31,7 +31,7 @@ def criterion():
 
 
 def lessons(model):
-    scores = ActivationMaps() if plain else MaskScores(background)
+    scores = (ActivationMaps if plain else MaskScores)(background)
     found = [Lesson("scores", cells(1), scores)]
     if self_masks and not plain:
         found.append(Lesson("masks", cells(2), SelfMasks(background), self_masks, since=self_since))
