@@ -72,7 +72,7 @@ AVERAGE = "ema_decay=0.99"
 FINE = f"{LENGTH} num_epochs=2 samples_per_epoch=400 crop=128 lr=0.0002 {WEIGHTS}"
 #: Of tags alone, 600 steps, of the single stage each as dear as three of the others'. Ground is in
 #: every cell, so that tags say nothing of it: it is what is left, a constant (by 400 steps on the
-#: scenes that validate class activation maps were no better with it learnt: they see all as ground).
+#: scenes that validate class activation maps were no better with it learnt: all is ground to them).
 TAGS = "crop=128 lr=0.002 width=8 samples_per_epoch=480"
 GROUND_LEFT = f"{TAGS} background=4"
 
