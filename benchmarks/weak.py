@@ -53,6 +53,7 @@ from builtup.training.pseudo_record import PseudoRecord
 
 ROOT = Path(__file__).parents[1]
 WEAK, WEAK_FINE = "configs/train/weak", "configs/selftrain/weak_fine.py"
+WEAK_BASE = "configs/train/aerial/_aerial.py"
 #: Of trainings that say no other: colours and heights, and 1,000 steps of 8 crops, in ten epochs,
 #: in the first five of which the single stage makes no masks. Chosen on the scenes that validate:
 #: without heights, or by 500 steps on scenes of four times the area, the upper bound learns too
@@ -161,7 +162,7 @@ Labels = list[Mapping[str, Mapping[str, float]]]
 
 def recipes() -> str:
     """What stands for the content of the configs that are learnt by, in keys of records."""
-    paths = [*sorted((ROOT / WEAK).glob("*.py")), ROOT / WEAK_FINE]
+    paths = [*sorted((ROOT / WEAK).glob("*.py")), ROOT / WEAK_FINE, ROOT / WEAK_BASE]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:8]
 
 

@@ -72,14 +72,8 @@ def test_places_are_ranked_each_by_itself(tmp_path: Path, monkeypatch: pytest.Mo
     ]
     monkeypatch.setitem(weak_radar.GROUNDS, "radar", lambda *_: places)
     found = iter(made.values())
-    text = weak_radar.radar_tables(
-        "radar",
-        [0],
-        ["B1"],
-        "",
-        lambda *_: next(found),
-        tmp_path,  # type: ignore[arg-type]
-    )
+    records: Any = lambda *_: next(found)  # noqa: E731
+    text = weak_radar.radar_tables("radar", [0], ["B1"], "", records, tmp_path)
     assert [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")] == [
         "B1", "1.000", "1.000", "1.000", "1.000", "1.000", "–",
     ]  # fmt: skip

@@ -97,7 +97,7 @@ def pseudo():
 
 def lessons(model):
     found = []
-    # norms: pixels are of few scenes, and what is normal in all of them these do not tell
+    # norms: running statistics are of all scenes, not of the few with pixels; strong views distort
     if pseudo_path:
         found.append(Lesson("pseudo", pseudo(), CrossEntropy(), pseudo_weight, norms=True))
     if tags_weight:
